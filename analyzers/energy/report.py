@@ -1,0 +1,141 @@
+"""What an energy estimator answers: figures, where they come from, and what they leave out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an estimate speaks of, in words that fit into a paper.
+
+    Attributes:
+        title: the model's name, e.g. "Lemaire et al. 2022".
+        source: citation of the formulas and constants.
+        stages: stages that the estimate covers.
+        technology: node and precision that the constants are for.
+        covers: what is charged.
+        leaves_out: what is not charged.
+    """
+
+    title: str
+    source: str
+    stages: tuple[str, ...]
+    technology: str
+    covers: str
+    leaves_out: str
+
+
+@dataclass(frozen=True)
+class EnergyReport:
+    """One estimate, in picojoules.
+
+    Attributes:
+        estimator: "compute", "simple", "lemaire", "neuromc" or "spikesim".
+        revision: "source", "spikingjelly-2.0" or "spikingjelly-2026-08".
+        total_pj: the whole energy of the calls that the estimator covers.
+        breakdown_pj: parts of `total_pj` by component; names end in `_pj`.
+        counts: what was counted on the way, exact.
+        rows: one row for each (module, stage, op, label, step, component) with `energy_pj`
+            and the counts behind it; `energy_pj` adds up to `total_pj`. `module` is the path of
+            the innermost module or null outside every module.
+        config: the configuration that made the report, as plain data.
+        scope: what the estimate speaks of.
+        warnings: what a reader of the figure has to know.
+        left_out: what the model does not cover: columns `what`, `calls`, `macs_share`.
+        coverage: one line on how much of the trace was counted; None if nothing was.
+        batch: samples in one inference, if known.
+        time_steps: time steps of one sample, if known.
+        samples: number of samples that `total_pj` is the energy of, if known.
+        details: tables and figures that only this estimator has, as plain data or frames.
+    """
+
+    estimator: str
+    revision: str
+    total_pj: float
+    breakdown_pj: dict[str, float]
+    counts: dict[str, float]
+    rows: pl.DataFrame
+    config: dict[str, Any]
+    scope: Scope
+    warnings: tuple[str, ...] = ()
+    left_out: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(
+            schema={"what": pl.String, "calls": pl.Int64, "macs_share": pl.Float64}
+        )
+    )
+    coverage: str | None = None
+    batch: int | None = None
+    time_steps: int | None = None
+    samples: int | None = None
+    input_types: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def per_sample_pj(self) -> float | None:
+        """Energy of one sample in pJ; None if the trace does not tell how many there were."""
+        return self.total_pj / self.samples if self.samples else None
+
+    def by(self, *keys: str) -> pl.DataFrame:
+        """Sum the rows over everything but `keys`, dearest first.
+
+        Args:
+            *keys: columns of `rows`: module, stage, op, label, step or component.
+
+        Returns:
+            The key columns, `energy_pj` and `share` of the total.
+        """
+        total = self.total_pj or 1.0
+        return (
+            self.rows.group_by(list(keys), maintain_order=True)
+            .agg(pl.col("energy_pj").sum())
+            .with_columns(share=pl.col("energy_pj") / total)
+            .sort("energy_pj", descending=True, maintain_order=True)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, ready for JSON."""
+        return {
+            "estimator": self.estimator,
+            "revision": self.revision,
+            "total_pj": self.total_pj,
+            "per_sample_pj": self.per_sample_pj,
+            "breakdown_pj": self.breakdown_pj,
+            "counts": self.counts,
+            "rows": self.rows.to_dicts(),
+            "left_out": self.left_out.to_dicts(),
+            "warnings": list(self.warnings),
+            "coverage": self.coverage,
+            "batch": self.batch,
+            "time_steps": self.time_steps,
+            "samples": self.samples,
+            "input_types": self.input_types,
+            "config": self.config,
+        }
+
+    def statement(self) -> str:
+        """Return a paragraph that can be pasted into a paper beside the figure."""
+        parts = [
+            f"Energy {self.total_pj:.6g} pJ"
+            + (f" ({self.per_sample_pj:.6g} pJ a sample)" if self.per_sample_pj else ""),
+            f"estimated with opjoule's {self.estimator} model ({self.scope.title}, "
+            f"revision {self.revision}; {self.scope.technology})",
+            f"stages: {', '.join(self.scope.stages)}",
+            f"covers {self.scope.covers}; leaves out {self.scope.leaves_out}",
+        ]
+        if self.input_types:
+            parts.append(f"inputs: {self.input_types}")
+        known = [
+            f"{name} {value}"
+            for name, value in (("batch", self.batch), ("time steps", self.time_steps))
+            if value is not None
+        ]
+        if known:
+            parts.append(", ".join(known))
+        if self.coverage:
+            parts.append(self.coverage)
+        parts.append(f"source: {self.scope.source}")
+        return ". ".join(parts) + "."

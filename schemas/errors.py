@@ -1,0 +1,39 @@
+"""The errors that opjoule raises, all made from facts.
+
+::
+
+    OpjouleError
+    ├── TraceError             a trace is missing, damaged, unfinished, or lacks what was asked for
+    │   └── TraceVersionError  a trace of a format that this opjoule does not read
+    ├── ConfigError            a cost, preset, filter or option that means nothing
+    ├── RuleError              rules that contradict each other, or ops that no rule covers
+    └── RecordError            a recording that cannot start or go on
+
+Every message says what is wrong, where (file, op or field), and what to do.
+"""
+
+from __future__ import annotations
+
+
+class OpjouleError(Exception):
+    """Base of all errors that opjoule raises on purpose."""
+
+
+class TraceError(OpjouleError):
+    """A trace is missing, damaged, unfinished, or lacks what was asked for."""
+
+
+class TraceVersionError(TraceError):
+    """A trace is of a format that this opjoule does not read."""
+
+
+class ConfigError(OpjouleError):
+    """A cost, preset, filter or option has no meaning."""
+
+
+class RuleError(OpjouleError):
+    """Rules contradict each other, or calls are covered by no rule."""
+
+
+class RecordError(OpjouleError):
+    """A recording cannot start or go on."""

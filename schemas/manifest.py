@@ -1,0 +1,109 @@
+"""`trace.json`: what was recorded, where, when and from which code.
+
+The manifest is written last, by rename: a directory without one is no complete trace.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+MANIFEST_NAME = "trace.json"
+"""The manifest's file; it stands only beside a trace whose parts are all written."""
+
+UNFINISHED_NAME = "recording.json"
+"""Stands in a directory while it is being recorded, and stays when the recording was killed."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Part(_Frozen):
+    """One file of a trace."""
+
+    table: str
+    name: str
+    """File name inside the directory of the manifest; never a path."""
+    rows: int
+    bytes: int
+    checksum: str
+    """`blake2b:` and 32 hexadecimal digits over the file's content."""
+
+
+class Failure(_Frozen):
+    """The exception that ended an aborted recording."""
+
+    type: str
+    message: str
+
+
+class Device(_Frozen):
+    """A device that the recorded tensors were on."""
+
+    name: str
+    """`cpu`, `cuda:0`."""
+    model: str
+    driver: str | None = None
+
+
+class Environment(_Frozen):
+    """What the run was made with."""
+
+    python: str
+    platform: str
+    packages: dict[str, str]
+    devices: list[Device] = []
+
+
+class Revision(_Frozen):
+    """The git state of the recorded code."""
+
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool | None = None
+
+
+class Hidden(_Frozen):
+    """Work that the dispatcher did not see."""
+
+    what: str
+    """A module path, a thread or an op."""
+    why: str
+    calls: int
+
+
+class Fingerprint(_Frozen):
+    """Checksums that tell whether two recordings saw the same inputs and weights."""
+
+    inputs: str | None = None
+    parameters: str | None = None
+
+
+class Manifest(_Frozen):
+    """The content of `trace.json`."""
+
+    format_version: int
+    opjoule_version: str
+    status: Literal["complete", "aborted", "unfinished"]
+    failure: Failure | None = None
+    rows: dict[str, int]
+    parts: list[Part]
+    tile_widths: list[int]
+    statistics: Literal["full", "synaptic", "none"]
+    rank: int = 0
+    world_size: int = 1
+    environment: Environment
+    revision: Revision = Revision()
+    command: list[str] = []
+    started: str
+    ended: str
+    seed: int | None = None
+    fingerprint: Fingerprint = Fingerprint()
+    steps: int = 0
+    hidden: list[Hidden] = []
+    """Work that was not seen: other threads, kernels outside the dispatcher."""
+    inexact: list[Hidden] = []
+    """Ops for which recording may have changed dtype or kernel."""
+    notes: list[str] = []
