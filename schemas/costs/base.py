@@ -1,0 +1,74 @@
+"""What every cost configuration has in common: frozen, complete, and refusing nonsense."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from ..errors import ConfigError
+
+PicoJoule = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""An energy in pJ: finite and not negative."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A finite number above 0."""
+
+Count = Annotated[int, Field(ge=1)]
+"""A whole number from 1."""
+
+
+class CostPart(BaseModel):
+    """A group of constants inside a configuration, e.g. one memory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class CostConfig(CostPart):
+    """The constants and options of one estimator; units stand in the field names.
+
+    Raises:
+        ConfigError: a field is unknown or its value is not allowed; the message names the
+            field, the value and what is allowed.
+    """
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise ConfigError(_sentence(cls, error.errors()[0])) from None
+
+
+def _sentence(config: type[CostPart], error: ErrorDetails) -> str:
+    """Return one line that says which field is wrong, its value, and what is allowed."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = sorted(_part(config, error["loc"][:-1]).model_fields)
+        near = get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{config.__name__} has no field {where}: {hint}known are {', '.join(known)}"
+    reason = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if not where:
+        return f"{config.__name__}: {reason}"
+    return f"{config.__name__}.{where} = {error['input']!r}: {reason}"
+
+
+def _part(config: type[CostPart], path: tuple[int | str, ...]) -> type[CostPart]:
+    """Return the class of the part that `path` leads to, as far as fields name it."""
+    for name in path:
+        field = config.model_fields.get(str(name))
+        kind = field.annotation if field else None
+        if isinstance(kind, type) and issubclass(kind, CostPart):
+            config = kind
+    return config
