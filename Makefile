@@ -1,0 +1,63 @@
+# Every target works alone in a fresh clone; it makes its own virtual environment.
+PYTHON ?= python3
+JOBS ?= 2
+VENV := .venv
+BARE := .venv-notorch
+PY := $(VENV)/bin/python
+
+OFFLINE := numpy pyarrow polars pydantic click rich
+CHECKS := pytest pytest-xdist hypothesis mypy ruff
+NETWORKS := torch==2.13.0 scikit-learn scipy loguru tqdm transformers
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint typing notorch bench clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed  ## train a small spiking network on digits, record it, count and cost it
+	$(PY) -m opjoule.cli demo
+
+test: $(VENV)/.installed  ## run the whole test suite
+	$(PY) -m pytest -n $(JOBS) --dist loadfile
+
+lint: $(VENV)/.installed typing  ## ruff (rules and format) and mypy --strict
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+# Type checkers cannot follow an editable install, so they get the package's name as a link.
+typing:
+	@mkdir -p build/typing && ln -sfn ../.. build/typing/opjoule
+
+notorch: $(BARE)/.installed  ## analyze a stored trace where PyTorch is not installed
+	@if $(BARE)/bin/python -c 'import torch' 2>/dev/null; then \
+	    echo "$(BARE) has torch: this check proves nothing" >&2; exit 1; fi
+	$(BARE)/bin/python -m pytest tests/offline
+
+bench: $(VENV)/.installed  ## measure the recording overhead and the analysis
+	$(PY) benchmarks/run.py
+
+clean:  ## remove the virtual environments, caches and builds
+	rm -rf $(VENV) $(BARE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# spikingjelly goes in without its dependencies: it asks for torchvision, tensorboard and more,
+# which nothing here uses.
+$(VENV)/.installed: constraints.txt pyproject.toml
+	$(call new_venv,$(VENV))
+	$(PY) -m pip install -q -c constraints.txt setuptools $(OFFLINE) $(CHECKS) $(NETWORKS)
+	$(PY) -m pip install -q -c constraints.txt --no-deps spikingjelly==2.0.0
+	$(PY) -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BARE)/.installed: constraints.txt pyproject.toml
+	$(call new_venv,$(BARE))
+	$(BARE)/bin/python -m pip install -q -c constraints.txt setuptools $(OFFLINE) pytest
+	$(BARE)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+define new_venv
+@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+    f"opjoule needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
+$(PYTHON) -m venv $1
+endef

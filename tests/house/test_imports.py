@@ -1,0 +1,88 @@
+"""What an import loads, seen in a fresh interpreter."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+PACKAGES = (
+    "schemas",
+    "tracer",
+    "analyzers",
+    "analyzers.rules",
+    "analyzers.energy",
+    "op_counter",
+    "cli",
+)
+LOADED = "; import json, sys; print(json.dumps([m.partition('.')[0] for m in sys.modules]))"
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Return the top names of the modules that a statement loads in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", statement + LOADED], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_root_loads_nothing_heavy():
+    assert not loaded_by("import opjoule") & {"torch", "polars", "pyarrow", "click", "numpy"}
+
+
+def test_schemas_load_neither_torch_nor_polars():
+    assert not loaded_by("import opjoule.schemas") & {"torch", "polars", "click"}
+
+
+def test_analyzers_leave_torch_out():
+    assert not loaded_by("import opjoule.analyzers, opjoule.analyzers.energy") & {"torch", "click"}
+
+
+def test_recording_leaves_polars_out():
+    pytest.importorskip("torch")
+    assert not loaded_by("import opjoule.tracer") & {"polars", "click"}
+
+
+def test_the_command_line_starts_light():
+    assert not loaded_by("import opjoule.cli") & {"torch", "polars", "pyarrow", "numpy", "pydantic"}
+
+
+def test_help_loads_nothing_heavy():
+    statement = (
+        "from opjoule.cli.main import run; "
+        "codes = [run(a) for a in (['--help'], ['count', '--help'], ['record', '--help'])]; "
+        "assert codes == [0, 0, 0], codes"
+    )
+    assert not loaded_by(statement) & {"torch", "polars", "pyarrow", "numpy", "pydantic"}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_all_is_true(name):
+    """`__all__` names what is there, once, and nothing public is left unnamed."""
+    if name in ("tracer", "op_counter"):
+        pytest.importorskip("torch")
+    package = importlib.import_module(f"opjoule.{name}")
+    names = getattr(package, "__all__", [])
+    assert len(names) == len(set(names))
+    assert not [each for each in names if not hasattr(package, each)]
+
+
+def test_every_all_of_a_module_is_true():
+    """The same for modules below the packages that say what they hand on."""
+    analyzers = importlib.import_module("opjoule.analyzers")
+    for found in pkgutil.walk_packages(analyzers.__path__, "opjoule.analyzers."):
+        module = importlib.import_module(found.name)
+        assert not [each for each in getattr(module, "__all__", []) if not hasattr(module, each)]
+
+
+def test_the_root_hands_on_what_it_names():
+    root = importlib.import_module("opjoule")
+    offline = {"__version__", "count", "coverage", "open_trace"}
+    assert offline <= set(root.__all__)
+    assert not [each for each in offline if not hasattr(root, each)]
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = root.nonsense

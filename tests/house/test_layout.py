@@ -1,0 +1,110 @@
+"""What ships is what is meant to ship."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPS = ("schemas", "tracer", "analyzers", "op_counter", "cli")
+INITS = [
+    ROOT / "__init__.py",
+    *(p for top in TOPS for p in sorted((ROOT / top).rglob("__init__.py"))),
+]
+TEXTS = {".py", ".toml", ".md", ".txt", ".cfg", ".json", ".yml", ".sh", ""}
+SKIPPED = {"build", "dist", "runs", "__pycache__"}
+
+
+def settings() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_packages_are_the_folders():
+    folders = {".".join(["opjoule", *init.parent.relative_to(ROOT).parts]) for init in INITS}
+    assert set(settings()["tool"]["setuptools"]["packages"]) == folders
+
+
+def test_every_folder_with_python_is_a_package():
+    lost = [
+        p
+        for top in TOPS
+        for p in (ROOT / top).rglob("*.py")
+        if not (p.parent / "__init__.py").is_file()
+    ]
+    assert not lost
+
+
+def test_only_the_init_stands_at_the_root():
+    assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
+
+
+def test_tests_are_no_package():
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_every_package_is_typed():
+    patterns = settings()["tool"]["setuptools"]["package-data"]
+    assert "py.typed" in patterns["*"]
+    assert not [top for top in (".", *TOPS) if not (ROOT / top / "py.typed").is_file()]
+
+
+@pytest.mark.parametrize("init", INITS, ids=lambda p: str(p.parent.relative_to(ROOT)))
+def test_an_init_only_hands_on_names(init):
+    """Docstring, imports, __all__; the root adds the version and its lazy names."""
+    allowed = (ast.Import, ast.ImportFrom)
+    if init.parent == ROOT:
+        allowed += (ast.If, ast.FunctionDef)
+    for node in ast.parse(init.read_text()).body:
+        known = isinstance(node, allowed) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        )
+        named = isinstance(node, ast.Assign) and node.targets[0].id in ("__all__", "__version__")
+        assert known or named, f"{init}:{node.lineno}"
+
+
+def files() -> list[Path]:
+    """Return the text files of the repository, without what builds and tools leave behind."""
+    return [
+        path
+        for path in ROOT.rglob("*")
+        if path.suffix in TEXTS
+        and path.is_file()
+        and not any(
+            part in SKIPPED
+            or part.endswith(".egg-info")
+            or (part.startswith(".") and part != ".ci")
+            for part in path.relative_to(ROOT).parts
+        )
+    ]
+
+
+def test_no_file_names_a_machine():
+    """Paths of one machine have no place in a repository; the names are cut to spare this file."""
+    machines = ["/" + name + "/" for name in ("home", "work", "root", "Users", "mnt")]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in files()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if any(
+            f" {m}" in line or f'"{m}' in line or f"'{m}" in line or f"={m}" in line
+            for m in machines
+        )
+    ]
+    assert not found
+
+
+def test_makefile_installs_what_is_pinned():
+    """Every name that the Makefile installs stands in constraints.txt."""
+    pins = {
+        line.split("==")[0]
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    makefile = (ROOT / "Makefile").read_text().splitlines()
+    for name in ("OFFLINE", "CHECKS", "NETWORKS"):
+        (line,) = [row for row in makefile if row.startswith(f"{name} :=")]
+        wanted = {word.split("==")[0] for word in line.partition(":=")[2].split()}
+        assert wanted <= pins
