@@ -1,0 +1,190 @@
+"""`opjoule count` and `opjoule coverage`: the five counters, and how far they reach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import reading, tables, tree
+from .tables import Column
+from .units import bar, bytes_text, count_text, ratio_text, share_text
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..analyzers import Counts, Coverage
+
+KEYS = ("total", "module", "op", "stage", "label", "step", "rank")
+COUNTERS = ("flops", "bytes", "synops", "macs", "acs")
+RULES = ("full", "torch", "spikingjelly-2.0", "spikingjelly-2026-08")
+SPIKES = ("binary", "ternary", "scaled", "graded")
+
+_FIGURES = (
+    Column("calls", "calls", count_text),
+    Column("flops", "FLOP", count_text),
+    Column("bytes", "bytes", bytes_text),
+    Column("synops", "SynOp", count_text),
+    Column("macs", "MAC", count_text),
+    Column("acs", "AC", count_text),
+    Column("intensity", "FLOP/B", ratio_text),
+)
+
+
+@click.command(short_help="FLOPs, bytes, SynOps, MACs and ACs, by module or otherwise.")
+@reading.reads_trace
+@click.option(
+    "--by",
+    multiple=True,
+    type=click.Choice(KEYS),
+    default=("module",),
+    show_default="module",
+    help="One row for each; several keys together give one row for each combination.",
+)
+@reading.narrows
+@click.option(
+    "--rules",
+    type=click.Choice(RULES),
+    default="full",
+    show_default=True,
+    help="Whose rules count.",
+)
+@click.option(
+    "--spikes",
+    type=click.Choice(SPIKES),
+    default="binary",
+    show_default=True,
+    help="What a spike tensor may hold: {0,1}, {-1,0,1}, {0,a} or whole numbers.",
+)
+@click.option("--strict", is_flag=True, help="Refuse a trace with ops that no rule covers.")
+@click.option(
+    "--share",
+    type=click.Choice(COUNTERS),
+    default="flops",
+    show_default=True,
+    help="The counter that shares and bars speak of.",
+)
+@reading.answers(*tables.FORMATS)
+def count(
+    trace: Path,
+    by: tuple[str, ...],
+    rules: str,
+    spikes: str,
+    strict: bool,
+    share: str,
+    kind: str,
+    output: Path | None,
+    where: tuple[str, ...],
+    partial: bool,
+    rank: int | None,
+) -> None:
+    """Count the calls of TRACE.
+
+    A module's figures include its submodules'; Global is everything. FLOP counts a multiplication
+    and an addition as one each, bytes what is read and written, SynOp and AC the additions that
+    spikes trigger, MAC the products without spikes.
+    """
+    from ..analyzers import count as counted
+
+    opened = reading.opened(trace, partial=partial, rank=rank, where=where)
+    with reading.working("counting"):
+        counts = counted(opened, by=list(by), rules=rules, spikes=spikes, strict=strict)
+    line = counts.coverage.line()
+    content = _shown(counts, by, share, kind)
+    if kind == "table":
+        content = f"{content}\n{line}\n"
+    elif kind != "json":
+        click.echo(f"opjoule: {line}", err=True)
+    tables.answer(content, output)
+
+
+@click.command(short_help="Op by op: counted by rule, by class, free, or not at all.")
+@reading.reads_trace
+@reading.narrows
+@click.option(
+    "--rules",
+    type=click.Choice(RULES),
+    default="full",
+    show_default=True,
+    help="Whose rules count.",
+)
+@reading.answers(*tables.FORMATS)
+def coverage(
+    trace: Path,
+    rules: str,
+    kind: str,
+    output: Path | None,
+    where: tuple[str, ...],
+    partial: bool,
+    rank: int | None,
+) -> None:
+    """Tell for each op of TRACE how it was counted: how far the figures can be trusted."""
+    from ..analyzers import coverage as covered
+
+    opened = reading.opened(trace, partial=partial, rank=rank, where=where)
+    found = covered(opened, rules=rules)
+    columns = (
+        Column("op", "op", left=True),
+        Column("how", "counted", left=True),
+        Column("calls", "calls", count_text),
+        Column("bytes", "bytes", bytes_text),
+    )
+    content: str | bytes
+    if kind == "json":
+        content = tables.as_json(coverage_data(found) | {"rules": rules, "rows": found.frame})
+    else:
+        content = tables.as_format(kind, found.frame, columns)
+    if kind == "table":
+        content = f"{content!s}\n{found.line()}\n"
+    elif kind != "json":
+        click.echo(f"opjoule: {found.line()}", err=True)
+    tables.answer(content, output)
+
+
+def coverage_data(found: Coverage) -> dict[str, Any]:
+    """Return a coverage as plain data: its line and its shares."""
+    return {"line": found.line(), "shares": found.shares}
+
+
+def _shown(counts: Counts, by: tuple[str, ...], share: str, kind: str) -> str | bytes:
+    if kind == "json":
+        return tables.as_json(
+            {
+                "rules": counts.rules,
+                "spikes": counts.spikes,
+                "coverage": coverage_data(counts.coverage),
+                "rows": counts.frame,
+            }
+        )
+    if kind in ("csv", "parquet"):
+        return tables.as_format(kind, counts.frame, ())
+    keys = tuple(key for key in by if key != "total")
+    whole = counts.total[share] or 0
+    frame = with_shares(counts.frame, share, whole)
+    if keys == ("module",):
+        frame = as_tree(frame)
+    heads = tuple(Column(key, key, left=True, style="bold") for key in keys)
+    title = f"share of {dict((c.name, c.title) for c in _FIGURES)[share]}"
+    shares = (Column("share", title, share_text), Column("bar", "", left=True, style="cyan"))
+    return tables.as_format(kind, frame, (*heads, *_FIGURES, *(shares[: 1 + (kind == "table")])))
+
+
+def with_shares(frame: pl.DataFrame, figure: str, whole: float) -> pl.DataFrame:
+    """Add each row's share of `whole` and a bar that shows it."""
+    shares = [(value or 0) / whole if whole else 0.0 for value in frame[figure]]
+    import polars as pl
+
+    return frame.with_columns(
+        pl.Series("share", shares, dtype=pl.Float64),
+        pl.Series("bar", [bar(each) for each in shares], dtype=pl.String),
+    )
+
+
+def as_tree(frame: pl.DataFrame) -> pl.DataFrame:
+    """Order the rows of distinct modules as a tree and draw it in the column `module`."""
+    import polars as pl
+
+    names = ["(no module)" if name is None else name for name in frame["module"]]
+    order, texts = tree.drawn(names)
+    return frame[order].with_columns(pl.Series("module", texts, dtype=pl.String))

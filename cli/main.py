@@ -1,0 +1,116 @@
+"""The `opjoule` command and its one error boundary.
+
+Exit codes: 0 fine; 1 a check that the user asked for failed; 2 wrong usage or a bad file; 130
+interrupted; 141 the reader of our output went away. `opjoule record` hands on the code of the
+script that it ran.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+VERBS = {
+    "record": "record",
+    "info": "info",
+    "count": "count",
+    "coverage": "count",
+    "energy": "energy",
+    "demo": "demo",
+}
+"""Verb -> file of this package that holds the command of that name."""
+
+
+class Verbs(click.Group):
+    """A group whose commands are loaded when they are named, so that starting costs little."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which one uses them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load the command of a verb; None if there is no such verb."""
+        if cmd_name not in VERBS:
+            return None
+        found = getattr(importlib.import_module(f".{VERBS[cmd_name]}", __package__), cmd_name)
+        return found if isinstance(found, click.Command) else None
+
+
+@click.group(
+    cls=Verbs, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="opjoule", message="opjoule %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def opjoule(debug: bool) -> None:
+    """Record a PyTorch model's aten calls once; count and cost them offline.
+
+    \b
+      opjoule record train.py       run your script unchanged, write runs/train
+      opjoule info runs/train       what was recorded
+      opjoule count runs/train      FLOPs, bytes, SynOps, MACs and ACs by module
+      opjoule energy compute runs/train
+
+    Results go to stdout, talk to stderr. Shell completion:
+    eval "$(_OPJOULE_COMPLETE=bash_source opjoule)" (or zsh_source, fish_source).
+    """  # noqa: D301
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; return its exit code, with errors as one line on stderr.
+
+    Args:
+        arguments: the words after `opjoule`.
+    """
+    debug = "--debug" in itertools.takewhile(lambda word: word.startswith("-"), arguments)
+    try:
+        code = opjoule.main(list(arguments), prog_name="opjoule", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at its end: give it something that takes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (click.Abort, KeyboardInterrupt):
+        return told("interrupted", 130)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return told(_line(error), 2)
+    return code if isinstance(code, int) else 0
+
+
+def told(message: str, code: int) -> int:
+    """Say one line on stderr; return the code."""
+    click.echo(f"opjoule: {message}", err=True)
+    return code
+
+
+def _line(error: Exception) -> str:
+    """Return the one line that tells a user what an error means."""
+    from ..schemas.errors import OpjouleError
+
+    if isinstance(error, click.UsageError):
+        verb = error.ctx.command_path if error.ctx else "opjoule"
+        text = f"{error.format_message()} ({verb} --help tells more)"
+    elif isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, OpjouleError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        text = f"{error.filename or 'input/output'}: {error.strerror or error}"
+    else:
+        text = (
+            f"internal error, please report it: {type(error).__name__}: {error} "
+            "(opjoule --debug ... shows where)"
+        )
+    return " ".join(text.split())

@@ -1,0 +1,173 @@
+"""`opjoule record`: a user's script, unchanged, under the recorder."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import program
+from .units import bytes_text, count_text
+
+if TYPE_CHECKING:
+    from ..tracer import Recorder
+
+DEFAULT_STEPS = 20
+"""Steps that are recorded when the user names no number."""
+
+
+class StepCount(click.ParamType):
+    """A number of steps, or `all`."""
+
+    name = "N|all"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
+        """Return the number; None for all."""
+        if value == "all" or value is None:
+            return None
+        if str(value).isdecimal() and int(value) > 0:
+            return int(value)
+        self.fail(f"{value!r} is neither a positive number nor 'all'", param, ctx)
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False},
+    short_help="Run a script unchanged and record what its model does.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Directory of the trace.  [default: runs/NAME-OF-THE-SCRIPT]",
+)
+@click.option("-m", "as_module", is_flag=True, help="SCRIPT is a module, as for python -m.")
+@click.option(
+    "--steps",
+    type=StepCount(),
+    help=f"Optimizer steps (or root calls) to record.  [default: {DEFAULT_STEPS}]",
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Steps to let pass before recording.",
+)
+@click.option(
+    "--batch-dim",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="DIM",
+    help="Dimension of the model's inputs that is the batch.",
+)
+@click.option(
+    "--time-dim",
+    type=int,
+    metavar="DIM",
+    help="Dimension of the model's inputs that is time, if one is.",
+)
+@click.option(
+    "--statistics",
+    type=click.Choice(["auto", "full", "synaptic", "none"]),
+    default="auto",
+    show_default=True,
+    help="Which values to measure.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a trace that stands there already.")
+@click.argument("script")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def record(ctx: click.Context, script: str, args: tuple[str, ...], **options: Any) -> None:
+    """Run SCRIPT with ARGS as python would, and record what its model does.
+
+    The script needs no change. After the recorded steps it goes on at full speed. Its exit code
+    and traceback are its own.
+
+    \b
+      opjoule record train.py --epochs 1
+      opjoule record -o runs/base --steps 5 -m project.train
+    """  # noqa: D301
+    found = program.module(script) if options.pop("as_module") else program.script(script)
+    output = options.pop("output") or Path("runs") / found.name
+    if options["steps"] is None and ctx.get_parameter_source("steps").name == "DEFAULT":  # type: ignore[union-attr]
+        options["steps"] = DEFAULT_STEPS
+        _say(f"recording the first {DEFAULT_STEPS} steps (--steps all records every one)")
+    recorder = _recorder(
+        output, command=["python", *(["-m"] if found.spec else []), script, *args], **options
+    )
+    ctx.exit(_run(found, args, recorder))
+
+
+def _recorder(path: Path, **options: Any) -> Recorder:
+    try:
+        from ..tracer import Recorder
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise click.ClickException(
+            "recording needs PyTorch, which is not installed: pip install 'opjoule[torch]'"
+        ) from None
+    return Recorder(path, model=None, **options)
+
+
+def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder) -> int:
+    """Run the program under the recorder; return the exit code to leave with."""
+    ended: BaseException | None = None
+    lost: BaseException | None = None
+    try:
+        with recorder:
+            try:
+                found.run(args)
+            except BaseException as error:
+                ended = error
+                if not isinstance(error, SystemExit) or error.code:
+                    raise
+    except BaseException as error:
+        if ended is None:
+            raise
+        lost = error if error is not ended else None
+    code = program.leave(ended) if ended is not None else 0
+    if lost is not None:
+        _say(f"the trace could not be written: {lost}")
+    else:
+        _tell(recorder, ended if code else None)
+    return code
+
+
+def _tell(recorder: Recorder, ended: BaseException | None) -> None:
+    """Say what was recorded and what to type next."""
+    manifest = _manifest(Path(recorder.path))
+    path = shlex.quote(str(recorder.path))
+    if manifest is None:
+        return _say(f"{path} holds no finished trace")
+    rows = count_text(manifest.rows.get("calls", 0))
+    size = bytes_text(sum(part.bytes for part in manifest.parts))
+    what = f"{rows} calls in {manifest.steps} steps, {size}"
+    if ended is not None:
+        why = f"{type(ended).__name__}" + (f" {ended}" if isinstance(ended, SystemExit) else "")
+        _say(f"the script ended with {why}: the trace {path} is aborted ({what})")
+        return _say(f"next: opjoule count --partial {path}")
+    if not manifest.rows.get("calls"):
+        return _say(f"{path} is empty: the script ran no PyTorch operation in this process")
+    for hidden in manifest.hidden:
+        _say(f"not seen: {hidden.what} ({hidden.why}; {hidden.calls} calls)")
+    _say(f"recorded {what}, to {path}")
+    _say(f"next: opjoule count {path}")
+
+
+def _manifest(path: Path) -> Any:
+    """Return the manifest that this process wrote; None if there is none."""
+    from ..schemas import MANIFEST_NAME, Manifest
+
+    ranks = sorted(path.glob(f"rank=*/{MANIFEST_NAME}"))
+    file = next(iter(ranks), path / MANIFEST_NAME)
+    return Manifest.model_validate_json(file.read_bytes()) if file.is_file() else None
+
+
+def _say(line: str) -> None:
+    click.echo(f"opjoule: {line}", err=True)

@@ -1,0 +1,167 @@
+"""Frames into text: a table for people, JSON, CSV and Markdown, or Parquet, for machines."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.table import Table
+
+FORMATS = ("table", "json", "csv", "markdown", "parquet")
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of a frame is shown to people.
+
+    Attributes:
+        name: the frame's column.
+        title: its heading.
+        show: makes the text of a cell.
+        left: text, not a figure.
+        style: how a terminal shows it.
+    """
+
+    name: str
+    title: str
+    show: Callable[[Any], str] = str
+    left: bool = False
+    style: str | None = None
+
+
+def clean(text: str) -> str:
+    """Return text that cannot steer a terminal: control characters become visible escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def as_table(frame: pl.DataFrame, columns: Sequence[Column], title: str = "") -> str:
+    """Return the frame as a table; coloured and cut to the width if stdout is a terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(
+            Text(column.title),
+            justify="left" if column.left else "right",
+            style=column.style,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in frame.select([column.name for column in columns]).iter_rows():
+        table.add_row(*(Text(_cell(c, v)) for c, v in zip(columns, row, strict=True)))
+    return _printed(table)
+
+
+def as_markdown(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
+    """Return the frame as a Markdown table, with the units that people read."""
+    rows = [[column.title for column in columns]]
+    rows.append([":--" if column.left else "--:" for column in columns])
+    for row in frame.select([column.name for column in columns]).iter_rows():
+        cells = (_cell(column, value).strip() for column, value in zip(columns, row, strict=True))
+        rows.append([cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def as_format(kind: str, frame: pl.DataFrame, columns: Sequence[Column]) -> str | bytes:
+    """Return the frame as `kind`; `columns` are what people see, machines get all."""
+    if kind == "table":
+        return as_table(frame, columns)
+    if kind == "markdown":
+        return as_markdown(frame, columns)
+    if kind == "json":
+        return as_json(frame)
+    return as_csv(frame) if kind == "csv" else as_parquet(frame)
+
+
+def as_json(value: Any) -> str:
+    """Return plain data as JSON; what is not finite becomes null."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(frame: pl.DataFrame) -> str:
+    """Return the frame as CSV with exact figures; nested columns as JSON."""
+    return _flat(frame).write_csv()
+
+
+def as_parquet(frame: pl.DataFrame) -> bytes:
+    """Return the frame as the content of a Parquet file."""
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    return content.getvalue()
+
+
+def answer(content: str | bytes, output: Path | None = None) -> None:
+    """Write a result to stdout, or to the file that the user named.
+
+    Raises:
+        click.UsageError: bytes would go to a terminal.
+    """
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(content.encode() if isinstance(content, str) else content)
+        return click.echo(f"opjoule: wrote {output}", err=True)
+    if isinstance(content, str):
+        return click.echo(content, nl=False)
+    if sys.stdout.isatty():
+        raise click.UsageError("parquet does not go to a terminal: use -o FILE or a pipe")
+    sys.stdout.buffer.write(content)
+    return None
+
+
+def _cell(column: Column, value: Any) -> str:
+    return clean("" if value is None and column.left else column.show(value))
+
+
+def _printed(table: Table) -> str:
+    """Return what rich makes of a table; as wide as it likes where there is no terminal."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        color_system="auto" if terminal else None,
+        width=None if terminal else 1000,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    with console.capture() as capture:
+        console.print(table)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().strip("\n").splitlines())
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+    return frame.with_columns(
+        frame[name].map_elements(lambda v: json.dumps(_plain(v)), return_dtype=str).alias(name)
+        for name in nested
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int | bool) or value is None:
+        return value
+    if hasattr(value, "to_dicts"):
+        return _plain(value.to_dicts())
+    if hasattr(value, "to_list"):
+        return _plain(value.to_list())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    return str(value)

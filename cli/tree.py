@@ -1,0 +1,54 @@
+"""Dotted module paths as a tree, drawn in one column of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def parents(paths: Sequence[str]) -> list[str | None]:
+    """Return for each path the longest of the others that it lies under; None for a root.
+
+    Names of modules may hold dots (`ModuleDict` does not forbid it in paths), so a parent is
+    found among the paths that exist, not by cutting at the last dot.
+    """
+    known = set(paths)
+    found: list[str | None] = []
+    for path in paths:
+        parts = path.split(".")
+        above = (".".join(parts[:size]) for size in range(len(parts) - 1, 0, -1))
+        found.append(next((name for name in above if name in known), None))
+    return found
+
+
+def drawn(paths: Sequence[str], top: str = "Global") -> tuple[list[int], list[str]]:
+    """Lay paths out as a tree, siblings in the order given.
+
+    Args:
+        paths: distinct dotted paths, in any order.
+        top: if this one is among them, all others lie under it.
+
+    Returns:
+        The order in which to show the paths, as indices, and the text of each, in that order:
+        its own name after the lines that lead to it.
+    """
+    under: dict[str | None, list[int]] = {}
+    above = top if top in paths else None
+    for index, parent in enumerate(parents(paths)):
+        place = None if paths[index] == top else parent or above
+        under.setdefault(place, []).append(index)
+    order: list[int] = []
+    texts: list[str] = []
+
+    def walk(parent: str | None, lead: str) -> None:
+        children = under.get(parent, [])
+        for place, index in enumerate(children):
+            last = place == len(children) - 1
+            name = paths[index]
+            own = name.removeprefix(f"{parent}.")
+            branch = "" if parent is None else ("└─ " if last else "├─ ")
+            order.append(index)
+            texts.append(lead + branch + own)
+            walk(name, lead if parent is None else lead + ("   " if last else "│  "))
+
+    walk(None, "")
+    return order, texts

@@ -1,0 +1,67 @@
+"""Figures for people: three digits and a unit that fits."""
+
+from __future__ import annotations
+
+import math
+
+_UP = ("", "k", "M", "G", "T", "P", "E")
+_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_JOULES = ("pJ", "nJ", "µJ", "mJ", "J", "kJ", "MJ")
+UNKNOWN = "?"
+"""Stands for a figure that nobody knows; never 0."""
+
+
+def count_text(value: float | None, unit: str = "") -> str:
+    """Return a count with an SI prefix: 1_820_000_000 as "1.82 G"; exact below 10,000."""
+    return _scaled(value, 1000, tuple(f"{prefix}{unit}" for prefix in _UP), exact=10_000)
+
+
+def bytes_text(value: float | None) -> str:
+    """Return bytes with a binary unit: 1_572_864 as "1.50 MiB"."""
+    return _scaled(value, 1024, _BYTES, exact=1024)
+
+
+def energy_text(value_pj: float | None) -> str:
+    """Return picojoules in the unit that fits: 12_300_000 as "12.3 µJ"."""
+    return _scaled(value_pj, 1000, _JOULES, exact=0)
+
+
+def ratio_text(value: float | None) -> str:
+    """Return a plain ratio with three digits."""
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    return "0" if value == 0 else _digits(value)
+
+
+def share_text(share: float | None) -> str:
+    """Return a share of 1 in percent."""
+    return UNKNOWN if share is None or math.isnan(share) else f"{share:.1%}".replace("%", " %")
+
+
+def bar(share: float | None, width: int = 10) -> str:
+    """Return a bar of `width` cells, filled by `share` in eighths of a cell."""
+    eighths = round(max(0.0, min(1.0, share or 0.0)) * width * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (chr(0x2590 - part) if part else "")).ljust(width)
+
+
+def _scaled(value: float | None, base: int, units: tuple[str, ...], exact: int) -> str:
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    if value == 0:
+        return "0"
+    if abs(value) < exact and float(value).is_integer():
+        return f"{int(value):,} {units[0]}".rstrip()
+    power = 0
+    while abs(float(f"{value:.3g}")) >= base and power < len(units) - 1:
+        value /= base
+        power += 1
+    return f"{_digits(value)} {units[power]}".rstrip()
+
+
+def _digits(value: float) -> str:
+    """Return a number with three significant digits, without an exponent where one can do so."""
+    if not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.3g}"
+    value = float(f"{value:.3g}")
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
