@@ -1,0 +1,83 @@
+"""Which forward call an autograd node came from."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+_KEEP = 2_000_000
+
+
+class Claim(NamedTuple):
+    """A forward call that first showed an autograd sequence number."""
+
+    seq: int
+    module: int
+    module_call: int
+    training: int
+    packet: str
+    thread: int
+
+
+class Claims:
+    """Autograd sequence numbers and who made them, over all threads.
+
+    A number belongs to the first call that sees it new: ops that make no node read an earlier one's.
+    """
+
+    def __init__(self) -> None:
+        self._claims: dict[int, Claim | list[Claim]] = {}
+        self._newest: dict[int, int] = {}
+        self._spans: dict[int, tuple[list[int], list[tuple[int, int, int, int]]]] = {}
+
+    def note(self, thread: int, number: int, claim: Claim) -> None:
+        """Claim a number for a call unless the thread has shown it already."""
+        if number <= self._newest.get(thread, -1):
+            return
+        self._newest[thread] = number
+        known = self._claims.get(number)
+        if known is None:
+            self._claims[number] = claim
+            if len(self._claims) > _KEEP:
+                for old in list(self._claims)[: _KEEP // 2]:
+                    del self._claims[old]
+        elif isinstance(known, list):
+            known.append(claim)
+        else:
+            self._claims[number] = [known, claim]
+
+    def find(self, number: int, node_name: str) -> Claim | None:
+        """Return the call that made the node, None if nobody or several may have."""
+        known = self._claims.get(number)
+        if known is None or isinstance(known, Claim):
+            return known
+        stem = _stem(node_name)
+        fitting = [claim for claim in known if _stem(claim.packet.split(".")[1]) == stem]
+        return fitting[0] if len(fitting) == 1 else None
+
+    def span(self, thread: int, first: int, last: int, module: int, call: int, training: int) -> None:
+        """Note the numbers [first, last) that were given out during a module call, as it ends."""
+        if last > first:
+            ends, spans = self._spans.setdefault(thread, ([], []))
+            ends.append(last)
+            spans.append((first, module, call, training))
+            if len(ends) > 200_000:
+                del ends[:100_000], spans[:100_000]
+
+    def enclosing(self, number: int) -> tuple[int, int, int] | None:
+        """Return (module, module call, training) of the innermost call that holds a number."""
+        found = None
+        for ends, spans in self._spans.values():
+            for index in range(bisect_right(ends, number), len(spans)):
+                first, module, call, training = spans[index]
+                if first <= number:
+                    if found is not None:
+                        return None  # two threads claim it
+                    found = (module, call, training)
+                    break
+        return found
+
+
+def _stem(name: str) -> str:
+    """Reduce `ConvolutionBackward0` and `convolution` to the same word."""
+    return "".join(c for c in name.removesuffix("0").removesuffix("Backward").lower() if c.isalpha())

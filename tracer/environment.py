@@ -1,0 +1,80 @@
+"""Where and with what a run was made."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from ..schemas import Device, Environment, Revision
+
+_PACKAGES = (
+    "opjoule", "torch", "numpy", "pyarrow", "spikingjelly", "snntorch", "norse", "transformers",
+    "torchvision", "triton", "cupy",
+)  # fmt: skip
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages that decide what was run."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def describe(devices: set[str]) -> Environment:
+    """Return the environment; `devices` are the names of the recorded tensors' devices."""
+    found = []
+    for name in sorted(devices | {"cpu"}):
+        if name.startswith("cuda") and torch.cuda.is_available():
+            model = torch.cuda.get_device_name(torch.device(name))
+            driver = str(torch.version.cuda) if torch.version.cuda else None
+            found.append(Device(name=name, model=model, driver=driver))
+        else:
+            found.append(Device(name=name, model=_processor() if name == "cpu" else name))
+    return Environment(
+        python=sys.version.split()[0],
+        platform=platform.platform(),
+        packages=packages(),
+        devices=found,
+    )
+
+
+def revision(directory: Path) -> Revision:
+    """Return the git state of the code in `directory`; empty outside a repository."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(directory), *words], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return Revision()
+    changes = git("status", "--porcelain")
+    return Revision(
+        commit=commit,
+        branch=git("rev-parse", "--abbrev-ref", "HEAD"),
+        dirty=None if changes is None else bool(changes),
+    )

@@ -1,0 +1,187 @@
+"""Turning what a session has gathered into the tables of the trace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..schemas import PART_TABLES, STAGES, VALUE_KINDS, SpikeClass
+from .columns import NULL, column, words
+from .session import CALL_WIDTH, Session
+from .values import Value
+
+_EVENTS = int(SpikeClass.EVENTS)
+_SLOT_COLUMNS = ("in0", "in1", "in2", "out0")
+_SYNAPTIC = ("x_fanout", "grad_fanout", "overlap", "active_outputs", "active_sites")
+_LISTS = ("active_patches", "last_tile_rows")
+
+
+class Facts:
+    """Class bits and nonzero counts of values by number, for the rows of one flush."""
+
+    def __init__(self, values: list[Value]) -> None:
+        self._numbers = np.array([v.number for v in values], np.int64)
+        order = np.argsort(self._numbers, kind="stable")
+        self._numbers = self._numbers[order]
+        bits = np.array([bits_of(v) for v in values], np.int64)
+        nonzero = np.array([v.nonzero if v.measured == 1 else NULL for v in values], np.int64)
+        self._bits, self._nonzero = bits[order], nonzero[order]
+
+    def of(self, numbers: Any) -> tuple[Any, Any]:
+        """Return (class bits, nonzero) of value numbers; NULL where there is none."""
+        if not len(self._numbers):
+            empty = np.full(len(numbers), NULL, np.int64)
+            return empty, empty
+        places = np.searchsorted(self._numbers, numbers)
+        places[places == len(self._numbers)] = 0
+        hit = self._numbers[places] == numbers
+        return np.where(hit, self._bits[places], NULL), np.where(hit, self._nonzero[places], NULL)
+
+
+def bits_of(value: Value) -> int:
+    """Return the class column of a value; NULL if it was not measured."""
+    if value.measured != 1:
+        return NULL
+    return value.bits | (_EVENTS if value.events else 0)
+
+
+def live_values(session: Session) -> list[Value]:
+    """Return every value that rows since the last flush may name, once each."""
+    found = {id(v): v for v in session.values.fresh}
+    for storage in session.values.storages.values():
+        for value in storage.values.values():
+            found[id(value)] = value
+    return list(found.values())
+
+
+def calls_table(session: Session, rows: Any, facts: Facts, labels: list[str]) -> pa.Table:
+    """Return the `calls` rows of a flush."""
+    schema = PART_TABLES["calls"]
+    columns: dict[str, pa.Array] = {}
+    names = ("seq", "signature_id", "stage", "label", "step", "thread", "module_id",
+             "module_call_id", "forward_seq", "grad_enabled", "training")  # fmt: skip
+    for index, name in enumerate(names):
+        cells = rows[:, index]
+        if name == "stage":
+            columns[name] = words(cells, list(STAGES))
+        elif name == "label":
+            columns[name] = words(cells, labels)
+        elif name in ("grad_enabled", "training"):
+            columns[name] = pa.array(cells == 1, mask=cells == NULL)
+        else:
+            columns[name] = column(cells, schema.field(name).type)
+    for offset, slot in enumerate(_SLOT_COLUMNS, start=len(names)):
+        numbers = rows[:, offset]
+        bits, nonzero = facts.of(numbers)
+        columns[f"{slot}_value"] = column(numbers, pa.int64())
+        columns[f"{slot}_class"] = column(bits, pa.int16())
+        columns[f"{slot}_nonzero"] = column(nonzero, pa.int64())
+    columns.update(_synaptic_columns(rows[:, 0], session.synaptic_rows))
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def _synaptic_columns(seqs: Any, synaptic: list[tuple[int, Any]]) -> dict[str, pa.Array]:
+    places = np.searchsorted(seqs, np.array([seq for seq, _ in synaptic], np.int64))
+    columns: dict[str, pa.Array] = {}
+    for name in _SYNAPTIC:
+        cells = np.full(len(seqs), NULL, np.int64)
+        for place, (_, row) in zip(places, synaptic, strict=True):
+            found = getattr(row, name)
+            if found is not None:
+                cells[place] = found
+        columns[name] = column(cells, pa.int64())
+    for name in _LISTS:
+        lists: list[Any] = [None] * len(seqs)
+        for place, (_, row) in zip(places, synaptic, strict=True):
+            lists[place] = getattr(row, name)
+        columns[name] = pa.array(lists, pa.list_(pa.int64()))
+    return columns
+
+
+def operands_table(rows: Any, facts: Facts) -> pa.Table:
+    """Return the `call_operands` rows of a flush."""
+    bits, nonzero = facts.of(rows[:, 3])
+    return pa.table(
+        {
+            "seq": column(rows[:, 0], pa.int64()),
+            "role": words(rows[:, 1], ["in", "out"]),
+            "slot": column(rows[:, 2], pa.int32()),
+            "value_id": column(rows[:, 3], pa.int64()),
+            "class": column(bits, pa.int16()),
+            "nonzero": column(nonzero, pa.int64()),
+        },
+        schema=PART_TABLES["call_operands"],
+    )
+
+
+def values_table(values: list[Value]) -> pa.Table:
+    """Return rows of the `values` table."""
+    values = sorted(values, key=lambda v: v.number)
+
+    def ints(cells: list[int], kind: pa.DataType) -> pa.Array:
+        return column(np.array(cells, np.int64), kind)
+
+    measured = [v.measured == 1 for v in values]
+    return pa.table(
+        {
+            "value_id": ints([v.number for v in values], pa.int64()),
+            "storage_id": ints([v.storage.number for v in values], pa.int64()),
+            "version": ints([v.version for v in values], pa.int64()),
+            "base_value_id": ints([NULL if v.base is None else v.base.number for v in values], pa.int64()),
+            "written_seq": ints([NULL if v.written_seq < 0 else v.written_seq for v in values], pa.int64()),
+            "numel": ints([v.layout.numel for v in values], pa.int64()),
+            "bytes": ints([v.layout.nbytes for v in values], pa.int64()),
+            "kind": words(np.array([v.kind for v in values], np.int64), list(VALUE_KINDS)),
+            "class": ints([bits_of(v) for v in values], pa.int16()),
+            "nonzero": ints([v.nonzero if m else NULL for v, m in zip(values, measured, strict=True)], pa.int64()),
+            "ones": pa.array([v.ones for v in values], pa.int64()),
+            "minus_ones": pa.array([v.minus_ones for v in values], pa.int64()),
+            "min": pa.array([v.low for v in values], pa.float64()),
+            "max": pa.array([v.high for v in values], pa.float64()),
+        },
+        schema=PART_TABLES["values"],
+    )
+
+
+def module_calls_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Return rows of the `module_calls` table."""
+    return pa.Table.from_pylist(rows, schema=PART_TABLES["module_calls"])
+
+
+def flush(session: Session, write: Any, labels: list[str], module_calls: list[dict[str, Any]], *, last: bool) -> None:
+    """Write what was gathered since the last flush.
+
+    Args:
+        session: the recording.
+        write: takes a table's name and a table.
+        labels: the labels used so far, by code.
+        module_calls: rows of module calls that have ended; emptied.
+        last: nothing comes after: values that are not measured yet never will be.
+    """
+    if session.device_measurer is not None:
+        session.device_measurer.collect()
+    facts = Facts(live_values(session))
+    rows = session.calls.take()
+    if len(rows):
+        order = np.argsort(rows[:, 0], kind="stable")
+        write("calls", calls_table(session, rows[order], facts, labels))
+    session.synaptic_rows.clear()
+    operands = session.operands.take()
+    if len(operands):
+        write("call_operands", operands_table(operands, facts))
+    ready, waiting = [], []
+    for value in session.values.fresh:
+        current = value.storage.version == value.version and value.storage.cdata in session.values.storages
+        (waiting if value.measured == 0 and current and not last else ready).append(value)
+    session.values.fresh = waiting
+    if ready:
+        write("values", values_table(ready))
+    if module_calls:
+        write("module_calls", module_calls_table(module_calls))
+        module_calls.clear()
+    session.values.forget()
+
+
+__all__ = ["CALL_WIDTH", "flush"]

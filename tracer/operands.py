@@ -1,0 +1,169 @@
+"""What an op's schema says of its operands, read once for each op."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+# A kernel of a backend's own goes before the composite one.
+_BACKENDS = (
+    torch._C.DispatchKey.CPU,
+    torch._C.DispatchKey.CUDA,
+    torch._C.DispatchKey.CompositeExplicitAutograd,
+)
+
+# Ops that write tensors without saying so in their schema: the slots that they write.
+# Batch norms in training update running_mean and running_var (slots 3 and 4).
+_UNSAID_WRITES: dict[str, tuple[str, ...]] = {
+    name: ("running_mean", "running_var")
+    for name in ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "_native_batch_norm_legit")
+}
+
+# Ops whose written operand is not read: what it held before need not be known.
+_ONLY_WRITES = frozenset(
+    "copy_ fill_ zero_ normal_ uniform_ bernoulli_ random_ exponential_ geometric_ log_normal_ "
+    "cauchy_ set_ resize_ _foreach_zero_ _foreach_copy_ record_stream".split()
+)
+
+# Ops that carry spikes on from their operands to their result.
+_CARRIES = frozenset(
+    "clone copy_ _to_copy to contiguous cat stack max_pool1d max_pool2d max_pool3d "
+    "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d "
+    "avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d index gather "
+    "index_select masked_select repeat flip roll constant_pad_nd pixel_shuffle pixel_unshuffle "
+    "upsample_nearest1d upsample_nearest2d upsample_nearest3d slice_scatter select_scatter "
+    "_unsafe_view _reshape_copy view_copy im2col unfold_copy mul mul_ add add_ bitwise_and "
+    "bitwise_or maximum minimum mkldnn_max_pool2d cudnn_max_pool2d".split()
+)
+
+# Ops whose result is spikes by nature: comparisons and logic.
+_EVENTS = frozenset(
+    "eq ne lt le gt ge eq_ ne_ lt_ le_ gt_ ge_ logical_and logical_or logical_xor logical_not "
+    "logical_and_ logical_or_ logical_xor_ logical_not_ heaviside bitwise_not isnan isinf signbit".split()
+)
+
+_PRODUCTS = frozenset("mm addmm bmm baddbmm mv addmv dot vdot _int_mm _scaled_mm".split())
+_CONVOLUTIONS = frozenset(
+    "convolution _convolution convolution_overrideable mkldnn_convolution cudnn_convolution "
+    "cudnn_convolution_transpose miopen_convolution miopen_convolution_transpose "
+    "miopen_depthwise_convolution _slow_conv2d_forward slow_conv3d_forward "
+    "_conv_depthwise2d conv_depthwise3d slow_conv_transpose2d slow_conv_transpose3d "
+    "slow_conv_dilated2d slow_conv_dilated3d".split()
+)
+_ATTENTION_WORDS = ("attention", "_transformer_encoder_layer_fwd", "flex")
+_ADDITIVE = frozenset("add add_ sub sub_ rsub".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One tensor argument of a schema, or one element of a list of them."""
+
+    index: int
+    name: str
+    is_list: bool
+    kwarg_only: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """What is fixed for an op.
+
+    Attributes:
+        name: `aten.add.Tensor`.
+        skipped: dispatched, but no work of the model: profiler and prim ops.
+        composite: has an implicit composite kernel, to be run so that its parts are seen.
+        keeps_exclusions: the composite kernel is run with ADInplaceOrView excluded as outside.
+        writes: argument names that are written, said or unsaid.
+        reads_written: what is written is read first.
+        in_place: no tensor argument is written if False.
+        is_view: hands back an alias and writes nothing.
+        carries: hands on spikes from its operands.
+        events: its result is spikes by nature.
+        synaptic: "product", "convolution", "convolution_backward" or "".
+        measured: the `synaptic` level measures its operands.
+        results: number of results.
+    """
+
+    name: str
+    packet: str
+    skipped: bool
+    composite: bool
+    slots: tuple[Slot, ...]
+    others: tuple[tuple[int, str, bool, Any], ...]
+    writes: frozenset[str]
+    written_slots: tuple[Slot, ...]
+    reads_written: bool
+    is_view: bool
+    carries: bool
+    needs_all_events: bool
+    events: bool
+    synaptic: str
+    measured: bool
+    tags: tuple[str, ...]
+    result_names: tuple[str, ...]
+    unsaid_if_training: bool
+
+
+def _synaptic(base: str) -> str:
+    if base in _PRODUCTS:
+        return "product"
+    if base in _CONVOLUTIONS:
+        return "convolution"
+    return "convolution_backward" if base == "convolution_backward" else ""
+
+
+def _composite(func: OpOverload[..., Any]) -> bool:
+    try:
+        has = func.has_kernel_for_dispatch_key
+        return bool(has(_COMPOSITE)) and not any(has(key) for key in _BACKENDS)
+    except RuntimeError:
+        return False
+
+
+def describe_op(func: OpOverload[..., Any]) -> Op:
+    """Read the schema of `func`."""
+    schema = func._schema
+    base = schema.name.split("::")[1]
+    slots: list[Slot] = []
+    others: list[tuple[int, str, bool, Any]] = []
+    writes = set()
+    for index, argument in enumerate(schema.arguments):
+        kind = str(argument.type)
+        if "Tensor" in kind:
+            slots.append(Slot(index, argument.name, "List" in kind or "[" in kind, argument.kwarg_only))
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                writes.add(argument.name)
+        else:
+            default = argument.default_value if argument.has_default_value() else None
+            others.append((index, argument.name, argument.kwarg_only, default))
+    names = {slot.name for slot in slots}
+    unsaid = frozenset(n for n in _UNSAID_WRITES.get(base, ()) if n in names and n not in writes)
+    all_writes = frozenset(writes) | unsaid
+    aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
+    synaptic = _synaptic(base)
+    return Op(
+        name=str(func),
+        packet=".".join(str(func).split(".")[:2]),
+        skipped=func.namespace in ("profiler", "prim") or base in ("record_stream", "_record_function_enter_new"),
+        composite=_composite(func),
+        slots=tuple(slots),
+        others=tuple(others),
+        writes=all_writes,
+        written_slots=tuple(slot for slot in slots if slot.name in all_writes),
+        reads_written=bool(writes) and base not in _ONLY_WRITES and not any(
+            slot.kwarg_only for slot in slots if slot.name in writes
+        ),
+        is_view=aliases and not writes,
+        carries=base in _CARRIES,
+        needs_all_events=base in ("mul", "mul_", "add", "add_", "bitwise_and", "bitwise_or", "maximum", "minimum", "cat", "stack"),
+        events=base in _EVENTS,
+        synaptic=synaptic,
+        measured=bool(synaptic) or base in _ADDITIVE or any(w in base for w in _ATTENTION_WORDS),
+        tags=tuple(sorted(tag.name for tag in func.tags)),
+        result_names=tuple(r.name for r in schema.returns),
+        unsaid_if_training=bool(unsaid),
+    )

@@ -1,0 +1,367 @@
+"""The public recorder: opens, follows and closes one recording."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+
+from ..schemas import (
+    FORMAT_VERSION,
+    TILE_WIDTHS,
+    Failure,
+    Fingerprint,
+    Hidden,
+    Manifest,
+    RecordError,
+)
+from . import environment
+from .calls_of_modules import ModuleCalls, tensors_in
+from .columns import NULL
+from .fingerprints import fingerprint
+from .flush import flush
+from .hidden_work import GraphReplays
+from .modules import Modules
+from .neurons import NeuronRule, Neurons
+from .optimizers import OptimizerSteps
+from .session import BACKWARD, Session, Thread
+from .values import Value
+from .writer import Writer, static_table
+
+Statistics = Literal["auto", "full", "synaptic", "none"]
+
+
+class RecordingWarning(UserWarning):
+    """Something about a recording that its reader has to know."""
+
+
+class _Mode(TorchDispatchMode):
+    """Hands every call of one thread to the session."""
+
+    def __init__(self, session: Session, thread: Thread) -> None:
+        super().__init__()
+        self._session = session
+        self._thread = thread
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._session.dispatch(self, self._thread, func, types, args, kwargs or {})
+
+
+class Recorder:
+    """Records what a model does, as a context manager.
+
+    Args:
+        path: directory of the trace; it must not exist unless `overwrite`.
+        model: the model, so that its tree is known beforehand and its paths start at its class.
+            Without it every module that is called is entered when it is first seen.
+        batch_dim: dimension of the batch in module inputs, for modules that do not tell.
+        time_dim: dimension of time in them; None: no time dimension.
+        statistics: "full" measures every value, "synaptic" what spikes may meet, "none" nothing;
+            "auto" is "full" on a CPU and "synaptic" where a CUDA device is used.
+        overwrite: replace a trace at `path` once the new one is whole.
+        warmup: steps to let pass before recording.
+        steps: stop after this many steps; None records until the context ends.
+        neurons: what is to be known of neuron classes that no built-in adapter knows.
+        seed: noted in the trace.
+        command: command line noted in the trace; by default this process's.
+
+    A step ends at `step()`; if that is never called, at each optimizer step, and for inference
+    at each new sample (a root module's call that carries no neuron state).
+
+    Raises:
+        RecordError: the path is taken or cannot be written, an option has no meaning, or a
+            recorder is entered twice.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, model: nn.Module | None = None,
+                 batch_dim: int | None = 0, time_dim: int | None = None,
+                 statistics: Statistics = "auto", overwrite: bool = False, warmup: int = 0,
+                 steps: int | None = None, neurons: Iterable[NeuronRule] = (),
+                 seed: int | None = None, command: list[str] | None = None) -> None:  # fmt: skip
+        if statistics not in ("auto", "full", "synaptic", "none"):
+            raise RecordError(f"statistics={statistics!r} is none of auto, full, synaptic, none.")
+        if warmup < 0 or (steps is not None and steps < 1):
+            raise RecordError("warmup must be at least 0 and steps at least 1.")
+        self.path = Path(path)
+        self.done = False
+        self._model = model
+        self._overwrite = overwrite
+        self._warmup = warmup
+        self._limit = steps
+        self._seed = seed
+        self._command = list(sys.argv) if command is None else command
+        self._neurons = Neurons(neurons)
+        self._dims = (batch_dim, time_dim)
+        self._statistics = statistics
+        self._entered = False
+        self._labels: list[str] = []
+        self._by_hand = False
+        self._optimizer_seen = False
+        self._root: tuple[bool, bool] | None = None
+        self._waiting = warmup > 0
+        self._passed = 0
+        self._prints = Fingerprint()
+        self._notes: list[str] = []
+
+    def __enter__(self) -> Recorder:
+        if self._entered:
+            raise RecordError(f"the recorder of {self.path} was entered before. Make a new one.")
+        self._entered = True
+        rank, world = _rank()
+        self._rank, self._world = rank or 0, world
+        self._writer = Writer(self.path, overwrite=self._overwrite, rank=rank)
+        level = self._statistics
+        if level == "auto":
+            level = "synaptic" if _on_gpu(self._model) else "full"
+        session = self._session = Session(level)
+        session.on_full = self._flush
+        main = Thread(0)
+        self._threads = {threading.get_ident(): main}
+        self._main = main
+        self._modules = Modules(self._neurons, self._mark)
+        session.owner_of = self._modules.owner
+        self._calls = ModuleCalls(
+            session, self._modules, self._neurons, batch_dim=self._dims[0], time_dim=self._dims[1],
+            find_thread=self._find_thread, root_entered=self._root_entered,
+        )  # fmt: skip
+        self._calls.labels = self._labels
+        self._optimizers = OptimizerSteps(
+            session, self._find_thread, self._optimizer_stepped, lambda: self._label_name(session.label)
+        )
+        self._replays = GraphReplays(self._calls.hidden)
+        self._started = _now()
+        if self._model is not None:
+            self._modules.adopt(self._model)
+            self._prints = Fingerprint(parameters=fingerprint(_state(self._model)))
+        self._mode = _Mode(session, main)
+        self._mode_on = False
+        self._calls.install()
+        self._optimizers.install()
+        self._replays.install()
+        if not self._waiting:
+            self._start()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            if not self.done:
+                clean = error is None or (isinstance(error, SystemExit) and not error.code)
+                self._finish(None if clean else error)
+        finally:
+            self._detach()
+
+    def step(self) -> None:
+        """End a step: what follows belongs to the next one. Steps are then counted by hand only."""
+        self._by_hand = True
+        self._boundary()
+
+    @contextmanager
+    def label(self, name: str) -> Iterator[None]:
+        """Label the calls inside; the innermost label holds."""
+        if name not in self._labels:
+            self._labels.append(name)
+        before, self._session.label = self._session.label, self._labels.index(name)
+        try:
+            yield
+        finally:
+            self._session.label = before
+
+    @contextmanager
+    def suspend(self) -> Iterator[None]:
+        """Record nothing inside."""
+        was = self._session.passive
+        self._session.passive = True
+        try:
+            yield
+        finally:
+            self._session.passive = was
+            self._session.values.trust_nothing()
+
+    @contextmanager
+    def join(self) -> Iterator[None]:
+        """Record the calling thread too, as long as the context lasts."""
+        identity = threading.get_ident()
+        if identity in self._threads:
+            yield
+            return
+        with self._session.lock:
+            thread = self._threads[identity] = Thread(len(self._threads))
+        try:
+            with _Mode(self._session, thread):
+                yield
+        finally:
+            del self._threads[identity]
+
+    def spikes(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Declare that a tensor holds spikes, whatever its values are; returns it."""
+        value = self._session.value_of(tensor)
+        if type(value) is Value:
+            value.events = True
+        return tensor
+
+    def _find_thread(self) -> Thread | None:
+        found = self._threads.get(threading.get_ident())
+        if found is None and torch._C._current_graph_task_id() != -1:
+            return self._main  # a device thread of the autograd engine
+        return found
+
+    def _label_name(self, code: int) -> str | None:
+        return None if code == NULL else self._labels[code]
+
+    def _mark(self, tensor: torch.Tensor, kind: int) -> None:
+        try:
+            self._session.values.storage_of(tensor).kind = kind
+        except Exception:  # a lazy or sparse parameter has no storage to mark
+            return
+
+    def _start(self) -> None:
+        self._waiting = False
+        self._session.values.trust_nothing()
+        self._mode.__enter__()
+        self._mode_on = True
+        self._session.passive = False
+
+    def _root_entered(self, module: nn.Module, args: Any, new_sample: bool) -> None:
+        if self.done:
+            return
+        session = self._session
+        if self._root is not None and new_sample and not self._by_hand:
+            inference, _ = self._root
+            backward = bool(session.seen_stages & (1 << BACKWARD))
+            if inference or not backward or not self._optimizer_seen:
+                self._boundary()
+        if self.done:
+            return
+        if self._prints.inputs is None and not session.passive:
+            prints = self._prints.parameters or fingerprint(_state(module))
+            self._prints = Fingerprint(inputs=fingerprint(tensors_in(args)), parameters=prints)
+        self._root = (not (torch.is_grad_enabled() and module.training), True)
+
+    def _optimizer_stepped(self) -> None:
+        self._optimizer_seen = True
+        if not self._by_hand and not self.done:
+            self._boundary()
+
+    def _boundary(self) -> None:
+        session = self._session
+        self._root = None
+        session.seen_stages = 0
+        self._passed += 1
+        if self._waiting:
+            if self._passed >= self._warmup:
+                self._passed = 0
+                self._start()
+            return
+        if self.done:
+            return
+        if self._limit is not None and self._passed >= self._limit:
+            self._finish(None)
+            self._detach()
+            return
+        session.step += 1
+
+    def _flush(self, *, last: bool = False) -> None:
+        flush(self._session, self._writer.write, self._labels, self._calls.rows, last=last)
+
+    def _finish(self, error: BaseException | None) -> None:
+        """Write the rest and the manifest."""
+        session = self._session
+        session.passive = True
+        self.done = True
+        self._flush(last=True)
+        write = self._writer.write
+        write("signatures", static_table("signatures", session.signatures.rows))
+        write("modules", static_table("modules", self._modules.rows))
+        write("optimizer_steps", static_table("optimizer_steps", self._optimizers.rows))
+        manifest = self._manifest(error)
+        self.path = self._writer.finish(manifest)
+        if self._rank or self._world > 1:
+            self.path = self.path.parent
+        session.values.close()
+        for hidden in (*manifest.hidden, *manifest.inexact):
+            warnings.warn(f"{hidden.what}: {hidden.why} ({hidden.calls} calls)", RecordingWarning, stacklevel=3)
+
+    def _manifest(self, error: BaseException | None) -> Manifest:
+        session = self._session
+        from .. import __version__
+
+        steps = session.step + 1 if session.seq else 0
+        if session.seq and self._root is None and self._passed == session.step and self._passed:
+            steps = session.step
+        if session.unread:
+            named = ", ".join(f"{n} ({c})" for n, c in sorted(session.unread.items()))
+            self._notes.append(f"tensors that could not be read: {named}")
+        return Manifest(
+            format_version=FORMAT_VERSION,
+            opjoule_version=__version__,
+            status="complete" if error is None else "aborted",
+            failure=None if error is None else Failure(type=type(error).__name__, message=str(error)[:2000]),
+            rows=self._writer.rows,
+            parts=self._writer.parts,
+            tile_widths=list(TILE_WIDTHS),
+            statistics=session.statistics,  # type: ignore[arg-type]
+            rank=self._rank,
+            world_size=self._world,
+            environment=environment.describe(session.devices),
+            revision=environment.revision(Path.cwd()),
+            command=self._command,
+            started=self._started,
+            ended=_now(),
+            seed=self._seed,
+            fingerprint=self._prints,
+            steps=steps,
+            hidden=[Hidden(what=w, why=y, calls=c) for (w, y), c in sorted(self._calls.hidden.items())],
+            inexact=[Hidden(what=w, why=y, calls=c) for (w, y), c in sorted(session.composites.inexact.items())],
+            notes=self._notes,
+        )
+
+    def _detach(self) -> None:
+        """Take mode and hooks away; in whatever state the recording ended."""
+        self._session.passive = True
+        self._calls.off = True
+        self._calls.remove()
+        self._replays.remove()
+        if not self._in_optimizer_hook():
+            self._optimizers.remove()
+        if self._mode_on and _get_current_dispatch_mode() is self._mode:
+            self._mode.__exit__(None, None, None)
+            self._mode_on = False
+
+    def _in_optimizer_hook(self) -> bool:
+        return self._main.optimizing > 0
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _state(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _on_gpu(model: nn.Module | None) -> bool:
+    if model is None:
+        return torch.cuda.is_available()
+    return any(p.device.type == "cuda" for p in model.parameters())
+
+
+def _rank() -> tuple[int | None, int]:
+    """Return (rank, world size); rank is None outside a distributed run."""
+    try:
+        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    except ValueError:
+        return None, 1
+    distributed = torch.distributed
+    if world == 1 and distributed.is_available() and distributed.is_initialized():
+        rank, world = distributed.get_rank(), distributed.get_world_size()
+    return (rank, world) if world > 1 else (None, 1)

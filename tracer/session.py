@@ -1,0 +1,416 @@
+"""One recording as it runs: what is done for every dispatched call."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import torch
+
+from ..schemas import SpikeClass
+from .claims import Claim, Claims
+from .columns import NULL, Rows
+from .composites import Composites
+from .gradients import recomputes
+from .layouts import Layout
+from .operands import Op, describe_op
+from .signatures import Signatures
+from .statistics import Measurer
+from .synapses_of_calls import Synapses
+from .values import OpaqueLayout, Value, Values
+
+FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = range(4)
+_ACCUMULATE = (1 << 64) - 1
+_GRADIENT = 2
+_PART_ROWS = 1 << 16
+_UNINITIALIZED = frozenset(
+    "aten.empty aten.empty_like aten.new_empty aten.empty_strided aten.new_empty_strided aten.resize_".split()
+)
+CALL_WIDTH = 15
+
+_graph_task = torch._C._current_graph_task_id
+_sequence_nr = torch.autograd._get_sequence_nr
+_current_node = torch._C._current_autograd_node
+_grad_enabled = torch.is_grad_enabled
+_Tensor = torch.Tensor
+
+
+class Thread:
+    """What is particular to a thread that is recorded."""
+
+    __slots__ = ("newest", "number", "optimizing", "quiet", "stack")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.stack: list[Any] = []
+        self.newest = -1
+        self.optimizing = 0
+        self.quiet = False
+
+
+class Session:
+    """The state of a recording and the handler of its calls.
+
+    Args:
+        statistics: "full", "synaptic" or "none"; "auto" decides by the device of each storage.
+    """
+
+    def __init__(self, statistics: str) -> None:
+        self.statistics = statistics
+        self.values = Values()
+        self.signatures = Signatures()
+        self.claims = Claims()
+        self.composites = Composites()
+        self.measurer = Measurer()
+        self.synapses = Synapses()
+        self.ops: dict[Any, Op] = {}
+        self.calls = Rows(CALL_WIDTH)
+        self.operands = Rows(4)
+        self.synaptic_rows: list[tuple[int, Any]] = []
+        self.seq = 0
+        self.step = 0
+        self.label = NULL
+        self.passive = True
+        self.lock = threading.RLock()
+        self.owner_of: Any = None
+        self.spiking_calls = 0
+        self.on_full: Any = None
+        self.devices: set[str] = set()
+        self.opaque: dict[Any, OpaqueLayout] = {}
+        self.device_measurer: Any = None
+        self.unread: dict[str, int] = {}
+        self.seen_stages = 0
+
+    def dispatch(self, mode: Any, thread: Thread, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Run a call and note it."""
+        if self.passive or thread.quiet:
+            return func(*args, **kwargs)
+        if types and _foreign(types):
+            return NotImplemented
+        op = self.ops.get(func)
+        if op is None:
+            op = self.ops[func] = describe_op(func)
+        if op.skipped:
+            return func(*args, **kwargs)
+        if op.composite:
+            done, result = self.composites.run(mode, func, op, args, kwargs)
+            if done:
+                return result
+        with self.lock:
+            stage, context, forward = self._context(thread, op)
+            level = self.statistics
+            measure = level != "none" and stage != OPTIMIZER and (level != "synaptic" or op.measured)
+            ins, listed, numbers = self._operands(op, args, kwargs)
+            others = self._others(op, args, kwargs)
+            keys = [func]
+            for value, tensor in ins:
+                if value is None:
+                    keys.append(None)
+                    continue
+                if type(value) is Value:
+                    keys.append(value.layout)
+                    keys.append(value.storage.device)
+                    if not value.measured and measure and not op.is_view and not (
+                        op.written_slots and not op.reads_written and value is ins[0][0]
+                    ):
+                        self.measure(value, tensor)
+                else:
+                    keys.append(value)
+                keys.append(tensor.requires_grad)
+            writes = op.written_slots
+            if writes and op.unsaid_if_training and not self._training(op, others):
+                writes = ()
+            synaptic = (
+                self.synapses.before(self, op, ins, others) if op.synaptic and measure else None
+            )
+        result = func(*args, **kwargs)
+        with self.lock:
+            seq = self.seq
+            self.seq = seq + 1
+            if writes:
+                self._note_writes(op, writes, args, kwargs, seq)
+            outs = self._results(op, result, seq, stage, measure, ins)
+            for value, tensor in outs:
+                if type(value) is Value:
+                    keys.append(value.layout)
+                    keys.append(value.storage.device)
+                    keys.append(tensor.requires_grad)
+                else:
+                    keys.append(value)
+            keys.extend(others)
+            if numbers:
+                keys.extend(numbers)
+            key = tuple(keys)
+            try:
+                signature = self.signatures.known.get(key)
+            except TypeError:  # an argument that cannot be hashed
+                key = tuple(k if _hashable(k) else str(k) for k in key)
+                signature = self.signatures.known.get(key)
+            if signature is None:
+                signature = self._sign(key, op, ins, listed, outs, others, numbers)
+            self._note(seq, signature, stage, thread, context, forward, ins, outs)
+            if synaptic is not None:
+                self.synaptic_rows.append((seq, synaptic))
+        return result
+
+    def _context(self, thread: Thread, op: Op) -> tuple[int, tuple[int, int, int], int]:
+        """Return stage, (module, module call, training) and the forward call of a backward one."""
+        stack = thread.stack
+        grad = _grad_enabled()
+        if _graph_task() != -1:
+            stage, context, forward = self._backward_context(thread)
+        else:
+            forward = NULL
+            if stack:
+                top = stack[-1]
+                context = (top.info.number, top.number, top.training)
+                stage = FORWARD
+            else:
+                context = (NULL, NULL, NULL)
+                stage = OPTIMIZER if thread.optimizing else FORWARD
+        if grad:
+            number = _sequence_nr() - 1
+            if number > thread.newest:
+                thread.newest = number
+                self.claims.note(
+                    thread.number, number, Claim(self.seq, *context, op.packet, thread.number)
+                )
+        return stage, context, forward
+
+    def _backward_context(self, thread: Thread) -> tuple[int, tuple[int, int, int], int]:
+        node = _current_node()
+        stack = thread.stack
+        name = node.name() if node is not None else ""
+        if stack and stack[-1].in_task:
+            top = stack[-1]
+            return RECOMPUTE, (top.info.number, top.number, top.training), NULL
+        stage = RECOMPUTE if recomputes(name) else BACKWARD
+        if node is None:
+            return stage, (NULL, NULL, NULL), NULL
+        number = node._sequence_nr()
+        if number == _ACCUMULATE:
+            owner = self.owner_of(node.variable) if hasattr(node, "variable") else None
+            return stage, (NULL if owner is None else owner, NULL, NULL), NULL
+        claim = self.claims.find(number, name)
+        if claim is not None:
+            return stage, (claim.module, claim.module_call, claim.training), claim.seq
+        enclosing = self.claims.enclosing(number)
+        return stage, enclosing or (NULL, NULL, NULL), NULL
+
+    def _operands(self, op: Op, args: Any, kwargs: Any) -> tuple[list[Any], Any, Any]:
+        """Return [(value or opaque or None, tensor)] by slot, the lengths of lists, and numbers."""
+        ins: list[Any] = []
+        listed = None
+        numbers = None
+        count = len(args)
+        of = self.value_of
+        for slot in op.slots:
+            index = slot.index
+            a = args[index] if index < count else kwargs.get(slot.name)
+            if isinstance(a, _Tensor):
+                ins.append((of(a), a))
+            elif a is None:
+                if slot.is_list:
+                    listed = listed or {}
+                    listed[slot.name] = 0
+                else:
+                    ins.append((None, None))
+            elif slot.is_list:
+                listed = listed or {}
+                listed[slot.name] = len(a)
+                for element in a:
+                    ins.append((of(element), element) if isinstance(element, _Tensor) else (None, None))
+            else:
+                ins.append((None, None))
+                numbers = numbers or []
+                numbers.append((slot.name, a))
+        return ins, listed, numbers
+
+    @staticmethod
+    def _others(op: Op, args: Any, kwargs: Any) -> list[Any]:
+        count = len(args)
+        found = []
+        for index, name, _, default in op.others:
+            a = args[index] if index < count else (kwargs.get(name, default) if kwargs else default)
+            if type(a) is list:
+                a = tuple(a)
+            elif isinstance(a, torch.Generator):
+                a = None
+            found.append(a)
+        return found
+
+    def value_of(self, tensor: torch.Tensor) -> Any:
+        """Return the value of a tensor, or the opaque layout of one without strided elements."""
+        try:
+            return self.values.of(tensor)
+        except Exception:  # sparse, nested, functional, ...: nothing may stop a recording
+            opaque = OpaqueLayout(tensor)
+            self.unread[opaque.layout_name] = self.unread.get(opaque.layout_name, 0) + 1
+            return self.opaque.setdefault(opaque.key(), opaque)
+
+    def measure(self, value: Value, tensor: torch.Tensor) -> None:
+        """Measure a value while a tensor that holds it is at hand."""
+        layout = value.layout
+        storage = value.storage
+        if storage.device != "cpu":
+            self._measure_on_device(value, tensor)
+            return
+        try:
+            found = self.measurer.measure(layout.flat(tensor.data_ptr()), layout.bits)
+        except Exception:  # nothing may stop a recording
+            value.measured = 2
+            return
+        self.keep(value, found)
+
+    def keep(self, value: Value, found: Any) -> None:
+        """Note what was measured."""
+        times = value.layout.repeats
+        value.measured = 1
+        value.bits, nonzero, ones, minus, value.low, value.high = found
+        value.nonzero = nonzero * times
+        if value.bits:
+            value.ones = None if ones is None else ones * times
+            value.minus_ones = None if minus is None else minus * times
+        else:
+            value.low = value.high = None
+
+    def _measure_on_device(self, value: Value, tensor: torch.Tensor) -> None:
+        if self.device_measurer is None:
+            from .device_statistics import DeviceMeasurer
+
+            self.device_measurer = DeviceMeasurer(self)
+        self.device_measurer.measure(value, tensor)
+
+    @staticmethod
+    def _training(op: Op, others: list[Any]) -> bool:
+        for (_, name, _, _), value in zip(op.others, others, strict=True):
+            if name == "training":
+                return bool(value)
+        return True
+
+    def _note_writes(self, op: Op, writes: Any, args: Any, kwargs: Any, seq: int) -> None:
+        count = len(args)
+        for slot in writes:
+            a = args[slot.index] if slot.index < count else kwargs.get(slot.name)
+            for tensor in a if slot.is_list and a is not None else (a,):
+                if isinstance(tensor, _Tensor):
+                    try:
+                        self.values.wrote(self.values.storage_of(tensor), seq)
+                    except Exception:  # no storage to speak of
+                        continue
+
+    def _results(self, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any]) -> list[Any]:
+        """Return [(value or opaque or None, tensor)] of the results; measure new ones."""
+        if isinstance(result, _Tensor):
+            tensors: Any = (result,)
+        elif isinstance(result, tuple | list):
+            tensors = []
+            for item in result:
+                if isinstance(item, list | tuple):
+                    tensors.extend(item)
+                else:
+                    tensors.append(item)
+        else:
+            return []
+        view = op.is_view
+        hollow = op.packet in _UNINITIALIZED
+        outs: list[Any] = []
+        for tensor in tensors:
+            if not isinstance(tensor, _Tensor):
+                outs.append((None, None))
+                continue
+            before = self.values._next_storage
+            value = self.value_of(tensor)
+            outs.append((value, tensor))
+            if type(value) is not Value:
+                continue
+            if self.values._next_storage != before:
+                value.storage.written_seq = value.written_seq = seq
+                value.storage.kind = value.kind = _GRADIENT if stage == BACKWARD else 5
+                if value.storage.device != "cpu":
+                    self.devices.add(value.storage.device)
+            if view:
+                continue
+            if op.events or value.layout.dtype is torch.bool:
+                value.events = True
+            elif op.carries and not value.events:
+                value.events = _carried(op, ins)
+            if hollow:
+                continue
+            if not value.measured and measure:
+                self.measure(value, tensor)
+        return outs
+
+    def _sign(self, key: Any, op: Op, ins: list[Any], listed: Any, outs: list[Any], others: list[Any], numbers: Any) -> int:
+        names: list[tuple[str, int | None]] = []
+        for slot in op.slots:
+            if slot.is_list and listed is not None and slot.name in listed:
+                names.extend((slot.name, index) for index in range(listed[slot.name]))
+            else:
+                names.append((slot.name, None))
+        operands = [
+            (name, index, _layout_key(value, tensor))
+            for (name, index), (value, tensor) in zip(names, ins, strict=True)
+        ]
+        results = [_layout_key(value, tensor) for value, tensor in outs]
+        return self.signatures.add(key, op, operands, results, others + (numbers or []))
+
+    def _note(self, seq: int, signature: int, stage: int, thread: Thread, context: tuple[int, int, int],
+              forward: int, ins: list[Any], outs: list[Any]) -> None:
+        module, call, training = context
+        ids = [
+            (value.number if type(value) is Value else NULL) for value, _ in ins[:3]
+        ]
+        while len(ids) < 3:
+            ids.append(NULL)
+        out = outs[0][0] if outs else None
+        self.calls.append(
+            (seq, signature, stage, self.label, self.step, thread.number, module, call, forward,
+             _grad_enabled(), training, *ids, out.number if type(out) is Value else NULL)
+        )  # fmt: skip
+        if len(ins) > 3:
+            for slot in range(3, len(ins)):
+                value = ins[slot][0]
+                if type(value) is Value:
+                    self.operands.append((seq, 0, slot, value.number))
+        if len(outs) > 1:
+            for slot in range(1, len(outs)):
+                value = outs[slot][0]
+                if type(value) is Value:
+                    self.operands.append((seq, 1, slot, value.number))
+        if not self.spiking_calls and len(self.calls.flat) >= _PART_ROWS * CALL_WIDTH:
+            self.on_full()
+
+
+def _carried(op: Op, ins: list[Any]) -> bool:
+    known = [value.events for value, _ in ins if type(value) is Value]
+    if op.packet == "aten.copy_":
+        known = known[1:]
+    if not known:
+        return False
+    return all(known) if op.needs_all_events else known[0]
+
+
+def _layout_key(value: Any, tensor: Any) -> Any:
+    if value is None:
+        return None
+    if type(value) is Value:
+        return (value.layout, value.storage.device, bool(tensor.requires_grad))
+    return (value, str(tensor.device), bool(tensor.requires_grad))
+
+
+def _hashable(thing: Any) -> bool:
+    try:
+        hash(thing)
+    except TypeError:
+        return False
+    return True
+
+
+def _foreign(types: Any) -> bool:
+    """Tell whether a wrapper subclass takes part: it unwraps first, its parts are recorded."""
+    return any(t.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl for t in types)
+
+
+EVENTS = int(SpikeClass.EVENTS)
+__all__ = ["BACKWARD", "EVENTS", "FORWARD", "OPTIMIZER", "RECOMPUTE", "Layout", "Session", "Thread"]

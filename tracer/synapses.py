@@ -1,0 +1,235 @@
+"""What spikes meet in a product or a convolution: exact counts from the input's nonzero mask.
+
+A convolution's fan-out separates: how many output positions read a column does not depend on the
+row. It is the mask's count by position, weighted by one small vector for each dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..schemas import TILE_WIDTHS
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """A convolution's geometry, forward, without the batch.
+
+    Attributes:
+        kernel, stride, padding, dilation: one entry for each spatial dimension.
+        transposed: whether it is a transposed convolution.
+        inputs, outputs: spatial sizes.
+        groups: groups of channels.
+        c_in, c_out: channels in all.
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    groups: int
+    c_in: int
+    c_out: int
+
+
+def readers(n: int, m: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool) -> Any:
+    """Count, for each of `n` input positions, the output positions of `m` that it meets.
+
+    A convolution's output o reads input o*stride - padding + k*dilation; a transposed one's input i
+    writes output i*stride - padding + k*dilation.
+    """
+    counts = np.zeros(n, np.int64)
+    positions = np.arange(n if transposed else m) * stride - padding
+    for k in range(kernel):
+        hit = positions + k * dilation
+        if transposed:
+            counts += (hit >= 0) & (hit < m)
+        else:
+            np.add.at(counts, hit[(hit >= 0) & (hit < n)], 1)
+    return counts
+
+
+def writers(n: int, m: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool) -> Any:
+    """Count, for each of `m` output positions, the input positions of `n` that it meets."""
+    counts = np.zeros(m, np.int64)
+    positions = np.arange(n if transposed else m) * stride - padding
+    for k in range(kernel):
+        hit = positions + k * dilation
+        if transposed:
+            np.add.at(counts, hit[(hit >= 0) & (hit < m)], 1)
+        else:
+            counts += (hit >= 0) & (hit < n)
+    return counts
+
+
+def _by_position(mask: Any) -> Any:
+    """Sum a (batch*channels, positions) mask of 0 and 1 over its rows, as int64."""
+    total = np.zeros(mask.shape[1], np.int64)
+    for start in range(0, mask.shape[0], 255):  # 255 ones fit into a byte
+        total += np.add.reduce(mask[start : start + 255], axis=0, dtype=np.uint8)
+    return total
+
+
+def _weighted(counts: Any, vectors: Sequence[Any]) -> int:
+    for vector in reversed(vectors):
+        counts = counts.reshape(-1, vector.size) @ vector
+    return int(counts.sum())
+
+
+class Reach:
+    """The vectors of one geometry, made once."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = g = geometry
+        dims = list(
+            zip(g.inputs, g.outputs, g.kernel, g.stride, g.padding, g.dilation, strict=True)
+        )
+        self.forward = [readers(*d, g.transposed) for d in dims]
+        self.backward = [writers(*d, g.transposed) for d in dims]
+
+    def fanout(self, mask: Any) -> int:
+        """Count (nonzero input, output) pairs; `mask` is (batch, c_in, *inputs) of uint8."""
+        g = self.geometry
+        flat = mask.reshape(mask.shape[0] * mask.shape[1], -1)
+        return _weighted(_by_position(flat), self.forward) * (g.c_out // g.groups)
+
+    def dense_fanout(self, batch: int) -> int:
+        """Count the pairs of an input without zeros."""
+        g = self.geometry
+        pairs = 1
+        for vector in self.forward:
+            pairs *= int(vector.sum())
+        return batch * g.c_in * pairs * (g.c_out // g.groups)
+
+    def grad_fanout(self, mask: Any) -> int:
+        """Count (nonzero output gradient, input gradient) pairs; `mask` is (batch, c_out, *outputs)."""
+        g = self.geometry
+        flat = mask.reshape(mask.shape[0] * mask.shape[1], -1)
+        return _weighted(_by_position(flat), self.backward) * (g.c_in // g.groups)
+
+    def dense_grad_fanout(self, batch: int) -> int:
+        """Count the pairs of an output gradient without zeros."""
+        g = self.geometry
+        pairs = 1
+        for vector in self.backward:
+            pairs *= int(vector.sum())
+        return batch * g.c_out * pairs * (g.c_in // g.groups)
+
+    def pooled(self, mask: Any) -> Any:
+        """Tell for each output position whether its receptive field holds a nonzero element.
+
+        Args:
+            mask: (rows, *inputs) of uint8.
+
+        Returns:
+            (rows, *outputs) of uint8.
+        """
+        g = self.geometry
+        for axis, (m, kernel, stride, padding, dilation) in enumerate(
+            zip(g.outputs, g.kernel, g.stride, g.padding, g.dilation, strict=True), start=1
+        ):
+            mask = _pool_axis(mask, axis, m, kernel, stride, padding, dilation, g.transposed)
+        return mask
+
+
+def _pool_axis(
+    mask: Any, axis: int, m: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool
+) -> Any:
+    """Or together, along one axis, the input positions that an output position meets."""
+    n = mask.shape[axis]
+    out = np.zeros((*mask.shape[:axis], m, *mask.shape[axis + 1 :]), np.uint8)
+    before = (slice(None),) * axis
+    for k in range(kernel):
+        shift = k * dilation - padding
+        if transposed:  # input i writes output i*stride + shift
+            first = max(0, -(shift // stride))
+            last = min(n - 1, (m - 1 - shift) // stride)
+            if first > last:
+                continue
+            target = slice(first * stride + shift, last * stride + shift + 1, stride)
+            source = slice(first, last + 1)
+        else:  # output o reads input o*stride + shift
+            first = max(0, -(shift // stride))
+            last = min(m - 1, (n - 1 - shift) // stride)
+            if first > last:
+                continue
+            target = slice(first, last + 1)
+            source = slice(first * stride + shift, last * stride + shift + 1, stride)
+        np.bitwise_or(out[(*before, target)], mask[(*before, source)], out=out[(*before, target)])
+    return out
+
+
+def active_outputs(reach: Reach, mask: Any) -> int:
+    """Count output elements that meet at least one nonzero input element."""
+    g = reach.geometry
+    grouped = mask.reshape(mask.shape[0] * g.groups, g.c_in // g.groups, *mask.shape[2:])
+    sites = reach.pooled(np.bitwise_or.reduce(grouped, axis=1))
+    return int(np.count_nonzero(sites)) * (g.c_out // g.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossbar:
+    """What a crossbar sees of a 2-d convolution without groups.
+
+    Attributes:
+        sites: output positions whose receptive field holds a nonzero element.
+        patches: by tile width, (output position, channel tile) pairs with a nonzero element.
+        last_rows: by tile width, nonzero elements meeting a position in the last, partial tile.
+    """
+
+    sites: int
+    patches: list[int]
+    last_rows: list[int]
+
+
+def crossbar(reach: Reach, mask: Any) -> Crossbar:
+    """Measure `mask`, (batch, c_in, height, width) of uint8, for every tile width."""
+    batch, channels = mask.shape[:2]
+    patches: list[int] = []
+    last_rows: list[int] = []
+    tiles = mask
+    width = 1
+    for target in TILE_WIDTHS:
+        tiles = _merge(tiles, target // width)
+        width = target
+        if patches and channels < width // 2:
+            patches.append(patches[-1])  # one tile already: wider ones are the same
+            last_rows.append(last_rows[-1])
+            continue
+        met = reach.pooled(tiles.reshape(-1, *tiles.shape[2:]))
+        patches.append(int(np.count_nonzero(met)))
+        rest = channels % width
+        last_rows.append(_rows(reach, mask[:, channels - rest :]) if rest else 0)
+    sites = patches[-1]
+    if tiles.shape[1] > 1:
+        any_channel = np.bitwise_or.reduce(tiles, axis=1)
+        sites = int(np.count_nonzero(reach.pooled(any_channel)))
+    return Crossbar(sites, patches, last_rows)
+
+
+def _rows(reach: Reach, mask: Any) -> int:
+    """Count (nonzero element, output position) pairs."""
+    flat = np.ascontiguousarray(mask).reshape(mask.shape[0] * mask.shape[1], -1)
+    return _weighted(_by_position(flat), reach.forward)
+
+
+def _merge(tiles: Any, factor: int) -> Any:
+    """Or together `factor` neighbouring channels; the last group may be smaller."""
+    batch, channels = tiles.shape[:2]
+    if factor == 1 or channels == 1:
+        return tiles
+    whole = channels // factor
+    merged = np.empty((batch, -(-channels // factor), *tiles.shape[2:]), np.uint8)
+    if whole:
+        grouped = tiles[:, : whole * factor].reshape(batch, whole, factor, *tiles.shape[2:])
+        np.bitwise_or.reduce(grouped, axis=2, out=merged[:, :whole])
+    if channels % factor:
+        np.bitwise_or.reduce(tiles[:, whole * factor :], axis=1, out=merged[:, whole])
+    return merged

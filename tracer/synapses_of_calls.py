@@ -1,0 +1,237 @@
+"""The statistics of products and convolutions, from the calls as they are dispatched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..schemas import VALUE_BITS
+from .layouts import Layout
+from .operands import Op
+from .statistics import decode
+from .synapses import Geometry, Reach, active_outputs, crossbar
+from .values import Value
+
+_BITS = int(VALUE_BITS)
+# Slots of the two factors of each product.
+_FACTORS = {
+    "addmm": (1, 2), "baddbmm": (1, 2), "addmv": (1, 2), "addbmm": (1, 2),
+}  # fmt: skip
+
+
+class SynapticRow:
+    """What a synaptic call's row gets beside the rest; None is null."""
+
+    __slots__ = ("active_outputs", "active_patches", "active_sites", "grad_fanout", "last_tile_rows", "overlap", "x_fanout")
+
+    def __init__(self) -> None:
+        self.x_fanout: int | None = None
+        self.grad_fanout: int | None = None
+        self.overlap: int | None = None
+        self.active_outputs: int | None = None
+        self.active_sites: int | None = None
+        self.active_patches: list[int] | None = None
+        self.last_tile_rows: list[int] | None = None
+
+
+def sparse_enough(value: Value) -> bool:
+    """Tell whether a value has a spike class or at least a quarter zeros."""
+    return bool(value.bits) or 4 * (value.layout.numel - value.nonzero) >= value.layout.numel
+
+
+def mask_of(value: Value, tensor: Any) -> Any:
+    """Return the nonzero mask of a CPU tensor as uint8 of its logical shape."""
+    layout: Layout = value.layout
+    if layout.bits or not layout.dense or not tensor.is_contiguous():
+        array = tensor.detach().contiguous()
+        small = layout.bits.startswith("float8")
+        flat = array.view(-1).view(_uint8()) if small else None
+        if flat is not None:
+            decoded = decode(flat.numpy(), layout.bits)
+            return (decoded != 0).view(np.uint8).reshape(layout.shape)
+        return (array != 0).numpy().view(np.uint8).reshape(layout.shape)
+    flat = layout.flat(tensor.data_ptr())
+    return np.not_equal(flat, 0).view(np.uint8).reshape(layout.shape)
+
+
+def _uint8() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+class Synapses:
+    """Measures synaptic calls; geometries are kept."""
+
+    def __init__(self) -> None:
+        self._reaches: dict[Any, Reach] = {}
+
+    def before(self, session: Any, op: Op, ins: list[Any], others: list[Any]) -> SynapticRow | None:
+        """Measure the operands of a call before it runs; None if there is nothing to tell."""
+        try:
+            if any(type(v) is Value and v.storage.device != "cpu" for v, _ in ins):
+                measurer = session.device_measurer
+                return measurer.synapses(op, ins, others) if measurer is not None else None
+            return self._measure(op, ins, others)
+        except Exception:  # an odd shape may cost its statistics, never the run
+            session.unread[op.name] = session.unread.get(op.name, 0) + 1
+            return None
+
+    def _measure(self, op: Op, ins: list[Any], others: list[Any]) -> SynapticRow | None:
+        if op.synaptic == "product":
+            return _product(op, ins)
+        arguments = {name: v for (_, name, _, _), v in zip(op.others, others, strict=True)}
+        if op.synaptic == "convolution":
+            x, w = ins[0], ins[1]
+            reach = self.reach(x[0].layout.shape, w[0].layout.shape, arguments)
+            return self._convolution(reach, x, w, arguments) if reach is not None else None
+        grad, x, w = ins[0], ins[1], ins[2]
+        reach = self.reach(x[0].layout.shape, w[0].layout.shape, arguments)
+        return self._backward(reach, grad, x) if reach is not None else None
+
+    def reach(self, x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any]) -> Reach | None:
+        """Return the vectors of a convolution's geometry; None where it is not understood."""
+        spatial = len(w) - 2
+        if len(x) != len(w) or spatial < 1 or "stride" not in arguments:
+            return None
+        key = (x[1:], w, *(arguments.get(n) for n in ("stride", "padding", "dilation", "transposed", "output_padding", "groups")))
+        reach = self._reaches.get(key)
+        if reach is None:
+            geometry = _geometry(x, w, arguments, spatial)
+            if geometry is None:
+                return None
+            reach = self._reaches[key] = Reach(geometry)
+        return reach
+
+    def _convolution(self, reach: Reach, x: Any, w: Any, arguments: dict[str, Any]) -> SynapticRow:
+        value, tensor = x
+        if value.synapses is None:
+            value.synapses = {}
+        row = value.synapses.get(reach)
+        if row is None:
+            row = value.synapses[reach] = self._input(reach, value, tensor)
+        weight, weight_tensor = w
+        if row.x_fanout is not None and weight.bits & _BITS and value.bits & _BITS:
+            row = _copied(row)
+            row.overlap = _overlap(value, tensor, weight, weight_tensor, arguments)
+        return row
+
+    def _input(self, reach: Reach, value: Value, tensor: Any) -> SynapticRow:
+        row = SynapticRow()
+        g = reach.geometry
+        if value.measured != 1:
+            return row
+        if value.nonzero == value.layout.numel:
+            row.x_fanout = reach.dense_fanout(value.layout.shape[0])
+            if not value.bits:
+                return row
+        mask = mask_of(value, tensor)
+        row.x_fanout = reach.fanout(mask)
+        if sparse_enough(value):
+            if len(g.kernel) == 2 and g.groups == 1 and not g.transposed:
+                seen = crossbar(reach, mask)
+                row.active_sites = seen.sites
+                row.active_patches = seen.patches
+                row.last_tile_rows = seen.last_rows
+                row.active_outputs = seen.sites * g.c_out
+            else:
+                row.active_outputs = active_outputs(reach, mask)
+        return row
+
+    def _backward(self, reach: Reach, grad: Any, x: Any) -> SynapticRow:
+        row = SynapticRow()
+        value, tensor = x
+        if value.measured == 1:
+            known = (value.synapses or {}).get(reach)
+            row.x_fanout = known.x_fanout if known is not None else self._fanout(reach, value, tensor)
+        value, tensor = grad
+        if value.measured == 1:
+            if value.nonzero == value.layout.numel:
+                row.grad_fanout = reach.dense_grad_fanout(value.layout.shape[0])
+            elif value.bits & _BITS:
+                row.grad_fanout = reach.grad_fanout(mask_of(value, tensor))
+        return row
+
+    @staticmethod
+    def _fanout(reach: Reach, value: Value, tensor: Any) -> int:
+        if value.nonzero == value.layout.numel:
+            return reach.dense_fanout(value.layout.shape[0])
+        return reach.fanout(mask_of(value, tensor))
+
+
+def _geometry(x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any], spatial: int) -> Geometry | None:
+    def each(name: str, default: int) -> tuple[int, ...]:
+        found = tuple(arguments.get(name) or (default,))
+        return found if len(found) == spatial else found * spatial
+
+    transposed = bool(arguments.get("transposed", False))
+    groups = int(arguments.get("groups") or 1)
+    stride, padding, dilation = each("stride", 1), each("padding", 0), each("dilation", 1)
+    extra = each("output_padding", 0)
+    kernel = tuple(w[2:])
+    inputs = tuple(x[2:])
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    if transposed:
+        outputs = tuple(
+            (n - 1) * s - 2 * p + r + e
+            for n, s, p, r, e in zip(inputs, stride, padding, reach, extra, strict=True)
+        )
+        c_out = w[1] * groups
+    else:
+        outputs = tuple(
+            (n + 2 * p - r) // s + 1 for n, s, p, r in zip(inputs, stride, padding, reach, strict=True)
+        )
+        c_out = w[0]
+    return Geometry(kernel, stride, padding, dilation, transposed, inputs, outputs, groups, x[1], c_out)
+
+
+def _product(op: Op, ins: list[Any]) -> SynapticRow | None:
+    base = op.packet.split(".")[1]
+    first, second = _FACTORS.get(base, (0, 1))
+    (x, x_tensor), (w, w_tensor) = ins[first], ins[second]
+    if x.measured != 1 or w.measured != 1:
+        return None
+    row = SynapticRow()
+    both = bool(x.bits & _BITS) and bool(w.bits & _BITS)
+    if not both and not sparse_enough(x):
+        return None
+    mask = mask_of(x, x_tensor)
+    if len(x.layout.shape) >= 2 and len(w.layout.shape) >= 2:
+        columns = w.layout.shape[-1]
+        row.active_outputs = int(np.count_nonzero(np.bitwise_or.reduce(mask, axis=-1))) * columns
+    if both:
+        row.overlap = _product_overlap(mask, mask_of(w, w_tensor))
+    return row
+
+
+def _product_overlap(x: Any, w: Any) -> int:
+    """Count pairs of nonzeros that meet: over k, nonzeros of column k times nonzeros of row k."""
+    if x.ndim == 1:
+        x = x[None]
+    if w.ndim == 1:
+        w = w[:, None]
+    columns = x.sum(axis=-2, dtype=np.int64)
+    rows = w.sum(axis=-1, dtype=np.int64)
+    return int((columns * rows).sum())
+
+
+def _overlap(x: Value, x_tensor: Any, w: Value, w_tensor: Any, arguments: dict[str, Any]) -> int:
+    """Count pairs of nonzeros that meet in a convolution: the convolution of both masks."""
+    import torch
+
+    masks = (torch.from_numpy(mask_of(v, t)).to(torch.float64) for v, t in ((x, x_tensor), (w, w_tensor)))
+    first, second = masks
+    done = torch.convolution(
+        first, second, None, list(arguments["stride"]), list(arguments["padding"]),
+        list(arguments["dilation"]), bool(arguments["transposed"]),
+        list(arguments["output_padding"]), int(arguments["groups"]),
+    )  # fmt: skip
+    return int(done.sum(dtype=torch.float64).item())
+
+
+def _copied(row: SynapticRow) -> SynapticRow:
+    new = SynapticRow()
+    for name in SynapticRow.__slots__:
+        setattr(new, name, getattr(row, name))
+    return new

@@ -1,0 +1,135 @@
+"""A trace on disk: parts as the run goes on, the manifest last, by rename.
+
+The directory is claimed when the recording starts. `recording.json` stands in it until the
+manifest does; so a directory that was left behind is known for what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..schemas import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    STATIC_TABLES,
+    TABLES,
+    UNFINISHED_NAME,
+    Manifest,
+    Part,
+    RecordError,
+    described,
+)
+
+_DELTA = ("seq", "value_id", "module_call_id", "first_seq", "last_seq", "first_node", "last_node",
+          "in0_value", "in1_value", "in2_value", "out0_value", "forward_seq", "written_seq",
+          "storage_id", "base_value_id", "parent_call_id")  # fmt: skip
+
+
+class Writer:
+    """Writes the tables of one rank.
+
+    Args:
+        path: directory of the trace.
+        overwrite: replace what is there when, and only when, the new trace is whole.
+        rank: rank of this process, None outside a distributed run.
+
+    Raises:
+        RecordError: something is at `path` and `overwrite` is off, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool, rank: int | None = None) -> None:
+        self.path = path if rank is None else path / f"rank={rank:05d}"
+        self._target = self.path
+        self.parts: list[Part] = []
+        self.rows: dict[str, int] = dict.fromkeys(TABLES, 0)
+        self._numbers: dict[str, int] = {}
+        try:
+            if self.path.exists():
+                _refuse_unless(self.path, overwrite)
+                self.path = self.path.with_name(f"{self.path.name}.recording-{uuid.uuid4().hex[:8]}")
+            self.path.mkdir(parents=True, exist_ok=False)
+            marker = {"format_version": FORMAT_VERSION, "process": os.getpid()}
+            (self.path / UNFINISHED_NAME).write_text(json.dumps(marker) + "\n")
+        except FileExistsError:
+            raise RecordError(f"{path} exists already. Choose another directory, or overwrite it.") from None
+        except OSError as error:
+            raise RecordError(f"{path} cannot be written: {error.strerror}.") from None
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Write a part of a growing table, or a static table."""
+        if name in STATIC_TABLES:
+            file = f"{name}.parquet"
+        else:
+            number = self._numbers.get(name, 0)
+            self._numbers[name] = number + 1
+            file = f"{name}-{number:05d}.parquet"
+        schema = described(name)
+        target = self.path / file
+        delta = [f.name for f in schema if f.name in _DELTA and pa.types.is_integer(f.type)]
+        plain = [
+            f.name for f in schema if f.name not in delta and not pa.types.is_nested(f.type)
+        ]
+        pq.write_table(
+            table.cast(schema).replace_schema_metadata(schema.metadata),
+            target,
+            compression="zstd",
+            use_dictionary=plain or False,
+            column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
+        )
+        content = target.read_bytes()
+        checksum = "blake2b:" + hashlib.blake2b(content, digest_size=16).hexdigest()
+        self.parts.append(
+            Part(table=name, name=file, rows=table.num_rows, bytes=len(content), checksum=checksum)
+        )
+        self.rows[name] += table.num_rows
+
+    def finish(self, manifest: Manifest) -> Path:
+        """Write the manifest and put the trace in its place.
+
+        Returns:
+            Where the trace is: at its path, or beside it if it was aborted and would replace one.
+        """
+        text = manifest.model_dump_json(indent=2) + "\n"
+        temporary = self.path / (MANIFEST_NAME + ".part")
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self.path / MANIFEST_NAME)
+        (self.path / UNFINISHED_NAME).unlink(missing_ok=True)
+        if self.path != self._target and manifest.status == "complete":
+            self._replace()
+        return self.path
+
+    def _replace(self) -> None:
+        old = self._target.with_name(f"{self._target.name}.old-{uuid.uuid4().hex[:8]}")
+        if self._target.exists():
+            self._target.rename(old)
+        self.path.rename(self._target)
+        self.path = self._target
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _refuse_unless(path: Path, overwrite: bool) -> None:
+    if not overwrite:
+        raise RecordError(f"{path} exists already. Choose another directory, or overwrite it.")
+    foreign = path.is_file() or not (
+        (path / MANIFEST_NAME).exists() or (path / UNFINISHED_NAME).exists() or not any(path.iterdir())
+        or any(path.glob("rank=*/"))
+    )
+    if foreign:
+        raise RecordError(f"{path} is not a trace and is not overwritten. Choose another directory.")
+
+
+def static_table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    """Return rows as the static table `name`."""
+    return pa.Table.from_pylist(rows, schema=TABLES[name])
