@@ -229,7 +229,7 @@ class ModuleCalls:
                 session.measure(value, tensor)
             if events and (value.bits > 0 or value.slot >= 0):
                 value.events = True
-        shape = value.layout.shape if type(value) is Value else value.shape
+        shape = session.values.layout.shape
         return {
             "value_id": number,
             "shape": None if shape is None else [int(n) for n in shape],

@@ -33,6 +33,7 @@ _sequence_nr = torch.autograd._get_sequence_nr
 _current_node = torch._C._current_autograd_node
 _grad_enabled = torch.is_grad_enabled
 _Tensor = torch.Tensor
+_ABSENT = (None, None, None)
 
 
 class Thread:
@@ -103,19 +104,17 @@ class Session:
             ins, listed, numbers = self._operands(op, args, kwargs)
             others = self._others(op, args, kwargs)
             keys = [func]
-            for value, tensor in ins:
+            for value, tensor, layout in ins:
                 if value is None:
                     keys.append(None)
                     continue
+                keys.append(layout)
                 if type(value) is Value:
-                    keys.append(value.layout)
                     keys.append(value.storage.device)
                     if not value.measured and measure and not op.is_view and not (
                         op.written_slots and not op.reads_written and value is ins[0][0]
                     ):
                         self.measure(value, tensor)
-                else:
-                    keys.append(value)
                 keys.append(tensor.requires_grad)
             writes = op.written_slots
             if writes and op.unsaid_if_training and not self._training(op, others):
@@ -130,13 +129,11 @@ class Session:
             if writes:
                 self._note_writes(op, writes, args, kwargs, seq)
             outs = self._results(op, result, seq, stage, measure, ins)
-            for value, tensor in outs:
+            for value, tensor, layout in outs:
+                keys.append(layout)
                 if type(value) is Value:
-                    keys.append(value.layout)
                     keys.append(value.storage.device)
                     keys.append(tensor.requires_grad)
-                else:
-                    keys.append(value)
             keys.extend(others)
             if numbers:
                 keys.extend(numbers)
@@ -198,7 +195,7 @@ class Session:
         return stage, enclosing or (NULL, NULL, NULL), NULL
 
     def _operands(self, op: Op, args: Any, kwargs: Any) -> tuple[list[Any], Any, Any]:
-        """Return [(value or opaque or None, tensor)] by slot, the lengths of lists, and numbers."""
+        """Return [(value or opaque or None, tensor, layout)] by slot, the lengths of lists, and numbers."""
         ins: list[Any] = []
         listed = None
         numbers = None
@@ -208,20 +205,24 @@ class Session:
             index = slot.index
             a = args[index] if index < count else kwargs.get(slot.name)
             if isinstance(a, _Tensor):
-                ins.append((of(a), a))
+                ins.append((of(a), a, self.values.layout))
             elif a is None:
                 if slot.is_list:
                     listed = listed or {}
                     listed[slot.name] = 0
                 else:
-                    ins.append((None, None))
+                    ins.append(_ABSENT)
             elif slot.is_list:
                 listed = listed or {}
                 listed[slot.name] = len(a)
                 for element in a:
-                    ins.append((of(element), element) if isinstance(element, _Tensor) else (None, None))
+                    ins.append(
+                        (of(element), element, self.values.layout)
+                        if isinstance(element, _Tensor)
+                        else _ABSENT
+                    )
             else:
-                ins.append((None, None))
+                ins.append(_ABSENT)
                 numbers = numbers or []
                 numbers.append((slot.name, a))
         return ins, listed, numbers
@@ -246,7 +247,9 @@ class Session:
         except Exception:  # sparse, nested, functional, ...: nothing may stop a recording
             opaque = OpaqueLayout(tensor)
             self.unread[opaque.layout_name] = self.unread.get(opaque.layout_name, 0) + 1
-            return self.opaque.setdefault(opaque.key(), opaque)
+            opaque = self.opaque.setdefault(opaque.key(), opaque)
+            self.values.layout = opaque
+            return opaque
 
     def measure(self, value: Value, tensor: torch.Tensor) -> None:
         """Measure a value while a tensor that holds it is at hand."""
@@ -300,7 +303,7 @@ class Session:
                         continue
 
     def _results(self, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any]) -> list[Any]:
-        """Return [(value or opaque or None, tensor)] of the results; measure new ones."""
+        """Return [(value or opaque or None, tensor, layout)] of the results; measure new ones."""
         if isinstance(result, _Tensor):
             tensors: Any = (result,)
         elif isinstance(result, tuple | list):
@@ -317,11 +320,11 @@ class Session:
         outs: list[Any] = []
         for tensor in tensors:
             if not isinstance(tensor, _Tensor):
-                outs.append((None, None))
+                outs.append(_ABSENT)
                 continue
             before = self.values._next_storage
             value = self.value_of(tensor)
-            outs.append((value, tensor))
+            outs.append((value, tensor, self.values.layout))
             if type(value) is not Value:
                 continue
             if self.values._next_storage != before:
@@ -349,17 +352,17 @@ class Session:
             else:
                 names.append((slot.name, None))
         operands = [
-            (name, index, _layout_key(value, tensor))
-            for (name, index), (value, tensor) in zip(names, ins, strict=True)
+            (name, index, _layout_key(*operand))
+            for (name, index), operand in zip(names, ins, strict=True)
         ]
-        results = [_layout_key(value, tensor) for value, tensor in outs]
+        results = [_layout_key(*result) for result in outs]
         return self.signatures.add(key, op, operands, results, others + (numbers or []))
 
     def _note(self, seq: int, signature: int, stage: int, thread: Thread, context: tuple[int, int, int],
               forward: int, ins: list[Any], outs: list[Any]) -> None:
         module, call, training = context
         ids = [
-            (value.number if type(value) is Value else NULL) for value, _ in ins[:3]
+            (value.number if type(value) is Value else NULL) for value, _, _ in ins[:3]
         ]
         while len(ids) < 3:
             ids.append(NULL)
@@ -383,7 +386,7 @@ class Session:
 
 
 def _carried(op: Op, ins: list[Any]) -> bool:
-    known = [value.events for value, _ in ins if type(value) is Value]
+    known = [value.events for value, _, _ in ins if type(value) is Value]
     if op.packet == "aten.copy_":
         known = known[1:]
     if not known:
@@ -391,12 +394,12 @@ def _carried(op: Op, ins: list[Any]) -> bool:
     return all(known) if op.needs_all_events else known[0]
 
 
-def _layout_key(value: Any, tensor: Any) -> Any:
+def _layout_key(value: Any, tensor: Any, layout: Any) -> Any:
     if value is None:
         return None
     if type(value) is Value:
-        return (value.layout, value.storage.device, bool(tensor.requires_grad))
-    return (value, str(tensor.device), bool(tensor.requires_grad))
+        return (layout, value.storage.device, bool(tensor.requires_grad))
+    return (layout, str(tensor.device), bool(tensor.requires_grad))
 
 
 def _hashable(thing: Any) -> bool:

@@ -40,9 +40,8 @@ def sparse_enough(value: Value) -> bool:
     return bool(value.bits) or 4 * (value.layout.numel - value.nonzero) >= value.layout.numel
 
 
-def mask_of(value: Value, tensor: Any) -> Any:
+def mask_of(tensor: Any, layout: Layout) -> Any:
     """Return the nonzero mask of a CPU tensor as uint8 of its logical shape."""
-    layout: Layout = value.layout
     if layout.bits or not layout.dense or not tensor.is_contiguous():
         array = tensor.detach().contiguous()
         small = layout.bits.startswith("float8")
@@ -70,7 +69,7 @@ class Synapses:
     def before(self, session: Any, op: Op, ins: list[Any], others: list[Any]) -> SynapticRow | None:
         """Measure the operands of a call before it runs; None if there is nothing to tell."""
         try:
-            if any(type(v) is Value and v.storage.device != "cpu" for v, _ in ins):
+            if any(type(v) is Value and v.storage.device != "cpu" for v, _, _ in ins):
                 measurer = session.device_measurer
                 return measurer.synapses(op, ins, others) if measurer is not None else None
             return self._measure(op, ins, others)
@@ -84,10 +83,10 @@ class Synapses:
         arguments = {name: v for (_, name, _, _), v in zip(op.others, others, strict=True)}
         if op.synaptic == "convolution":
             x, w = ins[0], ins[1]
-            reach = self.reach(x[0].layout.shape, w[0].layout.shape, arguments)
+            reach = self.reach(x[2].shape, w[2].shape, arguments)
             return self._convolution(reach, x, w, arguments) if reach is not None else None
         grad, x, w = ins[0], ins[1], ins[2]
-        reach = self.reach(x[0].layout.shape, w[0].layout.shape, arguments)
+        reach = self.reach(x[2].shape, w[2].shape, arguments)
         return self._backward(reach, grad, x) if reach is not None else None
 
     def reach(self, x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any]) -> Reach | None:
@@ -105,28 +104,28 @@ class Synapses:
         return reach
 
     def _convolution(self, reach: Reach, x: Any, w: Any, arguments: dict[str, Any]) -> SynapticRow:
-        value, tensor = x
+        value, tensor, layout = x
         if value.synapses is None:
             value.synapses = {}
         row = value.synapses.get(reach)
         if row is None:
-            row = value.synapses[reach] = self._input(reach, value, tensor)
-        weight, weight_tensor = w
+            row = value.synapses[reach] = self._input(reach, value, tensor, layout)
+        weight = w[0]
         if row.x_fanout is not None and weight.bits & _BITS and value.bits & _BITS:
             row = _copied(row)
-            row.overlap = _overlap(value, tensor, weight, weight_tensor, arguments)
+            row.overlap = _overlap(mask_of(tensor, layout), mask_of(w[1], w[2]), arguments)
         return row
 
-    def _input(self, reach: Reach, value: Value, tensor: Any) -> SynapticRow:
+    def _input(self, reach: Reach, value: Value, tensor: Any, layout: Layout) -> SynapticRow:
         row = SynapticRow()
         g = reach.geometry
         if value.measured != 1:
             return row
         if value.nonzero == value.layout.numel:
-            row.x_fanout = reach.dense_fanout(value.layout.shape[0])
+            row.x_fanout = reach.dense_fanout(layout.shape[0])
             if not value.bits:
                 return row
-        mask = mask_of(value, tensor)
+        mask = mask_of(tensor, layout)
         row.x_fanout = reach.fanout(mask)
         if sparse_enough(value):
             if len(g.kernel) == 2 and g.groups == 1 and not g.transposed:
@@ -141,23 +140,23 @@ class Synapses:
 
     def _backward(self, reach: Reach, grad: Any, x: Any) -> SynapticRow:
         row = SynapticRow()
-        value, tensor = x
+        value, tensor, layout = x
         if value.measured == 1:
             known = (value.synapses or {}).get(reach)
-            row.x_fanout = known.x_fanout if known is not None else self._fanout(reach, value, tensor)
-        value, tensor = grad
+            row.x_fanout = known.x_fanout if known is not None else self._fanout(reach, value, tensor, layout)
+        value, tensor, layout = grad
         if value.measured == 1:
             if value.nonzero == value.layout.numel:
-                row.grad_fanout = reach.dense_grad_fanout(value.layout.shape[0])
+                row.grad_fanout = reach.dense_grad_fanout(layout.shape[0])
             elif value.bits & _BITS:
-                row.grad_fanout = reach.grad_fanout(mask_of(value, tensor))
+                row.grad_fanout = reach.grad_fanout(mask_of(tensor, layout))
         return row
 
     @staticmethod
-    def _fanout(reach: Reach, value: Value, tensor: Any) -> int:
+    def _fanout(reach: Reach, value: Value, tensor: Any, layout: Layout) -> int:
         if value.nonzero == value.layout.numel:
-            return reach.dense_fanout(value.layout.shape[0])
-        return reach.fanout(mask_of(value, tensor))
+            return reach.dense_fanout(layout.shape[0])
+        return reach.fanout(mask_of(tensor, layout))
 
 
 def _geometry(x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any], spatial: int) -> Geometry | None:
@@ -189,19 +188,19 @@ def _geometry(x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any],
 def _product(op: Op, ins: list[Any]) -> SynapticRow | None:
     base = op.packet.split(".")[1]
     first, second = _FACTORS.get(base, (0, 1))
-    (x, x_tensor), (w, w_tensor) = ins[first], ins[second]
+    (x, x_tensor, x_layout), (w, w_tensor, w_layout) = ins[first], ins[second]
     if x.measured != 1 or w.measured != 1:
         return None
     row = SynapticRow()
     both = bool(x.bits & _BITS) and bool(w.bits & _BITS)
     if not both and not sparse_enough(x):
         return None
-    mask = mask_of(x, x_tensor)
-    if len(x.layout.shape) >= 2 and len(w.layout.shape) >= 2:
-        columns = w.layout.shape[-1]
+    mask = mask_of(x_tensor, x_layout)
+    if len(x_layout.shape) >= 2 and len(w_layout.shape) >= 2:
+        columns = w_layout.shape[-1]
         row.active_outputs = int(np.count_nonzero(np.bitwise_or.reduce(mask, axis=-1))) * columns
     if both:
-        row.overlap = _product_overlap(mask, mask_of(w, w_tensor))
+        row.overlap = _product_overlap(mask, mask_of(w_tensor, w_layout))
     return row
 
 
@@ -216,16 +215,16 @@ def _product_overlap(x: Any, w: Any) -> int:
     return int((columns * rows).sum())
 
 
-def _overlap(x: Value, x_tensor: Any, w: Value, w_tensor: Any, arguments: dict[str, Any]) -> int:
+def _overlap(x: Any, w: Any, arguments: dict[str, Any]) -> int:
     """Count pairs of nonzeros that meet in a convolution: the convolution of both masks."""
     import torch
 
-    masks = (torch.from_numpy(mask_of(v, t)).to(torch.float64) for v, t in ((x, x_tensor), (w, w_tensor)))
-    first, second = masks
+    first, second = (torch.from_numpy(mask).to(torch.float64) for mask in (x, w))
+    spatial = w.ndim - 2
     done = torch.convolution(
         first, second, None, list(arguments["stride"]), list(arguments["padding"]),
-        list(arguments["dilation"]), bool(arguments["transposed"]),
-        list(arguments["output_padding"]), int(arguments["groups"]),
+        list(arguments["dilation"]), bool(arguments.get("transposed", False)),
+        list(arguments.get("output_padding") or (0,) * spatial), int(arguments["groups"]),
     )  # fmt: skip
     return int(done.sum(dtype=torch.float64).item())
 

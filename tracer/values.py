@@ -106,6 +106,7 @@ class Values:
 
     def __init__(self) -> None:
         self.layouts = Layouts()
+        self.layout: Any = None
         self.storages: dict[int, Storage] = {}
         self.fresh: list[Value] = []
         self.epoch = 1
@@ -168,13 +169,15 @@ class Values:
         storage.values.clear()
 
     def of(self, tensor: torch.Tensor) -> Value:
-        """Return the value that a tensor holds now.
+        """Return the value that a tensor holds now; `layout` is then how the tensor lies.
+
+        (A value's own layout is that of the tensor that showed it first.)
 
         Raises:
             RuntimeError: the tensor has no strided elements.
         """
         storage = self.storage_of(tensor)
-        layout = self.layouts.of(tensor)
+        layout = self.layout = self.layouts.of(tensor)
         offset = tensor.storage_offset()
         value = storage.values.get((layout, offset))
         return value if value is not None else self._new(storage, layout, offset)
