@@ -16,7 +16,7 @@ from .units import count_text, energy_text, share_text
 if TYPE_CHECKING:
     import polars as pl
 
-    from ..analyzers.energy import EnergyReport
+    from ..analyzers.energy.report import EnergyReport
 
 KEYS = ("module", "stage", "op", "label", "step", "component")
 REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")

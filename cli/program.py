@@ -18,6 +18,7 @@ import click
 _PACKAGE = Path(__file__).resolve().parents[1]
 _OURS = tuple(f"{_PACKAGE / name}{os.sep}" for name in ("cli", "tracer"))
 _OPERATOR = f"torch{os.sep}_ops.py"
+_LEADING = (f"torch{os.sep}_compile.py", f"torch{os.sep}_dynamo{os.sep}eval_frame.py")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,6 @@ class Program:
         file: its source file, absolute.
         argv0: what it finds in `sys.argv[0]`.
         path0: what it finds in `sys.path[0]`.
-        code: its compiled source; None if that has an error of syntax.
         spec: how it was found, for a module run with `-m`.
     """
 
@@ -39,8 +39,13 @@ class Program:
     path0: str
     spec: ModuleSpec | None = None
 
-    def run(self, arguments: tuple[str, ...]) -> None:
-        """Run the program in this process; whatever it raises comes out."""
+    def compiled(self) -> CodeType:
+        """Return the program's code; its SyntaxError comes out."""
+        with io.open_code(self.file) as source:
+            return compile(source.read(), self.file, "exec", dont_inherit=True)
+
+    def run(self, code: CodeType, arguments: tuple[str, ...]) -> None:
+        """Run the program's code in this process; whatever it raises comes out."""
         module = ModuleType("__main__")
         names: dict[str, Any] = {"__file__": self.file, "__builtins__": __builtins__}
         if self.spec is None:
@@ -53,11 +58,7 @@ class Program:
         sys.argv[:] = [self.argv0, *arguments]
         if not sys.flags.safe_path:
             sys.path[0] = self.path0
-        exec(self._compiled(), vars(module))
-
-    def _compiled(self) -> CodeType:
-        with io.open_code(self.file) as source:
-            return compile(source.read(), self.file, "exec", dont_inherit=True)
+        exec(code, vars(module))
 
 
 def script(path: str) -> Program:
@@ -132,7 +133,7 @@ def _clear(error: BaseException | None, seen: set[int]) -> None:
 
 
 def _without_ours(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without our frames and without the operator that they called."""
+    """Return a traceback without our frames, what led to them, and the operator they called."""
     kept: list[TracebackType] = []
     ours = False
     while trace is not None:
@@ -140,6 +141,8 @@ def _without_ours(trace: TracebackType | None) -> TracebackType | None:
         ours = file.startswith(_OURS) or (ours and file.endswith(_OPERATOR))
         if not ours:
             kept.append(trace)
+        while ours and kept and kept[-1].tb_frame.f_code.co_filename.endswith(_LEADING):
+            kept.pop()
         trace = trace.tb_next
     whole: TracebackType | None = None
     for part in reversed(kept):

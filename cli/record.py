@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ DEFAULT_STEPS = 20
 """Steps that are recorded when the user names no number."""
 
 
-class StepCount(click.ParamType):
+class StepCount(click.ParamType[int | None]):
     """A number of steps, or `all`."""
 
     name = "N|all"
@@ -82,7 +83,7 @@ class StepCount(click.ParamType):
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def record(ctx: click.Context, script: str, args: tuple[str, ...], **options: Any) -> None:
+def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options: Any) -> None:
     """Run SCRIPT with ARGS as python would, and record what its model does.
 
     The script needs no change. After the recorded steps it goes on at full speed. Its exit code
@@ -105,24 +106,30 @@ def record(ctx: click.Context, script: str, args: tuple[str, ...], **options: An
 
 def _recorder(path: Path, **options: Any) -> Recorder:
     try:
-        from ..tracer import Recorder
+        from ..tracer import Recorder, RecordingWarning
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise click.ClickException(
             "recording needs PyTorch, which is not installed: pip install 'opjoule[torch]'"
         ) from None
+    # What was not seen or not exact is told at the end, in our own words.
+    warnings.filterwarnings("ignore", category=RecordingWarning)
     return Recorder(path, model=None, **options)
 
 
 def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder) -> int:
     """Run the program under the recorder; return the exit code to leave with."""
+    try:
+        code = found.compiled()
+    except SyntaxError as error:
+        return program.leave(error)
     ended: BaseException | None = None
     lost: BaseException | None = None
     try:
         with recorder:
             try:
-                found.run(args)
+                found.run(code, args)
             except BaseException as error:
                 ended = error
                 if not isinstance(error, SystemExit) or error.code:
@@ -131,12 +138,12 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder) -> i
         if ended is None:
             raise
         lost = error if error is not ended else None
-    code = program.leave(ended) if ended is not None else 0
+    status = program.leave(ended) if ended is not None else 0
     if lost is not None:
         _say(f"the trace could not be written: {lost}")
     else:
-        _tell(recorder, ended if code else None)
-    return code
+        _tell(recorder, ended if status else None)
+    return status
 
 
 def _tell(recorder: Recorder, ended: BaseException | None) -> None:
@@ -155,7 +162,9 @@ def _tell(recorder: Recorder, ended: BaseException | None) -> None:
     if not manifest.rows.get("calls"):
         return _say(f"{path} is empty: the script ran no PyTorch operation in this process")
     for hidden in manifest.hidden:
-        _say(f"not seen: {hidden.what} ({hidden.why}; {hidden.calls} calls)")
+        _say(f"not seen: {hidden.what}: {hidden.why} ({hidden.calls} calls)")
+    for inexact in manifest.inexact:
+        _say(f"perhaps not the same to the bit: {inexact.what}: {inexact.why}")
     _say(f"recorded {what}, to {path}")
     _say(f"next: opjoule count {path}")
 

@@ -44,13 +44,13 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def as_table(frame: pl.DataFrame, columns: Sequence[Column], title: str = "") -> str:
+def as_table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
     """Return the frame as a table; coloured and cut to the width if stdout is a terminal."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         table.add_column(
             Text(column.title),
@@ -140,7 +140,7 @@ def _printed(table: Table) -> str:
     )
     with console.capture() as capture:
         console.print(table)
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().strip("\n").splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:

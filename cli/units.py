@@ -53,7 +53,7 @@ def _scaled(value: float | None, base: int, units: tuple[str, ...], exact: int) 
     if abs(value) < exact and float(value).is_integer():
         return f"{int(value):,} {units[0]}".rstrip()
     power = 0
-    while abs(float(f"{value:.3g}")) >= base and power < len(units) - 1:
+    while abs(float(f"{value:.3g}")) >= 1000 and power < len(units) - 1:
         value /= base
         power += 1
     return f"{_digits(value)} {units[power]}".rstrip()

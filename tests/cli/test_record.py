@@ -1,0 +1,161 @@
+"""`opjoule record` runs a script as `python` does: same output, traceback and exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+MODEL = """\
+import torch
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+
+def train(steps):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        net(torch.ones(5, 4)).sum().backward()
+        optimizer.step()
+
+train(3)
+"""
+# name -> how the script ends
+ENDINGS = {
+    "well": "import sys; print(__name__, __file__, __spec__, sys.argv, sys.path[0])",
+    "exit_0": "import sys; print('fine'); sys.exit(0)",
+    "exit_7": "import sys; sys.exit(7)",
+    "exit_text": "import sys; sys.exit('no data')",
+    "raises": "def inner():\n    raise ValueError('[red]wrong[/red]')\n\ninner()",
+    "chained": "try:\n    1 / 0\nexcept ArithmeticError as e:\n    raise KeyError(1) from e",
+    "bad_shapes": "torch.ones(2, 3) @ torch.ones(2, 3)",
+    "interrupted": "raise KeyboardInterrupt",
+    "hooked": "import sys\nsys.excepthook = lambda *a: print(a[:2])\nraise OSError('x')",
+    "not_python": "def (:",
+}
+ABORTED = {"exit_7", "exit_text", "raises", "chained", "bad_shapes", "interrupted", "hooked"}
+
+
+def command(*words: str, at: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=at, capture_output=True, text=True, timeout=120
+    )
+
+
+def record(*words: str, at: Path) -> subprocess.CompletedProcess[str]:
+    return command("-m", "opjoule.cli", "record", *words, at=at)
+
+
+def talk(stderr: str) -> tuple[str, list[str]]:
+    """Part stderr into what the script said and what opjoule said."""
+    lines = stderr.splitlines(keepends=True)
+    ours = [line for line in lines if line.startswith("opjoule: ")]
+    return "".join(line for line in lines if line not in ours), ours
+
+
+def manifest(path: Path) -> dict:
+    return json.loads((path / "trace.json").read_text())
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_script_ends_as_under_python(ending, tmp_path):
+    (tmp_path / "train.py").write_text(MODEL + ENDINGS[ending])
+    plain = command("train.py", "one", "--two", at=tmp_path)
+    recorded = record("--steps", "all", "train.py", "one", "--two", at=tmp_path)
+    theirs, ours = talk(recorded.stderr)
+    # python dies of SIGINT itself (-2 here, 130 in a shell); we leave with the shell's number
+    assert recorded.returncode == (130 if ending == "interrupted" else plain.returncode)
+    assert recorded.stdout == plain.stdout
+    assert theirs == plain.stderr
+    if ending == "not_python":
+        assert not (tmp_path / "runs").exists()
+        return
+    made = manifest(tmp_path / "runs/train")
+    assert made["status"] == ("aborted" if ending in ABORTED else "complete")
+    assert made["steps"] == 3
+    assert made["command"] == ["python", "train.py", "one", "--two"]
+    assert ours[-1].startswith("opjoule: next: opjoule count")
+    assert (len([line for line in ours if "aborted" in line]) == 1) == (ending in ABORTED)
+
+
+def test_a_module_runs_as_under_python_m(tmp_path):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/__init__.py").write_text("")
+    (tmp_path / "project/data.py").write_text("SIZE = 3\n")
+    (tmp_path / "project/train.py").write_text(
+        f"import sys\nfrom .data import SIZE\n{MODEL}"
+        "print(SIZE, sys.argv, sys.path[0], __name__, __package__, __spec__.name)\nassert 0, SIZE\n"
+    )
+    plain = command("-m", "project.train", "--lr", "1", at=tmp_path)
+    recorded = record("-o", "out", "-m", "project.train", "--lr", "1", at=tmp_path)
+    assert recorded.stdout == plain.stdout
+    assert recorded.returncode == plain.returncode == 1
+    # python -m shows runpy's two frames first; ours begins with the program's own
+    own = plain.stderr.index(f'  File "{tmp_path}')
+    theirs, _ = talk(recorded.stderr)
+    assert theirs == "Traceback (most recent call last):\n" + plain.stderr[own:]
+    assert manifest(tmp_path / "out")["command"] == "python -m project.train --lr 1".split()
+
+
+def test_only_the_steps_asked_for_are_recorded(tmp_path):
+    (tmp_path / "train.py").write_text(MODEL.replace("train(3)", "train(9)\nprint('all done')"))
+    done = record("--steps", "2", "--warmup", "4", "train.py", at=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "all done\n")
+    assert manifest(tmp_path / "runs/train")["steps"] == 2
+    assert "first 20" not in done.stderr
+
+
+def test_twenty_steps_are_recorded_with_a_notice(tmp_path):
+    (tmp_path / "train.py").write_text(MODEL.replace("train(3)", "train(25)"))
+    done = record("train.py", at=tmp_path)
+    assert manifest(tmp_path / "runs/train")["steps"] == 20
+    assert "opjoule: recording the first 20 steps (--steps all records every one)" in done.stderr
+
+
+def test_an_existing_trace_is_refused_and_replaced_on_request(tmp_path):
+    (tmp_path / "train.py").write_text(MODEL)
+    (tmp_path / "runs/train").mkdir(parents=True)
+    (tmp_path / "runs/train/mine.txt").write_text("precious")
+    refused = record("train.py", at=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "runs/train" in refused.stderr and "overwrite" in refused.stderr
+    assert (tmp_path / "runs/train/mine.txt").read_text() == "precious"
+
+
+def test_a_trace_is_replaced_on_request(tmp_path):
+    (tmp_path / "train.py").write_text(MODEL)
+    assert record("train.py", at=tmp_path).returncode == 0
+    first = manifest(tmp_path / "runs/train")["started"]
+    assert record("train.py", at=tmp_path).returncode == 2
+    assert record("--overwrite", "train.py", at=tmp_path).returncode == 0
+    assert manifest(tmp_path / "runs/train")["started"] > first
+
+
+def test_a_script_without_torch_makes_an_empty_trace(tmp_path):
+    (tmp_path / "hello.py").write_text("print('hello')\n")
+    done = record("hello.py", at=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "hello\n")
+    assert "empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["no.py"], "SCRIPT 'no.py' does not exist"),
+        (["."], "SCRIPT '.' is a directory"),
+        (["-m", "no.such.module"], "no module named 'no.such.module'"),
+        (["--steps", "0", "x.py"], "'0' is neither a positive number nor 'all'"),
+        (["--statistics", "some", "x.py"], "'some' is not one of"),
+        ([], "Missing argument 'SCRIPT'"),
+    ],
+)
+def test_wrong_usage_is_one_line(words, says, tmp_path):
+    done = record(*words, at=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("opjoule: ") and says in done.stderr

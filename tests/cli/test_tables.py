@@ -1,0 +1,89 @@
+"""Frames into text: golden tables, exact figures for machines, nothing that steers a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import polars as pl
+import pytest
+
+from opjoule.cli import tables
+from opjoule.cli.tables import Column
+from opjoule.cli.units import bytes_text, count_text, share_text
+
+FRAME = pl.DataFrame(
+    {
+        "module": ["Net", "Net.[red]conv[/red]", "a|b\x1b[2J"],
+        "flops": [1_820_000_000, 7, None],
+        "bytes": [1_572_864, 512, 0],
+        "share": [1.0, 0.25, 0.0],
+    }
+)
+COLUMNS = (
+    Column("module", "module", left=True, style="bold"),
+    Column("flops", "FLOP", count_text),
+    Column("bytes", "bytes", bytes_text),
+    Column("share", "share", share_text),
+)
+
+
+def test_a_table_is_golden():
+    assert tables.as_table(FRAME, COLUMNS) == (
+        "module                  FLOP      bytes     share\n"
+        "─────────────────────────────────────────────────\n"
+        "Net                   1.82 G   1.50 MiB   100.0 %\n"
+        "Net.[red]conv[/red]        7      512 B    25.0 %\n"
+        "a|b\\x1b[2J                 ?          0     0.0 %\n"
+    )
+
+
+def test_markdown_is_golden():
+    assert tables.as_markdown(FRAME, COLUMNS) == (
+        "| module | FLOP | bytes | share |\n"
+        "| :-- | --: | --: | --: |\n"
+        "| Net | 1.82 G | 1.50 MiB | 100.0 % |\n"
+        "| Net.[red]conv[/red] | 7 | 512 B | 25.0 % |\n"
+        "| a\\|b\\\\x1b[2J | ? | 0 | 0.0 % |\n"
+    )
+
+
+def test_csv_is_exact():
+    rows = tables.as_csv(FRAME.head(2)).splitlines()
+    assert rows == [
+        "module,flops,bytes,share",
+        "Net,1820000000,1572864,1.0",
+        "Net.[red]conv[/red],7,512,0.25",
+    ]
+
+
+def test_json_is_exact_and_strict():
+    data = {"rows": FRAME, "total": float("inf"), "big": 2**60 + 1, "keys": ("a", "b")}
+    found = json.loads(tables.as_json(data))
+    assert found["rows"] == FRAME.to_dicts()
+    assert found["total"] is None
+    assert found["big"] == 2**60 + 1
+    assert found["keys"] == ["a", "b"]
+
+
+def test_parquet_comes_back():
+    content = tables.as_parquet(FRAME)
+    assert pl.read_parquet(io.BytesIO(content)).equals(FRAME)
+
+
+def test_nested_columns_go_to_csv_as_json():
+    frame = pl.DataFrame({"op": ["mm"], "shape": [[2, 3]]})
+    assert tables.as_csv(frame).splitlines() == ["op,shape", 'mm,"[2, 3]"']
+
+
+@pytest.mark.parametrize("kind", tables.FORMATS)
+def test_every_format_takes_an_empty_frame(kind):
+    assert tables.as_format(kind, FRAME.head(0), COLUMNS)
+
+
+def test_an_answer_goes_to_stdout_or_a_file(tmp_path, capsys):
+    tables.answer("figures\n")
+    assert capsys.readouterr() == ("figures\n", "")
+    tables.answer("figures\n", tmp_path / "new" / "out.txt")
+    assert (tmp_path / "new" / "out.txt").read_text() == "figures\n"
+    assert capsys.readouterr().out == ""
