@@ -126,6 +126,7 @@ class ModuleCalls:
         call = ModuleCall(self._next, info, parent)
         self._next += 1
         call.training = 1 if module.training else 0
+        call.context = (info.number, call.number, call.training)
         call.in_task = in_task or (parent is not None and parent.in_task)
         call.stage = "recompute" if call.in_task else "forward"
         call.grad = torch.is_grad_enabled()

@@ -85,18 +85,3 @@ class Layout:
             return span
         view = np.ndarray(self.reduced, self.numpy, span, 0, self.expanded_strides)
         return np.ascontiguousarray(view).reshape(-1)
-
-
-class Layouts:
-    """The layouts seen so far."""
-
-    def __init__(self) -> None:
-        self._seen: dict[Any, Layout] = {}
-
-    def of(self, tensor: torch.Tensor) -> Layout:
-        """Return the layout of a strided tensor."""
-        key = (tensor.shape, tensor.stride(), tensor.dtype)
-        layout = self._seen.get(key)
-        if layout is None:
-            layout = self._seen[key] = Layout(*key)
-        return layout

@@ -97,7 +97,7 @@ class ModuleCall:
     """A module call that runs."""
 
     __slots__ = (
-        "batch", "epoch", "first_node", "first_seq", "grad", "in_task", "info", "inputs", "label",
+        "batch", "context", "epoch", "first_node", "first_seq", "grad", "in_task", "info", "inputs", "label",
         "number", "parent", "sample", "stage", "state_before", "step", "step_mode", "thread",
         "time_steps", "training",
     )  # fmt: skip

@@ -46,6 +46,9 @@ _EVENTS = frozenset(
     "logical_and_ logical_or_ logical_xor_ logical_not_ heaviside bitwise_not isnan isinf signbit".split()
 )
 
+# Ops whose result holds nothing yet.
+_HOLLOW = frozenset("empty empty_like new_empty empty_strided new_empty_strided resize_".split())
+
 _PRODUCTS = frozenset("mm addmm bmm baddbmm mv addmv dot vdot _int_mm _scaled_mm".split())
 _CONVOLUTIONS = frozenset(
     "convolution _convolution convolution_overrideable mkldnn_convolution cudnn_convolution "
@@ -76,15 +79,15 @@ class Op:
         name: `aten.add.Tensor`.
         skipped: dispatched, but no work of the model: profiler and prim ops.
         composite: has an implicit composite kernel, to be run so that its parts are seen.
-        keeps_exclusions: the composite kernel is run with ADInplaceOrView excluded as outside.
         writes: argument names that are written, said or unsaid.
         reads_written: what is written is read first.
-        in_place: no tensor argument is written if False.
         is_view: hands back an alias and writes nothing.
         carries: hands on spikes from its operands.
         events: its result is spikes by nature.
         synaptic: "product", "convolution", "convolution_backward" or "".
         measured: the `synaptic` level measures its operands.
+        unsaid_if_training: what it writes unsaid, it writes only in training.
+        hollow: its result holds nothing yet.
         results: number of results.
     """
 
@@ -106,6 +109,7 @@ class Op:
     tags: tuple[str, ...]
     result_names: tuple[str, ...]
     unsaid_if_training: bool
+    hollow: bool
 
 
 def _synaptic(base: str) -> str:
@@ -166,4 +170,5 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
         tags=tuple(sorted(tag.name for tag in func.tags)),
         result_names=tuple(r.name for r in schema.returns),
         unsaid_if_training=bool(unsaid),
+        hollow=base in _HOLLOW,
     )

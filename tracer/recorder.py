@@ -53,8 +53,27 @@ class _Mode(TorchDispatchMode):
         self._session = session
         self._thread = thread
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._session.dispatch(self, self._thread, func, types, args, kwargs or {})
+
+def _handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    return self._session.dispatch(self, self._thread, func, types, args, kwargs or {})
+
+
+def _unseen_by_the_compiler(handler: Any) -> Any:
+    """Return a handler that torch.compile leaves alone, with all that it calls.
+
+    A handler in a mode's class body is wrapped by PyTorch to that end at several microseconds a
+    call, and imports the compiler at the first; a mark on its code costs nothing.
+    """
+    frames = torch._C._dynamo.eval_frame
+    try:
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(handler.__code__, frames._FrameExecStrategy(skip, skip))
+    except (AttributeError, TypeError):  # another version of PyTorch: let it wrap
+        return torch._disable_dynamo(handler)
+    return handler
+
+
+_Mode.__torch_dispatch__ = _unseen_by_the_compiler(_handle)  # type: ignore[method-assign]
 
 
 class Recorder:
@@ -128,6 +147,7 @@ class Recorder:
         main = Thread(0)
         self._threads = {threading.get_ident(): main}
         self._main = main
+        self._next_thread = 1
         self._modules = Modules(self._neurons, self._mark)
         session.owner_of = self._modules.owner
         self._calls = ModuleCalls(
@@ -194,8 +214,10 @@ class Recorder:
         if identity in self._threads:
             yield
             return
+        self._session.shared = True
         with self._session.lock:
-            thread = self._threads[identity] = Thread(len(self._threads))
+            thread = self._threads[identity] = Thread(self._next_thread)
+            self._next_thread += 1
         try:
             with _Mode(self._session, thread):
                 yield

@@ -22,11 +22,11 @@ from .values import OpaqueLayout, Value, Values
 FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = range(4)
 _ACCUMULATE = (1 << 64) - 1
 _GRADIENT = 2
-_PART_ROWS = 1 << 16
-_UNINITIALIZED = frozenset(
-    "aten.empty aten.empty_like aten.new_empty aten.empty_strided aten.new_empty_strided aten.resize_".split()
-)
 CALL_WIDTH = 15
+_PART_CELLS = (1 << 16) * CALL_WIDTH
+_OUTSIDE = (NULL, NULL, NULL)
+_THREE_NULLS = [NULL] * 3
+_NONE: Any = ()
 
 _graph_task = torch._C._current_graph_task_id
 _sequence_nr = torch.autograd._get_sequence_nr
@@ -73,6 +73,7 @@ class Session:
         self.label = NULL
         self.passive = True
         self.lock = threading.RLock()
+        self.shared = torch.cuda.device_count() > 1  # an autograd thread for each device
         self.owner_of: Any = None
         self.spiking_calls = 0
         self.on_full: Any = None
@@ -88,91 +89,87 @@ class Session:
             return func(*args, **kwargs)
         if types and _foreign(types):
             return NotImplemented
-        op = self.ops.get(func)
+        op = self.ops.get(id(func))  # ops live for ever; hashing one takes longer
         if op is None:
-            op = self.ops[func] = describe_op(func)
+            op = self.ops[id(func)] = describe_op(func)
         if op.skipped:
             return func(*args, **kwargs)
         if op.composite:
             done, result = self.composites.run(mode, func, op, args, kwargs)
             if done:
                 return result
-        with self.lock:
-            stage, context, forward = self._context(thread, op)
-            level = self.statistics
-            measure = level != "none" and stage != OPTIMIZER and (level != "synaptic" or op.measured)
-            ins, listed, numbers = self._operands(op, args, kwargs)
-            others = self._others(op, args, kwargs)
-            keys = [func]
-            for value, tensor, layout in ins:
-                if value is None:
-                    keys.append(None)
-                    continue
-                keys.append(layout)
-                if type(value) is Value:
-                    keys.append(value.storage.device)
-                    if not value.measured and measure and not op.is_view and not (
-                        op.written_slots and not op.reads_written and value is ins[0][0]
-                    ):
-                        self.measure(value, tensor)
-                keys.append(tensor.requires_grad)
-            writes = op.written_slots
-            if writes and op.unsaid_if_training and not self._training(op, others):
-                writes = ()
-            synaptic = (
-                self.synapses.before(self, op, ins, others) if op.synaptic and measure else None
-            )
-        result = func(*args, **kwargs)
-        with self.lock:
-            seq = self.seq
-            self.seq = seq + 1
-            if writes:
-                self._note_writes(op, writes, args, kwargs, seq)
-            outs = self._results(op, result, seq, stage, measure, ins)
-            for value, tensor, layout in outs:
-                keys.append(layout)
-                if type(value) is Value:
-                    keys.append(value.storage.device)
-                    keys.append(tensor.requires_grad)
-            keys.extend(others)
-            if numbers:
-                keys.extend(numbers)
-            key = tuple(keys)
-            try:
-                signature = self.signatures.known.get(key)
-            except TypeError:  # an argument that cannot be hashed
-                key = tuple(k if _hashable(k) else str(k) for k in key)
-                signature = self.signatures.known.get(key)
-            if signature is None:
-                signature = self._sign(key, op, ins, listed, outs, others, numbers)
-            self._note(seq, signature, stage, thread, context, forward, ins, outs)
-            if synaptic is not None:
-                self.synaptic_rows.append((seq, synaptic))
-        return result
+        if self.shared:
+            with self.lock:  # threads take turns: the order of calls is that of their numbers
+                return self._run(thread, func, op, args, kwargs)
+        return self._run(thread, func, op, args, kwargs)
 
-    def _context(self, thread: Thread, op: Op) -> tuple[int, tuple[int, int, int], int]:
-        """Return stage, (module, module call, training) and the forward call of a backward one."""
-        stack = thread.stack
+    def _run(self, thread: Thread, func: Any, op: Op, args: Any, kwargs: Any) -> Any:
         grad = _grad_enabled()
         if _graph_task() != -1:
             stage, context, forward = self._backward_context(thread)
+            self.seen_stages |= 1 << stage
         else:
             forward = NULL
+            stack = thread.stack
             if stack:
-                top = stack[-1]
-                context = (top.info.number, top.number, top.training)
+                context = stack[-1].context
                 stage = FORWARD
             else:
-                context = (NULL, NULL, NULL)
+                context = _OUTSIDE
                 stage = OPTIMIZER if thread.optimizing else FORWARD
         if grad:
             number = _sequence_nr() - 1
             if number > thread.newest:
                 thread.newest = number
-                self.claims.note(
-                    thread.number, number, Claim(self.seq, *context, op.packet, thread.number)
-                )
-        return stage, context, forward
+                claim = Claim(self.seq, *context, op.packet, thread.number)
+                self.claims.note(thread.number, number, claim)
+        level = self.statistics
+        measure = stage != OPTIMIZER and (level == "full" or (level == "synaptic" and op.measured))
+        ins, listed, numbers = self._operands(op, args, kwargs)
+        others = self._others(op, args, kwargs) if op.others else _NONE
+        writes = op.written_slots
+        if writes and op.unsaid_if_training and not self._training(op, others):
+            writes = _NONE
+        keys: list[Any] = [op]
+        for value, tensor, layout in ins:
+            keys.append(layout)
+            if value is not None:
+                keys.append(tensor.requires_grad)
+                if type(value) is Value:
+                    keys.append(value.storage.device)
+                    if measure and not value.measured and not op.is_view:
+                        if op.reads_written or not writes or value is not ins[0][0]:
+                            self.measure(value, tensor)
+        synaptic = None
+        if op.synaptic and measure:
+            synaptic = self.synapses.before(self, op, ins, others)
+        result = func(*args, **kwargs)
+        seq = self.seq
+        self.seq = seq + 1
+        if writes:
+            self._note_writes(writes, args, kwargs, seq)
+        outs = self._results(op, result, seq, stage, measure, ins)
+        for value, tensor, layout in outs:
+            keys.append(layout)
+            if value is not None:
+                keys.append(tensor.requires_grad)
+                if type(value) is Value:
+                    keys.append(value.storage.device)
+        keys += others
+        if numbers:
+            keys += numbers
+        key = tuple(keys)
+        try:
+            signature = self.signatures.known.get(key)
+        except TypeError:  # an argument that cannot be hashed
+            key = tuple(k if _hashable(k) else str(k) for k in key)
+            signature = self.signatures.known.get(key)
+        if signature is None:
+            signature = self._sign(key, op, ins, listed, outs, others, numbers)
+        self._note(seq, signature, stage, thread.number, context, forward, grad, ins, outs)
+        if synaptic is not None:
+            self.synaptic_rows.append((seq, synaptic))
+        return result
 
     def _backward_context(self, thread: Thread) -> tuple[int, tuple[int, int, int], int]:
         node = _current_node()
@@ -195,17 +192,21 @@ class Session:
         return stage, enclosing or (NULL, NULL, NULL), NULL
 
     def _operands(self, op: Op, args: Any, kwargs: Any) -> tuple[list[Any], Any, Any]:
-        """Return [(value or opaque or None, tensor, layout)] by slot, the lengths of lists, and numbers."""
+        """Return [(value or opaque or None, tensor, layout)] by slot, lists' lengths, and numbers."""
         ins: list[Any] = []
         listed = None
         numbers = None
         count = len(args)
-        of = self.value_of
+        values = self.values
+        of = values.of
         for slot in op.slots:
             index = slot.index
             a = args[index] if index < count else kwargs.get(slot.name)
             if isinstance(a, _Tensor):
-                ins.append((of(a), a, self.values.layout))
+                try:
+                    ins.append((of(a), a, values.layout))
+                except Exception:  # no strided elements
+                    ins.append((self.value_of(a), a, values.layout))
             elif a is None:
                 if slot.is_list:
                     listed = listed or {}
@@ -217,7 +218,7 @@ class Session:
                 listed[slot.name] = len(a)
                 for element in a:
                     ins.append(
-                        (of(element), element, self.values.layout)
+                        (self.value_of(element), element, values.layout)
                         if isinstance(element, _Tensor)
                         else _ABSENT
                     )
@@ -263,7 +264,12 @@ class Session:
         except Exception:  # nothing may stop a recording
             value.measured = 2
             return
-        self.keep(value, found)
+        if found[0] or layout.repeats != 1:
+            self.keep(value, found)
+        else:
+            value.measured = 1
+            value.bits = 0
+            value.nonzero = found[1]
 
     def keep(self, value: Value, found: Any) -> None:
         """Note what was measured."""
@@ -291,7 +297,7 @@ class Session:
                 return bool(value)
         return True
 
-    def _note_writes(self, op: Op, writes: Any, args: Any, kwargs: Any, seq: int) -> None:
+    def _note_writes(self, writes: Any, args: Any, kwargs: Any, seq: int) -> None:
         count = len(args)
         for slot in writes:
             a = args[slot.index] if slot.index < count else kwargs.get(slot.name)
@@ -305,44 +311,41 @@ class Session:
     def _results(self, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any]) -> list[Any]:
         """Return [(value or opaque or None, tensor, layout)] of the results; measure new ones."""
         if isinstance(result, _Tensor):
-            tensors: Any = (result,)
-        elif isinstance(result, tuple | list):
-            tensors = []
-            for item in result:
-                if isinstance(item, list | tuple):
-                    tensors.extend(item)
-                else:
-                    tensors.append(item)
-        else:
+            return [self._result(op, result, seq, stage, measure, ins)]
+        if not isinstance(result, tuple | list):
             return []
-        view = op.is_view
-        hollow = op.packet in _UNINITIALIZED
         outs: list[Any] = []
-        for tensor in tensors:
-            if not isinstance(tensor, _Tensor):
-                outs.append(_ABSENT)
-                continue
-            before = self.values._next_storage
-            value = self.value_of(tensor)
-            outs.append((value, tensor, self.values.layout))
-            if type(value) is not Value:
-                continue
-            if self.values._next_storage != before:
-                value.storage.written_seq = value.written_seq = seq
-                value.storage.kind = value.kind = _GRADIENT if stage == BACKWARD else 5
-                if value.storage.device != "cpu":
-                    self.devices.add(value.storage.device)
-            if view:
-                continue
-            if op.events or value.layout.dtype is torch.bool:
+        for item in result:
+            for tensor in item if isinstance(item, list | tuple) else (item,):
+                if isinstance(tensor, _Tensor):
+                    outs.append(self._result(op, tensor, seq, stage, measure, ins))
+                else:
+                    outs.append(_ABSENT)
+        return outs
+
+    def _result(self, op: Op, tensor: Any, seq: int, stage: int, measure: bool, ins: list[Any]) -> Any:
+        values = self.values
+        before = values.storages_seen
+        try:
+            value = values.of(tensor)
+        except Exception:  # no strided elements
+            return (self.value_of(tensor), tensor, values.layout)
+        layout = values.layout
+        if values.storages_seen != before:
+            storage = value.storage
+            storage.written_seq = value.written_seq = seq
+            if stage == BACKWARD:
+                storage.kind = value.kind = _GRADIENT
+            if storage.device != "cpu":
+                self.devices.add(storage.device)
+        if not op.is_view:
+            if op.events or layout.dtype is torch.bool:
                 value.events = True
             elif op.carries and not value.events:
                 value.events = _carried(op, ins)
-            if hollow:
-                continue
-            if not value.measured and measure:
+            if measure and not value.measured and not op.hollow:
                 self.measure(value, tensor)
-        return outs
+        return (value, tensor, layout)
 
     def _sign(self, key: Any, op: Op, ins: list[Any], listed: Any, outs: list[Any], others: list[Any], numbers: Any) -> int:
         names: list[tuple[str, int | None]] = []
@@ -356,32 +359,29 @@ class Session:
             for (name, index), operand in zip(names, ins, strict=True)
         ]
         results = [_layout_key(*result) for result in outs]
-        return self.signatures.add(key, op, operands, results, others + (numbers or []))
+        return self.signatures.add(key, op, operands, results, [*others, *(numbers or ())])
 
-    def _note(self, seq: int, signature: int, stage: int, thread: Thread, context: tuple[int, int, int],
-              forward: int, ins: list[Any], outs: list[Any]) -> None:
-        module, call, training = context
-        ids = [
-            (value.number if type(value) is Value else NULL) for value, _, _ in ins[:3]
-        ]
-        while len(ids) < 3:
-            ids.append(NULL)
+    def _note(self, seq: int, signature: int, stage: int, thread: int, context: Any, forward: int,
+              grad: bool, ins: list[Any], outs: list[Any]) -> None:
+        ids = [v.number if type(v) is Value else NULL for v, _, _ in ins]
+        ids += _THREE_NULLS
         out = outs[0][0] if outs else None
-        self.calls.append(
-            (seq, signature, stage, self.label, self.step, thread.number, module, call, forward,
-             _grad_enabled(), training, *ids, out.number if type(out) is Value else NULL)
+        module, call, training = context
+        calls = self.calls
+        calls.append(
+            (seq, signature, stage, self.label, self.step, thread, module, call, forward, grad,
+             training, ids[0], ids[1], ids[2], out.number if type(out) is Value else NULL)
         )  # fmt: skip
         if len(ins) > 3:
             for slot in range(3, len(ins)):
-                value = ins[slot][0]
-                if type(value) is Value:
-                    self.operands.append((seq, 0, slot, value.number))
+                if ids[slot] != NULL:
+                    self.operands.append((seq, 0, slot, ids[slot]))
         if len(outs) > 1:
             for slot in range(1, len(outs)):
                 value = outs[slot][0]
                 if type(value) is Value:
                     self.operands.append((seq, 1, slot, value.number))
-        if not self.spiking_calls and len(self.calls.flat) >= _PART_ROWS * CALL_WIDTH:
+        if len(calls.flat) >= _PART_CELLS and not self.spiking_calls:
             self.on_full()
 
 

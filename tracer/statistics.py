@@ -110,6 +110,12 @@ class Measurer:
         size = array.size
         if size == 0:
             return EMPTY
+        kind = array.dtype.char
+        if kind == "f":
+            # The common case first: 32-bit floats that no class fits.
+            if _ruled_out(array[:_FIRST].tolist()) or (size > _FIRST and self._sample_rules_out(array)):
+                return Statistics(0, size - _count(array, 0, self._buffer))
+            return self._classify(array)
         kind = array.dtype.kind
         if kind == "b":
             ones = int(np.count_nonzero(array))

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from .layouts import Layout, Layouts
+from .layouts import Layout
 
 _FORGET_AFTER = 4096
 
 
 class Storage:
-    """A storage that the recorder has seen.
+    """A storage that the recorder has seen. (Defaults on the class: most instances keep them.)
 
     Attributes:
         number: id in the trace.
@@ -28,19 +28,17 @@ class Storage:
         values: the values at the present version, by (layout, offset).
     """
 
-    __slots__ = ("base", "cdata", "counter", "device", "epoch", "kind", "number", "readable", "values", "version", "written_seq")
+    version = 0
+    written_seq = -1
+    counter = -1
+    kind = 5
+    device = "cpu"
+    readable = True
 
     def __init__(self, number: int, cdata: int, epoch: int) -> None:
         self.number = number
         self.cdata = cdata
-        self.version = 0
-        self.written_seq = -1
         self.epoch = epoch
-        self.counter = -1
-        self.kind = 5
-        self.device = "cpu"
-        self.readable = True
-        self.base: Value | None = None
         self.values: dict[Any, Value] = {}
 
 
@@ -51,13 +49,21 @@ class Value:
         bits: SpikeClass bits without provenance; -1 not measured.
         events: provenance is spikes.
         measured: 0 no, 1 yes, 2 never will be.
-        row: written to the trace.
+        slot: place in a device's buffer of results, -1 without.
+        synapses: what was measured of it as an input of convolutions, by geometry.
     """
 
-    __slots__ = (
-        "base", "bits", "events", "high", "kind", "layout", "low", "measured", "minus_ones",
-        "nonzero", "number", "offset", "ones", "slot", "storage", "synapses", "version", "written", "written_seq",
-    )  # fmt: skip
+    base: Value | None = None
+    bits = -1
+    nonzero = -1
+    ones: int | None = None
+    minus_ones: int | None = None
+    low: float | None = None
+    high: float | None = None
+    events = False
+    measured = 0
+    slot = -1
+    synapses: dict[Any, Any] | None = None
 
     def __init__(self, number: int, storage: Storage, layout: Layout, offset: int) -> None:
         self.number = number
@@ -67,18 +73,6 @@ class Value:
         self.kind = storage.kind
         self.layout = layout
         self.offset = offset
-        self.base: Value | None = None
-        self.bits = -1
-        self.nonzero = -1
-        self.ones: int | None = None
-        self.minus_ones: int | None = None
-        self.low: float | None = None
-        self.high: float | None = None
-        self.events = False
-        self.measured = 0
-        self.written = False
-        self.slot = -1
-        self.synapses: dict[Any, Any] | None = None
 
 
 class OpaqueLayout:
@@ -105,14 +99,14 @@ class Values:
     """All storages and values of a recording."""
 
     def __init__(self) -> None:
-        self.layouts = Layouts()
+        self.layouts: dict[Any, Layout] = {}
         self.layout: Any = None
         self.storages: dict[int, Storage] = {}
         self.fresh: list[Value] = []
         self.epoch = 1
         self.distrust = 0
         self._next_value = 0
-        self._next_storage = 0
+        self.storages_seen = 0
         self._forget_at = _FORGET_AFTER
 
     def storage_of(self, tensor: torch.Tensor) -> Storage:
@@ -126,6 +120,11 @@ class Values:
         storage = self.storages.get(cdata)
         if storage is None:
             return self._adopt(handle, cdata, tensor)
+        self._check(storage, tensor)
+        return storage
+
+    def _check(self, storage: Storage, tensor: torch.Tensor) -> None:
+        """Take what a storage holds for unknown if somebody outside may have written it."""
         if storage.epoch != self.epoch:
             if storage.written_seq < 0 or storage.epoch < self.distrust:
                 self._renew(storage)
@@ -138,18 +137,16 @@ class Values:
             elif now > counter:
                 storage.counter = now
                 self._renew(storage)
-        return storage
 
     def _adopt(self, handle: Any, cdata: int, tensor: torch.Tensor) -> Storage:
         if len(self.storages) >= self._forget_at:
             self.forget()
-        storage = Storage(self._next_storage, cdata, self.epoch)
-        self._next_storage += 1
+        storage = Storage(self.storages_seen, cdata, self.epoch)
+        self.storages_seen += 1
         handle._weak_ref()
-        device = tensor.device
-        if device.type != "cpu":
-            storage.device = str(device)
-            storage.readable = device.type not in ("meta",)
+        if not tensor.is_cpu:
+            storage.device = str(tensor.device)
+            storage.readable = not tensor.is_meta
         storage.counter = -2 if tensor.is_inference() else tensor._version
         self.storages[cdata] = storage
         return storage
@@ -176,15 +173,27 @@ class Values:
         Raises:
             RuntimeError: the tensor has no strided elements.
         """
-        storage = self.storage_of(tensor)
-        layout = self.layout = self.layouts.of(tensor)
+        # The same as storage_of, written out: this runs for every operand of every call.
+        handle = tensor.untyped_storage()
+        storage = self.storages.get(handle._cdata)
+        if storage is None:
+            storage = self._adopt(handle, handle._cdata, tensor)
+        elif storage.epoch != self.epoch or (
+            storage.counter != -2 and storage.counter != tensor._version
+        ):
+            self._check(storage, tensor)
+        key = (tensor.shape, tensor.stride(), tensor.dtype)
+        layout = self.layouts.get(key)
+        if layout is None:
+            layout = self.layouts[key] = Layout(*key)
+        self.layout = layout
         offset = tensor.storage_offset()
         value = storage.values.get((layout, offset))
         return value if value is not None else self._new(storage, layout, offset)
 
     def _new(self, storage: Storage, layout: Layout, offset: int) -> Value:
         known = storage.values
-        if layout.dense and known:
+        if known and layout.dense:
             # Dense tensors over the same run are views of the same elements: one value.
             for (other, start), value in known.items():
                 if (
