@@ -88,15 +88,16 @@ def count(
     from ..analyzers import count as counted
 
     opened = reading.opened(trace, partial=partial, rank=rank, where=where)
+    content: str | bytes
     with reading.working("counting"):
         counts = counted(opened, by=list(by), rules=rules, spikes=spikes, strict=strict)
-    line = counts.coverage.line()
-    content = _shown(counts, by, share, kind)
-    if kind == "table":
-        content = f"{content}\n{line}\n"
-    elif kind != "json":
-        click.echo(f"opjoule: {line}", err=True)
-    tables.answer(content, output)
+    if kind == "json":
+        content = tables.as_json(_counts_data(counts))
+    elif kind in ("csv", "parquet"):
+        content = tables.as_data(kind, counts.frame)
+    else:
+        content = _drawn(counts, by, share, kind)
+    _answered(content, kind, counts.coverage.line(), output)
 
 
 @click.command(short_help="Op by op: counted by rule, by class, free, or not at all.")
@@ -133,13 +134,11 @@ def coverage(
     content: str | bytes
     if kind == "json":
         content = tables.as_json(coverage_data(found) | {"rules": rules, "rows": found.frame})
+    elif kind in ("csv", "parquet"):
+        content = tables.as_data(kind, found.frame)
     else:
-        content = tables.as_format(kind, found.frame, columns)
-    if kind == "table":
-        content = f"{content!s}\n{found.line()}\n"
-    elif kind != "json":
-        click.echo(f"opjoule: {found.line()}", err=True)
-    tables.answer(content, output)
+        content = tables.as_text(kind, found.frame, columns)
+    _answered(content, kind, found.line(), output)
 
 
 def coverage_data(found: Coverage) -> dict[str, Any]:
@@ -147,27 +146,38 @@ def coverage_data(found: Coverage) -> dict[str, Any]:
     return {"line": found.line(), "shares": found.shares}
 
 
-def _shown(counts: Counts, by: tuple[str, ...], share: str, kind: str) -> str | bytes:
-    if kind == "json":
-        return tables.as_json(
-            {
-                "rules": counts.rules,
-                "spikes": counts.spikes,
-                "coverage": coverage_data(counts.coverage),
-                "rows": counts.frame,
-            }
-        )
-    if kind in ("csv", "parquet"):
-        return tables.as_format(kind, counts.frame, ())
+def _answered(content: str | bytes, kind: str, line: str, output: Path | None) -> None:
+    """Write a result with its coverage line: under a table, inside JSON, else on stderr."""
+    if kind == "table" and isinstance(content, str):
+        content += f"\n{tables.clean(line)}\n"
+    elif kind != "json":
+        click.echo(f"opjoule: {line}", err=True)
+    tables.answer(content, output)
+
+
+def _counts_data(counts: Counts) -> dict[str, Any]:
+    return {
+        "rules": counts.rules,
+        "spikes": counts.spikes,
+        "coverage": coverage_data(counts.coverage),
+        "rows": counts.frame,
+    }
+
+
+def _drawn(counts: Counts, by: tuple[str, ...], share: str, kind: str) -> str:
+    """Return counts as people read them: with shares, and modules as a tree."""
     keys = tuple(key for key in by if key != "total")
-    whole = counts.total[share] or 0
-    frame = with_shares(counts.frame, share, whole)
+    frame = with_shares(counts.frame, share, counts.total[share] or 0)
     if keys == ("module",):
         frame = as_tree(frame)
-    heads = tuple(Column(key, key, left=True, style="bold") for key in keys)
-    title = f"share of {dict((c.name, c.title) for c in _FIGURES)[share]}"
-    shares = (Column("share", title, share_text), Column("bar", "", left=True, style="cyan"))
-    return tables.as_format(kind, frame, (*heads, *_FIGURES, *(shares[: 1 + (kind == "table")])))
+    (unit,) = (column.title for column in _FIGURES if column.name == share)
+    columns = [
+        *(Column(key, key, left=True, style="bold") for key in keys),
+        *_FIGURES,
+        Column("share", f"share of {unit}", share_text),
+        *([Column("bar", "", left=True, style="cyan")] if kind == "table" else []),
+    ]
+    return tables.as_text(kind, frame, columns)
 
 
 def with_shares(frame: pl.DataFrame, figure: str, whole: float) -> pl.DataFrame:

@@ -145,7 +145,7 @@ def _shown(report: EnergyReport, by: tuple[str, ...], kind: str, modules: list[s
         rows = {"rows": report.by(*by).to_dicts()} if by else {}
         return tables.as_json(report.to_dict() | rows)
     if kind in ("csv", "parquet"):
-        return tables.as_format(kind, report.by(*by) if by else report.rows, ())
+        return tables.as_data(kind, report.by(*by) if by else report.rows)
     parts = [_rows(report, by or ("module",), kind, modules), _breakdown(report, kind)]
     if report.left_out.height:
         parts.append(_left_out(report, kind))
@@ -194,7 +194,7 @@ def _energies(frame: pl.DataFrame, heads: list[Column], whole: float, kind: str)
         Column("share", "share", share_text),
         *([Column("bar", "", left=True, style="cyan")] if kind == "table" else []),
     ]
-    return str(tables.as_format(kind, count.with_shares(frame, "energy_pj", whole), columns))
+    return tables.as_text(kind, count.with_shares(frame, "energy_pj", whole), columns)
 
 
 def _left_out(report: EnergyReport, kind: str) -> str:
@@ -203,7 +203,7 @@ def _left_out(report: EnergyReport, kind: str) -> str:
         Column("calls", "calls", count_text),
         Column("macs_share", "share of MACs", share_text),
     )
-    return str(tables.as_format(kind, report.left_out, columns))
+    return tables.as_text(kind, report.left_out, columns)
 
 
 def with_submodules(frame: pl.DataFrame, total_pj: float, modules: list[str]) -> pl.DataFrame:

@@ -22,6 +22,7 @@ VERBS = {
     "count": "count",
     "coverage": "count",
     "energy": "energy",
+    "config": "config",
     "demo": "demo",
 }
 """Verb -> file of this package that holds the command of that name."""
@@ -77,9 +78,11 @@ def run(arguments: Sequence[str]) -> int:
         code = opjoule.main(list(arguments), prog_name="opjoule", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at its end: give it something that takes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _left_alone()
+    except SystemExit as end:  # click leaves so, after a completion and when the reader is gone
+        if isinstance(end.__context__, BrokenPipeError):
+            return _left_alone()
+        return end.code if isinstance(end.code, int) else 0
     except (click.Abort, KeyboardInterrupt):
         return told("interrupted", 130)
     except Exception as error:
@@ -93,6 +96,12 @@ def told(message: str, code: int) -> int:
     """Say one line on stderr; return the code."""
     click.echo(f"opjoule: {message}", err=True)
     return code
+
+
+def _left_alone() -> int:
+    """Give the interpreter's last flush of stdout something that takes it; return 128 + SIGPIPE."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _line(error: Exception) -> str:

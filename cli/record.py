@@ -19,18 +19,20 @@ DEFAULT_STEPS = 20
 """Steps that are recorded when the user names no number."""
 
 
-class StepCount(click.ParamType[int | None]):
-    """A number of steps, or `all`."""
+def step_count(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Return the number of steps that a text names; None for "all".
 
-    name = "N|all"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
-        """Return the number; None for all."""
-        if value == "all" or value is None:
-            return None
-        if str(value).isdecimal() and int(value) > 0:
-            return int(value)
-        self.fail(f"{value!r} is neither a positive number nor 'all'", param, ctx)
+    Raises:
+        click.BadParameter: it is neither a positive number nor "all".
+    """
+    if value is None:
+        _say(f"recording the first {DEFAULT_STEPS} steps (--steps all records every one)")
+        return DEFAULT_STEPS
+    if value == "all":
+        return None
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither a positive number nor 'all'", ctx, param)
 
 
 @click.command(
@@ -47,7 +49,8 @@ class StepCount(click.ParamType[int | None]):
 @click.option("-m", "as_module", is_flag=True, help="SCRIPT is a module, as for python -m.")
 @click.option(
     "--steps",
-    type=StepCount(),
+    metavar="N|all",
+    callback=step_count,
     help=f"Optimizer steps (or root calls) to record.  [default: {DEFAULT_STEPS}]",
 )
 @click.option(
@@ -95,9 +98,6 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     """  # noqa: D301
     found = program.module(script) if options.pop("as_module") else program.script(script)
     output = options.pop("output") or Path("runs") / found.name
-    if options["steps"] is None and ctx.get_parameter_source("steps").name == "DEFAULT":  # type: ignore[union-attr]
-        options["steps"] = DEFAULT_STEPS
-        _say(f"recording the first {DEFAULT_STEPS} steps (--steps all records every one)")
     recorder = _recorder(
         output, command=["python", *(["-m"] if found.spec else []), script, *args], **options
     )

@@ -74,12 +74,13 @@ def as_markdown(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def as_format(kind: str, frame: pl.DataFrame, columns: Sequence[Column]) -> str | bytes:
-    """Return the frame as `kind`; `columns` are what people see, machines get all."""
-    if kind == "table":
-        return as_table(frame, columns)
-    if kind == "markdown":
-        return as_markdown(frame, columns)
+def as_text(kind: str, frame: pl.DataFrame, columns: Sequence[Column]) -> str:
+    """Return the frame as people read it: a `table`, or `markdown`."""
+    return as_markdown(frame, columns) if kind == "markdown" else as_table(frame, columns)
+
+
+def as_data(kind: str, frame: pl.DataFrame) -> str | bytes:
+    """Return the whole frame as machines read it: `json`, `csv` or `parquet`."""
     if kind == "json":
         return as_json(frame)
     return as_csv(frame) if kind == "csv" else as_parquet(frame)
@@ -144,9 +145,11 @@ def _printed(table: Table) -> str:
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     return frame.with_columns(
-        frame[name].map_elements(lambda v: json.dumps(_plain(v)), return_dtype=str).alias(name)
+        pl.Series(name, [json.dumps(_plain(value)) for value in frame[name]], dtype=pl.String)
         for name in nested
     )
 

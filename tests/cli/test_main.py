@@ -1,0 +1,92 @@
+"""The error boundary: one line, the right exit code, a traceback only on request."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from opjoule import __version__
+from opjoule.cli.main import VERBS, Verbs, run
+from opjoule.schemas import TraceError
+
+
+def test_version(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"opjoule {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    assert run([verb, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: opjoule {verb}")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Put a verb `fail` into the group that raises what a test wants."""
+
+    def put(error: BaseException) -> None:
+        @click.command()
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr(Verbs, "get_command", lambda self, ctx, name: fail)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (TraceError("runs/a has\nno manifest"), 2, "opjoule: runs/a has no manifest\n"),
+        (OSError(28, "No space left on device", "runs/a"), 2, "opjoule: runs/a: No space left"),
+        (KeyboardInterrupt(), 130, "opjoule: interrupted\n"),
+        (click.exceptions.Exit(1), 1, ""),
+        (KeyError("x"), 2, "opjoule: internal error, please report it: KeyError: 'x'"),
+    ],
+)
+def test_an_error_is_one_line(failing, error, code, says, capsys):
+    failing(error)
+    assert run(["fail"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.strip("\n").count("\n") == 0
+    assert err.lstrip("\n").startswith(says)
+
+
+def test_debug_shows_where(failing, capsys):
+    failing(TraceError("runs/a has no manifest"))
+    assert run(["--debug", "fail"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback")
+    assert err.endswith("opjoule: runs/a has no manifest\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["cuont"], "No such command 'cuont'"),
+        (["count"], "Missing argument 'TRACE'"),
+        (["count", "--frmat", "x", "t"], "No such option '--frmat'"),
+        (["--nonsense"], "No such option '--nonsense'"),
+    ],
+)
+def test_wrong_usage_is_one_line(words, says, capsys):
+    assert run(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert says in err and "--help tells more" in err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    """`opjoule ... | true`: no traceback, and the code of a program that SIGPIPE ended."""
+    script = (
+        f"{sys.executable} -m opjoule.cli config schema lemaire | true; echo ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout in ("141\n", "0\n")  # 0: all was in the pipe before the reader left
+    assert done.stderr == ""
