@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import shell_complete
 
 VERBS = {
     "record": "record",
@@ -75,33 +76,30 @@ def run(arguments: Sequence[str]) -> int:
     """
     debug = "--debug" in itertools.takewhile(lambda word: word.startswith("-"), arguments)
     try:
-        code = opjoule.main(list(arguments), prog_name="opjoule", standalone_mode=False)
+        if completion := os.environ.get("_OPJOULE_COMPLETE"):
+            return shell_complete(opjoule, {}, "opjoule", "_OPJOULE_COMPLETE", completion)
+        with opjoule.make_context("opjoule", list(arguments)) as context:
+            opjoule.invoke(context)
         sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except BrokenPipeError:
-        return _left_alone()
-    except SystemExit as end:  # click leaves so, after a completion and when the reader is gone
-        if isinstance(end.__context__, BrokenPipeError):
-            return _left_alone()
-        return end.code if isinstance(end.code, int) else 0
+        # The interpreter flushes stdout once more at its end: give it something that takes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (click.Abort, KeyboardInterrupt):
         return told("interrupted", 130)
     except Exception as error:
         if debug:
             traceback.print_exc()
         return told(_line(error), 2)
-    return code if isinstance(code, int) else 0
 
 
 def told(message: str, code: int) -> int:
     """Say one line on stderr; return the code."""
     click.echo(f"opjoule: {message}", err=True)
     return code
-
-
-def _left_alone() -> int:
-    """Give the interpreter's last flush of stdout something that takes it; return 128 + SIGPIPE."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141
 
 
 def _line(error: Exception) -> str:
