@@ -19,20 +19,19 @@ DEFAULT_STEPS = 20
 """Steps that are recorded when the user names no number."""
 
 
-def step_count(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+def step_count(text: str | None) -> int | None:
     """Return the number of steps that a text names; None for "all".
 
     Raises:
-        click.BadParameter: it is neither a positive number nor "all".
+        click.UsageError: it is neither a positive number nor "all".
     """
-    if value is None:
-        _say(f"recording the first {DEFAULT_STEPS} steps (--steps all records every one)")
+    if text is None:
         return DEFAULT_STEPS
-    if value == "all":
+    if text == "all":
         return None
-    if value.isdecimal() and int(value) > 0:
-        return int(value)
-    raise click.BadParameter(f"{value!r} is neither a positive number nor 'all'", ctx, param)
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise click.UsageError(f"--steps {text!r} is neither a positive number nor 'all'")
 
 
 @click.command(
@@ -50,7 +49,6 @@ def step_count(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--steps",
     metavar="N|all",
-    callback=step_count,
     help=f"Optimizer steps (or root calls) to record.  [default: {DEFAULT_STEPS}]",
 )
 @click.option(
@@ -98,9 +96,12 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     """  # noqa: D301
     found = program.module(script) if options.pop("as_module") else program.script(script)
     output = options.pop("output") or Path("runs") / found.name
-    recorder = _recorder(
-        output, command=["python", *(["-m"] if found.spec else []), script, *args], **options
-    )
+    steps = options.pop("steps")
+    limit = step_count(steps)
+    if steps is None:
+        _say(f"recording the first {limit} steps (--steps all records every one)")
+    command = ["python", *(["-m"] if found.spec else []), script, *args]
+    recorder = _recorder(output, command=command, steps=limit, **options)
     ctx.exit(_run(found, args, recorder))
 
 
@@ -160,7 +161,7 @@ def _tell(recorder: Recorder, ended: BaseException | None) -> None:
         _say(f"the script ended with {why}: the trace {path} is aborted ({what})")
         return _say(f"next: opjoule count --partial {path}")
     if not manifest.rows.get("calls"):
-        return _say(f"{path} is empty: the script ran no PyTorch operation in this process")
+        return _say(f"{path} is empty: no PyTorch operation ran in this process after the warm-up")
     for hidden in manifest.hidden:
         _say(f"not seen: {hidden.what}: {hidden.why} ({hidden.calls} calls)")
     for inexact in manifest.inexact:

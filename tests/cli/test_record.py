@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from opjoule.cli.main import run
+
 pytest.importorskip("torch")
 
 MODEL = """\
@@ -154,8 +156,11 @@ def test_a_script_without_torch_makes_an_empty_trace(tmp_path):
         ([], "Missing argument 'SCRIPT'"),
     ],
 )
-def test_wrong_usage_is_one_line(words, says, tmp_path):
-    done = record(*words, at=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("opjoule: ") and says in done.stderr
+def test_wrong_usage_is_one_line(words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "x.py").write_text("")
+    assert run(["record", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert err.startswith("opjoule: ") and says in err
