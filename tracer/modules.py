@@ -81,13 +81,14 @@ def class_name(thing: Any) -> str:
 class ModuleInfo:
     """What is fixed for a module while it is recorded."""
 
-    __slots__ = ("in_tree_mode", "module", "neuron", "number", "parent", "path", "root")
+    __slots__ = ("in_tree_mode", "kind", "module", "neuron", "number", "parent", "path", "root")
 
     def __init__(self, number: int, parent: int | None, path: str, module: nn.Module, neuron: str | None) -> None:
         self.number = number
         self.parent = parent
         self.path = path
         self.module = weakref.ref(module)
+        self.kind = type(module)
         self.neuron = neuron
         self.root = number
         self.in_tree_mode: str | None = None
@@ -179,6 +180,10 @@ class Modules:
             }
         )
         return info
+
+    def classes(self) -> list[type[nn.Module]]:
+        """Return the classes of the modules, by number."""
+        return [info.kind for info in self.infos]
 
     def owner(self, parameter: torch.Tensor) -> int | None:
         """Return the number of the module that owns a parameter."""

@@ -61,6 +61,11 @@ class OptimizerSteps:
             handle.remove()
         self._handles = []
 
+    def note(self, optimizer: Any) -> None:
+        """Enter a step that an optimizer would now take, without taking it."""
+        self._before(optimizer, (), {})
+        self._after(optimizer, (), {})
+
     def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         thread = self._find_thread()
         if thread is None:

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -231,6 +231,50 @@ class Recorder:
             value.events = True
         return tensor
 
+    def watch(self, watcher: Callable[..., None] | None) -> None:
+        """Have a function called after each call that is recorded.
+
+        Args:
+            watcher: takes the call's seq, its module's number (negative outside every module), the
+                op, its arguments, keyword arguments and result. What it raises ends the run of the
+                op; what it dispatches is not recorded. None: nobody watches any more.
+        """
+        self._session.watch = watcher
+
+    def module_classes(self) -> list[type[nn.Module]]:
+        """Return the classes of the modules seen so far, by module number."""
+        return self._modules.classes()
+
+    def note_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Enter the step that an optimizer would take with its present gradients; take none."""
+        self._optimizers.note(optimizer)
+
+    def snapshot(self, path: str | os.PathLike[str]) -> Path:
+        """Write what was recorded so far as an unfinished trace of its own, and go on recording.
+
+        Args:
+            path: directory of the snapshot; it must not exist.
+
+        Returns:
+            Where the snapshot is.
+
+        Raises:
+            RecordError: the path is taken or cannot be written.
+        """
+        session = self._session
+        with session.lock:
+            was, session.passive = session.passive, True
+            try:
+                self._flush()
+                writer = Writer(Path(path), overwrite=False)
+                writer.adopt(self._writer)
+                self._write_static(writer)
+                manifest = self._manifest(None)
+                update = {"status": "unfinished", "rows": writer.rows, "parts": writer.parts}
+                return writer.finish(manifest.model_copy(update=update))
+            finally:
+                session.passive = was
+
     def _find_thread(self) -> Thread | None:
         found = self._threads.get(threading.get_ident())
         if found is None and torch._C._current_graph_task_id() != -1:
@@ -301,10 +345,7 @@ class Recorder:
         session.passive = True
         self.done = True
         self._flush(last=True)
-        write = self._writer.write
-        write("signatures", static_table("signatures", session.signatures.rows))
-        write("modules", static_table("modules", self._modules.rows))
-        write("optimizer_steps", static_table("optimizer_steps", self._optimizers.rows))
+        self._write_static(self._writer)
         manifest = self._manifest(error)
         self.path = self._writer.finish(manifest)
         if self._rank or self._world > 1:
@@ -312,6 +353,15 @@ class Recorder:
         session.values.close()
         for hidden in (*manifest.hidden, *manifest.inexact):
             warnings.warn(f"{hidden.what}: {hidden.why} ({hidden.calls} calls)", RecordingWarning, stacklevel=3)
+
+    def _write_static(self, writer: Writer) -> None:
+        rows = {
+            "signatures": self._session.signatures.rows,
+            "modules": self._modules.rows,
+            "optimizer_steps": self._optimizers.rows,
+        }
+        for name, each in rows.items():
+            writer.write(name, static_table(name, each))
 
     def _manifest(self, error: BaseException | None) -> Manifest:
         session = self._session

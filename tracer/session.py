@@ -77,6 +77,7 @@ class Session:
         self.owner_of: Any = None
         self.spiking_calls = 0
         self.on_full: Any = None
+        self.watch: Any = None
         self.devices: set[str] = set()
         self.opaque: dict[Any, OpaqueLayout] = {}
         self.device_measurer: Any = None
@@ -169,6 +170,8 @@ class Session:
         self._note(seq, signature, stage, thread.number, context, forward, grad, ins, outs)
         if synaptic is not None:
             self.synaptic_rows.append((seq, synaptic))
+        if self.watch is not None:
+            self.watch(seq, context[0], func, args, kwargs, result)
         return result
 
     def _backward_context(self, thread: Thread) -> tuple[int, tuple[int, int, int], int]:

@@ -92,6 +92,17 @@ class Writer:
         )
         self.rows[name] += table.num_rows
 
+    def adopt(self, other: Writer) -> None:
+        """Take over the parts that another writer has written so far."""
+        for part in other.parts:
+            source, target = other.path / part.name, self.path / part.name
+            try:
+                os.link(source, target)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(source, target)
+            self.parts.append(part)
+            self.rows[part.table] += part.rows
+
     def finish(self, manifest: Manifest) -> Path:
         """Write the manifest and put the trace in its place.
 
