@@ -1,0 +1,169 @@
+"""`opjoule demo`: from training to joules, on real digits, in less than a minute."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from . import count, demo_network, demo_report
+from .units import bytes_text, count_text
+
+if TYPE_CHECKING:
+    from .demo_network import Digits, Trained
+
+DEFAULT = Path("runs") / "demo"
+"""Where the demo writes unless told otherwise; it replaces what an earlier demo left there."""
+
+KINDS = ("spiking", "relu")
+
+
+@click.command(short_help="Train a small spiking network, record it, count and cost it.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help=f"Directory for the two traces.  [default: {DEFAULT}, replaced if there]",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Passes over the training pictures.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace traces that stand in DIR already.")
+def demo(output: Path | None, epochs: int, overwrite: bool) -> None:
+    """Train a small spiking network on handwritten digits, record it, count and cost it.
+
+    A convolutional network with LIF neurons is trained for some seconds on scikit-learn's digits,
+    and the same network with ReLU in place of the neurons. Of each, one inference batch and one
+    training step are recorded; everything that is then shown comes from the two traces.
+    """
+    folder = output or DEFAULT
+    replace = overwrite or output is None
+    _free(folder, replace)
+    with _needed():
+        data = demo_network.digits()
+        trained = {kind: _train(data, kind, epochs) for kind in KINDS}
+        for kind in KINDS:
+            _record(folder / kind, trained[kind], data, replace)
+    _show(folder, {kind: trained[kind].accuracy for kind in KINDS})
+
+
+def _free(folder: Path, replace: bool) -> None:
+    """Refuse a taken directory before the training, not after it."""
+    for path in (folder / kind for kind in KINDS):
+        if path.exists() and not replace:
+            raise click.ClickException(f"{path} exists: --overwrite replaces it, -o names another")
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """Say in one line which package the demo lacks."""
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"the demo trains a network and needs {error.name}, which is not installed: "
+            "pip install 'opjoule[demo]'"
+        ) from None
+
+
+def _train(data: Digits, kind: str, epochs: int) -> Trained:
+    with _progress(f"training ({kind})", epochs) as told:
+        trained = demo_network.train(data, spiking=kind == "spiking", epochs=epochs, told=told)
+    _say(
+        f"trained the {kind} network for {epochs} epochs: "
+        f"{trained.accuracy:.1%} of {len(data.test_labels)} unseen digits are named rightly"
+    )
+    return trained
+
+
+@contextmanager
+def _progress(what: str, epochs: int) -> Iterator[Callable[[float, float], None]]:
+    """Show a bar on stderr while a network learns; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    silent = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=silent) as bar:
+        task = bar.add_task(what, total=epochs, state="")
+
+        def told(loss: float, accuracy: float) -> None:
+            bar.update(task, advance=1, state=f"loss {loss:.3f}, accuracy {accuracy:.1%}")
+
+        yield told
+
+
+def _record(path: Path, trained: Trained, data: Digits, overwrite: bool) -> None:
+    """Record one inference batch and one training step, labelled so."""
+    import torch
+    from spikingjelly.activation_based import functional
+    from torch.nn.functional import cross_entropy
+
+    from ..tracer import Recorder
+
+    net, size = trained.network, demo_network.BATCH
+    recorder = Recorder(
+        path, model=net, batch_dim=1, time_dim=0, overwrite=overwrite, seed=demo_network.SEED
+    )
+    with recorder:
+        net.eval()
+        images = trained.sequence(data.test_images[:size])
+        with recorder.label("inference"), torch.no_grad():
+            net(images)
+        functional.reset_net(net)
+        recorder.step()
+        net.train()
+        trained.optimizer.zero_grad(set_to_none=True)
+        images = trained.sequence(data.images[:size])
+        with recorder.label("training"):
+            loss = cross_entropy(net(images).mean(0), data.labels[:size])
+            loss.backward()  # type: ignore[no-untyped-call]
+            trained.optimizer.step()
+        functional.reset_net(net)
+
+
+def _show(folder: Path, accuracy: dict[str, float]) -> None:
+    """Print what the traces tell, each part under the command that shows it again."""
+    from ..analyzers import open_trace
+
+    context = click.get_current_context()
+    spiking, relu = (open_trace(folder / kind) for kind in KINDS)
+    for trace in (spiking, relu):
+        size = sum(part.bytes for part in trace.manifest.parts)
+        calls = count_text(trace.manifest.rows["calls"])
+        _say(f"recorded {trace.path}: {calls} calls, {bytes_text(size)}")
+
+    inference = "label=inference"
+    click.echo(f"\n$ opjoule count {folder / 'spiking'} --where {inference}\n")
+    context.invoke(count.count, trace=folder / "spiking", where=(inference,))
+    click.echo(f"\n$ opjoule count {folder / 'spiking'} --by stage --where label=training\n")
+    context.invoke(count.count, trace=folder / "spiking", by=("stage",), where=("label=training",))
+    click.echo("\nHow often neurons fire, and how often their twins in ReLU are not zero\n")
+    click.echo(demo_report.firing(spiking.where(inference), relu.where(inference)), nl=False)
+    click.echo(
+        demo_report.energies(spiking.where(inference), relu.where(inference), accuracy), nl=False
+    )
+    click.echo(demo_report.others(spiking, relu), nl=False)
+    _say(f"next: opjoule count {folder / 'relu'} --where {inference}")
+    _say("      opjoule record YOUR_SCRIPT.py")
+
+
+def _say(line: str) -> None:
+    click.echo(f"opjoule: {line}", err=True)
