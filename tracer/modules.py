@@ -181,9 +181,9 @@ class Modules:
         )
         return info
 
-    def classes(self) -> list[type[nn.Module]]:
-        """Return the classes of the modules, by number."""
-        return [info.kind for info in self.infos]
+    def tree(self) -> list[tuple[int | None, str, type[nn.Module]]]:
+        """Return (number of the parent, path, class) of the modules, by number."""
+        return [(info.parent, info.path, info.kind) for info in self.infos]
 
     def owner(self, parameter: torch.Tensor) -> int | None:
         """Return the number of the module that owns a parameter."""

@@ -241,9 +241,9 @@ class Recorder:
         """
         self._session.watch = watcher
 
-    def module_classes(self) -> list[type[nn.Module]]:
-        """Return the classes of the modules seen so far, by module number."""
-        return self._modules.classes()
+    def module_tree(self) -> list[tuple[int | None, str, type[nn.Module]]]:
+        """Return (number of the parent, path, class) of the modules seen so far, by number."""
+        return self._modules.tree()
 
     def note_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Enter the step that an optimizer would take with its present gradients; take none."""
