@@ -1,0 +1,153 @@
+"""The fixed models of the benchmarks, each as one forward pass and one training step."""
+
+# ruff: noqa: E402
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read by the profiler when PyTorch is loaded
+logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+
+import torch
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Something to run, the same each time.
+
+    Attributes:
+        name: the model and its input.
+        what: "forward" (eval, no_grad) or "training step".
+        model: the model, in the right mode.
+        run: one run.
+        reset: what puts everything back, outside the clock.
+        options: what the recorder is to know of the inputs.
+    """
+
+    name: str
+    what: str
+    model: nn.Module
+    run: Callable[[], object]
+    reset: Callable[[], None]
+    options: dict[str, int]
+
+
+class Block(nn.Module):
+    """A residual block of two 3x3 convolutions; spiking ones add after the neurons (SEW, ADD)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, kit: Kit) -> None:
+        super().__init__()
+        self.conv1 = kit.conv(inputs, outputs, 3, stride)
+        self.bn1 = kit.norm(outputs)
+        self.act1 = kit.act()
+        self.conv2 = kit.conv(outputs, outputs, 3, 1)
+        self.bn2 = kit.norm(outputs)
+        self.act2 = kit.act()
+        self.spiking = kit.spiking
+        self.short: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            parts = [kit.conv(inputs, outputs, 1, stride), kit.norm(outputs)]
+            self.short = nn.Sequential(*parts, *([kit.act()] if kit.spiking else []))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
+        if self.spiking:
+            return self.act2(y) + self.short(x)
+        return self.act2(y + self.short(x))
+
+
+class Kit:
+    """Where the two ResNets differ: their layers and what stands for an activation."""
+
+    def __init__(self, *, spiking: bool) -> None:
+        self.spiking = spiking
+        self.layers = layer if spiking else nn
+
+    def conv(self, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
+        return self.layers.Conv2d(
+            inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False
+        )
+
+    def norm(self, channels: int) -> nn.Module:
+        return self.layers.BatchNorm2d(channels)
+
+    def act(self) -> nn.Module:
+        if self.spiking:
+            return neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+        return nn.ReLU(inplace=True)
+
+
+def resnet18(*, spiking: bool, classes: int) -> nn.Sequential:
+    """Return ResNet-18 (He et al. 2016), or SEW-ResNet-18 (Fang et al. 2021) in multi-step mode."""
+    kit = Kit(spiking=spiking)
+    blocks, inputs = [], 64
+    for outputs, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        blocks += [Block(inputs, outputs, stride, kit), Block(outputs, outputs, 1, kit)]
+        inputs = outputs
+    net = nn.Sequential(
+        kit.conv(3, 64, 7, 2), kit.norm(64), kit.act(),
+        kit.layers.MaxPool2d(3, stride=2, padding=1), *blocks,
+        kit.layers.AdaptiveAvgPool2d(1), kit.layers.Flatten(), kit.layers.Linear(512, classes),
+    )  # fmt: skip
+    if spiking:
+        functional.set_step_mode(net, "m")
+    return net
+
+
+def mlp() -> nn.Sequential:
+    """Return a small perceptron: little work, many calls."""
+    return nn.Sequential(
+        nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+    )
+
+
+def _workload(
+    name: str, what: str, model: nn.Module, inputs: Tensor, classes: int, over_time: bool
+) -> Workload:
+    training = what == "training step"
+    model.to(inputs.device).train(training)
+    batch = inputs.shape[1 if over_time else 0]
+    target = torch.arange(batch, device=inputs.device) % classes
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+    def forward() -> object:
+        with torch.no_grad():
+            return model(inputs)
+
+    def train() -> object:
+        optimizer.zero_grad(set_to_none=True)
+        out = model(inputs)
+        loss = cross_entropy(out.mean(0) if over_time else out, target)
+        loss.backward()
+        optimizer.step()
+        return None
+
+    def reset() -> None:
+        functional.reset_net(model)
+
+    options = {"batch_dim": 1, "time_dim": 0} if over_time else {}
+    return Workload(name, what, model, train if training else forward, reset, options)
+
+
+def workloads(device: str = "cpu") -> list[Workload]:
+    """Return every model, forward and training step, with seeded weights and inputs."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 224, 224, device=device)
+    frames = torch.rand(4, 8, 3, 32, 32, device=device)
+    rows = torch.rand(32, 64, device=device)
+    found = []
+    for what in ("forward", "training step"):
+        found += [
+            _workload("ResNet-18, 1x3x224x224", what, resnet18(spiking=False, classes=1000), image,
+                      1000, over_time=False),
+            _workload("SEW-ResNet-18, T=4, 8x3x32x32", what, resnet18(spiking=True, classes=10),
+                      frames, 10, over_time=True),
+            _workload("MLP 64-128-128-10, batch 32", what, mlp(), rows, 10, over_time=False),
+        ]  # fmt: skip
+    return sorted(found, key=lambda w: ("MLP" in w.name, "SEW" in w.name, w.what))
