@@ -1,0 +1,62 @@
+"""Every example of the documents and of examples/ runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+_spec = importlib.util.spec_from_file_location("documents", HERE / "documents.py")
+documents = importlib.util.module_from_spec(_spec)
+sys.modules["documents"] = documents  # dataclasses look their module up
+_spec.loader.exec_module(documents)
+
+ROOT = documents.ROOT
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(*words: str, folder: Path) -> None:
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_document_holds_what_it_says(path, tmp_path):
+    if documents.examples(path.read_text()):
+        run(str(HERE / "reader.py"), str(path), folder=tmp_path)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_example_runs(path, tmp_path):
+    run(str(path), folder=tmp_path)
+
+
+def test_examples_are_found_in_the_order_of_the_document():
+    text = (
+        "```python\nx = 1\n```\n"
+        "```console\n$ opjoule count a \\\n    --by op\nTable\n$ ls\n"
+        "$ opjoule count b  # exits with 2\n```\n"
+        "```python\n# train.py\nx = 2\n```\n"
+        "```text\n$ opjoule no\n```\n"
+    )
+    found = documents.examples(text)
+    assert [(e.kind, e.code) for e in found] == [("run", 0), ("call", 0), ("call", 2), ("save", 0)]
+    assert documents.words(found[1].text) == ["opjoule", "count", "a", "--by", "op"]
+    assert documents.words(found[2].text) == ["opjoule", "count", "b"]
+    assert found[3].name == "train.py"
+
+
+@pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    """Links to files of this repository, as [text](docs/counters.md#part)."""
+    import re
+
+    broken = []
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text()):
+        if "://" not in target and not (path.parent / target).exists():
+            broken.append(target)
+    assert not broken
