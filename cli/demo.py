@@ -119,21 +119,20 @@ def _record(path: Path, trained: Trained, data: Digits, overwrite: bool) -> None
     from ..tracer import Recorder
 
     net, size = trained.network, demo_network.BATCH
+    unseen, seen = (trained.sequence(i[:size]) for i in (data.test_images, data.images))
     recorder = Recorder(
         path, model=net, batch_dim=1, time_dim=0, overwrite=overwrite, seed=demo_network.SEED
     )
     with recorder:
         net.eval()
-        images = trained.sequence(data.test_images[:size])
         with recorder.label("inference"), torch.no_grad():
-            net(images)
+            net(unseen)
         functional.reset_net(net)
         recorder.step()
         net.train()
         trained.optimizer.zero_grad(set_to_none=True)
-        images = trained.sequence(data.images[:size])
         with recorder.label("training"):
-            loss = cross_entropy(net(images).mean(0), data.labels[:size])
+            loss = cross_entropy(net(seen).mean(0), data.labels[:size])
             loss.backward()  # type: ignore[no-untyped-call]
             trained.optimizer.step()
         functional.reset_net(net)
