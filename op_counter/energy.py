@@ -1,0 +1,118 @@
+"""SpikingJelly's energy estimators by its names: of a model with inputs, or of a trace."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from ..analyzers.energy import (
+    estimate_compute,
+    estimate_lemaire,
+    estimate_simple,
+    estimate_spikesim,
+)
+from ..schemas import ConfigError
+from .configs import (
+    ComputeEnergyConfig,
+    LemaireEnergyConfig,
+    SimpleEnergyConfig,
+    SpikeSimEnergyConfig,
+)
+from .reports import (
+    ComputeEnergyReport,
+    LemaireEnergyReport,
+    SimpleEnergyReport,
+    SpikeSimEnergyReport,
+)
+from .revisions import RELEASE, SOURCE, TUTORIAL, chosen
+from .runs import MISSING, forward_of
+
+
+def estimate_compute_energy(model: Any, inputs: Any = MISSING, *,
+                            config: ComputeEnergyConfig | None = None) -> ComputeEnergyReport:  # fmt: skip
+    """Return the energy of the MACs and ACs of one forward pass, as of August 2026 or the source.
+
+    The name is SpikingJelly's of August 2026; 2.0 has `estimate_simple_energy` instead.
+
+    Args:
+        model: the model, or a trace (its path, or opened).
+        inputs: one tensor, a tuple or list of arguments, or a dict of keyword ones; none for a
+            trace.
+        config: energies and options; by default 32-bit floats.
+
+    Raises:
+        ConfigError: a cost means nothing.
+        TraceError: the trace has nothing to estimate, or nothing was counted under `strict`.
+    """
+    config = deepcopy(config) if config else ComputeEnergyConfig()
+    with forward_of(model, inputs, ignored=config.extra_ignore_modules or ()) as trace:
+        revision = _of(TUTORIAL)
+        energy = estimate_compute(trace, config.typed(), revision=revision, strict=config.strict)
+    return ComputeEnergyReport.of(energy, config)
+
+
+def estimate_simple_energy(model: Any, inputs: Any = MISSING, *,
+                           config: SimpleEnergyConfig | None = None) -> SimpleEnergyReport:  # fmt: skip
+    """Return the energy of MACs, ACs, weights, biases and neuron states of one forward pass.
+
+    The name and the model are SpikingJelly 2.0's own; there is no other source for them.
+    Arguments and errors are those of `estimate_compute_energy`.
+    """
+    config = deepcopy(config) if config else SimpleEnergyConfig()
+    with forward_of(model, inputs, ignored=config.extra_ignore_modules or ()) as trace:
+        energy = estimate_simple(trace, config.typed(), revision=RELEASE, strict=config.strict)
+    return SimpleEnergyReport.of(energy, config)
+
+
+def estimate_lemaire_energy(model: Any, inputs: Any = MISSING, *,
+                            config: LemaireEnergyConfig | None = None) -> LemaireEnergyReport:  # fmt: skip
+    """Return Lemaire's analytical energy of one forward inference.
+
+    Both revisions of SpikingJelly have this name: `opjoule.op_counter.revision` decides.
+    Arguments and errors are those of `estimate_compute_energy`; `config.strict` refuses modules
+    that the model has no formulas for.
+    """
+    revision = chosen()
+    config = deepcopy(config) if config else LemaireEnergyConfig()
+    with forward_of(model, inputs) as trace:
+        strict = config.refuses(revision)
+        energy = estimate_lemaire(trace, config.typed(), revision=revision, strict=strict)
+    return LemaireEnergyReport.of(energy, config)
+
+
+def estimate_spikesim_energy(model: Any, inputs: Any = MISSING, *,
+                             config: SpikeSimEnergyConfig | None = None,
+                             strict: bool = True) -> SpikeSimEnergyReport:  # fmt: skip
+    """Return the energy of Conv2d inference on SpikeSim's crossbars, as of 2.0 or the source.
+
+    Args:
+        model: the model in eval mode, or a trace (its path, or opened).
+        inputs: of the model; none for a trace.
+        config: crossbars and energies.
+        strict: refuse what is outside the model, training mode included, instead of warning.
+
+    Raises:
+        ConfigError: a value of the configuration means nothing.
+        TraceError: something is outside the model, under `strict`.
+    """
+    return _spikesim(model, inputs, config, strict, _of(RELEASE))
+
+
+def estimate_spikesim_event_energy(model: Any, inputs: Any = MISSING, *,
+                                   config: SpikeSimEnergyConfig | None = None,
+                                   strict: bool = False) -> SpikeSimEnergyReport:  # fmt: skip
+    """Do what `estimate_spikesim_energy` does, as of August 2026: by default it warns."""
+    return _spikesim(model, inputs, config, strict, _of(TUTORIAL))
+
+
+def _spikesim(model: Any, inputs: Any, config: SpikeSimEnergyConfig | None, strict: bool,
+              revision: str) -> SpikeSimEnergyReport:  # fmt: skip
+    config = deepcopy(config) if config else SpikeSimEnergyConfig()
+    with forward_of(model, inputs, grad=False) as trace:
+        energy = estimate_spikesim(trace, config.typed(), revision=revision, strict=strict)
+    return SpikeSimEnergyReport.of(energy, config)
+
+
+def _of(only: str) -> str:
+    """Return the revision of a name that one revision has: that one, or the source if chosen."""
+    return SOURCE if chosen() == SOURCE else only

@@ -1,0 +1,85 @@
+"""Our counters beside SpikingJelly 2.0.0's, in the same process, on every reference case."""
+
+from __future__ import annotations
+
+import pytest
+
+from opjoule import op_counter as ours
+
+COUNTERS = ("FlopCounter", "MemoryAccessCounter", "SynOpCounter", "MACCounter", "ACCounter")
+COLUMNS = ("flops", "bytes", "synops", "macs", "acs")
+
+
+def run(case):
+    """Run a case as the golden figures were made: forward, and where it trains a whole step."""
+    output = case.model(*case.inputs)
+    if case.train:
+        case.loss_fn(output, case.target).backward()
+        case.optimizer.step()
+
+
+def counted(module, case):
+    """Return the counts of the five counters of an op_counter module, by counter."""
+    counters = [getattr(module, name)() for name in COUNTERS]
+    with module.DispatchCounterMode(counters):
+        run(case)
+    return {
+        name: {s: {str(op): n for op, n in ops.items()} for s, ops in counter.get_counts().items()}
+        for name, counter in zip(COUNTERS, counters, strict=True)
+    }
+
+
+def test_counts_equal_spikingjellys(case_name, build, original):
+    theirs = counted(original, build(case_name))
+    mine = counted(ours, build(case_name))
+    for name in COUNTERS:
+        assert mine[name] == theirs[name], name
+
+
+@pytest.mark.parametrize("name", ["spikingjelly-2.0", "spikingjelly-2026-08"])
+def test_counts_equal_the_golden_figures(name, case_name, build, golden, revision):
+    revision(name)
+    mine = counted(ours, build(case_name))
+    for counter, column in zip(COUNTERS, COLUMNS, strict=True):
+        wanted = golden[name][case_name]["counts"][column]
+        scopes = {s: sum(ops.values()) for s, ops in mine[counter].items()}
+        assert {s: n for s, n in scopes.items() if n} == {
+            s: n for s, n in wanted["by_scope"].items() if n
+        }
+        everywhere = {op: n for op, n in mine[counter].get("Global", {}).items() if n}
+        assert everywhere == {op: n for op, n in wanted["by_op"].items() if n}
+
+
+@pytest.mark.parametrize(("name", "column"), zip(COUNTERS, COLUMNS, strict=True))
+def test_the_same_ops_have_a_rule(name, column, original):
+    from opjoule.op_counter.known_ops import KNOWN
+
+    assert {str(op) for op in getattr(original, name)().rules} == KNOWN["spikingjelly-2.0"][column]
+
+
+def test_roots_of_one_class_share_a_scope(original):
+    # 2 * 1*3*2 = 12 and 2 * 1*3*4 = 24
+    import torch
+    from torch import nn
+
+    found = []
+    for module in (ours, original):
+        counter = module.FlopCounter()
+        with module.DispatchCounterMode([counter]):
+            nn.Linear(3, 2, bias=False)(torch.rand(1, 3))
+            nn.Linear(3, 4, bias=False)(torch.rand(1, 3))
+        found.append({s: sum(ops.values()) for s, ops in counter.get_counts().items()})
+    assert found[0] == found[1] == {"Global": 36, "Linear": 36}
+
+
+def test_strict_refuses_what_spikingjelly_refuses(original):
+    import torch
+    from torch import nn
+
+    for module in (ours, original):
+        counter = module.SynOpCounter()
+        with (
+            pytest.raises(NotImplementedError, match=r"aten\.t\.default"),
+            module.DispatchCounterMode([counter], strict=True),
+        ):
+            nn.Linear(3, 2, bias=False)(torch.rand(1, 3))
