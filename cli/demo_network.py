@@ -83,7 +83,8 @@ def network(*, spiking: bool) -> nn.Sequential:
     def fire() -> nn.Module:
         if not spiking:
             return nn.ReLU()
-        return neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+        lif: nn.Module = neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+        return lif
 
     def block(inputs: int, outputs: int) -> dict[str, nn.Module]:
         conv = layer.Conv2d(inputs, outputs, 3, padding=1, bias=False)
@@ -129,7 +130,8 @@ def train(
     order = torch.Generator().manual_seed(SEED)
     for _ in range(epochs):
         net.train()
-        for batch in torch.randperm(len(data.labels), generator=order).split(BATCH):
+        shuffled: Tensor = torch.randperm(len(data.labels), generator=order)
+        for batch in shuffled.split(BATCH):  # type: ignore[no-untyped-call]
             adam.zero_grad()
             loss = cross_entropy(trained.scores(data.images[batch]), data.labels[batch])
             loss.backward()  # type: ignore[no-untyped-call]
