@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 from ..schemas import ConfigError
@@ -120,7 +121,7 @@ class LemaireEnergyCostConfig:
         points = self.memory_breakpoints
         if memory <= points[0][0]:
             return points[0][1]
-        for (low, below), (high, above) in zip(points, points[1:], strict=False):
+        for (low, below), (high, above) in pairwise(points):
             if memory <= high:
                 return below + (above - below) * (memory - low) / (high - low)
         return points[-1][1]

@@ -11,7 +11,6 @@ from ..analyzers.energy import (
     estimate_simple,
     estimate_spikesim,
 )
-from ..schemas import ConfigError
 from .configs import (
     ComputeEnergyConfig,
     LemaireEnergyConfig,
@@ -28,8 +27,9 @@ from .revisions import RELEASE, SOURCE, TUTORIAL, chosen
 from .runs import MISSING, forward_of
 
 
-def estimate_compute_energy(model: Any, inputs: Any = MISSING, *,
-                            config: ComputeEnergyConfig | None = None) -> ComputeEnergyReport:  # fmt: skip
+def estimate_compute_energy(
+    model: Any, inputs: Any = MISSING, *, config: ComputeEnergyConfig | None = None
+) -> ComputeEnergyReport:
     """Return the energy of the MACs and ACs of one forward pass, as of August 2026 or the source.
 
     The name is SpikingJelly's of August 2026; 2.0 has `estimate_simple_energy` instead.
@@ -51,8 +51,9 @@ def estimate_compute_energy(model: Any, inputs: Any = MISSING, *,
     return ComputeEnergyReport.of(energy, config)
 
 
-def estimate_simple_energy(model: Any, inputs: Any = MISSING, *,
-                           config: SimpleEnergyConfig | None = None) -> SimpleEnergyReport:  # fmt: skip
+def estimate_simple_energy(
+    model: Any, inputs: Any = MISSING, *, config: SimpleEnergyConfig | None = None
+) -> SimpleEnergyReport:
     """Return the energy of MACs, ACs, weights, biases and neuron states of one forward pass.
 
     The name and the model are SpikingJelly 2.0's own; there is no other source for them.
@@ -64,8 +65,9 @@ def estimate_simple_energy(model: Any, inputs: Any = MISSING, *,
     return SimpleEnergyReport.of(energy, config)
 
 
-def estimate_lemaire_energy(model: Any, inputs: Any = MISSING, *,
-                            config: LemaireEnergyConfig | None = None) -> LemaireEnergyReport:  # fmt: skip
+def estimate_lemaire_energy(
+    model: Any, inputs: Any = MISSING, *, config: LemaireEnergyConfig | None = None
+) -> LemaireEnergyReport:
     """Return Lemaire's analytical energy of one forward inference.
 
     Both revisions of SpikingJelly have this name: `opjoule.op_counter.revision` decides.

@@ -1,4 +1,4 @@
-"""Which ops each of SpikingJelly's counters has a rule for, by overload, as its revisions list them.
+"""Which ops each of SpikingJelly's counters has a rule for, by overload, in its revisions.
 
 A counter of SpikingJelly that has no rule for an op skips it; under `strict` it refuses it. Both
 need the list before the run. The figures themselves come from `opjoule.analyzers`.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..analyzers import open_trace
 from ..analyzers.energy import estimate_neuromc
 from ..schemas import ConfigError, RecordError
-from ..schemas.costs import NeuroMCConfig, NeuroMCStage
+from ..schemas.costs import NeuroMCStage
 from .memories import MemoryHierarchyConfig
 from .reports import NeuroMCRuntimeEnergyReport
 from .revisions import chosen

@@ -1,4 +1,4 @@
-"""SpikingJelly's energy reports, by its names, each with the report of opjoule that it is made of."""
+"""SpikingJelly's energy reports by its names, each with the report of opjoule behind it."""
 
 from __future__ import annotations
 

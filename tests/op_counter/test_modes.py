@@ -221,7 +221,7 @@ def test_verbose_logs_every_call(layer, x, caplog):
 
 def test_a_revision_that_does_not_exist_is_refused(revision):
     revision("spikingjelly-3")
-    with pytest.raises(ConfigError, match="op_counter.revision = 'spikingjelly-3': choose from"):
+    with pytest.raises(ConfigError, match=r"op_counter\.revision = 'spikingjelly-3': choose from"):
         op_counter.DispatchCounterMode([])
 
 
@@ -247,7 +247,7 @@ def test_the_source_revision_has_rules_for_more(layer, x, revision):
 
 
 def test_a_counter_of_spikingjelly_is_refused(original):
-    with pytest.raises(RecordError, match="FlopCounter is no counter of opjoule.op_counter"):
+    with pytest.raises(RecordError, match=r"is no counter of opjoule\.op_counter"):
         op_counter.DispatchCounterMode([original.FlopCounter()])
 
 
