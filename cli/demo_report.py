@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from ..analyzers.energy.report import EnergyReport
 
 REGIMES = ("fp32", "fp16", "int8")
-OTHERS = ("simple", "lemaire", "neuromc", "spikesim")
+OTHERS = {
+    "simple": "label=inference",
+    "lemaire": "label=inference",
+    "neuromc": "label=training",
+    "spikesim": "label=inference",
+}
+"""The other estimators, and the part of the demo's traces that each speaks of."""
 
 
 def firing(spiking: Trace, relu: Trace) -> str:
@@ -106,12 +112,12 @@ def others(spiking: Trace, relu: Trace) -> str:
     from ..schemas.errors import OpjouleError
 
     parts = []
-    for name in OTHERS:
+    for name, part in OTHERS.items():
         estimate = getattr(energy, f"estimate_{name}", None)
         if estimate is None:
             continue
         try:
-            reports = [estimate(trace) for trace in (spiking, relu)]
+            reports = [estimate(trace.where(part)) for trace in (spiking, relu)]
         except OpjouleError as error:
             parts.append(f"\n{name}: {tables.clean(str(error))}\n")
             continue
