@@ -1,5 +1,9 @@
-"""Composite ops that reach the dispatcher whole, as under inference mode: run so that their parts
-are seen, with the dispatch keys as they were outside the handler."""
+"""Ops that reach the dispatcher whole although their parts should be seen, and autocast.
+
+A handler runs with the keys of autocast excluded, whether autocast is on or not; what runs inside
+an op then computes in other dtypes than it would without a recorder. The state as it was when the
+op was called is still known to PyTorch: it is given back.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +14,64 @@ import torch
 from .operands import Op
 
 _KEY = torch._C.DispatchKey
-_IMPLICIT = _KEY.CompositeImplicitAutograd
 _AUTOCAST = {
     device: getattr(_KEY, f"Autocast{device.upper()}")
     for device in ("cpu", "cuda", "xpu", "mps", "xla", "hpu")
     if hasattr(_KEY, f"Autocast{device.upper()}")
 }
-# Ops whose choice of kernel depends on ADInplaceOrView being there.
-_WITH_INPLACE = ("aten.linear", "aten.matmul")
+_ForceKeys = torch._C._ForceDispatchKeyGuard
+_AsCalled = torch._C._RestorePythonTLSSnapshot
+_included = torch._C._dispatch_tls_local_include_set
+_excluded = torch._C._dispatch_tls_local_exclude_set
+_enter_autocast = torch.autocast_increment_nesting
+_leave_autocast = torch.autocast_decrement_nesting
 
 
-def _outside_sets(inference: bool) -> tuple[Any, Any]:
-    with torch.inference_mode(inference):
-        return torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+def within_autocast() -> bool:
+    """Tell whether an autocast context is open, on or off, for any device."""
+    _enter_autocast()
+    return _leave_autocast() > 0
 
 
 class Composites:
-    """Runs implicit composite kernels; remembers what could not be run so."""
+    """Runs composite kernels and kernels under autocast; remembers what may differ.
+
+    Attributes:
+        inexact: calls by (op, why) whose dtype or kernel recording may have changed.
+    """
 
     def __init__(self) -> None:
-        self._sets = {flag: _outside_sets(flag) for flag in (False, True)}
         self.inexact: dict[tuple[str, str], int] = {}
+        self._behind: dict[int, tuple[Any, ...]] = {}
 
-    def run(self, mode: Any, func: Any, op: Op, args: Any, kwargs: Any) -> tuple[bool, Any]:
-        """Run the composite kernel of `func` with `mode` on.
+    def run(self, mode: Any, func: Any, op: Op, args: Any, kwargs: Any) -> Any:
+        """Run the kernel of `func` that `op.composite` names with `mode` on; return its result."""
+        with _AsCalled():
+            excluded = _excluded()
+            for key in self._left_behind(func):
+                excluded = excluded.add(key)
+            with _ForceKeys(_included(), excluded), mode:
+                return func._op_dk(op.composite, *args, **kwargs)
 
-        Returns:
-            (True, result), or (False, None) if the op is to be run as it is.
-        """
-        include, exclude = self._sets[torch.is_inference_mode_enabled()]
-        for device, key in _AUTOCAST.items():
-            exclude = exclude.remove(key) if torch.is_autocast_enabled(device) else exclude.add(key)
-        if op.packet in _WITH_INPLACE:
-            exclude = exclude.remove(_KEY.ADInplaceOrView)
-        else:
-            exclude = exclude.add(_KEY.ADInplaceOrView)
-        now = torch._C._dispatch_tls_local_include_set()
-        for key in (_KEY.Python, _KEY.PythonTLSSnapshot):
-            include = include.add(key) if now.has(key) else include.remove(key)
-        with torch._C._ForceDispatchKeyGuard(include, exclude), mode:
-            return True, func._op_dk(_IMPLICIT, *args, **kwargs)
+    def call(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run `func` inside an autocast context, as autocast was when it was called."""
+        behind = self._left_behind(func)
+        with _AsCalled():
+            before = _excluded()
+            on = [key for key in _AUTOCAST.values() if key not in behind and not before.has(key)]
+        if not on:
+            return func(*args, **kwargs)
+        excluded = _excluded()
+        for key in on:
+            excluded = excluded.remove(key)
+        with _ForceKeys(_included(), excluded):
+            return func(*args, **kwargs)
+
+    def _left_behind(self, func: Any) -> tuple[Any, ...]:
+        """Return the keys for which `func` has a kernel before its own: it excludes them inside."""
+        keys = self._behind.get(id(func))
+        if keys is None:
+            has = func.has_kernel_for_dispatch_key
+            known = (*_AUTOCAST.values(), _KEY.ADInplaceOrView)
+            keys = self._behind[id(func)] = tuple(key for key in known if has(key))
+        return keys

@@ -8,13 +8,10 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+_KEY = torch._C.DispatchKey
+_COMPOSITE = _KEY.CompositeImplicitAutograd
 # A kernel of a backend's own goes before the composite one.
-_BACKENDS = (
-    torch._C.DispatchKey.CPU,
-    torch._C.DispatchKey.CUDA,
-    torch._C.DispatchKey.CompositeExplicitAutograd,
-)
+_BACKENDS = (_KEY.CPU, _KEY.CUDA, _KEY.CompositeExplicitAutograd)
 
 # Ops that write tensors without saying so in their schema: the slots that they write.
 # Batch norms in training update running_mean and running_var (slots 3 and 4).
@@ -78,7 +75,9 @@ class Op:
     Attributes:
         name: `aten.add.Tensor`.
         skipped: dispatched, but no work of the model: profiler and prim ops.
-        composite: has an implicit composite kernel, to be run so that its parts are seen.
+        composite: dispatch key of the kernel to be run so that its parts are seen: an implicit
+            composite one, or SpikingJelly's on the CPU, which inference mode alone dispatches
+            whole; None for all others.
         writes: argument names that are written, said or unsaid.
         reads_written: what is written is read first.
         is_view: hands back an alias and writes nothing.
@@ -94,7 +93,7 @@ class Op:
     name: str
     packet: str
     skipped: bool
-    composite: bool
+    composite: Any
     slots: tuple[Slot, ...]
     others: tuple[tuple[int, str, bool, Any], ...]
     writes: frozenset[str]
@@ -120,12 +119,17 @@ def _synaptic(base: str) -> str:
     return "convolution_backward" if base == "convolution_backward" else ""
 
 
-def _composite(func: OpOverload[..., Any]) -> bool:
+def _composite(func: OpOverload[..., Any]) -> Any:
+    """Return the dispatch key of the kernel whose parts are to be seen, or None."""
     try:
         has = func.has_kernel_for_dispatch_key
-        return bool(has(_COMPOSITE)) and not any(has(key) for key in _BACKENDS)
+        if has(_COMPOSITE) and not any(has(key) for key in _BACKENDS):
+            return _COMPOSITE
+        if func.namespace.startswith("sj_") and has(_KEY.AutogradCPU) and has(_KEY.CPU):
+            return _KEY.CPU
     except RuntimeError:
-        return False
+        return None
+    return None
 
 
 def describe_op(func: OpOverload[..., Any]) -> Op:

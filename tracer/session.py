@@ -10,7 +10,7 @@ import torch
 from ..schemas import SpikeClass
 from .claims import Claim, Claims
 from .columns import NULL, Rows
-from .composites import Composites
+from .composites import Composites, within_autocast
 from .gradients import recomputes
 from .layouts import Layout
 from .operands import Op, describe_op
@@ -32,6 +32,8 @@ _graph_task = torch._C._current_graph_task_id
 _sequence_nr = torch.autograd._get_sequence_nr
 _current_node = torch._C._current_autograd_node
 _grad_enabled = torch.is_grad_enabled
+_within_autocast = within_autocast
+_CPU = torch._C.DispatchKey.CPU
 _Tensor = torch.Tensor
 _ABSENT = (None, None, None)
 
@@ -95,10 +97,8 @@ class Session:
             op = self.ops[id(func)] = describe_op(func)
         if op.skipped:
             return func(*args, **kwargs)
-        if op.composite:
-            done, result = self.composites.run(mode, func, op, args, kwargs)
-            if done:
-                return result
+        if op.composite is not None and (op.composite is not _CPU or _on_cpu(args)):
+            return self.composites.run(mode, func, op, args, kwargs)
         if self.shared:
             with self.lock:  # threads take turns: the order of calls is that of their numbers
                 return self._run(thread, func, op, args, kwargs)
@@ -144,7 +144,10 @@ class Session:
         synaptic = None
         if op.synaptic and measure:
             synaptic = self.synapses.before(self, op, ins, others)
-        result = func(*args, **kwargs)
+        if _within_autocast() and not op.is_view:
+            result = self.composites.call(func, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
         seq = self.seq
         self.seq = seq + 1
         if writes:
@@ -395,6 +398,10 @@ def _carried(op: Op, ins: list[Any]) -> bool:
     if not known:
         return False
     return all(known) if op.needs_all_events else known[0]
+
+
+def _on_cpu(args: Any) -> bool:
+    return all(a.is_cpu for a in args if isinstance(a, _Tensor))
 
 
 def _layout_key(value: Any, tensor: Any, layout: Any) -> Any:
