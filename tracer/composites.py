@@ -67,6 +67,11 @@ class Composites:
         with _ForceKeys(_included(), excluded):
             return func(*args, **kwargs)
 
+    def doubt(self, op: Op) -> None:
+        """Note a call whose kernel recording may have changed."""
+        key = (op.name, op.inexact or "")
+        self.inexact[key] = self.inexact.get(key, 0) + 1
+
     def _left_behind(self, func: Any) -> tuple[Any, ...]:
         """Return the keys for which `func` has a kernel before its own: it excludes them inside."""
         keys = self._behind.get(id(func))

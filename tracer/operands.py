@@ -43,6 +43,14 @@ _EVENTS = frozenset(
     "logical_and_ logical_or_ logical_xor_ logical_not_ heaviside bitwise_not isnan isinf signbit".split()
 )
 
+# Ops reached by functions whose C++ code asks whether a dispatch mode is on, and then takes the
+# way that computes vectors too: linalg.svdvals, eigvalsh and eigvals.
+_ASKED = {
+    "_linalg_svd": "torch.linalg.svdvals computes the vectors too while recorded: a last bit may differ",
+    "_linalg_eigh": "torch.linalg.eigvalsh computes the vectors too while recorded: a last bit may differ",
+    "linalg_eig": "torch.linalg.eigvals computes the vectors too while recorded: a last bit may differ",
+}
+
 # Ops whose result holds nothing yet.
 _HOLLOW = frozenset("empty empty_like new_empty empty_strided new_empty_strided resize_".split())
 
@@ -87,6 +95,7 @@ class Op:
         measured: the `synaptic` level measures its operands.
         unsaid_if_training: what it writes unsaid, it writes only in training.
         hollow: its result holds nothing yet.
+        inexact: why recording may change the kernel that computes it, or None.
         results: number of results.
     """
 
@@ -109,6 +118,7 @@ class Op:
     result_names: tuple[str, ...]
     unsaid_if_training: bool
     hollow: bool
+    inexact: str | None
 
 
 def _synaptic(base: str) -> str:
@@ -175,4 +185,5 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
         result_names=tuple(r.name for r in schema.returns),
         unsaid_if_training=bool(unsaid),
         hollow=base in _HOLLOW,
+        inexact=_ASKED.get(base),
     )

@@ -99,6 +99,8 @@ class Session:
             return func(*args, **kwargs)
         if op.composite is not None and (op.composite is not _CPU or _on_cpu(args)):
             return self.composites.run(mode, func, op, args, kwargs)
+        if op.inexact is not None:
+            self.composites.doubt(op)
         if self.shared:
             with self.lock:  # threads take turns: the order of calls is that of their numbers
                 return self._run(thread, func, op, args, kwargs)
