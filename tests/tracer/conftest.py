@@ -1,0 +1,171 @@
+"""Recordings of small things, read back with pyarrow alone: the tracer's tests see no analyzer."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
+
+from opjoule.schemas import STATIC_TABLES, TABLES, Revision  # noqa: E402
+from opjoule.tracer import Recorder, RecordingWarning, environment  # noqa: E402
+
+REFERENCE = Path(__file__).resolve().parents[1] / "reference"
+
+
+def _load_cases():
+    name = "opjoule_reference_cases"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, REFERENCE / "cases.py")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def _import_neurons():
+    """Import SpikingJelly's neurons while its own warnings are let pass."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import spikingjelly.activation_based.functional
+        import spikingjelly.activation_based.layer
+        import spikingjelly.activation_based.neuron  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def cases():
+    """Return the module of the reference cases."""
+    pytest.importorskip("spikingjelly")
+    _import_neurons()
+    return _load_cases()
+
+
+@pytest.fixture(scope="session")
+def jelly():
+    """Return SpikingJelly's activation_based package."""
+    pytest.importorskip("spikingjelly")
+    _import_neurons()
+    import spikingjelly.activation_based as package
+
+    return package
+
+
+@pytest.fixture(autouse=True)
+def _no_git(request, monkeypatch):
+    """Ask git nothing, but where the test is about that: it takes longer than the recording."""
+    if "revision" not in request.keywords:
+        monkeypatch.setattr(environment, "revision", lambda directory: Revision())
+
+
+class Tables:
+    """The tables of a trace as lists of dicts; calls carry their signature's columns."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.manifest = json.loads((self.path / "trace.json").read_text())
+        self._rows = {}
+
+    def rows(self, name):
+        """Return the rows of a table in the order of its parts."""
+        if name not in self._rows:
+            if name in STATIC_TABLES:
+                files = [self.path / f"{name}.parquet"]
+            else:
+                files = sorted(self.path.glob(f"{name}-[0-9]*.parquet"))
+            parts = [pq.read_table(file) for file in files]
+            whole = pa.concat_tables(parts) if parts else TABLES[name].empty_table()
+            self._rows[name] = whole.to_pylist()
+        return self._rows[name]
+
+    @property
+    def signatures(self):
+        return self.rows("signatures")
+
+    @property
+    def modules(self):
+        return self.rows("modules")
+
+    @property
+    def module_calls(self):
+        return self.rows("module_calls")
+
+    @property
+    def optimizer_steps(self):
+        return self.rows("optimizer_steps")
+
+    @property
+    def calls(self):
+        if "joined" not in self._rows:
+            joined = []
+            for row in self.rows("calls"):
+                signature = self.signatures[row["signature_id"]]
+                joined.append({**row, **signature, "arguments": json.loads(signature["arguments"])})
+            self._rows["joined"] = joined
+        return self._rows["joined"]
+
+    @property
+    def values(self):
+        return {row["value_id"]: row for row in self.rows("values")}
+
+    @property
+    def ops(self):
+        """The names of the ops in the order of the calls."""
+        return [call["op"] for call in self.calls]
+
+    def named(self, word, **wanted):
+        """Return the calls whose op holds `word` and whose columns equal `wanted`."""
+        return [
+            call for call in self.calls
+            if word in call["op"] and all(call[name] == value for name, value in wanted.items())
+        ]  # fmt: skip
+
+    def path_of(self, call):
+        """Return the path of a call's module, None outside."""
+        number = call["module_id"]
+        return None if number is None else self.modules[number]["path"]
+
+    def calls_of(self, path):
+        """Return the module calls of the module at `path`."""
+        numbers = {row["module_id"] for row in self.modules if row["path"] == path}
+        return [row for row in self.module_calls if row["module_id"] in numbers]
+
+
+@pytest.fixture(scope="session")
+def read():
+    """Return the reader of a trace."""
+    return Tables
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def new(tmp_path):
+    """Return a maker of recorders on paths of their own."""
+
+    def make(**options):
+        return Recorder(tmp_path / f"trace{next(_numbers)}", **options)
+
+    return make
+
+
+@pytest.fixture
+def trace_of(new):
+    """Record `run(recorder)` or `run()` and return its tables; warnings of the recorder pass."""
+
+    def trace(run, *, takes_recorder=False, **options):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RecordingWarning)
+            with new(**options) as recorder:
+                run(recorder) if takes_recorder else run()
+        return Tables(recorder.path)
+
+    return trace
