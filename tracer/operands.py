@@ -152,7 +152,7 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
     for index, argument in enumerate(schema.arguments):
         kind = str(argument.type)
         if "Tensor" in kind:
-            slots.append(Slot(index, argument.name, "List" in kind or "[" in kind, argument.kwarg_only))
+            slots.append(Slot(index, argument.name, "List[" in kind, argument.kwarg_only))
             if argument.alias_info is not None and argument.alias_info.is_write:
                 writes.add(argument.name)
         else:
