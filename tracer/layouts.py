@@ -77,9 +77,14 @@ class Layout:
         """Return the elements at `pointer` as a flat NumPy array, without repeats.
 
         A dense tensor is not copied: the array is valid only while the storage is.
+
+        Raises:
+            ValueError: the pointer is null: the storage was given back.
         """
         if self.ctype is None:
             return np.empty(0, self.numpy)
+        if not pointer:
+            raise ValueError("there is no memory at a null pointer")
         span = np.frombuffer(self.ctype.from_address(pointer), self.numpy)
         if self.dense:
             return span

@@ -341,7 +341,8 @@ class Session:
         layout = values.layout
         if values.storages_seen != before:
             storage = value.storage
-            storage.written_seq = value.written_seq = seq
+            if not op.hollow:  # what holds nothing yet is filled by somebody unseen, perhaps
+                storage.written_seq = value.written_seq = seq
             if stage == BACKWARD:
                 storage.kind = value.kind = _GRADIENT
             if storage.device != "cpu":
