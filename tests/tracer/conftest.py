@@ -169,3 +169,76 @@ def trace_of(new):
         return Tables(recorder.path)
 
     return trace
+
+
+class Oracle(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts what every call really reads and writes; entered before the recorder, it is below."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+        self.real = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        arguments = func._schema.arguments
+        slots = []
+        for index, argument in enumerate(arguments):
+            if "Tensor" in str(argument.type):
+                given = args[index] if index < len(args) else kwargs.get(argument.name)
+                slots.extend(given if isinstance(given, list | tuple) else [given])
+        before = [self.nonzero(slot) for slot in slots]
+        result = func(*args, **kwargs)
+        outs = result if isinstance(result, list | tuple) else [result]
+        after = [self.nonzero(out) for out in outs]
+        self.seen.append((str(func), before, after))
+        return result
+
+    @staticmethod
+    def nonzero(tensor):
+        if not isinstance(tensor, torch.Tensor):
+            return None
+        return int((tensor != 0).sum())
+
+    def watch(self, seq, module, func, args, kwargs, result):
+        """Keep what was seen of a recorded call; the recorder's own calls are passed over."""
+        self.real[seq] = self.seen[-1]
+
+    def check(self, trace):
+        """Compare every statistic of a trace with what was seen; return how many there were."""
+        checked = 0
+        for call in trace.calls:
+            op, before, after = self.real[call["seq"]]
+            assert op == call["op"]
+            known = [("in", slot, call[f"in{slot}_nonzero"]) for slot in range(3)]
+            known.append(("out", 0, call["out0_nonzero"]))
+            known += [
+                (row["role"], row["slot"], row["nonzero"])
+                for row in trace.rows("call_operands")
+                if row["seq"] == call["seq"]
+            ]
+            for role, slot, nonzero in known:
+                if nonzero is not None and not (role == "out" and "empty" in op):
+                    real = (before if role == "in" else after)[slot]
+                    assert nonzero == real, (call["seq"], op, role, slot)
+                    checked += 1
+        return checked
+
+
+@pytest.fixture
+def checked_trace(trace_of):
+    """Record `run()`, compare each statistic with the oracle's, and return the tables."""
+
+    def trace(run, *, at_least=1, **options):
+        oracle = Oracle()
+
+        def watched(recorder):
+            recorder.watch(oracle.watch)
+            run()
+
+        with oracle:
+            tables = trace_of(watched, takes_recorder=True, **options)
+        assert oracle.check(tables) >= at_least
+        return tables
+
+    return trace
