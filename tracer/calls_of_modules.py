@@ -132,6 +132,7 @@ class ModuleCalls:
         call.grad = torch.is_grad_enabled()
         call.first_seq = session.seq
         call.first_node = _sequence_nr()
+        thread.newest = max(thread.newest, call.first_node - 1)  # nobody inside made those
         call.step, call.label, call.sample = session.step, session.label, max(self._sample, 0)
         call.thread = thread.number
         call.step_mode = getattr(module, "step_mode", None)
@@ -186,6 +187,7 @@ class ModuleCalls:
             after = [] if session.passive else [self._described(t, _STATE, True) for t in states]
             (self._live.add if states else self._live.discard)(info.number)
         last_node = _sequence_nr()
+        thread.newest = max(thread.newest, last_node - 1)
         session.claims.span(thread.number, call.first_node, last_node, info.number, call.number, call.training)
         why = self.modules.rows[info.number]["hides_work"]
         if why is not None:

@@ -47,7 +47,13 @@ class Claims:
             self._claims[number] = [known, claim]
 
     def find(self, number: int, node_name: str) -> Claim | None:
-        """Return the call that made the node, None if nobody or several may have."""
+        """Return the call that made the node, None if nobody or several may have.
+
+        A Function's node (`SquareBackward`, without a digit) is made before its forward runs: no
+        call made it, whatever call saw its number first.
+        """
+        if node_name.endswith("Backward") or "CppNode" in node_name:
+            return None
         known = self._claims.get(number)
         if known is None or isinstance(known, Claim):
             return known
@@ -80,4 +86,5 @@ class Claims:
 
 def _stem(name: str) -> str:
     """Reduce `ConvolutionBackward0` and `convolution` to the same word."""
-    return "".join(c for c in name.removesuffix("0").removesuffix("Backward").lower() if c.isalpha())
+    stem = name.rstrip("0123456789").removesuffix("Backward")
+    return "".join(c for c in stem.lower() if c.isalpha())

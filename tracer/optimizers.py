@@ -27,6 +27,29 @@ def _hyper(group: dict[str, Any]) -> str:
     return json.dumps(found)
 
 
+def _state(optimizer: Any, parameter: Any) -> tuple[str, ...]:
+    held = optimizer.state.get(parameter, {})
+    return tuple(sorted(str(name) for name, value in held.items() if value is not None))
+
+
+def _counts(states: dict[Any, tuple[str, ...]]) -> list[dict[str, Any]]:
+    """Count parameters and elements by the state that existed, given by parameter."""
+    by_state: dict[tuple[str, ...], list[int]] = {}
+    for parameter, state in states.items():
+        counts = by_state.setdefault(state, [0, 0, 0])
+        counts[0] += 1
+        counts[1 if parameter.dim() <= 1 else 2] += parameter.numel()
+    return [
+        {
+            "state": json.dumps(list(state)),
+            "parameters": counts[0],
+            "vector_elements": counts[1],
+            "matrix_elements": counts[2],
+        }
+        for state, counts in by_state.items()
+    ]
+
+
 class OptimizerSteps:
     """Follows every optimizer's step through global hooks.
 
@@ -74,42 +97,40 @@ class OptimizerSteps:
         if self._session.passive:
             self._pending.append([])
             return
-        rows = []
+        rows: list[dict[str, Any]] = []
+        # A closure makes the gradients inside the step: what had none is looked at again after it.
+        late = any(callable(a) for a in (*args[1:], kwargs.get("closure")))
         thread.quiet = True
         try:
             for index, group in enumerate(optimizer.param_groups):
-                rows.extend(self._rows(optimizer, index, group))
+                states = {p: _state(optimizer, p) for p in group["params"]}
+                ready = {p: s for p, s in states.items() if p.grad is not None}
+                rows.extend(self._rows(optimizer, index, group, ready))
+                if late:
+                    waiting = {p: s for p, s in states.items() if p.grad is None}
+                    rows.append(self._row(optimizer, index, group) | {"waiting": waiting})
         finally:
             thread.quiet = False
         self._pending.append(rows)
         self._count += 1
 
-    def _rows(self, optimizer: Any, index: int, group: dict[str, Any]) -> list[dict[str, Any]]:
-        by_state: dict[tuple[str, ...], list[int]] = {}
-        for parameter in group["params"]:
-            if parameter.grad is None:
-                continue
-            held = optimizer.state.get(parameter, {})
-            state = tuple(sorted(str(name) for name, value in held.items() if value is not None))
-            counts = by_state.setdefault(state, [0, 0, 0])
-            counts[0] += 1
-            counts[1 if parameter.dim() <= 1 else 2] += parameter.numel()
-        return [
-            {
-                "optimizer_step_id": self._count,
-                "group": index,
-                "first_seq": self._session.seq,
-                "step": self._session.step,
-                "label": self._label(),
-                "class": class_name(optimizer),
-                "hyper": _hyper(group),
-                "state": json.dumps(list(state)),
-                "parameters": counts[0],
-                "vector_elements": counts[1],
-                "matrix_elements": counts[2],
-            }
-            for state, counts in by_state.items()
-        ]
+    def _row(self, optimizer: Any, index: int, group: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "optimizer_step_id": self._count,
+            "group": index,
+            "first_seq": self._session.seq,
+            "step": self._session.step,
+            "label": self._label(),
+            "class": class_name(optimizer),
+            "hyper": _hyper(group),
+        }
+
+    def _rows(self, optimizer: Any, index: int, group: dict[str, Any],
+              states: dict[Any, tuple[str, ...]]) -> list[dict[str, Any]]:  # fmt: skip
+        if not states:
+            return []
+        row = self._row(optimizer, index, group)
+        return [row | counts for counts in _counts(states)]
 
     def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         thread = self._find_thread()
@@ -118,5 +139,10 @@ class OptimizerSteps:
         thread.optimizing = max(0, thread.optimizing - 1)
         for row in self._pending.pop():
             row["last_seq"] = self._session.seq - 1
-            self.rows.append(row)
+            waiting = row.pop("waiting", None)
+            if waiting is None:
+                self.rows.append(row)
+                continue
+            made = {p: s for p, s in waiting.items() if p.grad is not None}
+            self.rows.extend(row | counts for counts in _counts(made))
         self._stepped()

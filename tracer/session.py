@@ -119,7 +119,8 @@ class Session:
                 stage = FORWARD
             else:
                 context = _OUTSIDE
-                stage = OPTIMIZER if thread.optimizing else FORWARD
+                # Optimizers run without grad; what runs with it is a closure's.
+                stage = OPTIMIZER if thread.optimizing and not grad else FORWARD
         if grad:
             number = _sequence_nr() - 1
             if number > thread.newest:
