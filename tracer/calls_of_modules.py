@@ -150,9 +150,11 @@ class ModuleCalls:
             session.spiking_calls += 1
         return call
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, *given: Any) -> None:
         if self.off:
             return
+        # After an exception PyTorch calls global hooks without the keyword arguments.
+        kwargs, output = given if len(given) == 2 else ({}, None)
         thread = self._find_thread()
         if thread is None:
             return
