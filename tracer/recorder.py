@@ -131,6 +131,7 @@ class Recorder:
         self._passed = 0
         self._prints = Fingerprint()
         self._notes: list[str] = []
+        self._broken: RecordError | None = None
 
     def __enter__(self) -> Recorder:
         if self._entered:
@@ -143,7 +144,7 @@ class Recorder:
         if level == "auto":
             level = "synaptic" if _on_gpu(self._model) else "full"
         session = self._session = Session(level)
-        session.on_full = self._flush
+        session.on_full = self._flush_or_stop
         main = Thread(0)
         self._threads = {threading.get_ident(): main}
         self._main = main
@@ -179,6 +180,11 @@ class Recorder:
                 self._finish(None if clean else error)
         finally:
             self._detach()
+        if self._broken is not None:
+            self._session.values.close()
+            if error is None:
+                raise self._broken
+            warnings.warn(str(self._broken), RecordingWarning, stacklevel=2)
 
     def step(self) -> None:
         """End a step: what follows belongs to the next one. Steps are then counted by hand only."""
@@ -339,18 +345,32 @@ class Recorder:
     def _flush(self, *, last: bool = False) -> None:
         flush(self._session, self._writer.write, self._labels, self._calls.rows, last=last)
 
+    def _flush_or_stop(self) -> None:
+        """Write a part while the model runs; what goes wrong is told at the end, not to the model."""
+        try:
+            self._flush()
+        except RecordError as error:
+            self._broken = error
+            self._session.passive = True
+            self.done = True
+
     def _finish(self, error: BaseException | None) -> None:
         """Write the rest and the manifest."""
         session = self._session
         session.passive = True
         self.done = True
-        self._flush(last=True)
-        self._write_static(self._writer)
-        manifest = self._manifest(error)
-        self.path = self._writer.finish(manifest)
+        try:
+            self._flush(last=True)
+            self._write_static(self._writer)
+            manifest = self._manifest(error)
+            self.path = self._writer.finish(manifest)
+        except RecordError as refused:
+            self._broken = refused
+            return
+        finally:
+            session.values.close()
         if self._rank or self._world > 1:
             self.path = self.path.parent
-        session.values.close()
         for hidden in (*manifest.hidden, *manifest.inexact):
             warnings.warn(f"{hidden.what}: {hidden.why} ({hidden.calls} calls)", RecordingWarning, stacklevel=3)
 

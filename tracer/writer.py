@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -57,7 +59,7 @@ class Writer:
                 _refuse_unless(self.path, overwrite)
                 self.path = self.path.with_name(f"{self.path.name}.recording-{uuid.uuid4().hex[:8]}")
             self.path.mkdir(parents=True, exist_ok=False)
-            marker = {"format_version": FORMAT_VERSION, "process": os.getpid()}
+            marker = {"format_version": FORMAT_VERSION, "process": os.getpid(), **_identity(os.getpid())}
             (self.path / UNFINISHED_NAME).write_text(json.dumps(marker) + "\n")
         except FileExistsError:
             raise RecordError(f"{path} exists already. Choose another directory, or overwrite it.") from None
@@ -65,7 +67,24 @@ class Writer:
             raise RecordError(f"{path} cannot be written: {error.strerror}.") from None
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Write a part of a growing table, or a static table."""
+        """Write a part of a growing table, or a static table.
+
+        Raises:
+            RecordError: the disk is full or otherwise refuses.
+        """
+        try:
+            self._write(name, table)
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: OSError) -> RecordError:
+        reason = error.strerror or str(error)
+        return RecordError(
+            f"{self.path} cannot be written: {reason}. The recording is lost from there on; "
+            "make room or choose another directory, and record again."
+        )
+
+    def _write(self, name: str, table: pa.Table) -> None:
         if name in STATIC_TABLES:
             file = f"{name}.parquet"
         else:
@@ -108,7 +127,16 @@ class Writer:
 
         Returns:
             Where the trace is: at its path, or beside it if it was aborted and would replace one.
+
+        Raises:
+            RecordError: the disk is full or otherwise refuses.
         """
+        try:
+            return self._finish(manifest)
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _finish(self, manifest: Manifest) -> Path:
         text = manifest.model_dump_json(indent=2) + "\n"
         temporary = self.path / (MANIFEST_NAME + ".part")
         with temporary.open("w") as file:
@@ -133,12 +161,67 @@ class Writer:
 def _refuse_unless(path: Path, overwrite: bool) -> None:
     if not overwrite:
         raise RecordError(f"{path} exists already. Choose another directory, or overwrite it.")
-    foreign = path.is_file() or not (
-        (path / MANIFEST_NAME).exists() or (path / UNFINISHED_NAME).exists() or not any(path.iterdir())
-        or any(path.glob("rank=*/"))
-    )
-    if foreign:
-        raise RecordError(f"{path} is not a trace and is not overwritten. Choose another directory.")
+    foreign = "it is a file" if path.is_file() else _foreign(path)
+    if foreign is not None:
+        raise RecordError(
+            f"{path} is not a trace and is not overwritten: {foreign}. Choose another directory."
+        )
+    for marker in (path / UNFINISHED_NAME, *path.glob(f"rank=*/{UNFINISHED_NAME}")):
+        process = _recording(marker)
+        if process is not None:
+            raise RecordError(f"{path} is being recorded by process {process}. Choose another directory.")
+
+
+_PART = re.compile(rf"({'|'.join(TABLES)})(-\d+)?\.parquet")
+_RANK = re.compile(r"rank=\d+")
+
+
+def _foreign(path: Path) -> str | None:
+    """Return what makes a directory no trace, None if all in it is a trace's (or there is nothing)."""
+    for entry in sorted(path.iterdir()):
+        if _RANK.fullmatch(entry.name) and entry.is_dir():
+            inner = _foreign(entry)
+            if inner is not None:
+                return inner
+        elif entry.name in (MANIFEST_NAME, UNFINISHED_NAME):
+            if _content(entry).get("format_version") is None:
+                return f"{entry.name} is not opjoule's"
+        elif entry.name != MANIFEST_NAME + ".part" and not _PART.fullmatch(entry.name):
+            return f"it holds {entry.name}"
+    return None
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _identity(process: int) -> dict[str, str | None]:
+    """Return what tells a process from a later one of the same number."""
+    try:
+        began = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        began = None
+    return {"host": platform.node(), "began": began}
+
+
+def _recording(marker: Path) -> int | None:
+    """Return the number of the process of this machine that still records there, or None."""
+    found = _content(marker)
+    process = found.get("process")
+    if not isinstance(process, int) or found.get("host") != platform.node():
+        return None
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass
+    same = _identity(process)["began"] == found.get("began")
+    return process if same else None
 
 
 def static_table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
