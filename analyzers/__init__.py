@@ -1,1 +1,19 @@
-"""."""
+"""Reads a trace, counts it and costs it: no model, no PyTorch."""
+
+from .count import Counts, count
+from .coverage import Coverage, coverage
+from .rules import OpRule
+from .spikes import SPIKE_MODES, spike_expr
+from .trace import Trace, open_trace
+
+__all__ = [
+    "SPIKE_MODES",
+    "Counts",
+    "Coverage",
+    "OpRule",
+    "Trace",
+    "count",
+    "coverage",
+    "open_trace",
+    "spike_expr",
+]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..analyzers import count, open_trace
+from ..analyzers import Trace, count, open_trace
 from .revisions import rules_of
 from .runs import own_part
 from .without import without_modules
@@ -21,7 +21,8 @@ class Counted:
     """
 
     def __init__(self, path: Path, revision: str) -> None:
-        self._trace = open_trace(own_part(path), partial=True)
+        self._path = path
+        self._trace: Trace | None = None
         self._rules = rules_of(revision)
         self._rows: dict[tuple[int, ...], list[dict[str, Any]]] = {}
 
@@ -33,6 +34,8 @@ class Counted:
         """
         key = tuple(ignored)
         if key not in self._rows:
+            if self._trace is None:
+                self._trace = open_trace(own_part(self._path), partial=True)
             trace = without_modules(self._trace, key)
             counts = count(trace, by=["module", "op"], rules=self._rules)
             self._rows[key] = counts.frame.to_dicts()

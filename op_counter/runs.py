@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analyzers import Trace, open_trace
 from ..schemas import RecordError
-from .without import without_modules
+from .without import modules_inside, without_modules
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ def forward_of(subject: Any, inputs: Any, *, grad: bool | None = None,
     if is_trace(subject):
         _refuse_inputs(inputs)
         trace = subject if isinstance(subject, Trace) else open_trace(Path(subject))
-        yield without_modules(trace, ignored)
+        yield without_modules(trace, modules_inside(trace, ignored))
         return
     if inputs is MISSING:
         raise RecordError(f"{type(subject).__name__} is no trace, so inputs are needed to run it.")
@@ -50,7 +50,8 @@ def forward_of(subject: Any, inputs: Any, *, grad: bool | None = None,
     with TemporaryDirectory(prefix="opjoule-") as folder:
         wanted = torch.is_grad_enabled() if grad is None else grad
         path = record(subject, inputs, Path(folder) / "trace", grad=wanted)
-        yield without_modules(open_trace(own_part(path)), ignored)
+        trace = open_trace(own_part(path))
+        yield without_modules(trace, modules_inside(trace, ignored))
 
 
 def call(model: nn.Module, inputs: Any) -> Any:

@@ -250,7 +250,12 @@ OPTIMIZER_STEPS = _schema(
         ("label", _TEXT, "", ""),
         ("class", pa.string(), "", "optimizer class with its package"),
         ("hyper", pa.string(), "", "JSON object: lr, momentum, weight_decay, nesterov, ..."),
-        ("state", pa.string(), "", "the state set that existed before the step, as sorted JSON names"),
+        (
+            "state",
+            pa.string(),
+            "",
+            "the state set that existed before the step, as sorted JSON names",
+        ),
         ("parameters", pa.int64(), "", "parameters with a gradient and that state"),
         ("vector_elements", pa.int64(), "elements", "of 0-d and 1-d parameters with a gradient"),
         ("matrix_elements", pa.int64(), "elements", "of n-d parameters with a gradient"),

@@ -18,7 +18,7 @@ from .values import Value
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
 
 
-class _quiet:  # noqa: N801 - a context manager, as cheap as can be
+class _quiet:
     """What the recorder itself does in a hook is not recorded."""
 
     __slots__ = ("_thread",)
@@ -169,7 +169,9 @@ class ModuleCalls:
                 self._close(thread, stack.pop(), None, {}, None)
             self._close(thread, stack.pop(), module, kwargs, output)
 
-    def _close(self, thread: Thread, call: ModuleCall, module: nn.Module | None, kwargs: Any, output: Any) -> None:
+    def _close(
+        self, thread: Thread, call: ModuleCall, module: nn.Module | None, kwargs: Any, output: Any
+    ) -> None:
         session = self.session
         info = call.info
         neuron = info.neuron is not None
@@ -178,10 +180,14 @@ class ModuleCalls:
             kind = _INPUT if call.parent is None else _ACTIVATION
             call.inputs += [self._described(t, kind, read) for t in tensors_in(kwargs)]
         read = neuron or call.parent is None
-        outputs = [] if session.passive else [
-            self._described(t, None, read, events=neuron and spikes == 0)
-            for spikes, t in enumerate(_handed_back(output))
-        ]
+        outputs = (
+            []
+            if session.passive
+            else [
+                self._described(t, None, read, events=neuron and spikes == 0)
+                for spikes, t in enumerate(_handed_back(output))
+            ]
+        )
         states = self.neurons.states(module) if neuron and module is not None else []
         after = None
         if neuron:
@@ -190,7 +196,9 @@ class ModuleCalls:
             (self._live.add if states else self._live.discard)(info.number)
         last_node = _sequence_nr()
         thread.newest = max(thread.newest, last_node - 1)
-        session.claims.span(thread.number, call.first_node, last_node, info.number, call.number, call.training)
+        session.claims.span(
+            thread.number, call.first_node, last_node, info.number, call.number, call.training
+        )
         why = self.modules.rows[info.number]["hides_work"]
         if why is not None:
             key = (info.path, why)
@@ -222,13 +230,19 @@ class ModuleCalls:
             }
         )
 
-    def _described(self, tensor: torch.Tensor, kind: int | None, read: bool, *, events: bool = False) -> dict[str, Any]:
+    def _described(
+        self, tensor: torch.Tensor, kind: int | None, read: bool, *, events: bool = False
+    ) -> dict[str, Any]:
         session = self.session
         value = session.value_of(tensor)
         number = None
         if type(value) is Value:
             number = value.number
-            if kind is not None and value.kind == _ACTIVATION and (kind == _STATE or value.written_seq < 0):
+            if (
+                kind is not None
+                and value.kind == _ACTIVATION
+                and (kind == _STATE or value.written_seq < 0)
+            ):
                 value.kind = kind
             if read and not value.measured and session.statistics != "none":
                 session.measure(value, tensor)
@@ -292,4 +306,7 @@ def _handed_back(output: Any) -> list[torch.Tensor]:
 
 def _flattens(info: ModuleInfo) -> bool:
     module = info.module()
-    return module is not None and type(module).__name__ in ("SeqToANNContainer", "MultiStepContainer")
+    return module is not None and type(module).__name__ in (
+        "SeqToANNContainer",
+        "MultiStepContainer",
+    )

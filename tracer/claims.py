@@ -61,7 +61,9 @@ class Claims:
         fitting = [claim for claim in known if _stem(claim.packet.split(".")[1]) == stem]
         return fitting[0] if len(fitting) == 1 else None
 
-    def span(self, thread: int, first: int, last: int, module: int, call: int, training: int) -> None:
+    def span(
+        self, thread: int, first: int, last: int, module: int, call: int, training: int
+    ) -> None:
         """Note the numbers [first, last) that were given out during a module call, as it ends."""
         if last > first:
             ends, spans = self._spans.setdefault(thread, ([], []))

@@ -63,7 +63,11 @@ def revision(directory: Path) -> Revision:
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(directory), *words], capture_output=True, text=True, timeout=10, check=True
+                ["git", "-C", str(directory), *words],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
             )
         except (OSError, subprocess.SubprocessError):
             return None

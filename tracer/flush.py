@@ -129,13 +129,20 @@ def values_table(values: list[Value]) -> pa.Table:
             "value_id": ints([v.number for v in values], pa.int64()),
             "storage_id": ints([v.storage.number for v in values], pa.int64()),
             "version": ints([v.version for v in values], pa.int64()),
-            "base_value_id": ints([NULL if v.base is None else v.base.number for v in values], pa.int64()),
-            "written_seq": ints([NULL if v.written_seq < 0 else v.written_seq for v in values], pa.int64()),
+            "base_value_id": ints(
+                [NULL if v.base is None else v.base.number for v in values], pa.int64()
+            ),
+            "written_seq": ints(
+                [NULL if v.written_seq < 0 else v.written_seq for v in values], pa.int64()
+            ),
             "numel": ints([v.layout.numel for v in values], pa.int64()),
             "bytes": ints([v.layout.nbytes for v in values], pa.int64()),
             "kind": words(np.array([v.kind for v in values], np.int64), list(VALUE_KINDS)),
             "class": ints([bits_of(v) for v in values], pa.int16()),
-            "nonzero": ints([v.nonzero if m else NULL for v, m in zip(values, measured, strict=True)], pa.int64()),
+            "nonzero": ints(
+                [v.nonzero if m else NULL for v, m in zip(values, measured, strict=True)],
+                pa.int64(),
+            ),
             "ones": pa.array([v.ones for v in values], pa.int64()),
             "minus_ones": pa.array([v.minus_ones for v in values], pa.int64()),
             "min": pa.array([v.low for v in values], pa.float64()),
@@ -150,7 +157,14 @@ def module_calls_table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PART_TABLES["module_calls"])
 
 
-def flush(session: Session, write: Any, labels: list[str], module_calls: list[dict[str, Any]], *, last: bool) -> None:
+def flush(
+    session: Session,
+    write: Any,
+    labels: list[str],
+    module_calls: list[dict[str, Any]],
+    *,
+    last: bool,
+) -> None:
     """Write what was gathered since the last flush.
 
     Args:
@@ -173,7 +187,10 @@ def flush(session: Session, write: Any, labels: list[str], module_calls: list[di
         write("call_operands", operands_table(operands, facts))
     ready, waiting = [], []
     for value in session.values.fresh:
-        current = value.storage.version == value.version and value.storage.cdata in session.values.storages
+        current = (
+            value.storage.version == value.version
+            and value.storage.cdata in session.values.storages
+        )
         (waiting if value.measured == 0 and current and not last else ready).append(value)
     session.values.fresh = waiting
     if ready:

@@ -42,9 +42,23 @@ class Layout:
     """
 
     __slots__ = (
-        "bits", "contiguous", "ctype", "dense", "dtype", "dtype_name", "expanded_strides",
-        "itemsize", "name", "nbytes", "numel", "numpy", "readable", "reduced", "repeats",
-        "shape", "stride",
+        "bits",
+        "contiguous",
+        "ctype",
+        "dense",
+        "dtype",
+        "dtype_name",
+        "expanded_strides",
+        "itemsize",
+        "name",
+        "nbytes",
+        "numel",
+        "numpy",
+        "readable",
+        "reduced",
+        "repeats",
+        "shape",
+        "stride",
     )
 
     def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -68,8 +82,14 @@ class Layout:
         self.expanded_strides = tuple(s * self.itemsize for _, s in kept)
         self.numpy = _NUMPY.get(dtype)
         self.readable = self.numpy is not None and self.dtype_name not in _OPAQUE_NAMES
-        self.bits = "" if self.numpy is None else (
-            self.dtype_name if self.dtype.is_floating_point and np.dtype(self.numpy).kind == "u" else ""
+        self.bits = (
+            ""
+            if self.numpy is None
+            else (
+                self.dtype_name
+                if self.dtype.is_floating_point and np.dtype(self.numpy).kind == "u"
+                else ""
+            )
         )
         self.ctype = (ctypes.c_char * (span * self.itemsize)) if self.readable and span else None
 

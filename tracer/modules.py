@@ -28,7 +28,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool | int | str) or value is None:
         return value
     if isinstance(value, float):
-        return value if value == value and value not in (float("inf"), float("-inf")) else str(value)
+        return (
+            value if value == value and value not in (float("inf"), float("-inf")) else str(value)
+        )
     if isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value):
         return list(value)
     if isinstance(value, torch.Tensor) and value.numel() == 1 and value.device.type == "cpu":
@@ -83,7 +85,9 @@ class ModuleInfo:
 
     __slots__ = ("in_tree_mode", "kind", "module", "neuron", "number", "parent", "path", "root")
 
-    def __init__(self, number: int, parent: int | None, path: str, module: nn.Module, neuron: str | None) -> None:
+    def __init__(
+        self, number: int, parent: int | None, path: str, module: nn.Module, neuron: str | None
+    ) -> None:
         self.number = number
         self.parent = parent
         self.path = path

@@ -65,7 +65,9 @@ class Neurons:
             found = [getattr(module, name, None) for name in ("mem", "syn", "v", "i")]
         return [state for state in found if isinstance(state, torch.Tensor) and state.numel() > 0]
 
-    def steps(self, module: torch.nn.Module, shape: tuple[int, ...]) -> tuple[int | None, int | None] | None:
+    def steps(
+        self, module: torch.nn.Module, shape: tuple[int, ...]
+    ) -> tuple[int | None, int | None] | None:
         """Return (batch, time steps) of an input shape; None if the module does not tell."""
         rule = self._rule(module)
         if rule is not None:
@@ -129,7 +131,13 @@ def _norse(module: torch.nn.Module) -> str | None:
         return None
     if own.startswith("LIF"):
         return "LIF"
-    return "IF" if own.startswith("IAF") else "other" if own.startswith(("LI", "Izh", "LSNN")) else None
+    return (
+        "IF"
+        if own.startswith("IAF")
+        else "other"
+        if own.startswith(("LI", "Izh", "LSNN"))
+        else None
+    )
 
 
 _KINDS: dict[str, Callable[[Any], str | None]] = {

@@ -17,7 +17,12 @@ _BACKENDS = (_KEY.CPU, _KEY.CUDA, _KEY.CompositeExplicitAutograd)
 # Batch norms in training update running_mean and running_var (slots 3 and 4).
 _UNSAID_WRITES: dict[str, tuple[str, ...]] = {
     name: ("running_mean", "running_var")
-    for name in ("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "_native_batch_norm_legit")
+    for name in (
+        "native_batch_norm",
+        "cudnn_batch_norm",
+        "miopen_batch_norm",
+        "_native_batch_norm_legit",
+    )
 }
 
 # Ops whose written operand is not read: what it held before need not be known.
@@ -166,18 +171,31 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
     return Op(
         name=str(func),
         packet=".".join(str(func).split(".")[:2]),
-        skipped=func.namespace in ("profiler", "prim") or base in ("record_stream", "_record_function_enter_new"),
+        skipped=func.namespace in ("profiler", "prim")
+        or base in ("record_stream", "_record_function_enter_new"),
         composite=_composite(func),
         slots=tuple(slots),
         others=tuple(others),
         writes=all_writes,
         written_slots=tuple(slot for slot in slots if slot.name in all_writes),
-        reads_written=bool(writes) and base not in _ONLY_WRITES and not any(
-            slot.kwarg_only for slot in slots if slot.name in writes
-        ),
+        reads_written=bool(writes)
+        and base not in _ONLY_WRITES
+        and not any(slot.kwarg_only for slot in slots if slot.name in writes),
         is_view=aliases and not writes,
         carries=base in _CARRIES,
-        needs_all_events=base in ("mul", "mul_", "add", "add_", "bitwise_and", "bitwise_or", "maximum", "minimum", "cat", "stack"),
+        needs_all_events=base
+        in (
+            "mul",
+            "mul_",
+            "add",
+            "add_",
+            "bitwise_and",
+            "bitwise_or",
+            "maximum",
+            "minimum",
+            "cat",
+            "stack",
+        ),
         events=base in _EVENTS,
         synaptic=synaptic,
         measured=bool(synaptic) or base in _ADDITIVE or any(w in base for w in _ATTENTION_WORDS),

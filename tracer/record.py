@@ -38,7 +38,9 @@ def record(model: nn.Module, inputs: Any, path: str | os.PathLike[str], *,
         RecordError: an optimizer or a target without a loss.
     """
     if loss_fn is None and (optimizer is not None or target is not None):
-        raise RecordError("optimizer and target need loss_fn: without a loss there is no training step.")
+        raise RecordError(
+            "optimizer and target need loss_fn: without a loss there is no training step."
+        )
     if optimizer is not None:
         optimizer.zero_grad(set_to_none=True)
     training = loss_fn is not None

@@ -157,7 +157,10 @@ class Recorder:
         )  # fmt: skip
         self._calls.labels = self._labels
         self._optimizers = OptimizerSteps(
-            session, self._find_thread, self._optimizer_stepped, lambda: self._label_name(session.label)
+            session,
+            self._find_thread,
+            self._optimizer_stepped,
+            lambda: self._label_name(session.label),
         )
         self._replays = GraphReplays(self._calls.hidden)
         self._started = _now()
@@ -372,7 +375,11 @@ class Recorder:
         if self._rank or self._world > 1:
             self.path = self.path.parent
         for hidden in (*manifest.hidden, *manifest.inexact):
-            warnings.warn(f"{hidden.what}: {hidden.why} ({hidden.calls} calls)", RecordingWarning, stacklevel=3)
+            warnings.warn(
+                f"{hidden.what}: {hidden.why} ({hidden.calls} calls)",
+                RecordingWarning,
+                stacklevel=3,
+            )
 
     def _write_static(self, writer: Writer) -> None:
         rows = {
@@ -397,7 +404,9 @@ class Recorder:
             format_version=FORMAT_VERSION,
             opjoule_version=__version__,
             status="complete" if error is None else "aborted",
-            failure=None if error is None else Failure(type=type(error).__name__, message=str(error)[:2000]),
+            failure=None
+            if error is None
+            else Failure(type=type(error).__name__, message=str(error)[:2000]),
             rows=self._writer.rows,
             parts=self._writer.parts,
             tile_widths=list(TILE_WIDTHS),
@@ -412,8 +421,13 @@ class Recorder:
             seed=self._seed,
             fingerprint=self._prints,
             steps=steps,
-            hidden=[Hidden(what=w, why=y, calls=c) for (w, y), c in sorted(self._calls.hidden.items())],
-            inexact=[Hidden(what=w, why=y, calls=c) for (w, y), c in sorted(session.composites.inexact.items())],
+            hidden=[
+                Hidden(what=w, why=y, calls=c) for (w, y), c in sorted(self._calls.hidden.items())
+            ],
+            inexact=[
+                Hidden(what=w, why=y, calls=c)
+                for (w, y), c in sorted(session.composites.inexact.items())
+            ],
             notes=self._notes,
         )
 

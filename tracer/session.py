@@ -86,7 +86,9 @@ class Session:
         self.unread: dict[str, int] = {}
         self.seen_stages = 0
 
-    def dispatch(self, mode: Any, thread: Thread, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def dispatch(
+        self, mode: Any, thread: Thread, func: Any, types: Any, args: Any, kwargs: Any
+    ) -> Any:
         """Run a call and note it."""
         if self.passive or thread.quiet:
             return func(*args, **kwargs)
@@ -317,7 +319,9 @@ class Session:
                     except Exception:  # no storage to speak of
                         continue
 
-    def _results(self, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any]) -> list[Any]:
+    def _results(
+        self, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any]
+    ) -> list[Any]:
         """Return [(value or opaque or None, tensor, layout)] of the results; measure new ones."""
         if isinstance(result, _Tensor):
             return [self._result(op, result, seq, stage, measure, ins)]
@@ -332,7 +336,9 @@ class Session:
                     outs.append(_ABSENT)
         return outs
 
-    def _result(self, op: Op, tensor: Any, seq: int, stage: int, measure: bool, ins: list[Any]) -> Any:
+    def _result(
+        self, op: Op, tensor: Any, seq: int, stage: int, measure: bool, ins: list[Any]
+    ) -> Any:
         values = self.values
         before = values.storages_seen
         try:
@@ -357,7 +363,16 @@ class Session:
                 self.measure(value, tensor)
         return (value, tensor, layout)
 
-    def _sign(self, key: Any, op: Op, ins: list[Any], listed: Any, outs: list[Any], others: list[Any], numbers: Any) -> int:
+    def _sign(
+        self,
+        key: Any,
+        op: Op,
+        ins: list[Any],
+        listed: Any,
+        outs: list[Any],
+        others: list[Any],
+        numbers: Any,
+    ) -> int:
         names: list[tuple[str, int | None]] = []
         for slot in op.slots:
             if slot.is_list and listed is not None and slot.name in listed:
@@ -371,8 +386,18 @@ class Session:
         results = [_layout_key(*result) for result in outs]
         return self.signatures.add(key, op, operands, results, [*others, *(numbers or ())])
 
-    def _note(self, seq: int, signature: int, stage: int, thread: int, context: Any, forward: int,
-              grad: bool, ins: list[Any], outs: list[Any]) -> None:
+    def _note(
+        self,
+        seq: int,
+        signature: int,
+        stage: int,
+        thread: int,
+        context: Any,
+        forward: int,
+        grad: bool,
+        ins: list[Any],
+        outs: list[Any],
+    ) -> None:
         ids = [v.number if type(v) is Value else NULL for v, _, _ in ins]
         ids += _THREE_NULLS
         out = outs[0][0] if outs else None

@@ -57,7 +57,9 @@ class Signatures:
         self._generic: dict[Any, int] = {}
         self._variants: dict[Any, int] = {}
 
-    def add(self, key: Any, op: Op, operands: list[Any], results: list[Any], others: list[Any]) -> int:
+    def add(
+        self, key: Any, op: Op, operands: list[Any], results: list[Any], others: list[Any]
+    ) -> int:
         """Return the number of a signature that was not in `known`.
 
         Args:
@@ -92,7 +94,13 @@ class Signatures:
         ]
         names = op.result_names
         rows += [
-            _operand("out", slot, names[slot] if slot < len(names) and len(names) == len(results) else "", None, key)
+            _operand(
+                "out",
+                slot,
+                names[slot] if slot < len(names) and len(names) == len(results) else "",
+                None,
+                key,
+            )
             for slot, key in enumerate(results)
             if key is not None
         ]

@@ -113,7 +113,9 @@ class Measurer:
         kind = array.dtype.char
         if kind == "f":
             # The common case first: 32-bit floats that no class fits.
-            if _ruled_out(array[:_FIRST].tolist()) or (size > _FIRST and self._sample_rules_out(array)):
+            if _ruled_out(array[:_FIRST].tolist()) or (
+                size > _FIRST and self._sample_rules_out(array)
+            ):
                 return Statistics(0, size - _count(array, 0, self._buffer))
             return self._classify(array)
         kind = array.dtype.kind
@@ -162,7 +164,9 @@ class Measurer:
         signed = array.dtype.kind != "u"
         minus = _count(array, -1, buffer) if signed else 0
         bits = (_T | _W) if ones + minus == nonzero else 0
-        representative = array[int(np.flatnonzero(array)[0])] if size <= _CHUNK else _first_nonzero(array)
+        representative = (
+            array[int(np.flatnonzero(array)[0])] if size <= _CHUNK else _first_nonzero(array)
+        )
         if _count(array, representative, buffer) == nonzero:
             bits |= _S | (_C if nonzero == size else 0)
         if not bits & _W and _whole(array):

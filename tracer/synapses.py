@@ -39,7 +39,9 @@ class Geometry:
     c_out: int
 
 
-def readers(n: int, m: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool) -> Any:
+def readers(
+    n: int, m: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool
+) -> Any:
     """Count, for each of `n` input positions, the output positions of `m` that it meets.
 
     A convolution's output o reads input o*stride - padding + k*dilation; a transposed one's input i
@@ -56,7 +58,9 @@ def readers(n: int, m: int, kernel: int, stride: int, padding: int, dilation: in
     return counts
 
 
-def writers(n: int, m: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool) -> Any:
+def writers(
+    n: int, m: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool
+) -> Any:
     """Count, for each of `m` output positions, the input positions of `n` that it meets."""
     counts = np.zeros(m, np.int64)
     positions = np.arange(n if transposed else m) * stride - padding
@@ -140,7 +144,14 @@ class Reach:
 
 
 def _pool_axis(
-    mask: Any, axis: int, m: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool
+    mask: Any,
+    axis: int,
+    m: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    transposed: bool,
 ) -> Any:
     """Or together, along one axis, the input positions that an output position meets."""
     n = mask.shape[axis]

@@ -23,7 +23,15 @@ _FACTORS = {
 class SynapticRow:
     """What a synaptic call's row gets beside the rest; None is null."""
 
-    __slots__ = ("active_outputs", "active_patches", "active_sites", "grad_fanout", "last_tile_rows", "overlap", "x_fanout")
+    __slots__ = (
+        "active_outputs",
+        "active_patches",
+        "active_sites",
+        "grad_fanout",
+        "last_tile_rows",
+        "overlap",
+        "x_fanout",
+    )
 
     def __init__(self) -> None:
         self.x_fanout: int | None = None
@@ -89,12 +97,21 @@ class Synapses:
         reach = self.reach(x[2].shape, w[2].shape, arguments)
         return self._backward(reach, grad, x) if reach is not None else None
 
-    def reach(self, x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any]) -> Reach | None:
+    def reach(
+        self, x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any]
+    ) -> Reach | None:
         """Return the vectors of a convolution's geometry; None where it is not understood."""
         spatial = len(w) - 2
         if len(x) != len(w) or spatial < 1 or "stride" not in arguments:
             return None
-        key = (x[1:], w, *(arguments.get(n) for n in ("stride", "padding", "dilation", "transposed", "output_padding", "groups")))
+        key = (
+            x[1:],
+            w,
+            *(
+                arguments.get(n)
+                for n in ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
+            ),
+        )
         reach = self._reaches.get(key)
         if reach is None:
             geometry = _geometry(x, w, arguments, spatial)
@@ -143,7 +160,9 @@ class Synapses:
         value, tensor, layout = x
         if value.measured == 1:
             known = (value.synapses or {}).get(reach)
-            row.x_fanout = known.x_fanout if known is not None else self._fanout(reach, value, tensor, layout)
+            row.x_fanout = (
+                known.x_fanout if known is not None else self._fanout(reach, value, tensor, layout)
+            )
         value, tensor, layout = grad
         if value.measured == 1:
             if value.nonzero == value.layout.numel:
@@ -159,7 +178,9 @@ class Synapses:
         return reach.fanout(mask_of(tensor, layout))
 
 
-def _geometry(x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any], spatial: int) -> Geometry | None:
+def _geometry(
+    x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any], spatial: int
+) -> Geometry | None:
     def each(name: str, default: int) -> tuple[int, ...]:
         found = tuple(arguments.get(name) or (default,))
         return found if len(found) == spatial else found * spatial
@@ -179,10 +200,13 @@ def _geometry(x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any],
         c_out = w[1] * groups
     else:
         outputs = tuple(
-            (n + 2 * p - r) // s + 1 for n, s, p, r in zip(inputs, stride, padding, reach, strict=True)
+            (n + 2 * p - r) // s + 1
+            for n, s, p, r in zip(inputs, stride, padding, reach, strict=True)
         )
         c_out = w[0]
-    return Geometry(kernel, stride, padding, dilation, transposed, inputs, outputs, groups, x[1], c_out)
+    return Geometry(
+        kernel, stride, padding, dilation, transposed, inputs, outputs, groups, x[1], c_out
+    )
 
 
 def _product(op: Op, ins: list[Any]) -> SynapticRow | None:

@@ -245,8 +245,10 @@ def _covering(known: dict[Any, Value], layout: Layout, offset: int) -> Value | N
     """Return the largest known value of the storage that starts no later."""
     best = None
     for value in known.values():
-        if value.offset <= offset and value.layout.numel >= layout.numel and (
-            best is None or value.layout.numel > best.layout.numel
+        if (
+            value.offset <= offset
+            and value.layout.numel >= layout.numel
+            and (best is None or value.layout.numel > best.layout.numel)
         ):
             best = value
     return best

@@ -57,12 +57,20 @@ class Writer:
         try:
             if self.path.exists():
                 _refuse_unless(self.path, overwrite)
-                self.path = self.path.with_name(f"{self.path.name}.recording-{uuid.uuid4().hex[:8]}")
+                self.path = self.path.with_name(
+                    f"{self.path.name}.recording-{uuid.uuid4().hex[:8]}"
+                )
             self.path.mkdir(parents=True, exist_ok=False)
-            marker = {"format_version": FORMAT_VERSION, "process": os.getpid(), **_identity(os.getpid())}
+            marker = {
+                "format_version": FORMAT_VERSION,
+                "process": os.getpid(),
+                **_identity(os.getpid()),
+            }
             (self.path / UNFINISHED_NAME).write_text(json.dumps(marker) + "\n")
         except FileExistsError:
-            raise RecordError(f"{path} exists already. Choose another directory, or overwrite it.") from None
+            raise RecordError(
+                f"{path} exists already. Choose another directory, or overwrite it."
+            ) from None
         except OSError as error:
             raise RecordError(f"{path} cannot be written: {error.strerror}.") from None
 
@@ -94,9 +102,7 @@ class Writer:
         schema = described(name)
         target = self.path / file
         delta = [f.name for f in schema if f.name in _DELTA and pa.types.is_integer(f.type)]
-        plain = [
-            f.name for f in schema if f.name not in delta and not pa.types.is_nested(f.type)
-        ]
+        plain = [f.name for f in schema if f.name not in delta and not pa.types.is_nested(f.type)]
         pq.write_table(
             table.cast(schema).replace_schema_metadata(schema.metadata),
             target,
@@ -169,7 +175,9 @@ def _refuse_unless(path: Path, overwrite: bool) -> None:
     for marker in (path / UNFINISHED_NAME, *path.glob(f"rank=*/{UNFINISHED_NAME}")):
         process = _recording(marker)
         if process is not None:
-            raise RecordError(f"{path} is being recorded by process {process}. Choose another directory.")
+            raise RecordError(
+                f"{path} is being recorded by process {process}. Choose another directory."
+            )
 
 
 _PART = re.compile(rf"({'|'.join(TABLES)})(-\d+)?\.parquet")

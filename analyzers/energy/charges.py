@@ -87,9 +87,7 @@ def amounts(charges: pl.DataFrame) -> dict[str, float]:
     return {name: found.get(name, 0.0) for name in (*OPERATIONS, *ACCESSES)}
 
 
-def energy_pj(
-    e_add_pj: pl.Expr, e_mul_pj: pl.Expr, access_pj: pl.Expr
-) -> pl.Expr:
+def energy_pj(e_add_pj: pl.Expr, e_mul_pj: pl.Expr, access_pj: pl.Expr) -> pl.Expr:
     """Return the energy of each charge in pJ.
 
     Args:

@@ -71,9 +71,7 @@ def layer_charges(moved: pl.DataFrame) -> pl.DataFrame:
     dense = pl.col("in_numel") + pl.col("out_numel")
     kernels = pl.col("out_channels") * pl.col("kernel_numel")
     events = (
-        pl.col("in_nonzero")
-        * (pl.col("out_channels") // pl.col("groups"))
-        * pl.col("kernel_numel")
+        pl.col("in_nonzero") * (pl.col("out_channels") // pl.col("groups")) * pl.col("kernel_numel")
     )
     spiking, formal = addressed.filter("spikes"), addressed.filter(~pl.col("spikes"))
     return together(

@@ -210,7 +210,9 @@ def _operands(
         for role, slot in (("in", 0), ("in", 1), ("in", 2), ("out", 0))
     )
     more = (
-        trace.call_operands.join(calls.select("rank", "seq", "signature_id").lazy(), on=["rank", "seq"])
+        trace.call_operands.join(
+            calls.select("rank", "seq", "signature_id").lazy(), on=["rank", "seq"]
+        )
         .with_columns(pl.col("role").cast(pl.String))
         .select(flat.columns)
         .collect()

@@ -2,8 +2,9 @@
 
 from .base import CostConfig, CostPart, Count, PicoJoule, Positive
 from .compute import ComputeConfig, SimpleConfig
-from .lemaire import LemaireConfig
+from .lemaire import LemaireConfig, NeuronOperations
 from .loading import CONFIGS, config_class, load_config, preset_names, preset_text
+from .spikesim import SpikeSimConfig
 
 __all__ = [
     "CONFIGS",
@@ -12,9 +13,11 @@ __all__ = [
     "CostPart",
     "Count",
     "LemaireConfig",
+    "NeuronOperations",
     "PicoJoule",
     "Positive",
     "SimpleConfig",
+    "SpikeSimConfig",
     "config_class",
     "load_config",
     "preset_names",

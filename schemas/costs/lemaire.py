@@ -6,12 +6,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .base import CostConfig, Count, PicoJoule
+from .base import CostConfig, CostPart, Count, PicoJoule
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+Times = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 INT8_PJ = (0.03, 0.2)
 """8-bit integer addition and multiplication, Horowitz 2014, 45 nm."""
+
+
+class NeuronOperations(CostPart):
+    """What a neuron computes beside its synapses.
+
+    An IF neuron adds once at each spike it gives (the reset), a LIF neuron also multiplies and
+    adds once a step (the leak).
+    """
+
+    macs_per_step: Times = 0.0
+    acs_per_step: Times = 0.0
+    acs_per_spike: Times = 1.0
 
 
 class LemaireConfig(CostConfig):
@@ -58,12 +72,18 @@ class LemaireConfig(CostConfig):
     """Revision source: a non-binary input into a spiking layer is one pass of a sparse
     formal layer; off: a dense pass at every time step."""
 
+    neurons: dict[str, NeuronOperations] = {
+        "IF": NeuronOperations(),
+        "LIF": NeuronOperations(macs_per_step=1.0),
+    }
+    """Revision source: operations by kind (IF, LIF) or class name; your own neurons go here."""
+
     sparse_share: Share = 0.5
     """Revision spikingjelly-2026-08: share of zeros from which a tensor is stored sparsely."""
 
     @model_validator(mode="before")
     @classmethod
-    def _bring_energies_of_the_width(cls, data: Any) -> Any:  # noqa: ANN401
+    def _bring_energies_of_the_width(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("word_bits") == 8:
             return {"e_add_pj": INT8_PJ[0], "e_mul_pj": INT8_PJ[1], **data}
         return data

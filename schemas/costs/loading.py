@@ -13,12 +13,14 @@ from ..errors import ConfigError
 from .base import CostConfig, CostPart
 from .compute import ComputeConfig, SimpleConfig
 from .lemaire import LemaireConfig
+from .spikesim import SpikeSimConfig
 
 CONFIGS: Mapping[str, type[CostConfig]] = MappingProxyType(
     {
         "compute": ComputeConfig,
         "simple": SimpleConfig,
         "lemaire": LemaireConfig,
+        "spikesim": SpikeSimConfig,
     }
 )
 """The configuration class of every estimator."""
@@ -129,7 +131,7 @@ def _parse(override: str) -> dict[str, Any]:
     return data
 
 
-def _value(text: str) -> Any:  # noqa: ANN401
+def _value(text: str) -> Any:
     """Return the TOML value that `text` writes, else the text."""
     try:
         return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text

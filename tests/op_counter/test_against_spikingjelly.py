@@ -36,6 +36,25 @@ def test_counts_equal_spikingjellys(case_name, build, original):
         assert mine[name] == theirs[name], name
 
 
+def test_their_rules_count_the_same_in_our_recording(case_name, build, original):
+    """Ops, scopes and attribution alone: SpikingJelly's own rules, called at the op."""
+
+    class Theirs(ours.BaseCounter):
+        def __init__(self, rules):
+            super().__init__()
+            self.rules = rules
+
+    names = ("FlopCounter", "MemoryAccessCounter")  # the others' rules count by the values
+    counters = [Theirs(getattr(original, name)().rules) for name in names]
+    case = build(case_name)
+    with ours.DispatchCounterMode(counters):
+        run(case)
+    theirs = counted(original, build(case_name))
+    for name, counter in zip(names, counters, strict=True):
+        mine = {s: {str(op): n for op, n in ops.items()} for s, ops in counter.get_counts().items()}
+        assert mine == theirs[name], name
+
+
 @pytest.mark.parametrize("name", ["spikingjelly-2.0", "spikingjelly-2026-08"])
 def test_counts_equal_the_golden_figures(name, case_name, build, golden, revision):
     revision(name)
@@ -50,7 +69,7 @@ def test_counts_equal_the_golden_figures(name, case_name, build, golden, revisio
         assert everywhere == {op: n for op, n in wanted["by_op"].items() if n}
 
 
-@pytest.mark.parametrize(("name", "column"), zip(COUNTERS, COLUMNS, strict=True))
+@pytest.mark.parametrize(("name", "column"), list(zip(COUNTERS, COLUMNS, strict=True)))
 def test_the_same_ops_have_a_rule(name, column, original):
     from opjoule.op_counter.known_ops import KNOWN
 
@@ -76,10 +95,11 @@ def test_strict_refuses_what_spikingjelly_refuses(original):
     import torch
     from torch import nn
 
+    layer, x = nn.Linear(3, 2, bias=False), torch.rand(1, 3)
     for module in (ours, original):
         counter = module.SynOpCounter()
         with (
             pytest.raises(NotImplementedError, match=r"aten\.t\.default"),
             module.DispatchCounterMode([counter], strict=True),
         ):
-            nn.Linear(3, 2, bias=False)(torch.rand(1, 3))
+            layer(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from opjoule.schemas import ConfigError
 from opjoule.schemas.costs import (
     CONFIGS,

@@ -1,0 +1,173 @@
+"""Charges of Lemaire's model as its authors publish them, by layer, sample and tensor.
+
+The counts are those of the authors' code (Qualia plugin SNN 2.6.0; its docstrings give the
+equations' numbers, which stand here in brackets), summed over the calls of a trace. With a spike
+input: a = spikes in, c = output channels of a group, k = the kernel's size, N = outputs of a
+sample and time step. Three faults of that code are corrected and can be switched on again:
+addressing of convolutions (Q1) and of linear layers (Q2), and groups (Q3). Sums of a formal network
+take their number of elements (there the code adds the dimensions up).
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ...schemas.costs import LemaireConfig
+from .charges import charge, together
+from .samples import steps_in_sample
+
+KINDS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
+
+
+def source_layers(
+    layers: pl.DataFrame, behind: pl.DataFrame, config: LemaireConfig
+) -> pl.DataFrame:
+    """Add to layer calls what the charges need.
+
+    Args:
+        layers: rows of `layer_calls` with `KEYS`, `spikes`, `batch` and `time_steps`.
+        behind: what `neurons_behind` returns.
+        config: whether groups count and whether there are hybrid layers.
+
+    Returns:
+        `groups` as they count, `ins` and `outs` (elements of a sample and step), `passes` (samples
+        times steps of a call), `part` (1 / steps of the sample in a hybrid layer, else 1), `how`
+        (spiking, hybrid or formal), `fed` (a neuron takes what it made) and `fan`, `fan_in`.
+    """
+    spiking_network = not behind.is_empty() or bool(layers["spiking_model"].any())
+    layers = layers.filter(pl.col("kind").is_in(KINDS))
+    module = ("rank", "module_id")
+    quiet = pl.col("spikes") | (pl.col("in_nonzero") == 0)
+    binary = quiet.all().over(module) & pl.col("spikes").any().over(module)
+    mixed = pl.lit("hybrid" if config.hybrid_first_layer else "formal")
+    how = pl.when(binary).then(pl.lit("spiking"))
+    fed = behind.select("rank", module_id="layer", fed=pl.lit(True)).unique()
+    passes = pl.col("batch") * pl.col("time_steps")
+    return (
+        layers.join(fed, on=module, how="left", maintain_order="left")
+        .with_columns(
+            pl.col("fed").fill_null(False),
+            how=how.otherwise(mixed if spiking_network else pl.lit("formal")),
+            groups=pl.col("groups") if config.respect_groups else pl.lit(1),
+            passes=passes,
+            ins=pl.col("in_numel") / passes,
+            outs=pl.col("out_numel") / passes,
+            steps=steps_in_sample(),
+        )
+        .with_columns(
+            part=pl.when(pl.col("how") == "hybrid").then(1 / pl.col("steps")).otherwise(1.0),
+            fan=pl.col("out_channels") // pl.col("groups"),
+            fan_in=pl.col("in_channels") // pl.col("groups") * pl.col("kernel_numel"),
+        )
+    )
+
+
+def source_charges(
+    layers: pl.DataFrame, neurons: pl.DataFrame, config: LemaireConfig
+) -> pl.DataFrame:
+    """Return the charges of layers and the neurons behind them.
+
+    Args:
+        layers: what `source_layers` returns.
+        neurons: rows of `neuron_calls` behind a layer, with `KEYS` of that layer, `how`,
+            `layer_outs` and `steps`, and the operations of the neuron: `macs_per_step`,
+            `acs_per_step`, `acs_per_spike`.
+        config: bias policy, addressing and the FIFO's size.
+    """
+    spiking = layers.filter(pl.col("how") == "spiking")
+    hybrid = layers.filter(pl.col("how") == "hybrid")
+    formal = layers.filter(pl.col("how") == "formal")
+    return together(
+        [
+            *_spike_driven(pl.concat([spiking, hybrid]), config),
+            charge(spiking, "ac", pl.col("in_nonzero") * pl.col("fan") * pl.col("strided_taps")),
+            charge(
+                hybrid,
+                "mac",
+                pl.col("in_nonzero")
+                * pl.col("part")
+                * pl.col("outs")
+                * pl.col("fan_in")
+                / pl.col("ins"),
+            ),
+            *_formal(formal, config),
+            *_bias(layers, config),
+            *_neurons(neurons, config),
+        ]
+    )
+
+
+def _is_conv() -> pl.Expr:
+    return pl.col("kind") != "Linear"
+
+
+def _spike_driven(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+    """Charge input (5), weights (7f, 8f), potentials (9, 10, 14, 15) and addressing (16, 17)."""
+    spikes = pl.col("in_nonzero")
+    once = spikes * pl.col("part")
+    reached = pl.col("fan") * pl.col("kernel_numel")
+    alone = pl.when(pl.col("fed")).then(0).otherwise(pl.col("out_numel"))
+    conv_reach = reached if config.conv_address_every_output else pl.col("kernel_numel")
+    linear_reach = (
+        pl.col("out_channels")
+        if config.linear_address_every_spike
+        else pl.col("out_channels") / pl.col("ins")
+    )
+    convolutions, linears = calls.filter(_is_conv()), calls.filter(~_is_conv())
+    return [
+        charge(calls, "read_in", once, pl.lit(config.snn_fifo_capacity_elements)),
+        charge(calls, "read_params", once * reached, pl.col("weight_numel")),
+        charge(calls, "read_potential", spikes * reached + alone, pl.col("outs")),
+        charge(calls, "write_potential", spikes * reached + alone, pl.col("outs")),
+        charge(convolutions, "mac_addr", 2 * once),
+        charge(convolutions, "acc_addr", once * conv_reach),
+        charge(linears, "acc_addr", once * linear_reach),
+    ]
+
+
+def _formal(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+    """Charge a dense pass: products (1.1, 2.1), memories (3, 4, 6, 11, 12) and addressing.
+
+    What a neuron takes in goes to its potential and is not written.
+    """
+    ins, outs = pl.col("in_numel"), pl.col("out_numel")
+    macs = outs * pl.col("fan_in")
+    kernels = pl.col("passes") * pl.col("out_channels") * pl.col("kernel_numel")
+    linear = macs if config.linear_dense_addressing == "product" else ins + outs
+    reads = pl.when(_is_conv()).then(macs).otherwise(ins)
+    return [
+        charge(calls, "mac", macs),
+        charge(calls, "read_in", reads, pl.col("ins")),
+        charge(calls, "read_params", macs, pl.col("weight_numel")),
+        charge(calls.filter(~pl.col("fed")), "write_out", outs, pl.col("outs")),
+        charge(calls.filter(_is_conv()), "acc_addr", ins + outs + kernels),
+        charge(calls.filter(~_is_conv()), "acc_addr", linear),
+    ]
+
+
+def _bias(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+    """Charge additions (1.2, 1.4, 2.2, 2.4) and reads (6.1s, 6.2s, 7s) of the bias."""
+    with_bias = calls.filter(pl.col("bias_numel") > 0)
+    adding = calls if config.bias_additions == "always" else with_bias
+    return [
+        charge(adding, "ac", pl.col("out_numel") * pl.col("part")),
+        charge(with_bias, "read_bias", pl.col("out_numel"), pl.col("bias_numel")),
+    ]
+
+
+def _neurons(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+    """Charge leak (1.3, 2.3), reset (1.4, 2.4), potentials and the spikes written (13).
+
+    A hybrid layer's leak is one multiplication a neuron, once in a sample.
+    """
+    elements, spikes = pl.col("in_numel"), pl.col("out_nonzero")
+    leaks = elements * pl.col("macs_per_step")
+    hybrid = pl.col("how") == "hybrid"
+    return [
+        charge(calls.filter(~hybrid), "mac", leaks),
+        charge(calls.filter(hybrid), "mul", leaks / pl.col("steps")),
+        charge(calls, "ac", spikes * pl.col("acs_per_spike") + elements * pl.col("acs_per_step")),
+        charge(calls, "read_potential", elements, pl.col("layer_outs")),
+        charge(calls, "write_potential", elements, pl.col("layer_outs")),
+        charge(calls, "write_out", spikes, pl.lit(config.snn_fifo_capacity_elements)),
+    ]

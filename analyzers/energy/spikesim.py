@@ -1,0 +1,240 @@
+"""SpikeSim: what 2-d convolutions cost in inference on in-memory crossbars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...schemas import ConfigError, TraceError
+from ...schemas.costs.spikesim import SpikeSimConfig
+from ..spikes import spike_expr
+from .report import EnergyReport
+from .spikesim_calls import conv_calls
+from .spikesim_chip import Layer, area_um2, elements, fits_in_order, latency_ns, tile_count
+from .spikesim_counts import counted, priced
+from .spikesim_formulas import patch_control_parts_pj, pe_cycle_pj
+from .spikesim_pooling import pooled_sites
+from .spikesim_samples import samples_of
+from .spikesim_scope import (
+    SCOPE,
+    left_out,
+    neuron_warning,
+    nothing_covered,
+    outside_reason,
+    outside_warnings,
+)
+from .spikesim_stages import (
+    energy_by_component,
+    energy_by_stage,
+    metadata_by_stage,
+    statistics_by_stage,
+)
+
+if TYPE_CHECKING:
+    from ..trace import Trace
+
+REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")
+
+_SRAM = (
+    "sram_xbar_pj: the released tool uses 671.089 as the area of an SRAM crossbar in square "
+    "micrometres too; it is most likely no energy, and makes the total some 59 times RRAM's"
+)
+_EVENT = (
+    "event mode is an extension of SpikingJelly's; SpikeSim itself is dense: there every processing "
+    "element works at every position, whether spikes come or not"
+)
+
+
+def estimate_spikesim(
+    trace: Trace,
+    config: SpikeSimConfig | None = None,
+    *,
+    revision: str = "source",
+    strict: bool = False,
+    batch: int | None = None,
+    time_steps: int | None = None,
+    where: str | Sequence[str] | None = None,
+) -> EnergyReport:
+    """Estimate the energy of the forward calls of Conv2d modules in eval mode.
+
+    Args:
+        trace: the trace.
+        config: crossbars and energies; by default 64 x 64 RRAM, dense.
+        revision: "source", "spikingjelly-2.0" or "spikingjelly-2026-08".
+        strict: refuse what the model does not cover instead of leaving it out.
+        batch: samples in a call, where the trace does not know.
+        time_steps: time steps of a sample in a call, where the trace does not know.
+        where: filters, see `where.parse_filters`.
+
+    Returns:
+        A report whose components are `pe_cycle` (dense) or `patch_control`, `xbar` and `neuron`
+        (event). `details` has `energy_by_stage`, `energy_by_component`, `event_stats_by_stage` and
+        `stage_metadata` (a stage is a Conv2d module); in the revision source also the parts of a
+        PE cycle and the chip (`latency_ns` and `area_um2` of one image; None where unknown).
+
+    Raises:
+        ConfigError: no such revision, or options that exclude each other.
+        TraceError: nothing is covered, the trace lacks statistics, or strict finds what is outside.
+    """
+    config = config or SpikeSimConfig()
+    _check(config, revision)
+    if where:
+        trace = trace.where(*([where] if isinstance(where, str) else where))
+    source = revision == "source"
+    calls = conv_calls(trace).with_columns(reason=outside_reason(source and config.with_gradients))
+    inside = calls.filter(pl.col("reason").is_null())
+    outside = calls.filter(pl.col("reason").is_not_null())
+    warnings = _warnings(trace, config, revision, inside, outside, strict)
+    if source and config.sites == "pooled":
+        inside = _at_pooled_size(trace, inside)
+    counts = counted(inside, config, trace.manifest.tile_widths, by_values_only=not source)
+    rows = priced(counts, config)
+    samples, known_batch, steps = samples_of(trace, inside, batch, time_steps)
+    rest, share = left_out(trace, inside)
+    return EnergyReport(
+        estimator="spikesim",
+        revision=revision,
+        total_pj=float(rows["energy_pj"].sum()),
+        breakdown_pj=_breakdown(rows),
+        counts=_counts(counts),
+        rows=rows,
+        config=config.model_dump(),
+        scope=SCOPE,
+        warnings=tuple(warnings),
+        left_out=rest,
+        coverage=f"{share:.1%} of the MACs of convolutions and products in the forward pass",
+        batch=known_batch,
+        time_steps=steps,
+        samples=samples,
+        input_types=_input_types(counts),
+        details={
+            **_stages(counts, rows, config),
+            **(_chip(counts, config, samples) if source else {}),
+        },
+    )
+
+
+def _check(config: SpikeSimConfig, revision: str) -> None:
+    if revision not in REVISIONS:
+        raise ConfigError(f"no revision {revision!r} of spikesim: {', '.join(REVISIONS)}")
+    if config.sites == "pooled" and revision != "source":
+        raise ConfigError("sites = 'pooled' is of the revision source; SpikingJelly counts output")
+    if config.sites == "pooled" and config.activity_mode == "event":
+        raise ConfigError(
+            "sites = 'pooled' goes with activity_mode = 'dense': events are known at the output "
+            "positions of the convolution"
+        )
+
+
+def _warnings(
+    trace: Trace,
+    config: SpikeSimConfig,
+    revision: str,
+    inside: pl.DataFrame,
+    outside: pl.DataFrame,
+    strict: bool,
+) -> list[str]:
+    """Return the warnings; under strict, or where nothing is covered, raise TraceError."""
+    found = outside_warnings(outside, revision)
+    neurons = neuron_warning(trace) if config.require_if_lif_neurons else None
+    found += [neurons] if neurons else []
+    if strict and found:
+        raise TraceError(f"{found[0]} (strict)")
+    if inside.is_empty():
+        if strict or revision == "source":
+            raise TraceError(nothing_covered(outside))
+        found.append(nothing_covered(outside))
+    if config.activity_mode == "event" and revision != "spikingjelly-2.0":
+        found.append(_EVENT)
+    if config.device == "sram" and revision == "source":
+        found.append(_SRAM)
+    return found
+
+
+def _at_pooled_size(trace: Trace, inside: pl.DataFrame) -> pl.DataFrame:
+    """Count the positions that the pooling behind a convolution leaves, where there is one."""
+    hiding = [text for text in trace.filters if text.strip().startswith(("module", "op"))]
+    if hiding:
+        raise ConfigError(
+            f"sites = 'pooled' looks for the pooling behind a convolution, which {hiding[0]!r} may "
+            "leave out: filter by stage, label, step or rank"
+        )
+    key = ["rank", "module_id", "signature_id"]
+    return inside.join(pooled_sites(trace), on=key, how="left", maintain_order="left").with_columns(
+        sites=pl.coalesce("pooled", "sites")
+    )
+
+
+def _breakdown(rows: pl.DataFrame) -> dict[str, float]:
+    found = rows.group_by("component", maintain_order=True).agg(pl.col("energy_pj").sum())
+    return {f"{name}_pj": value for name, value in found.iter_rows()}
+
+
+def _counts(counts: pl.DataFrame) -> dict[str, float]:
+    return {
+        "dense_pe_cycle_count": counts["pe_cycles"].sum(),
+        "stage_count": counts["module"].n_unique(),
+    }
+
+
+def _stages(counts: pl.DataFrame, rows: pl.DataFrame, config: SpikeSimConfig) -> dict[str, Any]:
+    sized = counts.with_columns(xbar_size=pl.lit(config.xbar_size))
+    return {
+        "energy_by_stage": energy_by_stage(rows),
+        "energy_by_component": energy_by_component(rows),
+        "event_stats_by_stage": statistics_by_stage(counts, config.xbar_size),
+        "stage_metadata": metadata_by_stage(sized),
+    }
+
+
+def _input_types(counts: pl.DataFrame) -> str:
+    calls = counts["calls"].sum()
+    spiking = counts.filter(spike_expr("in0"))["calls"].sum()
+    return f"{spiking} of {calls} convolution calls take spikes"
+
+
+def _chip(counts: pl.DataFrame, config: SpikeSimConfig, samples: int | None) -> dict[str, Any]:
+    """Return parts of a PE cycle, and latency and area of a chip that holds every stage."""
+    size, device = config.xbar_size, config.device
+    kernels = counts["kernel_numel"].unique().sort().to_list()
+    parts = {
+        str(taps): {
+            **patch_control_parts_pj(config),
+            "neuron_pj": config.neuron_pj,
+            "xbar_pj": size / 8 * taps * config.xbar_pj,
+            "total_pj": pe_cycle_pj(config, float(taps)),
+        }
+        for taps in kernels
+    }
+    layers = _layers(counts, samples or 1)
+    return {
+        "pe_cycle_parts_pj": parts,
+        "xbar_elements": elements(layers, size),
+        "tiles": tile_count(layers, size),
+        "latency_ns": latency_ns(layers) if samples else None,
+        "area_um2": area_um2(layers, size, device),
+        "layers_in_order": fits_in_order(layers, size),
+    }
+
+
+def _layers(counts: pl.DataFrame, samples: int) -> list[Layer]:
+    """Return the stages of one rank as layers of a chip, in the order of their first calls."""
+    first = counts.filter(pl.col("rank") == pl.col("rank").min())
+    ranks = max(counts["rank"].n_unique(), 1)
+    runs = first.group_by("module_id").agg(runs=(pl.col("images") * pl.col("calls")).sum())
+    rows = first.unique("module_id", keep="first", maintain_order=True).join(
+        runs, on="module_id", maintain_order="left"
+    )
+    return [
+        Layer(
+            in_channels=row["in_channels"],
+            out_channels=row["out_channels"],
+            in_sites=row["in_shape"][-2] * row["in_shape"][-1],
+            out_sites=row["sites"],
+            kernel_numel=row["kernel_numel"],
+            steps=row["runs"] * ranks / samples,
+        )
+        for row in rows.iter_rows(named=True)
+    ]

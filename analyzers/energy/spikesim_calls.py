@@ -1,0 +1,147 @@
+"""Tables of the forward convolutions of a trace, as SpikeSim's model sees them."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from .layers import weight_layer
+
+if TYPE_CHECKING:
+    from ..trace import Trace
+
+PACKETS = ("aten.convolution", "aten._convolution", "aten.cudnn_convolution")
+
+_GEOMETRY = {
+    "rank": pl.Int32,
+    "signature_id": pl.Int32,
+    "op": pl.String,
+    "in_shape": pl.List(pl.Int64),
+    "out_shape": pl.List(pl.Int64),
+    "in_channels": pl.Int64,
+    "out_channels": pl.Int64,
+    "kernel": pl.List(pl.Int64),
+    "kernel_numel": pl.Int64,
+    "stride": pl.List(pl.Int64),
+    "padding": pl.List(pl.Int64),
+    "dilation": pl.List(pl.Int64),
+    "groups": pl.Int64,
+    "transposed": pl.Boolean,
+    "differentiable": pl.Boolean,
+    "images": pl.Int64,
+    "sites": pl.Int64,
+    "macs": pl.Int64,
+}
+"""Of a signature. `images` is the first dimension (samples times steps); `sites` are the output
+positions of one image; `macs` of one call; `differentiable`: an operand required a gradient."""
+
+_MODULE = {
+    "rank": pl.Int32,
+    "module_id": pl.Int32,
+    "module": pl.String,
+    "class": pl.String,
+    "kind": pl.String,
+}
+
+
+def conv_calls(trace: Trace) -> pl.DataFrame:
+    """Return the forward convolutions, calls that differ in nothing but their data added up.
+
+    Returns:
+        `rank`, `module_id`, `module` (path; null outside), `class`, `kind` (Conv2d, ...; null in
+        no such module), `stage`, `label`, `step`, `training`, `grad_enabled`, `in0_class`, the
+        geometry (`_GEOMETRY`), `calls`, `first_seq`, `unmeasured` (calls without statistics of
+        crossbars), and sums over the calls: `x_fanout`, `active_sites`, `patches_W` and
+        `last_rows_W` for each tile width W of the trace. In the order of the first calls.
+    """
+    keys = (
+        *("rank", "signature_id", "module_id", "stage", "label", "step"),
+        *("training", "grad_enabled", "in0_class"),
+    )
+    geometry = _geometries(trace)
+    widths = {
+        f"{new}_{width}": pl.col(name).list.get(place, null_on_oob=True).sum()
+        for new, name in (("patches", "active_patches"), ("last_rows", "last_tile_rows"))
+        for place, width in enumerate(trace.manifest.tile_widths)
+    }
+    calls = (
+        trace.calls.with_columns(pl.col("stage", "label").cast(pl.String))
+        .filter(pl.col("stage") == "forward")
+        .join(geometry.lazy().select("rank", "signature_id"), on=["rank", "signature_id"])
+        .group_by(keys)
+        .agg(
+            calls=pl.len().cast(pl.Int64),
+            first_seq=pl.col("seq").min(),
+            unmeasured=pl.col("active_sites").is_null().sum().cast(pl.Int64),
+            x_fanout=pl.col("x_fanout").sum(),
+            active_sites=pl.col("active_sites").sum(),
+            **widths,
+        )
+        .collect()
+    )
+    return (
+        calls.join(geometry, on=["rank", "signature_id"])
+        .join(_modules(trace), on=["rank", "module_id"], how="left")
+        .sort("rank", "first_seq")
+    )
+
+
+def _modules(trace: Trace) -> pl.DataFrame:
+    rows = (
+        {
+            **{name: row[name] for name in ("rank", "module_id", "class")},
+            "module": row["path"],
+            "kind": (weight_layer(row) or {}).get("kind"),
+        }
+        for row in trace.modules.iter_rows(named=True)
+    )
+    return pl.DataFrame(list(rows), schema=_MODULE)
+
+
+def _geometries(trace: Trace) -> pl.DataFrame:
+    """Return the geometry of every signature of a convolution (`_GEOMETRY`)."""
+    rows = (
+        _geometry(row)
+        for row in trace.signatures.filter(pl.col("packet").is_in(PACKETS)).iter_rows(named=True)
+    )
+    return pl.DataFrame([row for row in rows if row], schema=_GEOMETRY)
+
+
+def _geometry(signature: dict[str, Any]) -> dict[str, Any] | None:
+    operands = {(o["role"], o["slot"]): o for o in signature["operands"]}
+    x, w, out = (operands.get(key) for key in (("in", 0), ("in", 1), ("out", 0)))
+    if x is None or w is None or out is None:
+        return None
+    a = json.loads(signature["arguments"])
+    kernel = w["shape"][2:]
+    spatial = len(kernel)
+    transposed, groups = bool(a.get("transposed")), int(a.get("groups") or 1)
+    channels_in, channels_out = x["shape"][1], out["shape"][1]
+    positions = x["numel"] // channels_in if transposed else out["numel"] // channels_out
+    return {
+        "rank": signature["rank"],
+        "signature_id": signature["signature_id"],
+        "op": signature["op"],
+        "in_shape": x["shape"],
+        "out_shape": out["shape"],
+        "in_channels": channels_in,
+        "out_channels": channels_out,
+        "kernel": kernel,
+        "kernel_numel": prod(kernel),
+        **{n: _each(a.get(n), spatial) for n in ("stride", "padding", "dilation")},
+        "groups": groups,
+        "transposed": transposed,
+        "differentiable": any(o["requires_grad"] for o in (x, w)),
+        "images": out["shape"][0],
+        "sites": prod(out["shape"][2:]),
+        "macs": positions * channels_in * channels_out // groups * prod(kernel),
+    }
+
+
+def _each(value: Any, spatial: int) -> list[int]:
+    """Return an argument for each spatial dimension; one number stands for all."""
+    found = [value] if isinstance(value, int) else list(value or [0])
+    return found if len(found) == spatial else found * spatial

@@ -1,0 +1,142 @@
+"""The files of a trace: checked against the manifest and the format before anything is read."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..schemas import MANIFEST_NAME, STATIC_TABLES, TABLES, Manifest, Part, TraceError
+
+CHECKED_BYTES = 1 << 30
+"""Traces up to this size have their checksums checked when they are opened."""
+
+_CHUNK = 1 << 22
+
+Files = dict[str, list[Path]]
+"""Paths of the parts of each table, in order."""
+
+
+def files_of(folder: Path, manifest: Manifest) -> Files:
+    """Return the parts of one rank, each checked for name, size, rows, columns and checksum.
+
+    Raises:
+        TraceError: a part is missing, damaged, truncated, foreign or badly named.
+    """
+    files: Files = {name: [] for name in TABLES}
+    seen: set[str] = set()
+    for part in manifest.parts:
+        _check_name(folder, part, seen)
+        if part.table not in TABLES:
+            continue
+        file = folder / part.name
+        _check_size(file, part)
+        _check_content(file, part.table, rows=part.rows)
+        files[part.table].append(file)
+    for name in STATIC_TABLES:
+        if len(files[name]) != 1 and manifest.status == "complete":
+            raise TraceError(f"{folder / MANIFEST_NAME} is damaged: it names no {name}.parquet.")
+    if sum(part.bytes for part in manifest.parts) <= CHECKED_BYTES:
+        check_checksums(folder, manifest)
+    return files
+
+
+def readable_files(folder: Path) -> tuple[Files, list[str]]:
+    """Return what can be read of a recording without a manifest, and notes on what cannot."""
+    files: Files = {name: [] for name in TABLES}
+    notes: list[str] = []
+    for name in TABLES:
+        pattern = f"{name}.parquet" if name in STATIC_TABLES else f"{name}-*.parquet"
+        for file in sorted(folder.glob(pattern)):
+            try:
+                _check_content(file, name, rows=None)
+            except TraceError as error:
+                notes.append(f"left out: {error}")
+            else:
+                files[name].append(file)
+    return files, notes
+
+
+def check_checksums(folder: Path, manifest: Manifest) -> None:
+    """Check the content of every part.
+
+    Raises:
+        TraceError: a part is not what was written.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda part: _checksum(folder / part.name), manifest.parts)
+        for part, checksum in zip(manifest.parts, found, strict=True):
+            if checksum != part.checksum:
+                raise TraceError(
+                    f"{folder / part.name} is damaged: its content is not what was recorded."
+                )
+
+
+def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
+    """Return a table of one rank with a `rank` column; dictionary columns as strings."""
+    empty = pl.DataFrame(pl.from_arrow(TABLES[name].empty_table()))
+    if files:
+        frame = pl.scan_parquet(files, glob=False, extra_columns="ignore", schema=empty.schema)
+    else:
+        frame = empty.lazy()
+    return frame.with_columns(
+        pl.col(pl.Categorical).cast(pl.String), rank=pl.lit(rank, dtype=pl.Int32)
+    )
+
+
+def _checksum(file: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return f"blake2b:{digest.hexdigest()}"
+
+
+def _check_name(folder: Path, part: Part, seen: set[str]) -> None:
+    name = part.name
+    plain = name not in ("", ".", "..") and not set(name) & set("/\\\0:") and name.isprintable()
+    if not plain or name in seen:
+        raise TraceError(
+            f"{folder / MANIFEST_NAME} is damaged: {name!r} is not the name of a part of its own."
+        )
+    seen.add(name)
+
+
+def _check_size(file: Path, part: Part) -> None:
+    try:
+        size = file.stat().st_size
+    except OSError:
+        raise TraceError(f"{file} is missing.") from None
+    if size != part.bytes:
+        state = "truncated" if size < part.bytes else "damaged"
+        raise TraceError(f"{file} is {state}: {size} bytes instead of {part.bytes}.")
+
+
+def _check_content(file: Path, table: str, *, rows: int | None) -> None:
+    try:
+        with pq.ParquetFile(file) as opened:
+            schema, found = opened.schema_arrow, opened.metadata.num_rows
+    except (pa.ArrowException, OSError, ValueError):
+        raise TraceError(f"{file} is damaged: it is no Parquet file.") from None
+    if rows is not None and found != rows:
+        raise TraceError(f"{file} is damaged: {found} rows instead of {rows}.")
+    for field in TABLES[table]:
+        index = schema.get_field_index(field.name)
+        if index < 0:
+            raise TraceError(f"{file} is no part of {table}: it has no column {field.name}.")
+        if not _alike(schema.field(index).type, field.type):
+            raise TraceError(
+                f"{file} is no part of {table}: {field.name} is "
+                f"{schema.field(index).type}, not {field.type}."
+            )
+
+
+def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Tell whether a column can be read as the format wants it; text may be encoded or not."""
+    if pa.types.is_dictionary(wanted):
+        return bool(found == wanted)
+    return bool(found == wanted)

@@ -1,0 +1,12 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+
+class Operand: ...
+
+
+class Call: ...
+
+
+class OpRule: ...
