@@ -1,12 +1,160 @@
-"""Counts: the five counters of a trace."""
+"""The five counters of a trace, by module, op, stage, label, step or rank."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ..schemas import STAGES, ConfigError
+from .coverage import Coverage, covered, refuse_gaps
+from .rules import OpRule, rule_set
+from .spikes import SPIKE_MODES
+from .tally import COUNTERS, tally
+
+if TYPE_CHECKING:
+    from .trace import Trace
+
+BY = ("total", "module", "op", "stage", "label", "step", "rank")
+"""What counts can be told apart by."""
+
+GLOBAL = "Global"
+"""The scope of everything, also of what ran outside every module."""
 
 
-class Counts: ...
+@dataclass(frozen=True)
+class Counts:
+    """Counters by the keys that were asked for.
+
+    Attributes:
+        frame: the key columns, `calls`, the five counters (int64; null: nobody knows) and
+            `intensity` (FLOP by byte). A module's row includes its submodules; the row `Global`
+            is everything.
+        total: the counters of everything; null ones left out of the sums, and None if all are.
+        coverage: how far the counts reach.
+        rules: name of the rule set.
+        spikes: what a spike tensor may hold.
+    """
+
+    frame: pl.DataFrame
+    total: dict[str, int | None]
+    coverage: Coverage
+    rules: str
+    spikes: str
 
 
-def count(trace: Any, by: Any = "total", **options: Any) -> Any:
-    raise NotImplementedError
+def count(
+    trace: Trace,
+    by: str | Sequence[str] = "total",
+    *,
+    where: str | Sequence[str] | None = None,
+    rules: str = "full",
+    spikes: str = "binary",
+    strict: bool = False,
+    extra_rules: Iterable[OpRule] = (),
+) -> Counts:
+    """Count the calls of a trace.
+
+    Args:
+        trace: the trace.
+        by: of `BY`: one or several; several give a row for each combination.
+        where: filters, see `where.parse_filters`.
+        rules: "full", "torch", "spikingjelly-2.0" or "spikingjelly-2026-08".
+        spikes: what a spike tensor may hold: "binary", "ternary", "scaled" or "graded".
+        strict: refuse ops that nothing covers, statistics that are missing, work that was hidden.
+        extra_rules: rules of your own, asked before the built-in ones.
+
+    Raises:
+        ConfigError: a key, rule set, kind of spikes or filter that does not exist.
+        RuleError: under `strict`, what is not covered; or two of your rules claim an op.
+    """
+    keys = _keys(by)
+    if spikes not in SPIKE_MODES:
+        raise ConfigError(f"{spikes!r} is no kind of spikes; there are {', '.join(SPIKE_MODES)}.")
+    chosen = rule_set(rules, extra_rules)
+    if where:
+        trace = trace.where(*([where] if isinstance(where, str) else where))
+    kept = ["module_id" if key == "module" else key for key in keys if key not in ("op", "rank")]
+    counted = tally(trace, chosen, kept, spikes=spikes)
+    found = covered(trace, counted)
+    if strict:
+        refuse_gaps(trace, found, counted)
+    return Counts(
+        frame=_summed(trace, counted, keys),
+        total=_total(counted),
+        coverage=found,
+        rules=rules,
+        spikes=spikes,
+    )
+
+
+def _keys(by: str | Sequence[str]) -> list[str]:
+    keys = [by] if isinstance(by, str) else list(by)
+    for key in keys:
+        if key not in BY:
+            raise ConfigError(f"by={key!r} is none of {', '.join(BY)}.")
+    return [key for key in dict.fromkeys(keys) if key != "total"]
+
+
+def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Add up by the keys; modules with all below them."""
+    rows = in_scopes(trace, counted) if "module" in keys else counted
+    sums = [
+        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name) for name in COUNTERS
+    ]
+    figures = [pl.col("calls").sum(), *sums]
+    if keys:
+        order = [*([pl.col("place").min()] if "module" in keys else []), pl.col("first_seq").min()]
+        frame = rows.group_by(keys).agg(*figures, *order).sort(*_order(keys), maintain_order=True)
+        frame = frame.drop("first_seq", "place", strict=False)
+    else:
+        frame = rows.select(figures)
+    intensity = pl.col("flops") / pl.col("bytes")
+    return frame.with_columns(
+        intensity=pl.when(pl.col("bytes") > 0).then(intensity).otherwise(None)
+    )
+
+
+def _order(keys: Sequence[str]) -> list[pl.Expr | str]:
+    """Return by what rows are sorted: modules as in the tree, ops as they first ran."""
+    places: dict[str, pl.Expr | str] = {
+        "module": "place",
+        "op": "first_seq",
+        "stage": pl.col("stage").replace_strict({s: i for i, s in enumerate(STAGES)}, default=9),
+    }
+    return [*(places.get(key, pl.col(key)) for key in keys), "first_seq"]
+
+
+def in_scopes(trace: Trace, counted: pl.DataFrame) -> pl.DataFrame:
+    """Return each row once for every scope that it is in: its module, those above, and Global.
+
+    Returns:
+        The rows with `module` (a path, or "Global") and `place`, its place in the tree.
+    """
+    lines = _lines(trace.modules)
+    inside = counted.join(lines, on=["rank", "module_id"]).drop("module_id")
+    everything = counted.with_columns(module=pl.lit(GLOBAL), place=pl.lit(-1, pl.Int32))
+    return pl.concat([everything.select(inside.columns), inside])
+
+
+def _lines(modules: pl.DataFrame) -> pl.DataFrame:
+    """Return (rank, module_id, module, place) for each module and each one above it, itself too."""
+    known: dict[tuple[int, int], list[tuple[str, int]]] = {}
+    first: dict[str, int] = {}
+    data = []
+    columns = modules.select("rank", "module_id", "parent_id", "path").sort("rank", "module_id")
+    for rank, number, parent, path in columns.iter_rows():
+        place = first.setdefault(path, len(first))
+        line = [*known.get((rank, parent), []), (path, place)]
+        known[rank, number] = line
+        data.extend((rank, number, *scope) for scope in line)
+    schema = {"rank": pl.Int32, "module_id": pl.Int32, "module": pl.String, "place": pl.Int32}
+    return pl.DataFrame(data, schema=schema, orient="row")
+
+
+def _total(counted: pl.DataFrame) -> dict[str, int | None]:
+    return {
+        name: int(counted[name].sum()) if counted[name].count() else None for name in COUNTERS
+    }

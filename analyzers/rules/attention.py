@@ -1,0 +1,7 @@
+"""Attention kernels."""
+
+from __future__ import annotations
+
+from .rule import OpRule
+
+RULES: tuple[OpRule, ...] = ()

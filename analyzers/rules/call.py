@@ -1,0 +1,167 @@
+"""A call as a rule sees it: layouts, arguments, and which operands are spike tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from .amount import Amount, of
+
+FLAGGED = ("in0", "in1", "in2", "out0")
+"""Operands of which a call's row tells the class and the nonzero elements."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor that a call reads or writes.
+
+    Attributes:
+        slot: its place among the tensor arguments or results.
+        name: of the argument in the op's schema.
+        list_index: place in a list of tensors, else None.
+        shape: sizes; empty for a scalar tensor.
+        dtype: "float32".
+        numel: elements.
+        bytes: dense size.
+        spikes: whether it is a spike tensor; None: not measured.
+        nonzero: its nonzero elements as an amount; None past the third operand.
+    """
+
+    slot: int
+    name: str
+    list_index: int | None
+    shape: tuple[int, ...]
+    dtype: str
+    numel: int
+    bytes: int
+    requires_grad: bool = False
+    spikes: bool | None = None
+    nonzero: Amount | None = None
+
+    def dim(self, index: int) -> int:
+        """Return a size; 1 where the tensor has no such dimension."""
+        return self.shape[index] if -len(self.shape) <= index < len(self.shape) else 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """All calls of one signature whose operands are spike tensors alike.
+
+    Attributes:
+        op: `aten.mm.default`.
+        packet: `aten.mm`.
+        ins: operands read (and, for `out=` arguments, only written), present ones, by slot.
+        outs: results by slot.
+        arguments: the other arguments by schema name, defaults filled in.
+        tags: what PyTorch says of the op: pointwise, reduction, ...
+        is_view: the result aliases an operand and nothing is written.
+        mutates: names of the arguments that the op writes.
+    """
+
+    op: str
+    packet: str
+    ins: Mapping[int, Operand]
+    outs: Mapping[int, Operand]
+    arguments: Mapping[str, Any]
+    tags: tuple[str, ...] = ()
+    is_view: bool = False
+    mutates: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> str:
+        """The op's name alone: `mm`."""
+        return self.packet.rpartition(".")[2]
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the first operand is written and handed back: `add_`."""
+        return self.base.endswith("_") and not self.base.endswith("__")
+
+    @cached_property
+    def out(self) -> Operand:
+        """The first result; where nothing is handed back, the first operand."""
+        return self.outs.get(0) or self.ins.get(0) or _NOTHING
+
+    def named(self, name: str) -> Operand | None:
+        """Return the operand of a name; None if it is absent or a list."""
+        return next((o for o in self.ins.values() if o.name == name and o.list_index is None), None)
+
+    def listed(self, name: str) -> list[Operand]:
+        """Return the operands of a list of tensors, in order."""
+        return [o for o in self.ins.values() if o.name == name and o.list_index is not None]
+
+    def has(self, slot: int) -> bool:
+        """Tell whether there is a tensor in an input slot."""
+        return slot in self.ins
+
+    def arg(self, name: str, default: Any = None) -> Any:
+        """Return an argument by its schema name, `default` if it is absent or None."""
+        found = self.arguments.get(name)
+        return default if found is None else found
+
+    @cached_property
+    def only_written(self) -> frozenset[str]:
+        """Names of arguments that are written without being read (`out=`)."""
+        return frozenset(name for name in self.mutates if name.startswith("out"))
+
+    @cached_property
+    def read(self) -> int:
+        """Bytes of all operands that are read."""
+        return sum(o.bytes for o in self.ins.values() if o.name not in self.only_written)
+
+    @cached_property
+    def written(self) -> int:
+        """Bytes of all results; of ops that hand nothing back, of what they write."""
+        if self.outs:
+            return sum(o.bytes for o in self.outs.values())
+        return sum(o.bytes for o in self.ins.values() if o.name in self.mutates)
+
+    @property
+    def moved(self) -> int:
+        """Bytes read and written."""
+        return self.read + self.written
+
+
+_NOTHING = Operand(0, "", None, (), "", 0, 0)
+
+
+def call_of(signature: Mapping[str, Any], spikes: Mapping[str, bool | None]) -> Call:
+    """Return a row of `signatures` as a call.
+
+    Args:
+        signature: the row.
+        spikes: which of `FLAGGED` are spike tensors.
+    """
+    ins: dict[int, Operand] = {}
+    outs: dict[int, Operand] = {}
+    for o in signature["operands"]:
+        key = f"{o['role']}{o['slot']}"
+        shape = tuple(o["shape"] or ())
+        numel = o["numel"] if o["numel"] is not None else prod(shape)
+        operand = Operand(
+            slot=o["slot"],
+            name=o["name"],
+            list_index=o["list_index"],
+            shape=shape,
+            dtype=o["dtype"],
+            numel=numel,
+            bytes=o["bytes"] or 0,
+            requires_grad=bool(o["requires_grad"]),
+            spikes=spikes.get(key),
+            nonzero=of(f"{key}_nonzero") if key in FLAGGED else None,
+        )
+        (ins if o["role"] == "in" else outs)[o["slot"]] = operand
+    return Call(
+        op=signature["op"],
+        packet=signature["packet"],
+        ins=ins,
+        outs=outs,
+        arguments=json.loads(signature["arguments"] or "{}"),
+        tags=tuple(signature["tags"] or ()),
+        is_view=bool(signature["is_view"]),
+        mutates=tuple(signature["mutates"] or ()),
+    )

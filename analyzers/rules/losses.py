@@ -1,0 +1,7 @@
+"""Losses."""
+
+from __future__ import annotations
+
+from .rule import OpRule
+
+RULES: tuple[OpRule, ...] = ()

@@ -1,0 +1,7 @@
+"""Optimizers' kernels on lists."""
+
+from __future__ import annotations
+
+from .rule import OpRule
+
+RULES: tuple[OpRule, ...] = ()

@@ -1,0 +1,7 @@
+"""Views and metadata: nothing."""
+
+from __future__ import annotations
+
+from .rule import OpRule
+
+RULES: tuple[OpRule, ...] = ()
