@@ -15,6 +15,9 @@ from .tally import tally
 if TYPE_CHECKING:
     from .trace import Trace
 
+_DRIVEN = ("product", "convolution", "attention")
+"""Families whose MACs become ACs where an operand is spikes."""
+
 HOW = ("rule", "class", "free", "uncovered")
 """How an op may be counted, best first."""
 
@@ -122,7 +125,7 @@ def covered(trace: Trace, counted: pl.DataFrame) -> Coverage:
     )
     return Coverage(
         frame=frame,
-        decided=int(counted["decided"].sum()),
+        decided=int(counted.filter(pl.col("family").is_in(_DRIVEN))["decided"].sum()),
         unattributed=_unattributed(trace),
         hidden=sum(hidden.calls for manifest in trace.manifests for hidden in manifest.hidden),
     )

@@ -16,7 +16,8 @@ def addition(call: Call) -> Figures:
     """Return the counters of add, sub and rsub, with scalars and in place too.
 
     FLOPs: one for each element of the result, and one for each of the operand that alpha scales.
-    ACs: one for each element; of two spike tensors, one for each of their spikes.
+    ACs: one for each element; of two tensors that are known to be spikes, one for each of their
+    spikes. (What an optimizer adds is not measured, and is no spikes.)
     """
     return sum_of(call, call.ins.get(0), call.ins.get(1))
 
@@ -27,12 +28,9 @@ def sum_of(call: Call, first: Operand | None, second: Operand | None) -> Figures
     scaled = call.ins[1].numel if call.has(1) else 1
     flops = out + (scaled if call.arg("alpha", 1) != 1 else 0)
     acs: Figure = out
-    if first is not None and second is not None:
-        if first.spikes and second.spikes:
-            assert first.nonzero is not None and second.nonzero is not None
-            acs = first.nonzero + second.nonzero
-        elif None in (first.spikes, second.spikes) and False not in (first.spikes, second.spikes):
-            acs = None
+    if first is not None and second is not None and first.spikes and second.spikes:
+        assert first.nonzero is not None and second.nonzero is not None
+        acs = first.nonzero + second.nonzero
     return Figures(flops=flops, bytes=call.moved, acs=acs)
 
 
