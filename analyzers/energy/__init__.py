@@ -1,1 +1,6 @@
-"""."""
+"""Energy estimators: pure functions of a trace and a configuration."""
+
+from .report import EnergyReport, Scope
+from .spikesim import estimate_spikesim
+
+__all__ = ["EnergyReport", "Scope", "estimate_spikesim"]

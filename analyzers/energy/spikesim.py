@@ -12,9 +12,16 @@ from ...schemas.costs.spikesim import SpikeSimConfig
 from ..spikes import spike_expr
 from .report import EnergyReport
 from .spikesim_calls import conv_calls
-from .spikesim_chip import Layer, area_um2, elements, fits_in_order, latency_ns, tile_count
-from .spikesim_counts import counted, priced
-from .spikesim_formulas import patch_control_parts_pj, pe_cycle_pj
+from .spikesim_chip import chip_of
+from .spikesim_crossbars import (
+    BASE,
+    amounts_of,
+    breakdown_pj,
+    mapped,
+    patch_control_parts_pj,
+    priced,
+    unit_pj,
+)
 from .spikesim_pooling import pooled_sites
 from .spikesim_samples import samples_of
 from .spikesim_scope import (
@@ -42,8 +49,8 @@ _SRAM = (
     "micrometres too; it is most likely no energy, and makes the total some 59 times RRAM's"
 )
 _EVENT = (
-    "event mode is an extension of SpikingJelly's; SpikeSim itself is dense: there every processing "
-    "element works at every position, whether spikes come or not"
+    "event mode is an extension of SpikingJelly's; SpikeSim itself is dense: there every "
+    "processing element works at every position, whether spikes come or not"
 )
 
 
@@ -79,27 +86,20 @@ def estimate_spikesim(
         TraceError: nothing is covered, the trace lacks statistics, or strict finds what is outside.
     """
     config = config or SpikeSimConfig()
-    _check(config, revision)
     if where:
         trace = trace.where(*([where] if isinstance(where, str) else where))
     source = revision == "source"
-    calls = conv_calls(trace).with_columns(reason=outside_reason(source and config.with_gradients))
-    inside = calls.filter(pl.col("reason").is_null())
-    outside = calls.filter(pl.col("reason").is_not_null())
-    warnings = _warnings(trace, config, revision, inside, outside, strict)
-    if source and config.sites == "pooled":
-        inside = _at_pooled_size(trace, inside)
-    counts = counted(inside, config, trace.manifest.tile_widths, by_values_only=not source)
-    rows = priced(counts, config)
-    samples, known_batch, steps = samples_of(trace, inside, batch, time_steps)
-    rest, share = left_out(trace, inside)
+    counts, warnings = covered(trace, config, revision=revision, strict=strict)
+    rows = priced(amounts_of(counts, config), config)
+    samples, known_batch, steps = samples_of(trace, counts, batch, time_steps)
+    rest, share = left_out(trace, counts)
     return EnergyReport(
         estimator="spikesim",
         revision=revision,
         total_pj=float(rows["energy_pj"].sum()),
-        breakdown_pj=_breakdown(rows),
+        breakdown_pj=breakdown_pj(totals_of(rows), config),
         counts=_counts(counts),
-        rows=rows,
+        rows=rows.drop("kernel_numel"),
         config=config.model_dump(),
         scope=SCOPE,
         warnings=tuple(warnings),
@@ -111,9 +111,47 @@ def estimate_spikesim(
         input_types=_input_types(counts),
         details={
             **_stages(counts, rows, config),
-            **(_chip(counts, config, samples) if source else {}),
+            **({"pe_cycle_parts_pj": _parts(counts, config)} if source else {}),
+            **(chip_of(counts, config.xbar_size, config.device, samples) if source else {}),
         },
     )
+
+
+def covered(
+    trace: Trace, config: SpikeSimConfig, *, revision: str = "source", strict: bool = False
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return the calls that the model covers, mapped onto crossbars, and the warnings.
+
+    Args:
+        trace: the trace, narrowed.
+        config: only its structural fields matter (`spikesim_crossbars.STRUCTURAL`).
+        revision: see `estimate_spikesim`.
+        strict: likewise.
+
+    Returns:
+        Rows of `conv_calls` with what `mapped` adds.
+
+    Raises:
+        ConfigError, TraceError: see `estimate_spikesim`.
+    """
+    _check(config, revision)
+    source = revision == "source"
+    calls = conv_calls(trace).with_columns(reason=outside_reason(source and config.with_gradients))
+    inside = calls.filter(pl.col("reason").is_null())
+    outside = calls.filter(pl.col("reason").is_not_null())
+    warnings = _warnings(trace, config, revision, inside, outside, strict)
+    if config.sites == "pooled":
+        inside = _at_pooled_size(trace, inside)
+    counts = mapped(inside, config, trace.manifest.tile_widths, by_values_only=not source)
+    return counts, warnings
+
+
+def totals_of(amounts: pl.DataFrame) -> dict[tuple[str, int], float]:
+    """Return (component, kernel_numel) -> amount: all that a price of the total needs."""
+    sums = amounts.group_by("component", "kernel_numel", maintain_order=True).agg(
+        pl.col("amount").sum()
+    )
+    return {(component, taps): amount for component, taps, amount in sums.iter_rows()}
 
 
 def _check(config: SpikeSimConfig, revision: str) -> None:
@@ -167,14 +205,9 @@ def _at_pooled_size(trace: Trace, inside: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _breakdown(rows: pl.DataFrame) -> dict[str, float]:
-    found = rows.group_by("component", maintain_order=True).agg(pl.col("energy_pj").sum())
-    return {f"{name}_pj": value for name, value in found.iter_rows()}
-
-
 def _counts(counts: pl.DataFrame) -> dict[str, float]:
     return {
-        "dense_pe_cycle_count": counts["pe_cycles"].sum(),
+        "dense_pe_cycle_count": int(counts["pe_cycles"].sum()),
         "stage_count": counts["module"].n_unique(),
     }
 
@@ -195,46 +228,14 @@ def _input_types(counts: pl.DataFrame) -> str:
     return f"{spiking} of {calls} convolution calls take spikes"
 
 
-def _chip(counts: pl.DataFrame, config: SpikeSimConfig, samples: int | None) -> dict[str, Any]:
-    """Return parts of a PE cycle, and latency and area of a chip that holds every stage."""
-    size, device = config.xbar_size, config.device
-    kernels = counts["kernel_numel"].unique().sort().to_list()
-    parts = {
+def _parts(counts: pl.DataFrame, config: SpikeSimConfig) -> dict[str, dict[str, float]]:
+    """Return the parts of a PE cycle in pJ, by the number of kernel positions."""
+    return {
         str(taps): {
             **patch_control_parts_pj(config),
             "neuron_pj": config.neuron_pj,
-            "xbar_pj": size / 8 * taps * config.xbar_pj,
-            "total_pj": pe_cycle_pj(config, float(taps)),
+            "xbar_pj": config.xbar_size / BASE * taps * config.xbar_pj,
+            "total_pj": unit_pj("pe_cycle", taps, config),
         }
-        for taps in kernels
+        for taps in counts["kernel_numel"].unique().sort()
     }
-    layers = _layers(counts, samples or 1)
-    return {
-        "pe_cycle_parts_pj": parts,
-        "xbar_elements": elements(layers, size),
-        "tiles": tile_count(layers, size),
-        "latency_ns": latency_ns(layers) if samples else None,
-        "area_um2": area_um2(layers, size, device),
-        "layers_in_order": fits_in_order(layers, size),
-    }
-
-
-def _layers(counts: pl.DataFrame, samples: int) -> list[Layer]:
-    """Return the stages of one rank as layers of a chip, in the order of their first calls."""
-    first = counts.filter(pl.col("rank") == pl.col("rank").min())
-    ranks = max(counts["rank"].n_unique(), 1)
-    runs = first.group_by("module_id").agg(runs=(pl.col("images") * pl.col("calls")).sum())
-    rows = first.unique("module_id", keep="first", maintain_order=True).join(
-        runs, on="module_id", maintain_order="left"
-    )
-    return [
-        Layer(
-            in_channels=row["in_channels"],
-            out_channels=row["out_channels"],
-            in_sites=row["in_shape"][-2] * row["in_shape"][-1],
-            out_sites=row["sites"],
-            kernel_numel=row["kernel_numel"],
-            steps=row["runs"] * ranks / samples,
-        )
-        for row in rows.iter_rows(named=True)
-    ]

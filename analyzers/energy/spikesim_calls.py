@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PACKETS = ("aten.convolution", "aten._convolution", "aten.cudnn_convolution")
 
-_GEOMETRY = {
+_GEOMETRY: dict[str, pl.DataType | type[pl.DataType]] = {
     "rank": pl.Int32,
     "signature_id": pl.Int32,
     "op": pl.String,

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
+
+import polars as pl
 
 XBAR_UM2 = {"rram": 26.2144, "sram": 671.089}
 """Area of a crossbar by device."""
@@ -97,3 +100,45 @@ def latency_ns(layers: Sequence[Layer]) -> float:
         last = place == len(layers) - 1
         cycles += layer.steps * (outputs if last else int(_CHECKPOINT * outputs))
     return cycles * (_CLOCKS * 1000 / _MHZ)
+
+
+def chip_of(
+    counts: pl.DataFrame, xbar_size: int, device: str, samples: int | None
+) -> dict[str, Any]:
+    """Return latency and area of a chip that holds every stage, and what they rest on.
+
+    Args:
+        counts: what `spikesim_crossbars.mapped` returns.
+        xbar_size: the crossbar's size.
+        device: "rram" or "sram".
+        samples: images that the counts are of; None: unknown, and so is the latency.
+    """
+    layers = _layers(counts, samples or 1)
+    return {
+        "xbar_elements": elements(layers, xbar_size),
+        "tiles": tile_count(layers, xbar_size),
+        "latency_ns": latency_ns(layers) if samples else None,
+        "area_um2": area_um2(layers, xbar_size, device),
+        "layers_in_order": fits_in_order(layers, xbar_size),
+    }
+
+
+def _layers(counts: pl.DataFrame, samples: int) -> list[Layer]:
+    """Return the stages of one rank as layers of a chip, in the order of their first calls."""
+    first = counts.filter(pl.col("rank") == pl.col("rank").min())
+    ranks = max(counts["rank"].n_unique(), 1)
+    runs = first.group_by("module_id").agg(runs=(pl.col("images") * pl.col("calls")).sum())
+    rows = first.unique("module_id", keep="first", maintain_order=True).join(
+        runs, on="module_id", maintain_order="left"
+    )
+    return [
+        Layer(
+            in_channels=row["in_channels"],
+            out_channels=row["out_channels"],
+            in_sites=row["in_shape"][-2] * row["in_shape"][-1],
+            out_sites=row["sites"],
+            kernel_numel=row["kernel_numel"],
+            steps=row["runs"] * ranks / samples,
+        )
+        for row in rows.iter_rows(named=True)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -14,7 +14,10 @@ _DEEPEST = 64
 
 _POOLS = "(avg|max)_pool2d"
 _POOL_MODULES = r"Pool2d$"
-_LAYERS = r"^aten\.(_convolution|convolution|cudnn_convolution|mm|addmm|bmm|baddbmm|_scaled_dot_product.*)$"
+_LAYERS = (
+    r"^aten\.(_convolution|convolution|cudnn_convolution|mm|addmm|bmm|baddbmm"
+    r"|_scaled_dot_product.*)$"
+)
 
 _VALUE = {"rank": pl.Int32, "value": pl.Int64, "before": pl.Int64, "pooled": pl.Int64}
 
@@ -99,7 +102,7 @@ def _pools(trace: Trace) -> pl.DataFrame:
     )
 
 
-def _edges(trace: Trace, until: object) -> pl.DataFrame:
+def _edges(trace: Trace, until: Any) -> pl.DataFrame:
     """Return what each forward call up to a seq took and made, a neuron being one call.
 
     Returns:
@@ -148,7 +151,7 @@ def _in_neurons(trace: Trace) -> pl.DataFrame:
     )
 
 
-def _neuron_edges(trace: Trace, until: object) -> pl.LazyFrame:
+def _neuron_edges(trace: Trace, until: Any) -> pl.LazyFrame:
     neurons = trace.modules.filter(pl.col("neuron").is_not_null()).select("rank", "module_id")
     return (
         trace.module_calls.filter(

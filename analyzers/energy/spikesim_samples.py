@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...schemas import ConfigError
+
 if TYPE_CHECKING:
     from ..trace import Trace
 
@@ -24,17 +26,23 @@ def samples_of(
         inside: rows of `conv_calls` that are covered.
         batch: samples in a call of which the trace does not know it.
         time_steps: time steps in such a call.
+
+    Raises:
+        ConfigError: a given number is not at least 1.
     """
+    for name, given in (("batch", batch), ("time_steps", time_steps)):
+        if given is not None and given < 1:
+            raise ConfigError(f"{name} = {given}: it is at least 1")
     if inside.is_empty():
         return None, batch, time_steps
     calls = _calls(trace, inside)
     if batch is None:
         batch = _agreed(trace)
-    given = pl.lit(batch, pl.Int64)
+    known = pl.lit(batch, pl.Int64)
     steps = pl.lit(time_steps, pl.Int64)
     images = pl.col("images")
     divided = pl.when((steps > 0) & (images % steps == 0)).then(images // steps)
-    calls = calls.with_columns(batch=pl.coalesce("batch", given, divided))
+    calls = calls.with_columns(batch=pl.coalesce("batch", known, divided))
     each = calls.group_by("rank", "sample").agg(
         pl.col("batch").max(), open=pl.col("batch").has_nulls()
     )

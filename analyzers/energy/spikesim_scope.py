@@ -120,7 +120,7 @@ def left_out(trace: Trace, covered: pl.DataFrame) -> tuple[pl.DataFrame, float]:
         done=pl.col("calls").sum(), done_macs=(pl.col("macs") * pl.col("calls")).sum()
     )
     products = forward_products(trace)
-    total = products["macs"].sum() or 1
+    total = int(products["macs"].sum()) or 1
     rest = (
         products.join(inside, on=["module", "op"], how="left", nulls_equal=True)
         .with_columns(
@@ -134,7 +134,7 @@ def left_out(trace: Trace, covered: pl.DataFrame) -> tuple[pl.DataFrame, float]:
             macs_share=pl.col("macs") / total,
         )
     )
-    return rest, (inside["done_macs"].sum() or 0) / total
+    return rest, int(inside["done_macs"].sum()) / total
 
 
 def listed(names: list[str], most: int = 8) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from .spikesim_formulas import tiles
+from .spikesim_crossbars import tiles
 
 _SUMS = ("all_sites", "pe_cycles", "live_sites", "live_patches", "full_rows", "rest_rows")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 
 import pytest
 
@@ -12,7 +13,7 @@ pytest.importorskip("spikingjelly")
 from torch import nn  # noqa: E402
 
 from opjoule.analyzers import open_trace  # noqa: E402
-from opjoule.analyzers.energy.spikesim import estimate_spikesim  # noqa: E402
+from opjoule.analyzers.energy import estimate_spikesim  # noqa: E402
 from opjoule.schemas import ConfigError  # noqa: E402
 from opjoule.schemas.costs.spikesim import SpikeSimConfig  # noqa: E402
 from opjoule.tracer import Recorder  # noqa: E402
@@ -26,7 +27,7 @@ def _vgg9():
         warnings.simplefilter("ignore")
         from spikingjelly.activation_based.neuron import LIFNode
     layers = []
-    for place, (c_in, c_out) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False)):
+    for place, (c_in, c_out) in enumerate(pairwise(CHANNELS)):
         layers += [nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), LIFNode()]
         if place in (1, 3, 6):
             layers.append(nn.AvgPool2d(2))
