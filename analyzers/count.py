@@ -100,11 +100,14 @@ def _keys(by: str | Sequence[str]) -> list[str]:
 
 def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Add up by the keys; modules with all below them."""
-    rows = in_scopes(trace, counted) if "module" in keys else counted
     sums = [
         pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name) for name in COUNTERS
     ]
     figures = [pl.col("calls").sum(), *sums]
+    rows = counted
+    if "module" in keys:  # signatures together first: each row is then copied for every scope
+        alone = ["rank", "module_id", *(key for key in keys if key not in ("module", "rank"))]
+        rows = in_scopes(trace, counted.group_by(alone).agg(*figures, pl.col("first_seq").min()))
     if keys:
         order = [*([pl.col("place").min()] if "module" in keys else []), pl.col("first_seq").min()]
         frame = rows.group_by(keys).agg(*figures, *order).sort(*_order(keys), maintain_order=True)
@@ -155,6 +158,4 @@ def _lines(modules: pl.DataFrame) -> pl.DataFrame:
 
 
 def _total(counted: pl.DataFrame) -> dict[str, int | None]:
-    return {
-        name: int(counted[name].sum()) if counted[name].count() else None for name in COUNTERS
-    }
+    return {name: int(counted[name].sum()) if counted[name].count() else None for name in COUNTERS}

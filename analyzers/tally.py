@@ -43,13 +43,13 @@ def tally(
     kept = list(keys)
     rows = collapsed(trace, kept, spikes=spikes, by_values_only=rules.by_values_only)
     forms = _forms(trace, rules, rows)
-    joined = rows.join(
-        forms, on=["rank", "signature_id", *_FLAGS], how="left", nulls_equal=True,
+    joined = rows.lazy().join(
+        forms.lazy(), on=["rank", "signature_id", *_FLAGS], how="left", nulls_equal=True,
         maintain_order="left",
     )  # fmt: skip
-    counted = joined.with_columns(**{name: _evaluated(name) for name in COUNTERS})
+    counted = joined.with_columns(**{name: _evaluated(name, forms) for name in COUNTERS})
     unknown = pl.any_horizontal(pl.col(name).is_null() for name in COUNTERS)
-    return counted.with_columns(
+    done = counted.with_columns(
         unmeasured=pl.when(unknown & (pl.col("how") != "uncovered"))
         .then("calls")
         .otherwise(pl.lit(0, pl.Int64)),
@@ -58,6 +58,7 @@ def tally(
         "rank", "signature_id", "op", *kept, "calls", "first_seq", "how", "family", "decided",
         "unmeasured", "moved", *COUNTERS,
     )  # fmt: skip
+    return done.collect()
 
 
 def _forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame) -> pl.DataFrame:
@@ -100,11 +101,13 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-def _evaluated(counter: str) -> pl.Expr:
+def _evaluated(counter: str, forms: pl.DataFrame) -> pl.Expr:
     """Return a counter: null if it is unknown, or needs a statistic that some call lacks."""
     total = pl.col(f"{counter}:{CALLS}") * pl.col(CALLS)
     missing = pl.lit(False)
     for name in STATISTICS:
+        if not (forms[f"{counter}:{name}"] != 0).any():
+            continue  # no rule needs it: nothing to compute, for millions of rows
         coefficient = pl.col(f"{counter}:{name}")
         total = total + coefficient * pl.col(name)
         missing = missing | ((coefficient != 0) & (pl.col(f"{name}_unknown") > 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,8 @@ class EnergyReport:
         time_steps: time steps of one sample, if known.
         samples: number of samples that `total_pj` is the energy of, if known.
         details: tables and figures that only this estimator has, as plain data or frames.
+        recount: returns rows told apart by some keys, where `rows` leaves steps out because there
+            are very many; None: `rows` has them all.
     """
 
     estimator: str
@@ -73,6 +76,9 @@ class EnergyReport:
     samples: int | None = None
     input_types: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    recount: Callable[[Sequence[str]], pl.DataFrame] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def per_sample_pj(self) -> float | None:
@@ -89,8 +95,11 @@ class EnergyReport:
             The key columns, `energy_pj` and `share` of the total.
         """
         total = self.total_pj or 1.0
+        rows = self.rows
+        if self.recount is not None and "step" in keys:
+            rows = self.recount([key for key in keys if key != "component"])
         return (
-            self.rows.group_by(list(keys), maintain_order=True)
+            rows.group_by(list(keys), maintain_order=True)
             .agg(pl.col("energy_pj").sum())
             .with_columns(share=pl.col("energy_pj") / total)
             .sort("energy_pj", descending=True, maintain_order=True)
