@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
+
+from ...schemas import ConfigError
+from .statement import statement_of
+
+KEYS = ("module", "stage", "op", "label", "step", "component")
+"""Columns of every report's rows that tell what an energy belongs to."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,15 @@ class EnergyReport:
         config: the configuration that made the report, as plain data.
         scope: what the estimate speaks of.
         warnings: what a reader of the figure has to know.
-        left_out: what the model does not cover: columns `what`, `calls`, `macs_share`.
+        left_out: what the model does not cover: columns `what`, `calls`, `macs_share` (null:
+            not known).
         coverage: one line on how much of the trace was counted; None if nothing was.
         batch: samples in one inference, if known.
         time_steps: time steps of one sample, if known.
         samples: number of samples that `total_pj` is the energy of, if known.
+        input_types: what the inputs were: how many of them spikes, how sparse.
         details: tables and figures that only this estimator has, as plain data or frames.
-        recount: returns rows told apart by some keys, where `rows` leaves steps out because there
-            are very many; None: `rows` has them all.
+        recount: for long runs, whose rows do not tell steps apart: makes the rows for given keys.
     """
 
     estimator: str
@@ -76,9 +83,7 @@ class EnergyReport:
     samples: int | None = None
     input_types: str = ""
     details: dict[str, Any] = field(default_factory=dict)
-    recount: Callable[[Sequence[str]], pl.DataFrame] | None = field(
-        default=None, repr=False, compare=False
-    )
+    recount: Callable[[Sequence[str]], pl.DataFrame] | None = field(default=None, compare=False)
 
     @property
     def per_sample_pj(self) -> float | None:
@@ -89,21 +94,35 @@ class EnergyReport:
         """Sum the rows over everything but `keys`, dearest first.
 
         Args:
-            *keys: columns of `rows`: module, stage, op, label, step or component.
+            *keys: columns of `rows`: module, stage, op, label, step or component; none of them:
+                one row for all.
 
         Returns:
-            The key columns, `energy_pj` and `share` of the total.
+            The key columns, `energy_pj`, `share` of the total (0 to 1) and `per_sample_pj`
+            (null where the trace does not tell how many samples there were).
+
+        Raises:
+            ConfigError: no such key.
         """
-        total = self.total_pj or 1.0
-        rows = self.rows
-        if self.recount is not None and "step" in keys:
-            rows = self.recount([key for key in keys if key != "component"])
-        return (
-            rows.group_by(list(keys), maintain_order=True)
-            .agg(pl.col("energy_pj").sum())
-            .with_columns(share=pl.col("energy_pj") / total)
-            .sort("energy_pj", descending=True, maintain_order=True)
+        for key in keys:
+            if key not in KEYS:
+                raise ConfigError(f"energies have no {key!r}: by is one of {', '.join(KEYS)}")
+        energy = self._rows(keys).select(*keys, "energy_pj")
+        total = pl.col("energy_pj").sum()
+        summed = (
+            energy.group_by(keys, maintain_order=True).agg(total) if keys else energy.select(total)
         )
+        samples = pl.lit(self.samples or None, pl.Float64)
+        return summed.with_columns(
+            share=pl.col("energy_pj") / (self.total_pj or 1.0),
+            per_sample_pj=pl.col("energy_pj") / samples,
+        ).sort("energy_pj", descending=True, maintain_order=True)
+
+    def _rows(self, keys: Sequence[str]) -> pl.DataFrame:
+        whole = "step" not in keys or self.rows["step"].null_count() < self.rows.height
+        if whole or self.recount is None:
+            return self.rows
+        return self.recount([key for key in keys if key != "component"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for JSON."""
@@ -122,29 +141,23 @@ class EnergyReport:
             "time_steps": self.time_steps,
             "samples": self.samples,
             "input_types": self.input_types,
+            "stages": list(self.scope.stages),
+            "technology": self.scope.technology,
+            "source": self.scope.source,
+            "statement": self.statement(),
             "config": self.config,
+            "details": _plain(self.details),
         }
 
     def statement(self) -> str:
         """Return a paragraph that can be pasted into a paper beside the figure."""
-        parts = [
-            f"Energy {self.total_pj:.6g} pJ"
-            + (f" ({self.per_sample_pj:.6g} pJ a sample)" if self.per_sample_pj else ""),
-            f"estimated with opjoule's {self.estimator} model ({self.scope.title}, "
-            f"revision {self.revision}; {self.scope.technology})",
-            f"stages: {', '.join(self.scope.stages)}",
-            f"covers {self.scope.covers}; leaves out {self.scope.leaves_out}",
-        ]
-        if self.input_types:
-            parts.append(f"inputs: {self.input_types}")
-        known = [
-            f"{name} {value}"
-            for name, value in (("batch", self.batch), ("time steps", self.time_steps))
-            if value is not None
-        ]
-        if known:
-            parts.append(", ".join(known))
-        if self.coverage:
-            parts.append(self.coverage)
-        parts.append(f"source: {self.scope.source}")
-        return ". ".join(parts) + "."
+        return statement_of(self)
+
+
+def _plain(value: Any) -> Any:
+    """Return nested data without frames: each becomes a list of its rows."""
+    if isinstance(value, pl.DataFrame):
+        return value.to_dicts()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

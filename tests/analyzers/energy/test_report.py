@@ -1,0 +1,164 @@
+"""Reports made by hand: sums, shares, figures of a sample, plain data and the statement."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from opjoule.analyzers.energy import EnergyReport, Scope
+from opjoule.schemas import ConfigError
+from opjoule.schemas.costs import ComputeConfig, LemaireConfig, SpikeSimConfig
+
+SCOPE = Scope(
+    title="A model",
+    source="A. Author, A paper, 2023",
+    stages=("forward", "backward"),
+    technology="45 nm CMOS",
+    covers="arithmetic",
+    leaves_out="memory",
+)
+ROWS = pl.DataFrame(
+    {
+        "module": ["Net.a", "Net.a", "Net.b", None],
+        "stage": ["forward", "forward", "forward", "backward"],
+        "op": ["conv", "conv", "mm", "mm"],
+        "label": [None, None, "x", "x"],
+        "step": [0, 1, 0, 1],
+        "component": ["mac", "ac", "mac", "mac"],
+        "energy_pj": [1.0, 2.0, 4.0, 8.0],
+    }
+)
+REPORT = EnergyReport(
+    estimator="compute",
+    revision="source",
+    total_pj=15.0,
+    breakdown_pj={"mac_pj": 13.0, "ac_pj": 2.0},
+    counts={"mac": 3.0},
+    rows=ROWS,
+    config=ComputeConfig().model_dump(),
+    scope=SCOPE,
+    coverage="99.0 % of the calls",
+    batch=3,
+    time_steps=4,
+    samples=6,
+    input_types="2 of 3 inputs are spikes, 90 % zeros",
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ((), [(15.0,)]),
+        (("module",), [(None, 8.0), ("Net.b", 4.0), ("Net.a", 3.0)]),
+        (("stage",), [("backward", 8.0), ("forward", 7.0)]),
+        (("label",), [("x", 12.0), (None, 3.0)]),
+        (("step",), [(1, 10.0), (0, 5.0)]),
+        (("op", "component"), [("mm", "mac", 12.0), ("conv", "ac", 2.0), ("conv", "mac", 1.0)]),
+    ],
+)
+def test_by_adds_up_dearest_first(keys, expected):
+    frame = REPORT.by(*keys)
+    assert frame.select(*keys, "energy_pj").rows() == expected
+    assert frame.columns == [*keys, "energy_pj", "share", "per_sample_pj"]
+    assert frame["share"].to_list() == [row[-1] / 15 for row in expected]
+    assert frame["per_sample_pj"].to_list() == pytest.approx([row[-1] / 6 for row in expected])
+
+
+def test_by_refuses_what_energies_do_not_have():
+    with pytest.raises(ConfigError, match="have no 'modules': by is one of module, stage"):
+        REPORT.by("modules")
+
+
+def test_a_sample():
+    assert REPORT.per_sample_pj == 2.5
+    for unknown in (None, 0):
+        report = replace(REPORT, samples=unknown)
+        assert report.per_sample_pj is None
+        assert report.by("stage")["per_sample_pj"].to_list() == [None, None]
+
+
+def test_nothing_is_no_division_by_zero():
+    report = replace(REPORT, total_pj=0.0, rows=ROWS.with_columns(energy_pj=pl.lit(0.0)))
+    assert report.by("stage")["share"].to_list() == [0.0, 0.0]
+    assert report.per_sample_pj == 0.0
+
+
+def test_steps_of_a_long_run_are_counted_when_they_are_asked_for():
+    asked = []
+
+    def recount(keys):
+        asked.append(keys)
+        return ROWS
+
+    coarse = ROWS.with_columns(step=pl.lit(None, pl.Int32))
+    report = replace(REPORT, rows=coarse, recount=recount)
+    assert report.by("module").rows() == REPORT.by("module").rows()
+    assert not asked
+    assert report.by("step", "component").rows() == REPORT.by("step", "component").rows()
+    assert asked == [["step"]]
+
+
+def test_plain_data_is_json():
+    details = {"table": pl.DataFrame({"x": [1]}), "deep": {3: [1.5, (2,)]}}
+    report = replace(REPORT, details=details)
+    back = json.loads(json.dumps(report.to_dict()))
+    assert back["total_pj"] == 15.0
+    assert back["per_sample_pj"] == 2.5
+    assert back["rows"] == ROWS.to_dicts()
+    assert back["config"] == {"e_mac_pj": 4.6, "e_ac_pj": 0.9}
+    assert back["details"] == {"table": [{"x": 1}], "deep": {"3": [1.5, [2]]}}
+    assert back["statement"] == report.statement()
+
+
+def test_the_statement_says_everything_that_a_paper_needs():
+    text = REPORT.statement()
+    for fact in (
+        "2.5 pJ a sample (15 pJ in all)",
+        "compute estimator of opjoule",
+        "A model, revision source, 45 nm CMOS; default constants",
+        "Stages: forward, backward",
+        "Charged: arithmetic; not charged: memory",
+        "2 of 3 inputs are spikes, 90 % zeros",
+        "Batch 3, time steps 4, averaged over 6 samples",
+        "99.0 % of the calls",
+        "A. Author, A paper, 2023",
+    ):
+        assert fact in text
+    assert "\n" not in text and ".." not in text and "None" not in text
+
+
+def test_the_statement_claims_no_average_that_nobody_knows():
+    text = replace(REPORT, samples=None, batch=None, time_steps=None, coverage=None).statement()
+    assert "15 pJ for the whole recording" in text
+    assert "averaged" not in text and "a sample" not in text and "None" not in text
+
+
+def test_the_statement_tells_what_was_left_out():
+    left = pl.DataFrame({"what": ["a", "b"], "calls": [2, 3], "macs_share": [0.25, 0.125]})
+    assert "2 kinds of operations (5 calls, 37.5% of the MACs)" in (
+        replace(REPORT, left_out=left).statement()
+    )
+    unknown = left.with_columns(macs_share=pl.lit(None, pl.Float64))
+    assert "(5 calls)" in replace(REPORT, left_out=unknown).statement()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "config", "said"),
+    [
+        ("spikesim", SpikeSimConfig(), "; default constants."),
+        ("spikesim", SpikeSimConfig(device="sram"), "default constants but device = sram."),
+        ("compute", ComputeConfig(e_mac_pj=1.5), "default constants but e_mac_pj = 1.5."),
+        (
+            "lemaire",
+            LemaireConfig(word_bits=8),
+            "but e_add_pj = 0.03, e_mul_pj = 0.2, word_bits = 8.",
+        ),
+        ("lemaire", LemaireConfig(neurons={}), "but neurons.IF.macs_per_step"),
+    ],
+)
+def test_the_statement_names_the_cost_regime(estimator, config, said):
+    report = replace(REPORT, estimator=estimator, config=config.model_dump())
+    assert said in report.statement()
