@@ -43,9 +43,7 @@ def collapsed(
         the sums of `STATISTICS`, and for each `<statistic>_unknown`, in how many calls it is null.
     """
     kept = list(keys)
-    flags = [
-        spike_expr(slot, spikes, by_values_only).alias(f"{slot}_spikes") for slot in FLAGGED
-    ]
+    flags = [spike_expr(slot, spikes, by_values_only).alias(f"{slot}_spikes") for slot in FLAGGED]
     decided = pl.any_horizontal(decided_by_provenance(slot, spikes) for slot in FLAGGED[:3])
     groups = ["rank", "signature_id", *kept, *(f"{slot}_spikes" for slot in FLAGGED)]
     return (
@@ -56,7 +54,9 @@ def collapsed(
         .agg(
             calls=pl.len().cast(pl.Int64),
             first_seq=pl.col("seq").min(),
-            decided=pl.lit(0, pl.Int64) if by_values_only else pl.col("decided").sum().cast(pl.Int64),
+            decided=pl.lit(0, pl.Int64)
+            if by_values_only
+            else pl.col("decided").sum().cast(pl.Int64),
             **{name: pl.col(name).sum() for name in STATISTICS},
             **{f"{name}_unknown": pl.col(name).null_count().cast(pl.Int64) for name in STATISTICS},
         )

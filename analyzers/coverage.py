@@ -77,12 +77,18 @@ class Coverage:
         missed = self.uncovered
         if missed:
             first = ", ".join(missed[:3]) + (f" and {len(missed) - 3} more" if missed[3:] else "")
-            parts.append(f"not counted: {first} ({_percent(shares['uncovered_bytes'])} of the bytes)")
+            parts.append(
+                f"not counted: {first} ({_percent(shares['uncovered_bytes'])} of the bytes)"
+            )
         unmeasured = int(self.frame["unmeasured"].sum())
         if unmeasured:
-            parts.append(f"{unmeasured} calls lack statistics: their MACs, ACs or SynOps are unknown")
+            parts.append(
+                f"{unmeasured} calls lack statistics: their MACs, ACs or SynOps are unknown"
+            )
         if self.decided:
-            parts.append(f"in {self.decided} calls a constant is spikes by where it comes from or not")
+            parts.append(
+                f"in {self.decided} calls a constant is spikes by where it comes from or not"
+            )
         if self.unattributed:
             parts.append(f"{self.unattributed} backward calls belong to no known module")
         if self.hidden:

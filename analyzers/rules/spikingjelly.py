@@ -22,7 +22,8 @@ def _named(text: str, overloads: str = "") -> tuple[str, ...]:
 
 def _added(call: Call) -> Figures:
     """Additions: their statistics are taken after the call, so an in-place op's first operand
-    is its result."""
+    is its result.
+    """
     first = call.outs.get(0) if call.in_place else call.ins.get(0)
     return elementwise.sum_of(call, first, call.ins.get(1))
 
@@ -125,7 +126,10 @@ def _common(pairwise: bool) -> tuple[OpRule, ...]:
         OpRule("copy", _named("stack clone _to_copy select_backward"), _moves),
         OpRule("factory", _named("full_like ones_like"), _writes),
         OpRule(
-            "view", _named("view empty.memory_format select.int detach t expand"), _nothing, free=True
+            "view",
+            _named("view empty.memory_format select.int detach t expand"),
+            _nothing,
+            free=True,
         ),
     )
 
