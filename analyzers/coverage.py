@@ -87,7 +87,7 @@ class Coverage:
             )
         if self.decided:
             parts.append(
-                f"in {self.decided} calls a constant is spikes by where it comes from or not"
+                f"in {self.decided} products a constant operand is spikes, or not, by where it comes from"
             )
         if self.unattributed:
             parts.append(f"{self.unattributed} backward calls belong to no known module")

@@ -21,8 +21,9 @@ def _named(text: str, overloads: str = "") -> tuple[str, ...]:
 
 
 def _added(call: Call) -> Figures:
-    """Additions: their statistics are taken after the call, so an in-place op's first operand
-    is its result.
+    """Return the counters of additions, of which statistics are taken after the call.
+
+    So an in-place op's first operand is its result.
     """
     first = call.outs.get(0) if call.in_place else call.ins.get(0)
     return elementwise.sum_of(call, first, call.ins.get(1))
