@@ -86,9 +86,7 @@ class Coverage:
                 f"{unmeasured} calls lack statistics: their MACs, ACs or SynOps are unknown"
             )
         if self.decided:
-            parts.append(
-                f"in {self.decided} products a constant operand is spikes, or not, by where it comes from"
-            )
+            parts.append(f"in {self.decided} products provenance decided if a constant is spikes")
         if self.unattributed:
             parts.append(f"{self.unattributed} backward calls belong to no known module")
         if self.hidden:
