@@ -1,9 +1,9 @@
 """Typed, frozen configurations of the energy estimators, and how to load them."""
 
-from .base import CostConfig, CostPart, Count, PicoJoule, Positive
+from .base import CostConfig, CostPart, Count, Factor, PicoJoule, Positive
 from .compute import ComputeConfig, SimpleConfig
 from .lemaire import LemaireConfig, NeuronOperations
-from .loading import CONFIGS, config_class, load_config, preset_names, preset_text
+from .loading import CONFIGS, changed, config_class, load_config, preset_names, preset_text
 from .spikesim import SpikeSimConfig
 
 __all__ = [
@@ -12,12 +12,14 @@ __all__ = [
     "CostConfig",
     "CostPart",
     "Count",
+    "Factor",
     "LemaireConfig",
     "NeuronOperations",
     "PicoJoule",
     "Positive",
     "SimpleConfig",
     "SpikeSimConfig",
+    "changed",
     "config_class",
     "load_config",
     "preset_names",

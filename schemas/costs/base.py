@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,20 +17,28 @@ from pydantic_core import ErrorDetails
 
 from ..errors import ConfigError
 
-PicoJoule = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""An energy in pJ: finite and not negative."""
+PicoJoule = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+"""An energy in pJ: finite and not negative; true and "3" are no numbers."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 """A finite number above 0."""
 
-Count = Annotated[int, Field(ge=1)]
+Factor = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+"""A finite number from 0: how often something happens, or a size."""
+
+Count = Annotated[int, Field(ge=1, strict=True)]
 """A whole number from 1."""
+
+_LONGEST = 60
+"""Characters of a refused value that an error repeats."""
 
 
 class CostPart(BaseModel):
     """A group of constants inside a configuration, e.g. one memory."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
 
 
 class CostConfig(CostPart):
@@ -61,14 +69,18 @@ def _sentence(config: type[CostPart], error: ErrorDetails) -> str:
     reason = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if not where:
         return f"{config.__name__}: {reason}"
-    return f"{config.__name__}.{where} = {error['input']!r}: {reason}"
+    value = repr(error["input"])
+    if len(value) > _LONGEST:
+        value = f"{value[:_LONGEST]}..."
+    return f"{config.__name__}.{where} = {value}: {reason}"
 
 
 def _part(config: type[CostPart], path: tuple[int | str, ...]) -> type[CostPart]:
     """Return the class of the part that `path` leads to, as far as fields name it."""
     for name in path:
         field = config.model_fields.get(str(name))
-        kind = field.annotation if field else None
-        if isinstance(kind, type) and issubclass(kind, CostPart):
-            config = kind
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, CostPart):
+                config = kind
     return config

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from .base import CostConfig, CostPart, Count, PicoJoule
+from .base import CostConfig, CostPart, Count, Factor, PicoJoule
 
-Share = Annotated[float, Field(ge=0, le=1)]
-
-Times = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 
 INT8_PJ = (0.03, 0.2)
 """8-bit integer addition and multiplication, Horowitz 2014, 45 nm."""
@@ -23,9 +21,9 @@ class NeuronOperations(CostPart):
     adds once a step (the leak).
     """
 
-    macs_per_step: Times = 0.0
-    acs_per_step: Times = 0.0
-    acs_per_spike: Times = 1.0
+    macs_per_step: Factor = 0.0
+    acs_per_step: Factor = 0.0
+    acs_per_spike: Factor = 1.0
 
 
 class LemaireConfig(CostConfig):
@@ -40,7 +38,7 @@ class LemaireConfig(CostConfig):
     """An integer addition; 32 bits: Horowitz 2014, 45 nm."""
     e_mul_pj: PicoJoule = 3.1
     """An integer multiplication; a MAC is `e_mul_pj + e_add_pj`."""
-    memory_breakpoints: tuple[tuple[float, PicoJoule], ...] = (
+    memory_breakpoints: tuple[tuple[Factor, PicoJoule], ...] = (
         (0.0, 0.0),
         (8192.0, 2.5),
         (32768.0, 5.0),
@@ -72,27 +70,32 @@ class LemaireConfig(CostConfig):
     """Revision source: a non-binary input into a spiking layer is one pass of a sparse
     formal layer; off: a dense pass at every time step."""
 
-    neurons: dict[str, NeuronOperations] = {
-        "IF": NeuronOperations(),
-        "LIF": NeuronOperations(macs_per_step=1.0),
-    }
+    neurons: dict[str, NeuronOperations] = Field(
+        {"IF": NeuronOperations(), "LIF": NeuronOperations(macs_per_step=1.0)}
+    )
     """Revision source: operations by kind (IF, LIF) or class name; your own neurons go here."""
 
     sparse_share: Share = 0.5
     """Revision spikingjelly-2026-08: share of zeros from which a tensor is stored sparsely."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _bring_energies_of_the_width(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("word_bits") == 8:
-            return {"e_add_pj": INT8_PJ[0], "e_mul_pj": INT8_PJ[1], **data}
-        return data
+    def _bring_energies_of_the_width(
+        cls, data: Any, handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        if not isinstance(data, dict) or data.get("word_bits") != 8:
+            return handler(data)
+        brought = {"e_add_pj": INT8_PJ[0], "e_mul_pj": INT8_PJ[1]}
+        brought = {name: value for name, value in brought.items() if name not in data}
+        made = handler({**brought, **data})
+        # The width brought them, nobody set them: another width brings others.
+        made.model_fields_set.difference_update(brought)
+        return made
 
     @field_validator("memory_breakpoints")
     @classmethod
     def _increase(cls, points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
         sizes = [size for size, _ in points]
-        finite = all(0 <= size < float("inf") for size in sizes)
-        if len(points) != 4 or not finite or sorted(set(sizes)) != sizes:
+        if len(points) != 4 or sorted(set(sizes)) != sizes:
             raise ValueError("has to be four (bytes, pJ a byte) with strictly increasing sizes")
         return points

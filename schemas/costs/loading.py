@@ -106,6 +106,26 @@ def load_config(
         raise ConfigError(f"{file}: {error}" if file else str(error)) from None
 
 
+def changed(config: CostConfig, changes: Mapping[str | tuple[str, ...], Any]) -> CostConfig:
+    """Return a configuration with other values; fields that nobody set are filled in anew.
+
+    Args:
+        config: what to start from.
+        changes: field -> value. Into tables and lists a path leads, with dots
+            (`memory_breakpoints.2.1`) or, where keys have dots themselves, as a tuple.
+
+    Raises:
+        ConfigError: a field or value that is not allowed.
+    """
+    whole = config.model_dump()
+    data = {name: whole[name] for name in config.model_fields_set}
+    for key, value in changes.items():
+        path = tuple(key.split(".")) if isinstance(key, str) else key
+        change = _nested(path, value)
+        data = _merged(data, change if path[0] in data else _completed(type(config), change))
+    return type(config)(**data)
+
+
 def _read(file: Path, estimator: str) -> dict[str, Any]:
     try:
         data = tomllib.loads(file.read_text("utf-8"))
@@ -125,10 +145,14 @@ def _parse(override: str) -> dict[str, Any]:
     names = [name.strip() for name in key.split(".")]
     if not equals or not all(names):
         raise ConfigError(f"--set {override!r}: write key=value, e.g. e_add_pj=0.1")
-    data: dict[str, Any] = {names[-1]: _value(text.strip())}
-    for name in reversed(names[:-1]):
-        data = {name: data}
-    return data
+    return _nested(names, _value(text.strip()))
+
+
+def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return {"a": {"b": value}} for the path a, b."""
+    for name in reversed(path):
+        value = {name: value}
+    return dict(value)
 
 
 def _value(text: str) -> Any:
@@ -141,27 +165,40 @@ def _value(text: str) -> Any:
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `over` laid on it, tables key by key."""
-    result = dict(base)
-    for key, value in over.items():
-        below = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        result[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
-    return result
+    return {**base, **{key: _laid(base.get(key), value) for key, value in over.items()}}
+
+
+def _laid(below: Any, value: Any) -> Any:
+    """Return a value laid on what was there: tables by key, lists by place ("0", "1", ...)."""
+    if not isinstance(value, Mapping):
+        return value
+    if isinstance(below, Mapping):
+        return _merged(below, value)
+    if isinstance(below, list | tuple):
+        places = [str(place) for place in range(len(below))]
+        if value.keys() <= set(places):
+            return [
+                _laid(each, value[place]) if place in value else each
+                for place, each in zip(places, below, strict=True)
+            ]
+    return value
 
 
 def _completed(config: type[CostPart], data: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill the tables of `data` up with the defaults of the part or mapping that they override."""
+    """Fill the tables of `data` up with the defaults that they override in part."""
     result = dict(data)
     for key, value in data.items():
         field = config.model_fields.get(key)
         if field is None or not isinstance(value, Mapping):
             continue
-        default = field.get_default(call_default_factory=True)
-        if isinstance(default, CostPart):
-            result[key] = _merged(default.model_dump(), value)
-        elif isinstance(default, Mapping):
-            result[key] = _merged(
-                {k: v.model_dump() if isinstance(v, CostPart) else v for k, v in default.items()},
-                value,
-            )
+        result[key] = _laid(_plain(field.get_default(call_default_factory=True)), value)
     return result
+
+
+def _plain(default: Any) -> Any:
+    """Return a default as plain data; a part or mapping becomes a table."""
+    if isinstance(default, CostPart):
+        return default.model_dump()
+    if isinstance(default, Mapping):
+        return {key: _plain(value) for key, value in default.items()}
+    return default

@@ -54,7 +54,9 @@ def test_presets_are_listed_with_their_sources(capsys):
 
 def test_the_schema_is_a_json_schema(capsys):
     assert run(["config", "schema", "compute"]) == 0
-    assert json.loads(capsys.readouterr().out)["properties"]["e_mac_pj"]["default"] == 4.6
+    field = json.loads(capsys.readouterr().out)["properties"]["e_mac_pj"]
+    assert (field["default"], field["minimum"]) == (4.6, 0)
+    assert field["description"] == "A multiply-accumulate."
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,8 @@ def test_the_schema_is_a_json_schema(capsys):
     [
         (["show", "compute", "--set", "e_mac_pj=-1"], "e_mac_pj = -1"),
         (["show", "compute", "--set", "e_mac_pj=nan"], "e_mac_pj"),
+        (["show", "spikesim", "--set", "htree_pj=-inf"], "htree_pj = -inf: should be a finite"),
+        (["show", "lemaire", "--set", "neurons.IF=3"], "neurons.IF = 3"),
         (["show", "compute", "--set", "e_mac=1"], "did you mean e_mac_pj?"),
         (["show", "compute", "--set", "e_mac_pj"], "key=value"),
         (["show", "compute", "--preset", "fp8"], "fp16, fp32, int8"),

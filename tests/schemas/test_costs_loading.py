@@ -9,6 +9,9 @@ from opjoule.schemas.costs import (
     CONFIGS,
     ComputeConfig,
     LemaireConfig,
+    NeuronOperations,
+    SpikeSimConfig,
+    changed,
     load_config,
     preset_names,
     preset_text,
@@ -64,6 +67,14 @@ def test_an_override_is_toml_or_text():
         ("compute", {"overrides": ["e_mac_pj=nan"]}, "e_mac_pj = nan: should be a finite number"),
         ("compute", {"overrides": ["e_mac_pj=inf"]}, "e_mac_pj = inf: should be a finite number"),
         ("compute", {"overrides": ["e_mac_pj=many"]}, "e_mac_pj = 'many': should be a valid numb"),
+        ("compute", {"overrides": ["e_mac_pj=true"]}, "e_mac_pj = True: should be a valid number"),
+        ("compute", {"overrides": ["e_mac_pj='3'"]}, "e_mac_pj = '3': should be a valid number"),
+        ("compute", {"overrides": ["e_mac_pj=[3]"]}, "e_mac_pj = [3]: should be a valid number"),
+        ("compute", {"overrides": [f"e_mac_pj={'9' * 80}x"]}, "99...: should be a valid number"),
+        ("spikesim", {"overrides": ["xbar_size=true"]}, "xbar_size = True: should be a valid int"),
+        ("lemaire", {"overrides": ["sparse_share=1.5"]}, "should be less than or equal to 1"),
+        ("lemaire", {"overrides": ["neurons.IF.acs=1"]}, "neurons.IF.acs: known are acs_per_spike"),
+        ("lemaire", {"overrides": ["memory_breakpoints.4.1=1"]}, "memory_breakpoints = {'4'"),
         ("compute", {"overrides": ["e_mac_pj"]}, "--set 'e_mac_pj': write key=value"),
         ("compute", {"overrides": [".=1"]}, "write key=value"),
         ("lemaire", {"overrides": ["word_bits=12"]}, "word_bits = 12: should be 32, 16 or 8"),
@@ -76,6 +87,79 @@ def test_nonsense_is_refused(estimator, options, said):
         load_config(estimator, **options)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def _energies(config):
+    """Return the numeric fields of a configuration, tables and lists included, by their paths."""
+
+    def walk(data, path):
+        if isinstance(data, dict):
+            for key, value in data.items():
+                yield from walk(value, (*path, key))
+        elif isinstance(data, list | tuple):
+            for place, value in enumerate(data):
+                yield from walk(value, (*path, str(place)))
+        elif isinstance(data, float):
+            yield path
+
+    return walk(config.model_dump(), ())
+
+
+@pytest.mark.parametrize("estimator", sorted(CONFIGS))
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), True])
+def test_no_number_is_negative_or_not_finite(estimator, value):
+    config = CONFIGS[estimator]()
+    paths = list(_energies(config))
+    assert paths
+    for path in paths:
+        with pytest.raises(ConfigError) as caught:
+            changed(config, {path: value})
+        assert ".".join(path[:1]) in str(caught.value)
+
+
+def test_places_in_a_list_are_overridden_one_by_one():
+    config = load_config("lemaire", overrides=["memory_breakpoints.2.1=7"])
+    points = [list(point) for point in LemaireConfig().memory_breakpoints]
+    points[2][1] = 7.0
+    assert [list(point) for point in config.memory_breakpoints] == points
+
+
+def test_a_table_is_overridden_key_by_key():
+    config = load_config("lemaire", overrides=["neurons.LIF.acs_per_step=2"])
+    assert config.neurons["IF"] == NeuronOperations()
+    # a LIF neuron multiplies and adds once a step by default, and that stays
+    assert config.neurons["LIF"] == NeuronOperations(macs_per_step=1.0, acs_per_step=2.0)
+
+
+def test_changed_keeps_what_was_set_and_fills_the_rest_in_anew():
+    base = LemaireConfig(word_bits=8, memory="piecewise")
+    assert base.e_add_pj == 0.03
+    wide = changed(base, {"word_bits": 32})
+    assert wide == LemaireConfig(memory="piecewise")  # with the energies of 32 bits
+    assert changed(LemaireConfig(e_add_pj=0.7), {"word_bits": 8}).e_add_pj == 0.7
+    assert changed(SpikeSimConfig(), {}) == SpikeSimConfig()
+
+
+def test_changed_reaches_into_tables_without_bringing_back_what_was_removed():
+    alone = LemaireConfig(neurons={"my.Neuron": NeuronOperations(acs_per_step=1.0)})
+    config = changed(alone, {("neurons", "my.Neuron", "acs_per_spike"): 3.0})
+    expected = NeuronOperations(acs_per_step=1.0, acs_per_spike=3.0)
+    assert config.neurons == {"my.Neuron": expected}
+    both = changed(LemaireConfig(), {"neurons.IF.acs_per_spike": 3.0, "e_add_pj": 1.0})
+    assert both.neurons["IF"].acs_per_spike == 3.0
+    assert both.neurons["LIF"] == LemaireConfig().neurons["LIF"]
+
+
+def test_every_constant_of_a_preset_has_a_source():
+    for estimator in CONFIGS:
+        for preset in preset_names(estimator):
+            cited = False
+            for line in preset_text(estimator, preset).splitlines():
+                name, equals, _ = line.partition("=")
+                if line.startswith("#") or not equals:
+                    cited = cited or line.startswith("#")
+                elif name.strip().endswith("_pj") or "_pj_" in name:
+                    assert cited or "#" in line, f"{estimator}-{preset}: {line}"
 
 
 @pytest.mark.parametrize(
