@@ -76,6 +76,11 @@ def _bytes(call: Call, name: str) -> int:
     return found.bytes if found else 0
 
 
+def _pooled_back(call: Call) -> Figures:
+    """Return maximum pooling's backward: no FLOPs; its indices are taken for its input's bytes."""
+    return Figures(bytes=call.ins[0].bytes + call.ins[1].bytes + call.written)
+
+
 def _moves(call: Call) -> Figures:
     return Figures(bytes=call.moved)
 
@@ -117,7 +122,7 @@ def _common(pairwise: bool) -> tuple[OpRule, ...]:
         OpRule("batch norm", _named("native_batch_norm"), normalisation.batch_norm),
         OpRule("batch norm", _named("native_batch_norm_backward"), _normalised_back),
         OpRule("pooling", _named("max_pool2d_with_indices"), pooling.maximum),
-        OpRule("pooling", _named("max_pool2d_with_indices_backward"), pooling.maximum_backward),
+        OpRule("pooling", _named("max_pool2d_with_indices_backward"), _pooled_back),
         OpRule("pooling", _named("avg_pool2d"), pooling.average),
         OpRule("sum", _named("sum sum.dim_IntList"), reductions.total),
         OpRule("mean", _named("mean.dim"), reductions.mean),
