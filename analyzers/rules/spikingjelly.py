@@ -6,6 +6,7 @@ kept: figures that were published with them can then be reproduced. `full` is th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from . import convolutions, elementwise, normalisation, pooling, products, reductions, torch_flops
@@ -26,7 +27,10 @@ def _added(call: Call) -> Figures:
     So an in-place op's first operand is its result.
     """
     first = call.outs.get(0) if call.in_place else call.ins.get(0)
-    return elementwise.sum_of(call, first, call.ins.get(1))
+    found = elementwise.sum_of(call, first, call.ins.get(1))
+    if call.op == "aten.rsub.Scalar":  # its alpha is not looked for where it stands
+        return replace(found, flops=call.out.numel)
+    return found
 
 
 def _convolved(call: Call, *, pairwise: bool) -> Figures:
@@ -94,8 +98,17 @@ def _nothing(call: Call) -> Figures:
 
 
 def _attention(call: Call) -> Figures:
-    """Fused attention, forward and backward; 2.0 only."""
-    return Figures(flops=torch_flops.attention_flops(call), bytes=call.moved)
+    """Return fused attention (2.0 only): its operands, its mask, and what it is for are moved.
+
+    Forward that is the first result; backward the gradients of all that have one.
+    """
+    backward = call.base.endswith("_backward")
+    operands = [call.ins[slot] for slot in range(3 + backward)]
+    mask = call.named("attn_mask") or call.named("attn_bias")
+    operands += [mask] if mask else []
+    operands += call.outs.values() if backward else [call.out]
+    moved = sum(o.bytes for o in operands)
+    return Figures(flops=torch_flops.attention_flops(call), bytes=moved)
 
 
 _TENSORS = "Tensor Scalar"
