@@ -349,8 +349,13 @@ class Recorder:
         flush(self._session, self._writer.write, self._labels, self._calls.rows, last=last)
 
     def _flush_or_stop(self) -> None:
-        """Write a part while the model runs; what goes wrong is told at the end, not to the model."""
+        """Write a part while the model runs; what goes wrong is told at the end, not to the model.
+
+        What the calls of the part refer to goes first: should the process be killed, all that was
+        flushed can be read.
+        """
         try:
+            self._write_static(self._writer, "signatures", "modules")
             self._flush()
         except RecordError as error:
             self._broken = error
@@ -381,14 +386,15 @@ class Recorder:
                 stacklevel=3,
             )
 
-    def _write_static(self, writer: Writer) -> None:
+    def _write_static(self, writer: Writer, *names: str) -> None:
+        """Write the static tables, by default all of them."""
         rows = {
             "signatures": self._session.signatures.rows,
             "modules": self._modules.rows,
             "optimizer_steps": self._optimizers.rows,
         }
-        for name, each in rows.items():
-            writer.write(name, static_table(name, each))
+        for name in names or rows:
+            writer.write(name, static_table(name, rows[name]))
 
     def _manifest(self, error: BaseException | None) -> Manifest:
         session = self._session

@@ -75,7 +75,7 @@ class Writer:
             raise RecordError(f"{path} cannot be written: {error.strerror}.") from None
 
     def write(self, name: str, table: pa.Table) -> None:
-        """Write a part of a growing table, or a static table.
+        """Write a part of a growing table, or a static table in place of what was written of it.
 
         Raises:
             RecordError: the disk is full or otherwise refuses.
@@ -95,12 +95,14 @@ class Writer:
     def _write(self, name: str, table: pa.Table) -> None:
         if name in STATIC_TABLES:
             file = f"{name}.parquet"
+            self.parts = [part for part in self.parts if part.table != name]
+            self.rows[name] = 0
         else:
             number = self._numbers.get(name, 0)
             self._numbers[name] = number + 1
             file = f"{name}-{number:05d}.parquet"
         schema = described(name)
-        target = self.path / file
+        target = self.path / (file + _HALF)
         delta = [f.name for f in schema if f.name in _DELTA and pa.types.is_integer(f.type)]
         plain = [f.name for f in schema if f.name not in delta and not pa.types.is_nested(f.type)]
         pq.write_table(
@@ -111,6 +113,7 @@ class Writer:
             column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
         )
         content = target.read_bytes()
+        target.rename(self.path / file)
         checksum = "blake2b:" + hashlib.blake2b(content, digest_size=16).hexdigest()
         self.parts.append(
             Part(table=name, name=file, rows=table.num_rows, bytes=len(content), checksum=checksum)
@@ -144,7 +147,7 @@ class Writer:
 
     def _finish(self, manifest: Manifest) -> Path:
         text = manifest.model_dump_json(indent=2) + "\n"
-        temporary = self.path / (MANIFEST_NAME + ".part")
+        temporary = self.path / (MANIFEST_NAME + _HALF)
         with temporary.open("w") as file:
             file.write(text)
             file.flush()
@@ -180,12 +183,15 @@ def _refuse_unless(path: Path, overwrite: bool) -> None:
             )
 
 
-_PART = re.compile(rf"({'|'.join(TABLES)})(-\d+)?\.parquet")
+_HALF = ".part"
+"""Ends the name of a file that is being written."""
+
+_PART = re.compile(rf"({'|'.join(TABLES)})(-\d+)?\.parquet({re.escape(_HALF)})?")
 _RANK = re.compile(r"rank=\d+")
 
 
 def _foreign(path: Path) -> str | None:
-    """Return what makes a directory no trace, None if all in it is a trace's (or there is nothing)."""
+    """Return what makes a directory no trace, None if all in it is a trace's or it is empty."""
     for entry in sorted(path.iterdir()):
         if _RANK.fullmatch(entry.name) and entry.is_dir():
             inner = _foreign(entry)
@@ -194,7 +200,7 @@ def _foreign(path: Path) -> str | None:
         elif entry.name in (MANIFEST_NAME, UNFINISHED_NAME):
             if _content(entry).get("format_version") is None:
                 return f"{entry.name} is not opjoule's"
-        elif entry.name != MANIFEST_NAME + ".part" and not _PART.fullmatch(entry.name):
+        elif entry.name != MANIFEST_NAME + _HALF and not _PART.fullmatch(entry.name):
             return f"it holds {entry.name}"
     return None
 
