@@ -4,6 +4,7 @@ from .base import CostConfig, CostPart, Count, Factor, PicoJoule, Positive
 from .compute import ComputeConfig, SimpleConfig
 from .lemaire import LemaireConfig, NeuronOperations
 from .loading import CONFIGS, changed, config_class, load_config, preset_names, preset_text
+from .neuromc import NeuroMCConfig, NeuroMCMemories, NeuroMCMemory, NeuroMCStage
 from .spikesim import SpikeSimConfig
 
 __all__ = [
@@ -14,6 +15,10 @@ __all__ = [
     "Count",
     "Factor",
     "LemaireConfig",
+    "NeuroMCConfig",
+    "NeuroMCMemories",
+    "NeuroMCMemory",
+    "NeuroMCStage",
     "NeuronOperations",
     "PicoJoule",
     "Positive",

@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from .base import CostConfig, CostPart
 from .compute import ComputeConfig, SimpleConfig
 from .lemaire import LemaireConfig
+from .neuromc import NeuroMCConfig
 from .spikesim import SpikeSimConfig
 
 CONFIGS: Mapping[str, type[CostConfig]] = MappingProxyType(
@@ -20,6 +21,7 @@ CONFIGS: Mapping[str, type[CostConfig]] = MappingProxyType(
         "compute": ComputeConfig,
         "simple": SimpleConfig,
         "lemaire": LemaireConfig,
+        "neuromc": NeuroMCConfig,
         "spikesim": SpikeSimConfig,
     }
 )
@@ -145,7 +147,7 @@ def _parse(override: str) -> dict[str, Any]:
     names = [name.strip() for name in key.split(".")]
     if not equals or not all(names):
         raise ConfigError(f"--set {override!r}: write key=value, e.g. e_add_pj=0.1")
-    return _nested(names, _value(text.strip()))
+    return _nested(names, toml_value(text.strip()))
 
 
 def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _value(text: str) -> Any:
+def toml_value(text: str) -> Any:
     """Return the TOML value that `text` writes, else the text."""
     try:
         return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
