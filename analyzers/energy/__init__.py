@@ -1,7 +1,16 @@
 """Energy estimators: pure functions of a trace and a configuration."""
 
 from .compute import estimate_compute
+from .lemaire import estimate_lemaire
 from .report import EnergyReport, Scope
+from .simple import estimate_simple
 from .spikesim import estimate_spikesim
 
-__all__ = ["EnergyReport", "Scope", "estimate_compute", "estimate_spikesim"]
+__all__ = [
+    "EnergyReport",
+    "Scope",
+    "estimate_compute",
+    "estimate_lemaire",
+    "estimate_simple",
+    "estimate_spikesim",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 ID = ("rank", "module_call_id")
 """What names a module call."""
 
-# x, the operand that carries activations, by op: (packet, input slot).
+MODULE = ("rank", "module_id")
+"""What names a module."""
+
+MOST_DIMS = 8
+"""Dimensions of a tensor that its elements are counted over; no layer takes more."""
+
 _MAIN_OPS = {
     "aten.convolution": 0,
     "aten._convolution": 0,
@@ -24,26 +30,37 @@ _MAIN_OPS = {
     "aten.addmm": 1,
     "aten.baddbmm": 1,
 }
+"""Packet -> input slot of the activations."""
+
+_BYTES = {
+    **dict.fromkeys(("bool", "int8", "uint8"), 1),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"), 1),
+    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("int32", "uint32", "float32", "complex32"), 4),
+    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 8),
+    "complex128": 16,
+}
+
 _STATIC = {
     "rank": pl.Int32,
     "module_id": pl.Int32,
     "module": pl.String,
-    "class": pl.String,
     "kind": pl.String,
     "in_channels": pl.Int64,
     "out_channels": pl.Int64,
     "groups": pl.Int64,
-    "kernel": pl.List(pl.Int64),
-    "stride": pl.List(pl.Int64),
     "kernel_numel": pl.Int64,
     "strided_taps": pl.Int64,
-    "weight_shape": pl.List(pl.Int64),
     "weight_numel": pl.Int64,
     "weight_bytes": pl.Int64,
     "bias_numel": pl.Int64,
     "bias_bytes": pl.Int64,
 }
-_CALL = ("stage", "label", "step", "training", "grad_enabled", "step_mode", "batch", "time_steps")
+
+HOW_CALLED = ("stage", "label", "step", "sample", "training", "step_mode", "batch", "time_steps")
+"""How a module was called; columns of `module_calls`."""
+
+WHAT_CALLED = ("op", "in_numel", "out_numel")
 
 
 def weight_layer(module: dict[str, Any]) -> dict[str, Any] | None:
@@ -53,15 +70,18 @@ def weight_layer(module: dict[str, Any]) -> dict[str, Any] | None:
         module: a row of the trace's `modules`.
 
     Returns:
-        The columns of `_STATIC` but `rank`; None for any other module. Layers are known by their
-        attributes and weight, so subclasses (SpikingJelly's, a user's) are layers too.
+        The columns of `_STATIC` but `rank`: `kernel_numel` is Π kernel, `strided_taps` is
+        Π⌈kernel/stride⌉. None for any other module. Layers are known by their attributes and
+        weight, so subclasses (SpikingJelly's, a user's) are layers too.
     """
     a = json.loads(module["attributes"] or "{}")
     parameters = {p["name"]: p for p in module["parameters"] or ()}
     weight = parameters.get("weight") or parameters.get("parametrizations.weight.original")
-    shape = weight["shape"] if weight else []
+    shape: list[int] = weight["shape"] if weight else []
+    kernel: list[int] = []
+    stride: list[int] = []
     if "in_features" in a and "out_features" in a and len(shape) == 2:
-        kind, c_in, c_out, kernel, stride = "Linear", a["in_features"], a["out_features"], [], []
+        kind, c_in, c_out = "Linear", a["in_features"], a["out_features"]
     elif "in_channels" in a and "kernel_size" in a and len(shape) >= 3:
         spatial = len(shape) - 2
         kind = f"{'ConvTranspose' if a.get('transposed') else 'Conv'}{spatial}d"
@@ -73,16 +93,12 @@ def weight_layer(module: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "module_id": module["module_id"],
         "module": module["path"],
-        "class": module["class"],
         "kind": kind,
         "in_channels": c_in,
         "out_channels": c_out,
         "groups": a.get("groups", 1),
-        "kernel": kernel,
-        "stride": stride,
         "kernel_numel": prod(kernel),
         "strided_taps": prod(-(-k // s) for k, s in zip(kernel, stride, strict=True)),
-        "weight_shape": shape,
         "weight_numel": weight["numel"] if weight else 0,
         "weight_bytes": weight["bytes"] if weight else 0,
         "bias_numel": bias["numel"],
@@ -94,119 +110,158 @@ def _each(value: int | list[int], count: int) -> list[int]:
     return [value] * count if isinstance(value, int) else list(value)
 
 
-def layer_calls(trace: Trace) -> pl.DataFrame:
-    """Return one row for each call of a Linear, convolution or transposed convolution module.
+def layers_of(trace: Trace) -> pl.DataFrame:
+    """Return the geometry of every Linear and convolution in the module tree (`_STATIC`)."""
+    found = [
+        {"rank": row["rank"], **layer}
+        for row in trace.modules.iter_rows(named=True)
+        if (layer := weight_layer(row)) is not None
+    ]
+    return pl.DataFrame(found, schema=_STATIC)
+
+
+def neurons_of(trace: Trace) -> pl.DataFrame:
+    """Return `rank`, `module_id`, `module` (path), `class` and `neuron` of spiking neurons."""
+    return trace.modules.filter(pl.col("neuron").is_not_null()).select(
+        "rank", "module_id", "class", "neuron", module="path"
+    )
+
+
+def layer_calls(trace: Trace, layers: pl.DataFrame, *, outputs: bool = False) -> pl.DataFrame:
+    """Return one row for each call of a layer.
+
+    Args:
+        trace: the trace.
+        layers: what `layers_of` returns, or some of it.
+        outputs: also return what the outputs hold.
 
     Returns:
-        `rank`, `module_call_id`, `sample`, the module's geometry (`_STATIC`: `kernel_numel` is
-        Π kernel, `strided_taps` is Π⌈kernel/stride⌉), how it was called (`_CALL`), its first
-        input and output (`in_` and `out_` with `value`, `shape`, `numel`, `bytes`, `dtype`,
-        `class`, `nonzero`), and of the product or convolution inside: `op`, `op_seq`, `fanout`
-        ((nonzero input, output) pairs), `active_outputs`, `active_sites`, `active_patches` and
-        `last_tile_rows`. Unknown facts are null.
+        The columns of `_called`, and of the product or convolution inside: `op`, `in_class` and
+        `in_nonzero`; with `outputs` also `out_class` and `out_nonzero`. Null: not recorded.
     """
-    static = pl.DataFrame(
-        [
-            {"rank": row["rank"], **layer}
-            for row in trace.modules.iter_rows(named=True)
-            if (layer := weight_layer(row)) is not None
-        ],
-        schema=_STATIC,
-    )
-    calls = _called(trace, static)
+    calls = _called(trace, layers)
     calls = calls.join(_main_ops(trace, calls), on=ID, how="left", maintain_order="left")
-    linear = pl.col("kind") == "Linear"
-    return calls.with_columns(
-        in_class=pl.coalesce("op_class", "in_class"),
-        in_nonzero=pl.coalesce("op_nonzero", "in_nonzero"),
-    ).with_columns(
-        fanout=pl.when(linear)
-        .then(pl.col("in_nonzero") * pl.col("out_channels"))
-        .otherwise(pl.col("fanout"))
-    )
+    sides = [("in", calls["in_class"].is_null())]
+    if outputs:
+        sides.append(("out", calls["out_class"].is_null()))
+    return _with_values(trace, calls, sides)
 
 
-def neuron_calls(trace: Trace) -> pl.DataFrame:
+def neuron_calls(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
     """Return one row for each call of a spiking neuron.
 
+    Args:
+        trace: the trace.
+        neurons: what `neurons_of` returns, or some of it.
+
     Returns:
-        `rank`, `module_call_id`, `sample`, `module_id`, `module`, `class`, `neuron` (IF, LIF or
-        other), `attributes` (JSON), how it was called (`_CALL`), its first input and output
-        (`in_` and `out_` as in `layer_calls`; `out_nonzero` are its spikes) and the lists
-        `state_before` and `state_after`.
+        The columns of `_called`, and `out_class` and `out_nonzero` (its spikes).
     """
-    static = (
-        trace.modules.filter(pl.col("neuron").is_not_null())
-        .rename({"path": "module"})
-        .select("rank", "module_id", "module", "class", "neuron", "attributes")
+    calls = _called(trace, neurons).with_columns(
+        out_class=pl.lit(None, pl.Int16), out_nonzero=pl.lit(None, pl.Int64)
     )
-    return _called(trace, static, "state_before", "state_after")
+    return _with_values(trace, calls, [("out", calls["out_class"].is_null())])
 
 
-def _called(trace: Trace, static: pl.DataFrame, *more: str) -> pl.DataFrame:
-    """Join the calls of the modules in `static` with what their first input and output were."""
-    calls = (
-        trace.module_calls.join(static.lazy(), on=["rank", "module_id"])
-        .select(
-            *ID,
-            "sample",
-            *static.columns[1:],
-            *_CALL,
-            *more,
-            "first_seq",
-            "last_seq",
-            *(
-                pl.col(f"{side}puts").list.first().struct.field(name).alias(f"{side}_{new}")
-                for side in ("in", "out")
-                for name, new in (("value_id", "value"), ("shape", "shape"), ("dtype", "dtype"))
-            ),
-        )
-        .sort(ID)
-        .collect()
+def grouped(calls: pl.DataFrame, keys: Sequence[str], sums: Sequence[str]) -> pl.DataFrame:
+    """Sum calls that are charged alike.
+
+    Args:
+        calls: rows of `layer_calls` or `neuron_calls`.
+        keys: what is kept apart.
+        sums: columns to add up.
+
+    Returns:
+        `keys`, `calls` (how many) and `sums`; null sums where a call's figure is unknown.
+    """
+    known = [
+        pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum()).alias(name)
+        for name in sums
+    ]
+    return calls.group_by(keys, maintain_order=True).agg(
+        pl.len().cast(pl.Int64).alias("calls"), *known
     )
+
+
+def _called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
+    """Return the forward calls of some modules.
+
+    Returns:
+        `rank`, `module_call_id`, `module_id`, `first_seq`, how they were called (`HOW_CALLED`), and
+        of the first input and output (`in_`, `out_`): `value`, `numel`, `bytes`, `dims`, and the
+        sizes of the first two dimensions, `first` and `second`.
+    """
+    columns = []
     for side in ("in", "out"):
-        known = _values(trace, calls.select("rank", f"{side}_value"), side)
-        calls = calls.join(known, on=["rank", f"{side}_value"], how="left", maintain_order="left")
-    return calls
-
-
-def _values(trace: Trace, wanted: pl.DataFrame, side: str) -> pl.DataFrame:
-    """Return what the values in `wanted` (`rank`, `{side}_value`) were."""
-    key = ["rank", f"{side}_value"]
+        tensor = pl.col(f"{side}puts").list.first().struct
+        shape, dtype = tensor.field("shape"), tensor.field("dtype")
+        size = [shape.list.get(d, null_on_oob=True).fill_null(1) for d in range(MOST_DIMS)]
+        numel = pl.when(shape.is_not_null()).then(pl.reduce(lambda a, b: a * b, size))
+        columns += [
+            tensor.field("value_id").alias(f"{side}_value"),
+            numel.alias(f"{side}_numel"),
+            (numel * dtype.replace_strict(_BYTES, default=None)).alias(f"{side}_bytes"),
+            shape.list.len().cast(pl.Int64).alias(f"{side}_dims"),
+            shape.list.get(0, null_on_oob=True).alias(f"{side}_first"),
+            shape.list.get(1, null_on_oob=True).alias(f"{side}_second"),
+        ]
     return (
-        trace.values.select(
-            "rank",
-            pl.col("value_id").alias(f"{side}_value"),
-            *(
-                pl.col(name).alias(f"{side}_{name}")
-                for name in ("numel", "bytes", "class", "nonzero", "storage_id")
-            ),
-        )
-        .join(wanted.unique().lazy(), on=key, how="semi")
-        .unique(key)
-        .collect()
+        trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward")
+        .join(modules.lazy().select(MODULE), on=MODULE, how="semi")
+        .select(*ID, "module_id", "first_seq", *HOW_CALLED, *columns)
+        .collect(engine="streaming")
+        .sort(ID)
     )
 
 
 def _main_ops(trace: Trace, layers: pl.DataFrame) -> pl.DataFrame:
-    """Return, for each layer call, the product or convolution inside it."""
+    """Return, for each layer call, the first product or convolution inside it."""
     ops = trace.signatures.filter(pl.col("packet").is_in(list(_MAIN_OPS))).select(
         "rank", "signature_id", "op", slot=pl.col("packet").replace_strict(_MAIN_OPS, default=0)
     )
     second = pl.col("slot") == 1
-    statistics = ("active_outputs", "active_sites", "active_patches", "last_tile_rows")
     return (
-        trace.calls.join(layers.select(ID).lazy(), on=ID, how="semi")
+        trace.calls.filter(pl.col("stage").cast(pl.String) == "forward")
         .join(ops.lazy(), on=["rank", "signature_id"])
-        .sort("rank", "seq")
-        .group_by(ID, maintain_order=True)
-        .agg(
-            pl.col("op").first(),
-            op_seq=pl.col("seq").first(),
-            op_class=pl.when(second).then("in1_class").otherwise("in0_class").first(),
-            op_nonzero=pl.when(second).then("in1_nonzero").otherwise("in0_nonzero").first(),
-            fanout=pl.col("x_fanout").first(),
-            **{name: pl.col(name).first() for name in statistics},
+        .join(layers.lazy().select(ID), on=ID, how="semi")
+        .select(
+            *ID,
+            "seq",
+            "op",
+            in_class=pl.when(second).then("in1_class").otherwise("in0_class"),
+            in_nonzero=pl.when(second).then("in1_nonzero").otherwise("in0_nonzero"),
+            out_class="out0_class",
+            out_nonzero="out0_nonzero",
         )
-        .collect()
+        .collect(engine="streaming")
+        .sort("rank", "seq")
+        .unique(ID, keep="first", maintain_order=True)
+        .drop("seq")
     )
+
+
+def _with_values(
+    trace: Trace, calls: pl.DataFrame, sides: Sequence[tuple[str, pl.Series]]
+) -> pl.DataFrame:
+    """Fill in the class and nonzero elements of inputs or outputs from the values, where asked."""
+    wanted = pl.concat(
+        [calls.filter(open_).select("rank", value_id=f"{side}_value") for side, open_ in sides]
+    ).drop_nulls()
+    if wanted.is_empty():
+        return calls
+    known = (
+        trace.values.select("rank", "value_id", "class", "nonzero")
+        .join(wanted.unique().lazy(), on=["rank", "value_id"], how="semi")
+        .collect(engine="streaming")
+        .unique(["rank", "value_id"])
+    )
+    for side, _ in sides:
+        names = {"value_id": f"{side}_value", "class": "new_class", "nonzero": "new_nonzero"}
+        calls = calls.join(
+            known.rename(names), on=["rank", f"{side}_value"], how="left", maintain_order="left"
+        ).with_columns(
+            pl.coalesce(f"{side}_class", "new_class").alias(f"{side}_class"),
+            pl.coalesce(f"{side}_nonzero", "new_nonzero").alias(f"{side}_nonzero"),
+        )
+        calls = calls.drop("new_class", "new_nonzero")
+    return calls

@@ -6,7 +6,6 @@ import polars as pl
 
 from .charges import charge, together
 
-WORD_BYTES = 4
 KINDS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 NEURONS = ("IF", "LIF")
 
@@ -17,8 +16,9 @@ def release_charges(
     """Return the charges of all layers and neurons.
 
     Args:
-        layers: rows of `layer_calls` with `KEYS` and `spikes` (its input is a spike tensor).
-        neurons: rows of `neuron_calls` with `KEYS`.
+        layers: grouped rows of `layer_calls` with geometry, `KEYS` and `spikes` (its input is a
+            spike tensor); `in_numel` and `out_numel` are of one call, `in_nonzero` of all.
+        neurons: grouped rows of `neuron_calls` with `KEYS` and `neuron`, likewise.
         fifo_elements: elements of the FIFO between spiking layers.
         spiking_model: whether the model has any neuron; then dense layers write no output.
     """
@@ -42,15 +42,23 @@ def _is_conv() -> pl.Expr:
     return pl.col("kind") != "Linear"
 
 
+def _of_all(name: str) -> pl.Expr:
+    return pl.col(name) * pl.col("calls")
+
+
+def _steps() -> pl.Expr:
+    """Return the time steps of a call: only a module in multi-step mode has any."""
+    return pl.when(pl.col("step_mode") == "m").then(pl.col("in_first")).otherwise(1)
+
+
 def _spike_driven(calls: pl.DataFrame, fifo_elements: int) -> list[pl.DataFrame]:
     """Charge calls with a spike input; a = nonzero elements, c = c_out / groups."""
     spikes, fan = pl.col("in_nonzero"), pl.col("out_channels") // pl.col("groups")
     events = spikes * fan * pl.col("kernel_numel")
-    steps = pl.when(pl.col("step_mode") == "m").then(pl.col("in_shape").list.first()).otherwise(1)
-    potentials = pl.col("out_numel") / steps
+    potentials = pl.col("out_numel") / _steps()
     fifo = pl.lit(fifo_elements)
     return [
-        charge(calls, "ac", spikes * fan * pl.col("strided_taps")),
+        charge(calls, "synop", spikes * fan * pl.col("strided_taps")),
         charge(calls, "acc_addr", events),
         charge(calls.filter(_is_conv()), "mac_addr", 2 * spikes),
         charge(calls, "read_in", spikes, fifo),
@@ -62,29 +70,31 @@ def _spike_driven(calls: pl.DataFrame, fifo_elements: int) -> list[pl.DataFrame]
 
 def _dense(calls: pl.DataFrame, spiking_model: bool) -> list[pl.DataFrame]:
     """Charge calls with a dense input."""
-    ins, outs = pl.col("in_numel"), pl.col("out_numel")
+    ins, outs = _of_all("in_numel"), _of_all("out_numel")
     macs = outs * (pl.col("in_channels") // pl.col("groups")) * pl.col("kernel_numel")
-    address = pl.when(_is_conv()).then(pl.col("out_channels") * pl.col("kernel_numel")).otherwise(0)
+    kernels = pl.col("calls") * pl.col("out_channels") * pl.col("kernel_numel")
+    reads = pl.when(_is_conv()).then(macs).otherwise(ins)
     charged = [
         charge(calls, "mac", macs),
-        charge(calls, "acc_addr", ins + outs + address),
-        charge(calls, "read_in", pl.when(_is_conv()).then(macs).otherwise(ins), ins),
+        charge(calls, "acc_addr", ins + outs + pl.when(_is_conv()).then(kernels).otherwise(0)),
+        charge(calls, "read_in", reads, pl.col("in_numel")),
         charge(calls, "read_params", macs, _parameters()),
     ]
-    return charged if spiking_model else [*charged, charge(calls, "write_out", outs, outs)]
+    if spiking_model:
+        return charged
+    return [*charged, charge(calls, "write_out", outs, pl.col("out_numel"))]
 
 
 def _bias(calls: pl.DataFrame) -> list[pl.DataFrame]:
     return [
-        charge(calls, "ac", pl.col("out_numel")),
-        charge(calls, "read_bias", pl.col("out_numel"), _parameters()),
+        charge(calls, "ac", _of_all("out_numel")),
+        charge(calls, "read_bias", _of_all("out_numel"), _parameters()),
     ]
 
 
 def _neurons(calls: pl.DataFrame, fifo_elements: int) -> list[pl.DataFrame]:
     """Charge neuron calls: state once a step, spikes to the FIFO, a MAC a leak."""
-    steps = pl.when(pl.col("step_mode") == "m").then(pl.col("in_shape").list.first()).otherwise(1)
-    elements, state = pl.col("out_numel"), pl.col("out_numel") / steps
+    elements, state = _of_all("out_numel"), pl.col("out_numel") / _steps()
     return [
         charge(calls, "ac", pl.col("out_nonzero")),
         charge(calls.filter(pl.col("neuron") == "LIF"), "mac", elements),

@@ -6,19 +6,19 @@ kind costs what the largest access of that kind costs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from ...schemas import SpikeClass
 from .charges import charge, together
 
 CONVOLUTIONS = ("Conv1d", "Conv2d", "Conv3d")
-BUFFERS = {
-    "read_in": ("read_in",),
-    "write_out": ("write_out",),
-    "read_params": ("read_params",),
-    "potential": ("read_potential", "write_potential"),
-}
-"""Which accesses share the cost of one buffer."""
+MOVED = ("read_in", "write_out", "read_params")
+"""What a layer call moves."""
+
+TRANSPOSED = "ConvTranspose"
+"""What kinds start with that are taken as dense."""
 
 
 def sparse(side: str, share: float) -> pl.Expr:
@@ -37,18 +37,18 @@ def moved_bytes(layers: pl.DataFrame, share: float) -> pl.DataFrame:
     """Add the bytes that each layer call moves: `read_in`, `write_out`, `read_params`.
 
     Args:
-        layers: rows of `layer_calls`; transposed convolutions are taken as dense.
+        layers: rows of `layer_calls` with outputs, and geometry; transposed convolutions are
+            taken as dense.
         share: share of zeros from which a tensor is stored sparsely.
     """
-    transposed = pl.col("kind").str.starts_with("ConvTranspose")
+    transposed = pl.col("kind").str.starts_with(TRANSPOSED)
     in_sparse, out_sparse = sparse("in", share) & ~transposed, sparse("out", share) & ~transposed
     in_size = pl.col("in_bytes") // pl.max_horizontal("in_numel", 1)
     out_size = pl.col("out_bytes") // pl.max_horizontal("out_numel", 1)
     weight_size = pl.col("weight_bytes") // pl.max_horizontal("weight_numel", 1)
-    fan = pl.col("out_channels") // pl.col("groups") * pl.col("kernel_numel")
     active = pl.when(out_sparse).then("out_nonzero").otherwise("out_numel")
     bias_size = pl.col("bias_bytes") // pl.max_horizontal("bias_numel", 1)
-    driven = pl.col("in_nonzero") * fan * weight_size + active * bias_size
+    driven = _events() * weight_size + active * bias_size
     return layers.with_columns(
         read_in=pl.when(in_sparse).then(pl.col("in_nonzero") * in_size).otherwise("in_bytes"),
         write_out=pl.when(in_sparse & out_sparse)
@@ -60,30 +60,31 @@ def moved_bytes(layers: pl.DataFrame, share: float) -> pl.DataFrame:
     )
 
 
-def layer_charges(moved: pl.DataFrame) -> pl.DataFrame:
+def _events() -> pl.Expr:
+    fan = pl.col("out_channels") // pl.col("groups") * pl.col("kernel_numel")
+    return pl.col("in_nonzero") * fan
+
+
+def layer_charges(layers: pl.DataFrame, most: Mapping[str, float]) -> pl.DataFrame:
     """Return addressing and memory charges of layers, as single bytes.
 
     Args:
-        moved: what `moved_bytes` returns, with `KEYS` and `spikes`.
+        layers: grouped rows of what `moved_bytes` returns, with geometry, `KEYS` and `spikes`;
+            `in_numel` and `out_numel` are of one call.
+        most: the bytes of each of `MOVED` in the call that moves most.
     """
-    addressed = moved.filter(pl.col("kind").is_in(["Linear", *CONVOLUTIONS]))
-    convolved = addressed.filter(pl.col("kind") != "Linear")
-    dense = pl.col("in_numel") + pl.col("out_numel")
-    kernels = pl.col("out_channels") * pl.col("kernel_numel")
-    events = (
-        pl.col("in_nonzero") * (pl.col("out_channels") // pl.col("groups")) * pl.col("kernel_numel")
-    )
+    calls = pl.col("calls")
+    kernels = calls * pl.col("out_channels") * pl.col("kernel_numel")
+    addressed = layers.filter(~pl.col("kind").str.starts_with(TRANSPOSED))
     spiking, formal = addressed.filter("spikes"), addressed.filter(~pl.col("spikes"))
+    dense = calls * (pl.col("in_numel") + pl.col("out_numel"))
+    convolved = pl.col("kind") != "Linear"
     return together(
         [
-            charge(spiking, "acc_addr", events),
-            charge(convolved.filter("spikes"), "mac_addr", 2 * pl.col("in_nonzero")),
-            charge(formal, "acc_addr", dense),
-            charge(convolved.filter(~pl.col("spikes")), "acc_addr", kernels),
-            *(
-                charge(moved, what, pl.col(what), pl.col(what).max())
-                for what in ("read_in", "write_out", "read_params")
-            ),
+            charge(spiking, "acc_addr", _events()),
+            charge(spiking.filter(convolved), "mac_addr", 2 * pl.col("in_nonzero")),
+            charge(formal, "acc_addr", dense + pl.when(convolved).then(kernels).otherwise(0)),
+            *(charge(layers, what, pl.col(what), pl.lit(most[what])) for what in MOVED),
         ]
     )
 
@@ -98,8 +99,9 @@ def operation_charges(counted: pl.DataFrame) -> pl.DataFrame:
     """
     return together(
         [
-            charge(counted, "ac", pl.col("synops") + pl.col("acs")),
-            charge(counted, "mac", pl.col("macs")),
+            charge(rows, what, pl.col(counter))
+            for what, counter in (("synop", "synops"), ("ac", "acs"), ("mac", "macs"))
+            if not (rows := counted.filter(pl.col(counter) > 0)).is_empty()
         ]
     )
 
@@ -110,11 +112,11 @@ def state_charges(states: pl.DataFrame) -> pl.DataFrame:
     Args:
         states: what `state_operations` returns, with `KEYS`.
     """
-    buffer = pl.col("largest").max()
+    buffer = pl.lit(states["largest"].max() or 0)
     return together(
         [
-            charge(states, "ac", pl.col("additions")),
-            charge(states, "mac", pl.col("multiplications")),
+            charge(states, "state_ac", pl.col("additions")),
+            charge(states, "state_mac", pl.col("multiplications")),
             charge(states, "read_potential", pl.col("read_bytes"), buffer),
             charge(states, "write_potential", pl.col("written_bytes"), buffer),
         ]

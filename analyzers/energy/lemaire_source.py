@@ -4,8 +4,7 @@ The counts are those of the authors' code (Qualia plugin SNN 2.6.0; its docstrin
 equations' numbers, which stand here in brackets), summed over the calls of a trace. With a spike
 input: a = spikes in, c = output channels of a group, k = the kernel's size, N = outputs of a
 sample and time step. Three faults of that code are corrected and can be switched on again:
-addressing of convolutions (Q1) and of linear layers (Q2), and groups (Q3). Sums of a formal network
-take their number of elements (there the code adds the dimensions up).
+addressing of convolutions (Q1) and of linear layers (Q2), and groups (Q3).
 """
 
 from __future__ import annotations
@@ -14,44 +13,49 @@ import polars as pl
 
 from ...schemas.costs import LemaireConfig
 from .charges import charge, together
+from .layers import MODULE
 from .samples import steps_in_sample
 
 KINDS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 
 
 def source_layers(
-    layers: pl.DataFrame, behind: pl.DataFrame, config: LemaireConfig
+    layers: pl.DataFrame, behind: pl.DataFrame, config: LemaireConfig, *, spiking_network: bool
 ) -> pl.DataFrame:
-    """Add to layer calls what the charges need.
+    """Add to grouped layer calls what the charges need.
+
+    A layer is spiking if spikes or nothing at all went in at every call, and spikes at one at
+    least; otherwise it is hybrid in a spiking network (direct encoding), formal in any other.
 
     Args:
-        layers: rows of `layer_calls` with `KEYS`, `spikes`, `batch` and `time_steps`.
+        layers: grouped rows of `layer_calls` with geometry and `KEYS`, `spikes`, `batch` and
+            `time_steps`; `in_numel` and `out_numel` are of one call.
         behind: what `neurons_behind` returns.
         config: whether groups count and whether there are hybrid layers.
+        spiking_network: whether the network has neurons that the model covers.
 
     Returns:
-        `groups` as they count, `ins` and `outs` (elements of a sample and step), `passes` (samples
-        times steps of a call), `part` (1 / steps of the sample in a hybrid layer, else 1), `how`
-        (spiking, hybrid or formal), `fed` (a neuron takes what it made) and `fan`, `fan_in`.
+        `groups` as they count, `ins` and `outs` (elements of a sample and step), `in_elements` and
+        `out_elements` (of all calls), `passes` (samples times steps of all calls), `steps` (of the
+        sample), `part` (1 / steps in a hybrid layer, else 1), `how` (spiking, hybrid or formal),
+        `fed` (a neuron takes what it made), `fan` and `fan_in`.
     """
-    spiking_network = not behind.is_empty() or bool(layers["spiking_model"].any())
-    layers = layers.filter(pl.col("kind").is_in(KINDS))
-    module = ("rank", "module_id")
     quiet = pl.col("spikes") | (pl.col("in_nonzero") == 0)
-    binary = quiet.all().over(module) & pl.col("spikes").any().over(module)
-    mixed = pl.lit("hybrid" if config.hybrid_first_layer else "formal")
-    how = pl.when(binary).then(pl.lit("spiking"))
+    binary = quiet.all().over(MODULE) & pl.col("spikes").any().over(MODULE)
+    other = "formal" if not spiking_network else "hybrid" if config.hybrid_first_layer else "formal"
     fed = behind.select("rank", module_id="layer", fed=pl.lit(True)).unique()
     passes = pl.col("batch") * pl.col("time_steps")
     return (
-        layers.join(fed, on=module, how="left", maintain_order="left")
+        layers.join(fed, on=MODULE, how="left", maintain_order="left")
         .with_columns(
             pl.col("fed").fill_null(False),
-            how=how.otherwise(mixed if spiking_network else pl.lit("formal")),
+            how=pl.when(binary).then(pl.lit("spiking")).otherwise(pl.lit(other)),
             groups=pl.col("groups") if config.respect_groups else pl.lit(1),
-            passes=passes,
+            passes=passes * pl.col("calls"),
             ins=pl.col("in_numel") / passes,
             outs=pl.col("out_numel") / passes,
+            in_elements=pl.col("in_numel") * pl.col("calls"),
+            out_elements=pl.col("out_numel") * pl.col("calls"),
             steps=steps_in_sample(),
         )
         .with_columns(
@@ -62,6 +66,24 @@ def source_layers(
     )
 
 
+def neuron_operations(neurons: pl.DataFrame, config: LemaireConfig) -> pl.DataFrame:
+    """Return `rank`, `module_id` and the operations of the neurons that the model covers.
+
+    Args:
+        neurons: what `neurons_of` returns.
+        config: operations by class name, with or without its package, else by kind.
+    """
+    rows = []
+    for rank, number, name, kind in neurons.select(*MODULE, "class", "neuron").iter_rows():
+        known = config.neurons
+        found = known.get(name) or known.get(name.rsplit(".", 1)[-1]) or known.get(kind)
+        if found is not None:
+            rows.append((rank, number, *found.model_dump().values()))
+    fields = ("macs_per_step", "acs_per_step", "acs_per_spike")
+    schema = {"rank": pl.Int32, "module_id": pl.Int32, **dict.fromkeys(fields, pl.Float64)}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def source_charges(
     layers: pl.DataFrame, neurons: pl.DataFrame, config: LemaireConfig
 ) -> pl.DataFrame:
@@ -69,27 +91,20 @@ def source_charges(
 
     Args:
         layers: what `source_layers` returns.
-        neurons: rows of `neuron_calls` behind a layer, with `KEYS` of that layer, `how`,
-            `layer_outs` and `steps`, and the operations of the neuron: `macs_per_step`,
-            `acs_per_step`, `acs_per_spike`.
+        neurons: grouped rows of `neuron_calls` behind a layer with `KEYS`; `layer` (path), `how`
+            and `outs` of that layer; `elements`, `spikes_out` and `steps` (of the sample); and the
+            operations of the neuron: `macs_per_step`, `acs_per_step`, `acs_per_spike`.
         config: bias policy, addressing and the FIFO's size.
     """
     spiking = layers.filter(pl.col("how") == "spiking")
     hybrid = layers.filter(pl.col("how") == "hybrid")
     formal = layers.filter(pl.col("how") == "formal")
+    rate = pl.col("in_nonzero") * pl.col("part") / pl.col("ins")
     return together(
         [
             *_spike_driven(pl.concat([spiking, hybrid]), config),
-            charge(spiking, "ac", pl.col("in_nonzero") * pl.col("fan") * pl.col("strided_taps")),
-            charge(
-                hybrid,
-                "mac",
-                pl.col("in_nonzero")
-                * pl.col("part")
-                * pl.col("outs")
-                * pl.col("fan_in")
-                / pl.col("ins"),
-            ),
+            charge(spiking, "synop", pl.col("in_nonzero") * pl.col("fan") * pl.col("strided_taps")),
+            charge(hybrid, "mac", rate * pl.col("outs") * pl.col("fan_in")),
             *_formal(formal, config),
             *_bias(layers, config),
             *_neurons(neurons, config),
@@ -106,7 +121,7 @@ def _spike_driven(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFra
     spikes = pl.col("in_nonzero")
     once = spikes * pl.col("part")
     reached = pl.col("fan") * pl.col("kernel_numel")
-    alone = pl.when(pl.col("fed")).then(0).otherwise(pl.col("out_numel"))
+    alone = pl.when(pl.col("fed")).then(0).otherwise(pl.col("out_elements"))
     conv_reach = reached if config.conv_address_every_output else pl.col("kernel_numel")
     linear_reach = (
         pl.col("out_channels")
@@ -130,7 +145,7 @@ def _formal(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
 
     What a neuron takes in goes to its potential and is not written.
     """
-    ins, outs = pl.col("in_numel"), pl.col("out_numel")
+    ins, outs = pl.col("in_elements"), pl.col("out_elements")
     macs = outs * pl.col("fan_in")
     kernels = pl.col("passes") * pl.col("out_channels") * pl.col("kernel_numel")
     linear = macs if config.linear_dense_addressing == "product" else ins + outs
@@ -150,8 +165,8 @@ def _bias(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
     with_bias = calls.filter(pl.col("bias_numel") > 0)
     adding = calls if config.bias_additions == "always" else with_bias
     return [
-        charge(adding, "ac", pl.col("out_numel") * pl.col("part")),
-        charge(with_bias, "read_bias", pl.col("out_numel"), pl.col("bias_numel")),
+        charge(adding, "ac", pl.col("out_elements") * pl.col("part")),
+        charge(with_bias, "read_bias", pl.col("out_elements"), pl.col("bias_numel")),
     ]
 
 
@@ -160,14 +175,14 @@ def _neurons(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
 
     A hybrid layer's leak is one multiplication a neuron, once in a sample.
     """
-    elements, spikes = pl.col("in_numel"), pl.col("out_nonzero")
+    elements, spikes = pl.col("elements"), pl.col("spikes_out")
     leaks = elements * pl.col("macs_per_step")
     hybrid = pl.col("how") == "hybrid"
     return [
         charge(calls.filter(~hybrid), "mac", leaks),
         charge(calls.filter(hybrid), "mul", leaks / pl.col("steps")),
         charge(calls, "ac", spikes * pl.col("acs_per_spike") + elements * pl.col("acs_per_step")),
-        charge(calls, "read_potential", elements, pl.col("layer_outs")),
-        charge(calls, "write_potential", elements, pl.col("layer_outs")),
+        charge(calls, "read_potential", elements, pl.col("outs")),
+        charge(calls, "write_potential", elements, pl.col("outs")),
         charge(calls, "write_out", spikes, pl.lit(config.snn_fifo_capacity_elements)),
     ]

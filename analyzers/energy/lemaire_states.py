@@ -125,6 +125,13 @@ def state_operations(trace: Trace, neurons: pl.DataFrame, share: float) -> pl.Da
     Returns:
         Columns of `SCHEMA`; calls that touch no state are left out.
     """
+    neurons = neurons.select("rank", "module_call_id").join(
+        trace.module_calls.select(
+            "rank", "module_call_id", "first_seq", "last_seq", "state_before"
+        ).collect(),
+        on=["rank", "module_call_id"],
+        maintain_order="left",
+    )
     rows = []
     states = States()
     held = _held(trace, neurons)

@@ -24,33 +24,51 @@ def forward_products(trace: Trace) -> pl.DataFrame:
         `module` (path of the innermost module; null outside), `op`, `calls` and `macs`, in the
         order of the first calls. A spike input counts as a dense one.
     """
+    modules = trace.modules.select("rank", "module_id", module="path")
+    return (
+        products_of(trace)
+        .join(modules, on=["rank", "module_id"], how="left", maintain_order="left")
+        .group_by("module", "op")
+        .agg(pl.col("first").min(), pl.col("calls", "macs").sum())
+        .sort("first", "module", "op")
+        .drop("first")
+    )
+
+
+def products_of(trace: Trace) -> pl.DataFrame:
+    """Return the forward products by module id.
+
+    Returns:
+        `rank`, `module_id` (of the innermost module; null outside), `op`, `training` (its mode;
+        null outside), `calls`, `macs` and `first` (the seq of the first call), in that order. A
+        spike input counts as a dense one.
+    """
     static = [
         {"rank": row["rank"], "signature_id": row["signature_id"], "op": row["op"], "each": macs}
         for row in trace.signatures.iter_rows(named=True)
         if (macs := product_macs(row)) is not None
     ]
     schema = {"rank": pl.Int32, "signature_id": pl.Int32, "op": pl.String, "each": pl.Int64}
-    modules = trace.modules.select("rank", "module_id", module="path")
     return (
         trace.calls.filter(pl.col("stage").cast(pl.String) == "forward")
         .join(pl.LazyFrame(static, schema=schema), on=["rank", "signature_id"])
-        .join(modules.lazy(), on=["rank", "module_id"], how="left")
-        .group_by("module", "op")
+        .group_by("rank", "module_id", "op", "training")
         .agg(
-            first=pl.col("seq").min(),
             calls=pl.len().cast(pl.Int64),
             macs=pl.col("each").sum(),
+            first=pl.col("seq").min(),
         )
-        .sort("first", "module", "op")
-        .drop("first")
-        .collect()
+        .collect(engine="streaming")
+        .sort("rank", "first")
     )
 
 
 def product_macs(signature: dict[str, Any]) -> int | None:
     """Return the MACs of a call of a signature; None if it is no product."""
     packet: str = signature["packet"]
-    shapes = {(o["role"], o["slot"]): o["shape"] for o in signature["operands"]}
+    shapes: dict[tuple[str, int], list[int]] = {
+        (o["role"], o["slot"]): o["shape"] for o in signature["operands"]
+    }
     out = shapes.get(("out", 0))
     if packet in _FACTORS:
         first = shapes.get(("in", _FACTORS[packet]))

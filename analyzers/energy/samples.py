@@ -6,7 +6,8 @@ import polars as pl
 
 from ...schemas import TraceError
 
-_STEPS = ("batch", "time_steps")
+SEEN = ("kind", "in_dims", "in_first", "in_second", "batch", "time_steps")
+"""Columns of layer calls that batch and time steps are read off."""
 
 
 def with_steps(
@@ -15,10 +16,11 @@ def with_steps(
     """Return layer calls with `batch` and `time_steps` filled in.
 
     What the trace knows stays. Elsewhere the given numbers, else those that all neurons agree on,
-    are looked for in the input's shape; a network without neurons has one time step.
+    are looked for in the input's shape; a network without neurons has one time step. An input
+    without a batch dimension is one sample.
 
     Args:
-        layers: rows of `layer_calls`.
+        layers: rows with `module` and the columns of `SEEN`.
         neurons: rows of `neuron_calls`.
         batch: samples in a call, for calls of which the trace does not know it.
         time_steps: time steps of a sample, likewise.
@@ -26,17 +28,15 @@ def with_steps(
     Raises:
         TraceError: a call stays open; names its module and the options that settle it.
     """
-    batch, time_steps = batch or _agreed(neurons, "batch"), time_steps or _steps_of(neurons)
-    keys = ["module", "in_shape", *_STEPS]
+    batch = batch or agreed(neurons["batch"])
+    steps = time_steps or (1 if neurons.is_empty() else agreed(neurons["time_steps"]))
+    keys = ["module", *SEEN]
     rows = [
-        (*row, *_resolve(*row, batch=batch, steps=time_steps))
-        for row in layers.select(keys).unique(maintain_order=True).rows()
+        (*row, *_resolve(*row, given_batch=batch, given_steps=steps))
+        for row in layers.select(keys).unique(maintain_order=True).iter_rows()
     ]
-    found = pl.DataFrame(
-        rows,
-        schema={**{key: layers.schema[key] for key in keys}, "b": pl.Int64, "t": pl.Int64},
-        orient="row",
-    )
+    schema = [*layers.select(keys).schema.items(), ("b", pl.Int64), ("t", pl.Int64)]
+    found = pl.DataFrame(rows, schema=schema, orient="row")
     return (
         layers.join(found, on=keys, how="left", nulls_equal=True, maintain_order="left")
         .with_columns(batch="b", time_steps="t")
@@ -44,30 +44,36 @@ def with_steps(
     )
 
 
-def _agreed(neurons: pl.DataFrame, column: str) -> int | None:
-    """Return what all neuron calls have in a column, None if they differ or do not know."""
-    found = neurons[column].drop_nulls().unique()
+def agreed(values: pl.Series) -> int | None:
+    """Return the one number that a column holds, None if it holds several or none."""
+    found = values.drop_nulls().unique()
     return int(found[0]) if len(found) == 1 else None
 
 
-def _steps_of(neurons: pl.DataFrame) -> int | None:
-    return 1 if neurons.is_empty() else _agreed(neurons, "time_steps")
+def _unbatched_dims(kind: str) -> int:
+    """Return the dimensions of an input that is one sample: channels and space."""
+    return 1 if kind == "Linear" else 1 + int(kind[-2])
 
 
 def _resolve(
     module: str,
-    shape: list[int] | None,
+    kind: str,
+    dims: int | None,
+    first: int | None,
+    second: int | None,
     known_batch: int | None,
     known_steps: int | None,
     *,
-    batch: int | None,
-    steps: int | None,
+    given_batch: int | None,
+    given_steps: int | None,
 ) -> tuple[int, int]:
-    """Return (batch, time steps) of an input of `shape`."""
+    """Return (batch, time steps) of an input with so many dimensions, first and second size."""
+    if dims == _unbatched_dims(kind):
+        return 1, 1
     if known_batch and known_steps:
         return known_batch, known_steps
-    first, second = [*(shape or []), 0, 0][:2]
-    steps = known_steps or steps
+    first, second = first or 0, second or 0
+    batch, steps = given_batch, known_steps or given_steps
     if steps == 1:
         return known_batch or first or 1, 1
     if steps and first == steps and second and batch in (None, second):
@@ -79,8 +85,8 @@ def _resolve(
     if steps and not batch and first and first % steps == 0:
         return first // steps, steps
     raise TraceError(
-        f"{module}: an input of shape {shape} does not tell its batch and time steps: "
-        "give batch and time_steps (--batch, --time-steps)"
+        f"{module}: an input of {dims} dimensions, the first {first} and {second}, does not tell "
+        "its batch and time steps: give batch and time_steps (--batch, --time-steps)"
     )
 
 
@@ -93,5 +99,6 @@ def samples_in(layers: pl.DataFrame) -> int | None:
 
 
 def steps_in_sample() -> pl.Expr:
-    """Return, for each call, the time steps that its module runs in its sample."""
-    return pl.col("time_steps").sum().over("rank", "module_id", "sample")
+    """Return, for grouped calls, the time steps that their module runs in their sample."""
+    steps = pl.col("time_steps") * pl.col("calls")
+    return steps.sum().over("rank", "module_id", "sample")
