@@ -23,8 +23,20 @@ _FLAGS = [f"{slot}_spikes" for slot in FLAGGED]
 _PARTS = (CALLS, *STATISTICS)
 
 
+FACTS = (*_FLAGS, *(f"{slot}_nonzero" for slot in FLAGGED), *(
+    f"{slot}_nonzero_unknown" for slot in FLAGGED
+))  # fmt: skip
+"""What the data of counted calls was: which operands are spikes, sums of their nonzero elements,
+and in how many calls those are not known."""
+
+
 def tally(
-    trace: Trace, rules: RuleSet, keys: Iterable[str] = (), *, spikes: str = "binary"
+    trace: Trace,
+    rules: RuleSet,
+    keys: Iterable[str] = (),
+    *,
+    spikes: str = "binary",
+    facts: bool = False,
 ) -> pl.DataFrame:
     """Count a trace by signature and `keys`.
 
@@ -33,6 +45,7 @@ def tally(
         rules: the rule set.
         keys: columns of `calls` to keep apart: module_id, stage, label, step, training, thread.
         spikes: what a spike tensor may hold.
+        facts: return the columns `FACTS` too.
 
     Returns:
         `rank`, `signature_id`, `op`, `keys`, `calls`, `first_seq`, `how` (rule, class, free or
@@ -56,7 +69,7 @@ def tally(
         moved=pl.col("moved") * pl.col("calls"),
     ).select(
         "rank", "signature_id", "op", *kept, "calls", "first_seq", "how", "family", "decided",
-        "unmeasured", "moved", *COUNTERS,
+        "unmeasured", "moved", *COUNTERS, *(FACTS if facts else ()),
     )  # fmt: skip
     return done.collect()
 
