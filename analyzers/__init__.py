@@ -4,6 +4,7 @@ from .count import Counts, count
 from .coverage import Coverage, coverage
 from .rules import OpRule
 from .spikes import SPIKE_MODES, spike_expr
+from .sweep import sensitivity, sweep
 from .trace import Trace, open_trace
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "count",
     "coverage",
     "open_trace",
+    "sensitivity",
     "spike_expr",
+    "sweep",
 ]

@@ -23,6 +23,7 @@ VERBS = {
     "count": "count",
     "coverage": "count",
     "energy": "energy",
+    "sweep": "sweep",
     "config": "config",
     "demo": "demo",
 }

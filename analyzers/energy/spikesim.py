@@ -99,7 +99,7 @@ def estimate_spikesim(
         total_pj=float(rows["energy_pj"].sum()),
         breakdown_pj=breakdown_pj(totals_of(rows), config),
         counts=_counts(counts),
-        rows=rows.drop("kernel_numel"),
+        rows=rows,
         config=config.model_dump(),
         scope=SCOPE,
         warnings=tuple(warnings),

@@ -19,9 +19,9 @@ KEYS = ("module", "stage", "op", "label", "step")
 """What an amount belongs to; columns of every report's rows."""
 
 STRUCTURAL = frozenset(
-    {"xbar_size", "activity_mode", "sites", "require_if_lif_neurons", "with_gradients"}
+    {"xbar_size", "device", "activity_mode", "sites", "require_if_lif_neurons", "with_gradients"}
 )
-"""Fields of the configuration that amounts depend on; all others are prices."""
+"""Fields of the configuration that amounts or warnings depend on; all others are prices."""
 
 BASE = 8
 """Columns that share a converter: the source writes xbar_size/8 wherever it counts them."""

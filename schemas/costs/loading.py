@@ -108,7 +108,9 @@ def load_config(
         raise ConfigError(f"{file}: {error}" if file else str(error)) from None
 
 
-def changed(config: CostConfig, changes: Mapping[str | tuple[str, ...], Any]) -> CostConfig:
+def changed(
+    config: CostConfig, changes: Mapping[str, Any] | Mapping[tuple[str, ...], Any]
+) -> CostConfig:
     """Return a configuration with other values; fields that nobody set are filled in anew.
 
     Args:
