@@ -5,7 +5,7 @@ The model and its price of a byte are SpikingJelly 2.0's own; nobody else has pu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,7 @@ def price(found: Amounts, config: SimpleConfig) -> EnergyReport:
         config: the prices.
     """
     sums = _sums(found)
-    parts = _breakdown_pj(sums, config)
+    parts = breakdown_pj(sums, config)
     release = found.revision != "source"
     memory = {what: n for what, n in sums.items() if what.endswith("_bytes")}
     counts = {**sums, "synop": found.synops, "memory_access_bytes": sum(memory.values())}
@@ -117,17 +117,6 @@ def price(found: Amounts, config: SimpleConfig) -> EnergyReport:
     )
 
 
-def totals_pj(found: Amounts, configs: Iterable[SimpleConfig]) -> list[float]:
-    """Return the total of each configuration.
-
-    Args:
-        found: what `amounts_of` returned.
-        configs: the prices.
-    """
-    sums = _sums(found)
-    return [sum(n * price for n, price in _each(sums, config)) for config in configs]
-
-
 def _sums(found: Amounts) -> dict[str, int]:
     sums = dict(found.rows.group_by("what").agg(pl.col("count").sum()).iter_rows())
     return {what: int(sums.get(what, 0)) for what in COMPONENTS}
@@ -139,12 +128,14 @@ def _unit_pj(config: SimpleConfig) -> dict[str, float]:
     return {what: operations.get(what, config.e_memory_pj_per_byte) for what in COMPONENTS}
 
 
-def _each(sums: dict[str, int], config: SimpleConfig) -> list[tuple[int, float]]:
-    return [(sums[what], unit) for what, unit in _unit_pj(config).items()]
+def breakdown_pj(sums: Mapping[str, float], config: SimpleConfig) -> dict[str, float]:
+    """Return a report's parts; `memory_pj` is that of parameters and of neuron states together.
 
-
-def _breakdown_pj(sums: dict[str, int], config: SimpleConfig) -> dict[str, float]:
-    amounts = dict.fromkeys(COMPONENTS.values(), 0)
+    Args:
+        sums: operations and bytes by the names of `COMPONENTS`.
+        config: the prices.
+    """
+    amounts: dict[str, float] = dict.fromkeys(COMPONENTS.values(), 0)
     units = {COMPONENTS[what]: unit for what, unit in _unit_pj(config).items()}
     for what, component in COMPONENTS.items():
         amounts[component] += sums[what]
