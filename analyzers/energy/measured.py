@@ -77,6 +77,22 @@ def _compute(report: EnergyReport) -> Prices:
     return lambda config: _added({"mac_pj": macs * config.e_mac_pj, "ac_pj": acs * config.e_ac_pj})
 
 
+def _simple(report: EnergyReport) -> Prices:
+    from .simple import breakdown_pj
+
+    def price(config: Any) -> dict[str, float]:
+        parts = breakdown_pj(report.counts, config)
+        return {"total_pj": parts["mac_pj"] + parts["ac_pj"] + parts["memory_pj"], **parts}
+
+    return price
+
+
+def _lemaire(report: EnergyReport) -> Prices:
+    from .lemaire_prices import prices_of
+
+    return prices_of(report)
+
+
 def _spikesim(report: EnergyReport) -> Prices:
     from .spikesim import totals_of
     from .spikesim_crossbars import breakdown_pj
@@ -87,6 +103,8 @@ def _spikesim(report: EnergyReport) -> Prices:
 
 _MODELS: Mapping[str, tuple[str, Callable[[EnergyReport], Prices]]] = {
     "compute": ("compute", _compute),
+    "simple": ("simple", _simple),
+    "lemaire": ("lemaire", _lemaire),
     "spikesim": ("spikesim_crossbars", _spikesim),
 }
 """Estimator -> file that says which fields are structural, and how its reports are priced anew."""
