@@ -129,5 +129,5 @@ def _weight_gradient(one: Fragment) -> list[Move]:
 
 
 def _fits(one: Fragment, memory: str, config: NeuroMCConfig) -> bool:
-    size: int = getattr(config.memories, memory).size_bits
+    size: int = getattr(config.capacity_bits, memory)
     return one.weights * one.weight_bits <= size

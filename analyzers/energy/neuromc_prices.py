@@ -1,8 +1,9 @@
-"""Amounts of a fragment, and what they cost: the first needs no price, the second no trace."""
+"""Amounts of fragments, and what they cost: the first needs no price, the second no trace."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -11,14 +12,23 @@ from .neuromc_base import Move, base_moves
 from .neuromc_extra import OPERATIONS, extra_moves, operations_of
 from .neuromc_fragments import SPIKE_CORES, Fragment
 
+if TYPE_CHECKING:
+    from .report import EnergyReport
+
 COMPONENTS = ("mac", "extra_compute", "base_memory", "extra_memory")
 """Parts of the total: MACs, other operations, operands of products, variables of add-ons."""
 
 STRUCTURAL = frozenset(
-    {"stages", "stage_options", "weight_reuse", "weight_reads", "strided_backward", "size_bits"}
+    {
+        "stages",
+        "stage_options",
+        "weight_reuse",
+        "weight_reads",
+        "strided_backward",
+        "capacity_bits",
+    }
 )
-"""Fields of `NeuroMCConfig` that amounts depend on (`size_bits`: of every memory); all others are
-prices."""
+"""Fields of `NeuroMCConfig` that amounts depend on; all others are prices."""
 
 AMOUNTS = {
     "fragment": pl.UInt32,
@@ -31,8 +41,9 @@ AMOUNTS = {
 }
 """Columns of a table of amounts.
 
-`fragment`: its place in the list; `what`: `spike_mac`, `dense_mac`, an operation, or `bits`; `amount`:
-operations or bits of one fragment. `level`, `direction` and `memory` are null for operations.
+`fragment`: its place in the list; `what`: `spike_mac`, `dense_mac`, an operation, or `bits`;
+`amount`: operations or bits of one fragment. `level` (reg, sram), `direction` and `memory` are null
+for operations.
 """
 
 PRICED = ("what", "direction", "memory")
@@ -42,7 +53,7 @@ PRICED = ("what", "direction", "memory")
 def amounts_of(
     fragments: Sequence[Fragment], revision: str, config: NeuroMCConfig
 ) -> pl.DataFrame:
-    """Return the amounts of each fragment, once; depends on `STRUCTURAL` fields only."""
+    """Return the amounts of each fragment, done once; only `STRUCTURAL` fields matter."""
     rows: list[tuple[object, ...]] = []
     for place, one in enumerate(fragments):
         if one.macs:
@@ -63,38 +74,45 @@ def _moved(place: int, component: str, moves: Sequence[Move]) -> list[tuple[obje
     ]
 
 
-def prices(config: NeuroMCConfig) -> pl.DataFrame:
-    """Return the price in pJ of every operation, and of a bit in every memory and direction.
-
-    Returns:
-        `PRICED` and `price_pj`.
-    """
-    mac = {"spike_mac": config.e_mux_pj, "dense_mac": config.e_mul_pj}
-    rows: list[tuple[str, str | None, str | None, float]] = [
-        (name, None, None, config.e_add_pj + with_it) for name, with_it in mac.items()
-    ]
-    rows += [(name, None, None, getattr(config, f"e_{name}_pj")) for name in OPERATIONS]
+def prices(config: NeuroMCConfig) -> dict[tuple[str, str | None, str | None], float]:
+    """Return the price in pJ of every operation and of a bit by direction and memory (`PRICED`)."""
+    found: dict[tuple[str, str | None, str | None], float] = {
+        ("spike_mac", None, None): config.e_add_pj + config.e_mux_pj,
+        ("dense_mac", None, None): config.e_add_pj + config.e_mul_pj,
+        **{(name, None, None): getattr(config, f"e_{name}_pj") for name in OPERATIONS},
+    }
     for memory in NeuroMCMemories.model_fields:
         held = getattr(config.memories, memory)
-        for direction in ("rh2l", "rl2h"):
-            rows.append(("bits", direction, memory, held.read_pj / held.read_bits))
-        for direction in ("wl2h", "wh2l"):
-            rows.append(("bits", direction, memory, held.write_pj / held.write_bits))
-    schema = {**{name: pl.String for name in PRICED}, "price_pj": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        read, write = held.read_pj / held.read_bits, held.write_pj / held.write_bits
+        found |= {("bits", direction, memory): read for direction in ("rh2l", "rl2h")}
+        found |= {("bits", direction, memory): write for direction in ("wl2h", "wh2l")}
+    return found
 
 
 def price(amounts: pl.DataFrame, config: NeuroMCConfig) -> pl.DataFrame:
     """Return amounts with `energy_pj`; any table with `PRICED` and `amount` will do."""
-    return (
-        amounts.join(
-            prices(config), on=list(PRICED), how="left", nulls_equal=True, maintain_order="left"
-        )
-        .with_columns(energy_pj=pl.col("amount") * pl.col("price_pj"))
-        .drop("price_pj")
-    )
+    found = prices(config)
+    each = [found[key] for key in amounts.select(PRICED).iter_rows()]
+    energy = pl.Series(each, dtype=pl.Float64) * amounts["amount"]
+    return amounts.with_columns(energy_pj=energy)
 
 
-def total_pj(amounts: pl.DataFrame, config: NeuroMCConfig) -> float:
-    """Return the energy of amounts; fastest on a table that is grouped by `PRICED`."""
-    return float(price(amounts, config)["energy_pj"].sum())
+def prices_of(report: EnergyReport) -> Callable[[NeuroMCConfig], dict[str, float]]:
+    """Return what gives the total and the parts of a report at other prices.
+
+    Args:
+        report: of `estimate_neuromc`; configurations have to share its structural fields.
+    """
+    rows = report.details["amounts"].select("component", *PRICED, "amount").rows()
+
+    def at(config: NeuroMCConfig) -> dict[str, float]:
+        found = prices(config)
+        parts = dict.fromkeys(COMPONENTS, 0.0)
+        for component, what, direction, memory, amount in rows:
+            parts[component] += amount * found[what, direction, memory]
+        return {
+            "total_pj": sum(parts.values()),
+            **{f"{name}_pj": value for name, value in parts.items()},
+        }
+
+    return at

@@ -4,7 +4,13 @@ from .base import CostConfig, CostPart, Count, Factor, PicoJoule, Positive
 from .compute import ComputeConfig, SimpleConfig
 from .lemaire import LemaireConfig, NeuronOperations
 from .loading import CONFIGS, changed, config_class, load_config, preset_names, preset_text
-from .neuromc import NeuroMCConfig, NeuroMCMemories, NeuroMCMemory, NeuroMCStage
+from .neuromc import (
+    NeuroMCCapacities,
+    NeuroMCConfig,
+    NeuroMCMemories,
+    NeuroMCMemory,
+    NeuroMCStage,
+)
 from .spikesim import SpikeSimConfig
 
 __all__ = [
@@ -15,6 +21,7 @@ __all__ = [
     "Count",
     "Factor",
     "LemaireConfig",
+    "NeuroMCCapacities",
     "NeuroMCConfig",
     "NeuroMCMemories",
     "NeuroMCMemory",

@@ -14,10 +14,8 @@ REGISTER_WORD_PJ = 0.14416 / 7.1 * 2
 
 
 class NeuroMCMemory(CostPart):
-    """One memory; moving `n` bits costs `n / bandwidth` accesses."""
+    """One memory; moving `n` bits takes `n / bandwidth` accesses."""
 
-    size_bits: Count
-    """Capacity. It matters only where weights are reused: they have to fit."""
     read_bits: Count
     """Bits of one read."""
     write_bits: Count
@@ -28,14 +26,9 @@ class NeuroMCMemory(CostPart):
     """Energy of one write."""
 
 
-def _memory(size_bits: int, access_bits: int, read: float, write: float = -1) -> NeuroMCMemory:
-    return NeuroMCMemory(
-        size_bits=size_bits,
-        read_bits=access_bits,
-        write_bits=access_bits,
-        read_pj=read,
-        write_pj=read if write < 0 else write,
-    )
+def _memory(bits: int, read_pj: float, write_pj: float = -1.0) -> NeuroMCMemory:
+    write_pj = read_pj if write_pj < 0 else write_pj
+    return NeuroMCMemory(read_bits=bits, write_bits=bits, read_pj=read_pj, write_pj=write_pj)
 
 
 class NeuroMCMemories(CostPart):
@@ -45,31 +38,43 @@ class NeuroMCMemories(CostPart):
     weights; `xi`: inputs of neurons; `du`, `dw`: gradients; `smask`: where neurons pass gradients.
     """
 
-    reg_1b: NeuroMCMemory = _memory(1, 1, REGISTER_BIT_PJ)
-    reg_16b: NeuroMCMemory = _memory(16, 16, REGISTER_WORD_PJ)
-    reg_32b: NeuroMCMemory = _memory(32, 32, 2 * REGISTER_WORD_PJ)
-    fp_conv_in_s: NeuroMCMemory = _memory(18496 * 16, 1, 0.44854798)
-    fp_conv_in_w: NeuroMCMemory = _memory(18432 * 256, 16, 5.302477904)
-    fp_conv_out_xi: NeuroMCMemory = _memory(65536 * 16, 16, 5.792676768)
-    fp_soma_u: NeuroMCMemory = _memory(1048576, 256, 92.68282828)
-    fp_soma_s: NeuroMCMemory = _memory(262144, 16, 7.176767677)
-    fp_soma_smask: NeuroMCMemory = _memory(65536, 16, 7.176767677)
-    bp_conv_in_du: NeuroMCMemory = _memory(73984 * 16, 16, 5.792676768)
-    bp_conv_in_w: NeuroMCMemory = _memory(18432 * 256, 16, 5.302477904)
-    bp_conv_out_res: NeuroMCMemory = _memory(65536 * 16, 16, 5.792676768)
-    bp_grad_in_u: NeuroMCMemory = _memory(1048576, 256, 92.68282828)
-    bp_grad_in_smask: NeuroMCMemory = _memory(65536, 16, 7.176767677)
-    bp_grad_in_s: NeuroMCMemory = _memory(65536, 16, 7.176767677)
-    bp_grad_out_du: NeuroMCMemory = _memory(1048576, 256, 92.68282828)
-    wg_conv_in_s: NeuroMCMemory = _memory(4624 * 16, 1, 0.44854798)
-    wg_conv_in_du: NeuroMCMemory = _memory(65536 * 16, 16, 5.792676768)
-    wg_conv_out_dw: NeuroMCMemory = _memory(18432 * 256, 16, 5.302477904)
-    sram_2mb: NeuroMCMemory = _memory(16777216, 256, 46.976, 45.96)
+    reg_1b: NeuroMCMemory = _memory(1, REGISTER_BIT_PJ)
+    reg_16b: NeuroMCMemory = _memory(16, REGISTER_WORD_PJ)
+    reg_32b: NeuroMCMemory = _memory(32, 2 * REGISTER_WORD_PJ)
+    fp_conv_in_s: NeuroMCMemory = _memory(1, 0.44854798)
+    fp_conv_in_w: NeuroMCMemory = _memory(16, 5.302477904)
+    fp_conv_out_xi: NeuroMCMemory = _memory(16, 5.792676768)
+    fp_soma_u: NeuroMCMemory = _memory(256, 92.68282828)
+    fp_soma_s: NeuroMCMemory = _memory(16, 7.176767677)
+    fp_soma_smask: NeuroMCMemory = _memory(16, 7.176767677)
+    bp_conv_in_du: NeuroMCMemory = _memory(16, 5.792676768)
+    bp_conv_in_w: NeuroMCMemory = _memory(16, 5.302477904)
+    bp_conv_out_res: NeuroMCMemory = _memory(16, 5.792676768)
+    bp_grad_in_u: NeuroMCMemory = _memory(256, 92.68282828)
+    bp_grad_in_smask: NeuroMCMemory = _memory(16, 7.176767677)
+    bp_grad_in_s: NeuroMCMemory = _memory(16, 7.176767677)
+    bp_grad_out_du: NeuroMCMemory = _memory(256, 92.68282828)
+    wg_conv_in_s: NeuroMCMemory = _memory(1, 0.44854798)
+    wg_conv_in_du: NeuroMCMemory = _memory(16, 5.792676768)
+    wg_conv_out_dw: NeuroMCMemory = _memory(16, 5.302477904)
+    sram_2mb: NeuroMCMemory = _memory(256, 46.976, 45.96)
     """Holds what batch norm works on."""
-    sram_6mb: NeuroMCMemory = _memory(50331648, 256, 458.1830181, 375.0422185)
+    sram_6mb: NeuroMCMemory = _memory(256, 458.1830181, 375.0422185)
     """Holds what the optimizer works on."""
-    dram: NeuroMCMemory = _memory(134217728 * 64, 64, 1300.0)
+    dram: NeuroMCMemory = _memory(64, 1300.0)
     """Never charged: NeuroMC sets what DRAM and network on chip cost to 0."""
+
+
+class NeuroMCCapacities(CostPart):
+    """Sizes in bits of the memories that can hold weights, or what stands in their place.
+
+    They matter only in stages that reuse weights: these have to fit.
+    """
+
+    fp_conv_in_w: Count = 18432 * 256
+    bp_conv_in_w: Count = 18432 * 256
+    wg_conv_in_du: Count = 65536 * 16
+    """Revision spikingjelly-2026-08 only."""
 
 
 class NeuroMCStage(CostPart):
@@ -102,6 +107,8 @@ class NeuroMCConfig(CostConfig):
     """A square root (batch norm, Adam)."""
     memories: NeuroMCMemories = NeuroMCMemories()
     """The memories and what an access to them costs."""
+    capacity_bits: NeuroMCCapacities = NeuroMCCapacities()
+    """Sizes of the memories that can hold weights."""
 
     stages: dict[str, NeuroMCStage] = {}
     """Stages by the label that they were recorded under; other labels are no stages."""

@@ -1,0 +1,190 @@
+"""Products, convolutions and batch norms among the signatures, with the sizes that they have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+Shape = tuple[int, ...]
+
+MATMULS = {
+    "aten.mm": 0, "aten.bmm": 0, "aten.addmm": 1, "aten.baddbmm": 1,
+    "aten.mv": 0, "aten.dot": 0, "aten.addmv": 1,
+}  # fmt: skip
+"""Packet -> input slot of the first factor; the second follows it."""
+
+CONVOLUTIONS = ("aten.convolution", "aten._convolution", "aten.cudnn_convolution",
+                "aten.convolution_overrideable")  # fmt: skip
+
+CONVOLUTION_BACKWARDS = ("aten.convolution_backward", "aten.convolution_backward_overrideable")
+
+NORMS = ("aten.native_batch_norm", "aten._native_batch_norm_legit",
+         "aten._native_batch_norm_legit_no_training", "aten._native_batch_norm_legit_functional",
+         "aten.cudnn_batch_norm", "aten.miopen_batch_norm", "aten._batch_norm_with_update",
+         "aten._batch_norm_with_update_functional", "aten._batch_norm_no_update")  # fmt: skip
+
+NORM_BACKWARDS = {
+    "aten.native_batch_norm_backward": 1, "aten.batch_norm_backward": 1,
+    "aten.cudnn_batch_norm_backward": 0, "aten.miopen_batch_norm_backward": 0,
+}  # fmt: skip
+"""Packet -> input slot of the forward's input."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor of a call: its shape, and whether autograd follows it."""
+
+    shape: Shape
+    requires_grad: bool
+
+    @property
+    def numel(self) -> int:
+        """Elements."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """A product of matrices, (batch) m x k by k x n.
+
+    Attributes:
+        op: the aten op.
+        first: the first factor.
+        second: the second factor.
+        out: the result.
+    """
+
+    op: str
+    first: Operand
+    second: Operand
+    out: Operand
+
+    @property
+    def k(self) -> int:
+        """Length of the sums."""
+        return self.first.shape[-1] if self.first.shape else 1
+
+    @property
+    def n(self) -> int:
+        """Columns of the second factor."""
+        return self.second.shape[-1] if len(self.second.shape) > 1 else 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of the first factor, over the whole batch."""
+        return self.first.numel // self.k if self.k else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.rows * self.k * self.n
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution, or its backward.
+
+    Attributes:
+        op: the aten op.
+        x: the input.
+        weight: the weights.
+        out_shape: shape of the output; of a backward, of its gradient.
+        groups: groups.
+        stride, padding, dilation: geometry, one number a dimension.
+        transposed: it is a transposed one.
+        wanted: which gradients of input and weight a backward gives.
+    """
+
+    op: str
+    x: Operand
+    weight: Operand
+    out_shape: Shape
+    groups: int
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+    transposed: bool
+    wanted: tuple[bool, bool] = (False, False)
+
+    @property
+    def kernel(self) -> Shape:
+        """Kernel size."""
+        return self.weight.shape[2:]
+
+    @property
+    def spatial(self) -> int:
+        """Dimensions in space."""
+        return len(self.x.shape) - 2
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels in and out."""
+        return self.x.shape[1], self.out_shape[1]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A batch norm, or its backward; `shape` is the input's."""
+
+    op: str
+    shape: Shape
+
+
+Product = Matmul | Convolution | Norm
+
+
+def product_of(signature: Mapping[str, Any]) -> Product | None:
+    """Return what a signature multiplies or normalises; None if it is something else."""
+    packet, op = signature["packet"], signature["op"]
+    tensors = {
+        (o["role"], o["slot"]): Operand(tuple(o["shape"]), bool(o["requires_grad"]))
+        for o in signature["operands"]
+        if o["shape"] is not None
+    }
+    if packet in MATMULS:
+        slot = MATMULS[packet]
+        found = [tensors.get(key) for key in (("in", slot), ("in", slot + 1), ("out", 0))]
+        return None if None in found else Matmul(op, *found)  # type: ignore[arg-type]
+    if packet in NORMS or packet in NORM_BACKWARDS:
+        x = tensors.get(("in", NORM_BACKWARDS.get(packet, 0)))
+        return Norm(op, x.shape) if x else None
+    if packet in CONVOLUTIONS or packet in CONVOLUTION_BACKWARDS:
+        return _convolution(packet, op, tensors, json.loads(signature["arguments"]))
+    return None
+
+
+def _convolution(
+    packet: str, op: str, tensors: Mapping[tuple[str, int], Operand], arguments: Mapping[str, Any]
+) -> Convolution | None:
+    backward = packet in CONVOLUTION_BACKWARDS
+    x, weight = (tensors.get(("in", slot + backward)) for slot in (0, 1))
+    out = tensors.get(("in", 0) if backward else ("out", 0))
+    if x is None or weight is None or out is None:
+        return None
+    mask = (arguments.get("output_mask") or [False, False]) if backward else [False, False]
+    dims = len(x.shape) - 2
+    stride, padding, dilation = (
+        _each(arguments.get(name, default), dims)
+        for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+    )
+    return Convolution(
+        op=op,
+        x=x,
+        weight=weight,
+        out_shape=out.shape,
+        groups=int(arguments.get("groups", 1)),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        transposed=bool(arguments.get("transposed", False)),
+        wanted=(bool(mask[0]), bool(mask[1])),
+    )
+
+
+def _each(value: Any, dims: int) -> Shape:
+    """Return one number a dimension, from one or as many."""
+    given = [value] if isinstance(value, int) else list(value)
+    return tuple(given * dims if len(given) == 1 else given)
