@@ -29,6 +29,7 @@ class Operand:
         bytes: dense size.
         spikes: whether it is a spike tensor; None: not measured.
         nonzero: its nonzero elements as an amount; None past the third operand.
+        layout: "strided", "sparse_coo", ...
     """
 
     slot: int
@@ -41,6 +42,7 @@ class Operand:
     requires_grad: bool = False
     spikes: bool | None = None
     nonzero: Amount | None = None
+    layout: str = "strided"
 
     def dim(self, index: int) -> int:
         """Return a size; 1 where the tensor has no such dimension."""
@@ -105,8 +107,20 @@ class Call:
 
     @cached_property
     def only_written(self) -> frozenset[str]:
-        """Names of arguments that are written without being read (`out=`)."""
-        return frozenset(name for name in self.mutates if name.startswith("out"))
+        """Names of arguments that are written without being read.
+
+        These are the results that a caller provides (`out=`, `grad_input=`, ...), and what is
+        overwritten in place (`copy_`, `fill_`, ...).
+        """
+        if self.in_place:
+            return frozenset({"self"}) if self.base in _OVERWRITES else frozenset()
+        return frozenset(n for n in self.mutates if n not in _STATES)
+
+    @cached_property
+    def opaque(self) -> bool:
+        """Whether the shape or the number of elements of an operand is unknown: nested, sparse."""
+        operands = (*self.ins.values(), *self.outs.values())
+        return any(o.layout not in _DENSE_LAYOUTS for o in operands)
 
     @cached_property
     def read(self) -> int:
@@ -125,6 +139,18 @@ class Call:
         """Bytes read and written."""
         return self.read + self.written
 
+
+_OVERWRITES = frozenset(
+    "copy_ fill_ zero_ normal_ uniform_ bernoulli_ random_ exponential_ geometric_ log_normal_ "
+    "cauchy_ set_ resize_ _foreach_zero_ _foreach_copy_".split()
+)
+"""Ops that write their first operand without reading it."""
+
+_STATES = frozenset("running_mean running_var running_min running_max scale zero_point".split())
+"""Operands that ops out of place update: they read them too."""
+
+_DENSE_LAYOUTS = frozenset({"strided", "_mkldnn"})
+"""Layouts whose elements all exist."""
 
 _NOTHING = Operand(0, "", None, (), "", 0, 0)
 
@@ -153,6 +179,7 @@ def call_of(signature: Mapping[str, Any], spikes: Mapping[str, bool | None]) -> 
             requires_grad=bool(o["requires_grad"]),
             spikes=spikes.get(key),
             nonzero=of(f"{key}_nonzero") if key in FLAGGED else None,
+            layout=o["layout"] if o["shape"] is not None else "unknown",
         )
         (ins if o["role"] == "in" else outs)[o["slot"]] = operand
     return Call(

@@ -48,11 +48,31 @@ def convolution(call: Call, *, pairwise: bool = False, biased: bool = True) -> F
     x, out = _with_batch(call.ins[0], w), _with_batch(call.out, w)
     transposed = bool(call.arg("transposed", "transpose" in call.base))
     terms = multiplications(x, w, out, transposed)
-    flops = 2 * terms + (out.numel if biased and call.has(2) else 0)
+    flops = 2 * terms + (out.numel if biased and call.named("bias") else 0)
     if pairwise:
         flops -= out.numel
     macs, acs = _driven(x, w, terms, _positions(x, out, transposed))
     return Figures(flops, call.moved, acs, macs, acs)
+
+
+def activated(call: Call) -> Figures:
+    """A convolution, alpha·z added to it if there is one, and ReLU."""
+    found, out = convolution(call), call.out.numel
+    added = 0
+    if call.named("z") is not None:
+        added = out * (1 if call.arg("alpha", 1) == 1 else 2)
+    assert isinstance(found.flops, int)
+    acs = None if found.acs is None else found.acs + (out if added else 0)
+    return Figures(found.flops + added + out, call.moved, found.synops, found.macs, acs)
+
+
+def time_batch_channel(call: Call) -> Figures:
+    """A convolution of (time, batch, channels) with weights (kernel, c_in, c_out), and its bias."""
+    x, w = call.ins[0], call.ins[1]
+    terms = call.out.numel * w.dim(0) * w.dim(1)
+    macs: Figure = terms if x.spikes is False and w.spikes is False else None
+    acs: Figure = None if macs is None else 0
+    return Figures(2 * terms + call.out.numel, call.moved, acs, macs, acs)
 
 
 def _driven(x: Operand, w: Operand, terms: int, positions: int) -> tuple[Figure, Figure]:
@@ -146,12 +166,25 @@ RULES = (
         aten(
             "convolution _convolution convolution_overrideable mkldnn_convolution "
             "cudnn_convolution miopen_convolution miopen_depthwise_convolution "
-            "cudnn_convolution_transpose miopen_convolution_transpose cudnn_convolution_relu "
-            "cudnn_convolution_add_relu _slow_conv2d_forward slow_conv3d_forward _conv_depthwise2d "
-            "conv_depthwise3d slow_conv_transpose2d slow_conv_transpose3d slow_conv_dilated2d "
-            "slow_conv_dilated3d"
+            "cudnn_convolution_transpose miopen_convolution_transpose _slow_conv2d_forward "
+            "slow_conv3d_forward _conv_depthwise2d conv_depthwise3d slow_conv_transpose2d "
+            "slow_conv_transpose3d slow_conv_dilated2d slow_conv_dilated3d "
+            "_nnpack_spatial_convolution"
         ),
         convolution,
     ),
-    OpRule("convolution", aten("convolution_backward"), backward),
+    OpRule(
+        "convolution",
+        aten(
+            "cudnn_convolution_relu cudnn_convolution_add_relu miopen_convolution_relu "
+            "miopen_convolution_add_relu"
+        ),
+        activated,
+    ),
+    OpRule("convolution", aten("conv_tbc"), time_batch_channel),
+    OpRule(
+        "convolution",
+        aten("convolution_backward convolution_backward_overrideable _slow_conv2d_backward"),
+        backward,
+    ),
 )

@@ -1,15 +1,22 @@
 """Element-wise arithmetic: additions, multiplications, comparisons, functions.
 
-A FLOP is one operation on one element. What a function costs is a convention: `COSTS` declares it
-for each, so that nothing is decided in silence.
+A FLOP is one operation on one element. What a function costs is declared in `functions.COSTS`.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterable
+from typing import Any
 
 from .call import Call, Operand
+from .functions import COSTS, Cost, cost_of
 from .rule import Figure, Figures, OpRule, aten
+
+_POWERS = {
+    0.0: Cost(), 1.0: Cost(), 2.0: Cost(1), 3.0: Cost(2), -1.0: Cost(1), -2.0: Cost(2),
+    0.5: Cost(1), -0.5: Cost(1),
+}  # fmt: skip
+"""Exponents that PyTorch computes by multiplying, dividing and taking roots."""
 
 
 def addition(call: Call) -> Figures:
@@ -40,16 +47,120 @@ def each(call: Call, *, flops: int = 1, acs: int = 0) -> Figures:
     return Figures(flops=flops * n, bytes=call.moved, acs=acs * n)
 
 
+def costing(call: Call, cost: Cost) -> Figures:
+    """Return a cost as counters, with all bytes that are read and written."""
+    return Figures(cost.flops, call.moved, 0, cost.macs, cost.acs)
+
+
+def function(call: Call) -> Figures:
+    """Return the counters of a function of `COSTS`, its arguments considered."""
+    return costing(call, element_cost(call, call.base) * call.out.numel)
+
+
+def element_cost(call: Call, base: str) -> Cost:
+    """Return what a function costs on one element.
+
+    Args:
+        call: the call, for the arguments that decide: value, exponent, approximate, rounding_mode,
+            and which limits there are.
+        base: name of the op, in place or not.
+    """
+    name = base.rstrip("_")
+    if name in ("add", "sub", "rsub"):
+        scaled = call.arg("alpha", 1) != 1
+        return Cost(1 + scaled, acs=1)
+    if name in ("addcmul", "addcdiv") and _all_ones(call.arg("value", call.arg("scalars", 1))):
+        return Cost(2, macs=1) if name == "addcmul" else Cost(2, acs=1)
+    if name in ("pow", "float_power"):
+        return _power(call.arguments.get("exponent"), cost_of(name))
+    if name in ("gelu", "gelu_backward") and call.arg("approximate", "none") == "tanh":
+        return cost_of(name.replace("gelu", "gelu_tanh"))
+    if name == "div" and call.arg("rounding_mode") is not None:
+        return cost_of("floor_divide")
+    if name in ("clamp", "clip"):
+        limits = (_given(call, "min"), _given(call, "max"))
+        return Cost(sum(limits))
+    return cost_of(name)
+
+
+def _given(call: Call, name: str) -> bool:
+    return call.arguments.get(name) is not None or call.named(name) is not None
+
+
+def _all_ones(value: Any) -> bool:
+    values: Iterable[Any] = value if isinstance(value, list) else [value]
+    return all(each == 1 for each in values)
+
+
+def _power(exponent: Any, general: Cost) -> Cost:
+    """Return the cost of x to an exponent; of several, of the dearest."""
+    exponents = exponent if isinstance(exponent, list) and exponent else [exponent]
+    costs = [_POWERS.get(float(e), general) if _number(e) else general for e in exponents]
+    return max(costs, key=lambda cost: cost.flops)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def dropout(call: Call) -> Figures:
+    """Native dropout: x·mask·scale in training, a copy else; drawing the mask is no FLOP."""
+    drops = call.arg("train", True) and call.arg("p", 0.5) > 0
+    return costing(call, cost_of("native_dropout") * call.out.numel if drops else Cost())
+
+
+def parametric_backward(call: Call) -> Figures:
+    """The gradients of a PReLU: of its input and its weights, element by element."""
+    return costing(call, cost_of("_prelu_kernel_backward") * call.ins[0].numel)
+
+
+def gated_backward(call: Call) -> Figures:
+    """The gradient of a gated linear unit, element by element of what comes in."""
+    return costing(call, cost_of("glu_backward") * call.ins[0].numel)
+
+
+_INPLACE = frozenset(
+    "mul div floor_divide remainder fmod neg abs sign sgn reciprocal lerp addcmul addcdiv hypot "
+    "copysign heaviside sqrt rsqrt pow exp exp2 expm1 log log2 log10 log1p xlogy erf erfc lgamma "
+    "sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh floor ceil round trunc frac "
+    "eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or "
+    "bitwise_xor bitwise_not bitwise_left_shift bitwise_right_shift nan_to_num clamp_min clamp_max "
+    "relu threshold hardtanh sigmoid logit silu mish elu celu gelu leaky_relu rrelu_with_noise "
+    "hardsigmoid hardswish".split()
+)
+"""Functions that PyTorch has in place too."""
+
+_APART = frozenset(
+    "gelu_tanh gelu_tanh_backward true_divide square float_power native_dropout "
+    "_prelu_kernel_backward glu_backward".split()
+)
+"""Rows of `COSTS` that are no ops, or have a rule of their own."""
+
+_ARITHMETIC = frozenset(
+    "mul div floor_divide remainder fmod neg eq ne lt le gt ge isnan isinf isposinf isneginf "
+    "signbit logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor "
+    "bitwise_not bitwise_left_shift bitwise_right_shift maximum minimum fmax fmin clamp_min "
+    "clamp_max".split()
+)
+
+_SHIFTS = ("__lshift__", "__rshift__", "__ilshift__", "__irshift__")
+
+
+def _named(names: Iterable[str]) -> tuple[str, ...]:
+    listed = [name for name in names if name not in _APART]
+    return tuple(f"aten.{n}" for n in listed) + tuple(f"aten.{n}_" for n in listed if n in _INPLACE)
+
+
 RULES: tuple[OpRule, ...] = (
     OpRule("addition", aten("add add_ sub sub_ rsub"), addition),
     OpRule(
         "arithmetic",
-        aten(
-            "mul mul_ div div_ neg neg_ eq ne lt le gt ge logical_and logical_or logical_xor "
-            "logical_not"
-        ),
-        each,
+        (*_named(n for n in COSTS if n in _ARITHMETIC), *aten("clamp clamp_")),
+        function,
     ),
-    OpRule("function", aten("sigmoid"), partial(each, flops=4)),
-    OpRule("function", aten("sigmoid_"), partial(each, flops=4, acs=1)),
+    OpRule("arithmetic", aten(" ".join(_SHIFTS)), each),
+    OpRule("function", _named(n for n in COSTS if n not in _ARITHMETIC), function),
+    OpRule("function", aten("native_dropout"), dropout),
+    OpRule("function", aten("_prelu_kernel_backward"), parametric_backward),
+    OpRule("function", aten("glu_backward"), gated_backward),
 )

@@ -10,8 +10,9 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
-from .amount import Amount, of
+from .amount import of
 from .call import Call, Operand
+from .functions import cost_of
 from .rule import Figure, Figures, OpRule, aten
 
 
@@ -22,19 +23,37 @@ def multiplications(call: Call, x: Operand, w: Operand) -> int:
     return prod(rows) * columns
 
 
-def driven(call: Call, x: Operand, w: Operand) -> tuple[Figure, Figure]:
-    """Return (MACs, accumulations driven by spikes) of a product x·w."""
+def contraction(
+    x: Operand, w: Operand, terms: int, x_fan: int, w_fan: int, *, both: Figure = None
+) -> tuple[Figure, Figure]:
+    """Return (MACs, accumulations driven by spikes) of a product.
+
+    Args:
+        x: the first factor.
+        w: the second factor.
+        terms: multiplications.
+        x_fan: elements of w that each element of x meets.
+        w_fan: elements of x that each element of w meets.
+        both: pairs of spikes that meet; None: not recorded.
+    """
     if x.spikes is None or w.spikes is None:
         return None, None
     if x.spikes and w.spikes:
-        return 0, of("overlap")
+        return 0, both
     if x.spikes:
         assert x.nonzero is not None
-        return 0, x.nonzero * (w.shape[-1] if len(w.shape) > 1 else 1)
+        return 0, x.nonzero * x_fan
     if w.spikes:
         assert w.nonzero is not None
-        return 0, w.nonzero * (x.shape[-2] if len(x.shape) > 1 else 1)
-    return multiplications(call, x, w), 0
+        return 0, w.nonzero * w_fan
+    return terms, 0
+
+
+def driven(call: Call, x: Operand, w: Operand) -> tuple[Figure, Figure]:
+    """Return (MACs, accumulations driven by spikes) of a product x·w."""
+    columns = w.shape[-1] if len(w.shape) > 1 else 1
+    rows = x.shape[-2] if len(x.shape) > 1 else 1
+    return contraction(x, w, multiplications(call, x, w), columns, rows, both=of("overlap"))
 
 
 def scaling(call: Call, bias: Operand | None) -> int:
@@ -49,7 +68,9 @@ def scaling(call: Call, bias: Operand | None) -> int:
     return extra
 
 
-def product(call: Call, *, x: int, w: int, bias: int | None = None, pairwise: bool = False) -> Figures:
+def product(
+    call: Call, *, x: int, w: int, bias: int | None = None, pairwise: bool = False
+) -> Figures:
     """Return the counters of x·w, with `bias` of beta·bias + alpha·x·w.
 
     Args:
@@ -76,57 +97,95 @@ def product(call: Call, *, x: int, w: int, bias: int | None = None, pairwise: bo
     return Figures(flops=flops, bytes=moved, synops=acs, macs=macs, acs=acs)
 
 
-def _dot(call: Call) -> Figures:
-    """A product of two vectors of k elements."""
-    x, w = call.ins[0], call.ins[1]
-    macs, acs = driven(call, x, w)
-    return Figures(2 * x.numel, call.moved, acs, macs, acs)
-
-
-def _outer_sum(call: Call) -> Figures:
-    """Addbmm: the products of b matrices, summed into one."""
+def _activated(call: Call) -> Figures:
+    """A product with a bias, and ReLU or GELU of it."""
     found = product(call, x=1, w=2, bias=0)
-    return found
+    active = cost_of("gelu_tanh" if call.arg("use_gelu", False) else "relu") * call.out.numel
+    return _more(found, active.flops, active.macs, active.acs)
 
 
-def _quantized(call: Call, *, x: int, w: int) -> Figures:
-    """Products at 8 bits and less: as mm, at their dtypes; w may be packed, so n is the result's."""
-    first = call.ins[x]
-    terms = call.out.numel * first.dim(-1)
-    known = first.spikes
-    if known is None:
-        return Figures(2 * terms, call.moved, None, None, None)
-    if known:
-        assert first.nonzero is not None
-        driven_acs: Amount = first.nonzero * call.out.dim(-1)
-        return Figures(2 * terms, call.moved, driven_acs, 0, driven_acs)
-    return Figures(2 * terms, call.moved, 0, terms, 0)
+def _more(found: Figures, flops: int, macs: int = 0, acs: int = 0) -> Figures:
+    """Return figures with more beside them; what is unknown stays so."""
+    return Figures(
+        flops=None if found.flops is None else found.flops + flops,
+        bytes=found.bytes,
+        synops=found.synops,
+        macs=None if found.macs is None else found.macs + macs,
+        acs=None if found.acs is None else found.acs + acs,
+    )
+
+
+def _outer(call: Call) -> Figures:
+    """Addr: each element of one vector by each of the other, added to a matrix."""
+    x, w = call.ins[1], call.ins[2]
+    terms = x.numel * w.numel
+    macs, acs = contraction(x, w, terms, w.numel, x.numel)
+    return Figures(terms + scaling(call, call.ins.get(0)), call.moved, acs, macs, acs)
 
 
 def _linear(call: Call) -> Figures:
     """Linear where it is a kernel of its own: x·wᵀ + bias; x may have any leading dimensions."""
     x, w = call.ins[0], call.ins[1]
     terms, n = x.numel * w.dim(0), w.dim(0)
-    biased = call.out.numel if call.has(2) else 0
-    if x.spikes is None:
-        return Figures(2 * terms + biased, call.moved, None, None, None)
-    if x.spikes:
-        assert x.nonzero is not None
-        acs = x.nonzero * n
-        return Figures(2 * terms + biased, call.moved, acs, 0, acs)
-    return Figures(2 * terms + biased, call.moved, 0, terms, 0)
+    macs, acs = contraction(x, w, terms, n, x.numel // max(x.dim(-1), 1))
+    biased = call.out.numel if call.named("bias") or call.named("b") else 0
+    return Figures(2 * terms + biased, call.moved, acs, macs, acs)
 
+
+def _linear_backward(call: Call) -> Figures:
+    """The gradients of linear: two products, and the bias' sums over the rows."""
+    named = {o.name: o for o in call.ins.values()}
+    grad, w = named["grad_output"], named.get("weight")
+    x = named.get("self") or named.get("input")
+    rows, n = grad.numel // max(grad.dim(-1), 1), grad.dim(-1)
+    k = w.dim(-1) if w is not None else x.dim(-1) if x is not None else 0
+    default = {
+        "mkldnn_linear_backward_input": [True, False, False],
+        "mkldnn_linear_backward_weights": [False, True, call.arg("bias_defined", True)],
+    }.get(call.base, [True, True, True])
+    grad_input, grad_weight, grad_bias = call.arg("output_mask", default)
+    terms, summed = rows * n * k, n * max(rows - 1, 0) if grad_bias else 0
+    found = Figures(2 * terms * (bool(grad_input) + bool(grad_weight)) + summed, call.moved)
+    pairs = [(grad, w, k, rows)] if grad_input and w is not None else []
+    pairs += [(grad, x, k, n)] if grad_weight and x is not None else []
+    macs: Figure = 0
+    acs: Figure = 0
+    for first, second, first_fan, second_fan in pairs:
+        more = contraction(first, second, terms, first_fan, second_fan)
+        macs = None if macs is None or more[0] is None else macs + more[0]
+        acs = None if acs is None or more[1] is None else acs + more[1]
+    acs_in_all = None if acs is None else acs + summed
+    return Figures(found.flops, call.moved, acs, macs, acs_in_all)
+
+
+def _trilinear(call: Call) -> Figures:
+    """The products of three tensors, element by element, added over some dimensions: 3 each."""
+    shapes = []
+    for slot, name in enumerate(("expand1", "expand2", "expand3")):
+        shape = list(call.ins[slot].shape)
+        for place in sorted(call.arg(name, [])):
+            shape.insert(place, 1)
+        shapes.append(shape)
+    terms = prod(max(sizes) for sizes in zip(*shapes, strict=True))
+    return Figures(3 * terms, call.moved, macs=terms)
+
+
+_VECTORS = "mv dot vdot"
+_ADDED = "addmm addmm_ baddbmm baddbmm_ addmv addmv_ addbmm addbmm_"
 
 RULES = (
-    OpRule("product", aten("mm bmm mv"), partial(product, x=0, w=1)),
-    OpRule("product", aten("addmm baddbmm addmv _addmm_activation"), partial(product, x=1, w=2, bias=0)),
-    OpRule("product", aten("addbmm"), _outer_sum),
-    OpRule("product", aten("dot vdot"), _dot),
-    OpRule("product", aten("_int_mm _scaled_mm"), partial(_quantized, x=0, w=1)),
+    OpRule("product", aten(f"mm bmm {_VECTORS}"), partial(product, x=0, w=1)),
+    OpRule("product", aten(_ADDED), partial(product, x=1, w=2, bias=0)),
+    OpRule("product", aten("_addmm_activation"), _activated),
+    OpRule("product", aten("addr addr_"), _outer),
+    OpRule("product", ("aten.linear", "mkldnn._linear_pointwise", "aten.mkldnn_linear"), _linear),
     OpRule(
         "product",
-        aten("_weight_int8pack_mm _weight_int4pack_mm _weight_int4pack_mm_for_cpu _mixed_dtypes_linear"),
-        partial(_quantized, x=0, w=1),
+        aten(
+            "linear_backward mkldnn_linear_backward mkldnn_linear_backward_input "
+            "mkldnn_linear_backward_weights"
+        ),
+        _linear_backward,
     ),
-    OpRule("product", ("aten.linear", "mkldnn._linear_pointwise", "aten.mkldnn_linear"), _linear),
+    OpRule("product", aten("_trilinear"), _trilinear),
 )

@@ -9,9 +9,13 @@ from types import MappingProxyType
 from ...schemas import ConfigError, RuleError
 from . import (
     attention,
+    communication,
     convolutions,
     copies,
     elementwise,
+    fused_layers,
+    interpolations,
+    layer_norms,
     losses,
     normalisation,
     optimizers,
@@ -19,6 +23,7 @@ from . import (
     products,
     recurrent,
     reductions,
+    small_products,
     spikingjelly,
     torch_flops,
     views,
@@ -29,16 +34,21 @@ from .rule import Figures, OpRule
 
 FULL = (
     *products.RULES,
+    *small_products.RULES,
     *convolutions.RULES,
     *attention.RULES,
+    *fused_layers.RULES,
     *recurrent.RULES,
     *normalisation.RULES,
+    *layer_norms.RULES,
     *pooling.RULES,
+    *interpolations.RULES,
     *reductions.RULES,
     *elementwise.RULES,
     *losses.RULES,
     *optimizers.RULES,
     *copies.RULES,
+    *communication.RULES,
     *views.RULES,
 )
 """Every rule that opjoule has."""
@@ -97,6 +107,8 @@ class RuleSet:
             the counters; None if nothing covers it.
         """
         rule = self.rule_of(call)
+        if rule is not None and call.opaque and not rule.free:
+            return "rule", rule.family, Figures(None, None, None, None, None)
         if rule is not None:
             how, family, found = "free" if rule.free else "rule", rule.family, rule.figures(call)
         else:
@@ -104,6 +116,8 @@ class RuleSet:
             if known is None:
                 return "uncovered", "", None
             how, family, found = known
+            if call.opaque and how != "free":
+                return how, family, Figures(None, None, None, None, None)
         return how, family, found if self.flops is None else replace(found, flops=self.flops(call))
 
     def rule_of(self, call: Call) -> OpRule | None:

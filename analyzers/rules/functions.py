@@ -1,0 +1,228 @@
+"""What a function of one element costs: one table, and how a formula is priced.
+
+A function that the C math library has (exp, log, sqrt, erf, tanh, ...) is one FLOP, as hardware
+has units for it; any other costs the operations of the formula that PyTorch documents for it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+
+_ADDITIONS = (ast.Add, ast.Sub)
+_SELECTIONS = frozenset({"where"})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Operations on one element.
+
+    Attributes:
+        flops: all of them.
+        macs: additions of a product that was just formed, and that product.
+        acs: additions of anything else.
+    """
+
+    flops: int = 0
+    macs: int = 0
+    acs: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.flops + other.flops, self.macs + other.macs, self.acs + other.acs)
+
+    def __mul__(self, elements: int) -> Cost:
+        return Cost(self.flops * elements, self.macs * elements, self.acs * elements)
+
+
+# x, y, z: operands in the order of the op's schema; g: the gradient that comes in; s: a stored
+# result; lower case words: constants of the op. Comparisons cost 1, the selection after them
+# nothing. Statements are separated by ";".
+COSTS: Mapping[str, str] = MappingProxyType(
+    {
+        # arithmetic
+        "mul": "x * y",
+        "div": "x / y",
+        "true_divide": "x / y",
+        "floor_divide": "floor(x / y)",
+        "remainder": "fmod(x, y)",
+        "fmod": "fmod(x, y)",
+        "neg": "-x",
+        "abs": "abs(x)",
+        "sign": "sign(x)",
+        "sgn": "sign(x)",
+        "reciprocal": "1 / x",
+        "square": "x * x",
+        "maximum": "max(x, y)",
+        "minimum": "min(x, y)",
+        "fmax": "max(x, y)",
+        "fmin": "min(x, y)",
+        "lerp": "x + weight * (y - x)",
+        "addcmul": "x + value * (y * z)",
+        "addcdiv": "x + value * (y / z)",
+        "hypot": "hypot(x, y)",
+        "copysign": "copysign(x, y)",
+        "heaviside": "sign(x)",
+        # powers and roots
+        "sqrt": "sqrt(x)",
+        "rsqrt": "rsqrt(x)",
+        "pow": "exp(y * log(x))",
+        "float_power": "exp(y * log(x))",
+        # exponentials and logarithms
+        "exp": "exp(x)",
+        "exp2": "exp2(x)",
+        "expm1": "expm1(x)",
+        "log": "log(x)",
+        "log2": "log2(x)",
+        "log10": "log10(x)",
+        "log1p": "log1p(x)",
+        "logaddexp": "max(x, y) + log1p(exp(-abs(x - y)))",
+        "logaddexp2": "max(x, y) + log2(1 + exp2(-abs(x - y)))",
+        "xlogy": "x * log(y)",
+        "erf": "erf(x)",
+        "erfc": "erfc(x)",
+        "lgamma": "lgamma(x)",
+        # angles
+        "sin": "sin(x)",
+        "cos": "cos(x)",
+        "tan": "tan(x)",
+        "asin": "asin(x)",
+        "acos": "acos(x)",
+        "atan": "atan(x)",
+        "atan2": "atan2(x, y)",
+        "sinh": "sinh(x)",
+        "cosh": "cosh(x)",
+        "tanh": "tanh(x)",
+        "asinh": "asinh(x)",
+        "acosh": "acosh(x)",
+        "atanh": "atanh(x)",
+        # rounding
+        "floor": "floor(x)",
+        "ceil": "ceil(x)",
+        "round": "round(x)",
+        "trunc": "trunc(x)",
+        "frac": "x - trunc(x)",
+        # comparisons, logic, bits
+        "eq": "x == y",
+        "ne": "x != y",
+        "lt": "x < y",
+        "le": "x <= y",
+        "gt": "x > y",
+        "ge": "x >= y",
+        "isnan": "x != x",
+        "isinf": "abs(x) == inf",
+        "isposinf": "x == inf",
+        "isneginf": "x == minf",
+        "signbit": "signbit(x)",
+        "logical_and": "land(x, y)",
+        "logical_or": "lor(x, y)",
+        "logical_xor": "lxor(x, y)",
+        "logical_not": "lnot(x)",
+        "bitwise_and": "band(x, y)",
+        "bitwise_or": "bor(x, y)",
+        "bitwise_xor": "bxor(x, y)",
+        "bitwise_not": "bnot(x)",
+        "bitwise_left_shift": "shift(x, y)",
+        "bitwise_right_shift": "shift(x, y)",
+        "nan_to_num": "where(x != x, a, where(x == inf, b, where(x == minf, c, x)))",
+        # limits
+        "clamp_min": "max(x, low)",
+        "clamp_max": "min(x, high)",
+        "relu": "max(x, 0)",
+        "threshold": "where(x > t, x, value)",
+        "hardtanh": "min(max(x, low), high)",
+        # activations
+        "sigmoid": "1 / (1 + exp(-x))",
+        "log_sigmoid_forward": "min(x, 0) - log1p(exp(-abs(x)))",
+        "logit": "log(x / (1 - x))",
+        "silu": "x / (1 + exp(-x))",
+        "mish": "x * tanh(log1p(exp(x)))",
+        "softplus": "where(beta * x > t, x, log1p(exp(beta * x)) / beta)",
+        "elu": "where(x > 0, x, alpha * expm1(x))",
+        "celu": "where(x > 0, x, alpha * expm1(x / alpha))",
+        "gelu": "x * k * (1 + erf(x * r))",
+        "gelu_tanh": "k * x * (1 + tanh(r * (x + c * x * x * x)))",
+        "leaky_relu": "where(x > 0, x, slope * x)",
+        "_prelu_kernel": "where(x > 0, x, y * x)",
+        "rrelu_with_noise": "where(x > 0, x, y * x)",
+        "hardsigmoid": "min(max(x + 3, 0), 6) / 6",
+        "hardswish": "x * min(max(x + 3, 0), 6) / 6",
+        "hardshrink": "where(abs(x) <= t, 0, x)",
+        "softshrink": "where(x > t, x - t, where(x < mt, x + t, 0))",
+        "glu": "x / (1 + exp(-y))",
+        "native_dropout": "x * y * scale",
+        "_fused_dropout": "x * y * scale",
+        "_masked_scale": "x * y * scale",
+        # their gradients
+        "sigmoid_backward": "g * (1 - s) * s",
+        "log_sigmoid_backward": "z = exp(-abs(x)); g * where(x < 0, 1, z) / (1 + z)",
+        "logit_backward": "g / (x * (1 - x))",
+        "tanh_backward": "g * (1 - s * s)",
+        "silu_backward": "s = sigmoid(x); g * s * (1 + x * (1 - s))",
+        "mish_backward": "t = tanh(log1p(exp(x))); g * (t + x * sigmoid(x) * (1 - t * t))",
+        "softplus_backward": "z = exp(beta * x); where(beta * x > t, g, g * z / (z + 1))",
+        "elu_backward": "where(x > 0, g, g * alpha * exp(x))",
+        "gelu_backward": "g * (k * (1 + erf(x * r)) + x * c * exp(h * x * x))",
+        "gelu_tanh_backward": (
+            "t = tanh(r * (x + c * x * x * x)); "
+            "g * (k * (1 + t) + k * x * (1 - t * t) * (r + d * x * x))"
+        ),
+        "threshold_backward": "where(x <= t, 0, g)",
+        "hardtanh_backward": "where(lor(x <= low, x >= high), 0, g)",
+        "hardsigmoid_backward": "where(land(x > m3, x < 3), g / 6, 0)",
+        "hardswish_backward": "where(x < m3, 0, where(x <= 3, g * (x / 3 + k), g))",
+        "hardshrink_backward": "where(abs(x) <= t, 0, g)",
+        "softshrink_backward": "where(abs(x) <= t, 0, g)",
+        "leaky_relu_backward": "where(x > 0, g, slope * g)",
+        "rrelu_with_noise_backward": "g * y",
+        "_prelu_kernel_backward": "where(x > 0, g, y * g); where(x > 0, 0, x * g)",
+        "native_dropout_backward": "g * y * scale",
+        "glu_backward": "s = sigmoid(y); s * g; (1 - s) * s * g * x",
+    }
+)
+"""Function -> the formula whose operations are its cost for each element."""
+
+
+@cache
+def priced(formula: str) -> Cost:
+    """Return the cost of a formula.
+
+    Each operator, comparison and call is one FLOP, but for `where`, which only selects, and for
+    functions of `COSTS`, which cost their own formulas. An addition is a MAC where an addend is a
+    product (the multiplication being a FLOP all the same), else an AC.
+    """
+    return _priced(ast.parse(formula.replace("; ", "\n")))
+
+
+def _priced(node: ast.AST) -> Cost:
+    found = Cost()
+    for child in ast.iter_child_nodes(node):
+        found += _priced(child)
+    return found + _own(node)
+
+
+def _own(node: ast.AST) -> Cost:
+    if isinstance(node, ast.BinOp):
+        if not isinstance(node.op, _ADDITIONS):
+            return Cost(1)
+        product = any(
+            isinstance(side, ast.BinOp) and isinstance(side.op, ast.Mult)
+            for side in (node.left, node.right)
+        )
+        return Cost(1, macs=1) if product else Cost(1, acs=1)
+    if isinstance(node, ast.UnaryOp | ast.Compare):
+        return Cost(1)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        name = node.func.id
+        if name in _SELECTIONS:
+            return Cost()
+        formula = COSTS.get(name, "")
+        return Cost(1) if not formula or formula.startswith(f"{name}(") else priced(formula)
+    return Cost()
+
+
+def cost_of(name: str) -> Cost:
+    """Return the cost of a function of `COSTS`."""
+    return priced(COSTS[name])
