@@ -12,16 +12,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
 from ..schemas import ConfigError
-from ..schemas.costs import CostConfig, config_class, load_config
+from ..schemas.costs import (
+    ComputeConfig,
+    LemaireConfig,
+    SimpleConfig,
+    SpikeSimConfig,
+    load_config,
+)
 from .revisions import RELEASE
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-def _typed(estimator: str, values: dict[str, Any]) -> CostConfig:
-    """Return opjoule's configuration with these values; an unknown field or value is refused."""
-    return config_class(estimator)(**values)
 
 
 def _energies(estimator: str, preset: str) -> dict[str, float]:
@@ -72,7 +73,7 @@ class ComputeEnergyConfig:
 
     Attributes:
         strict: refuse a run in which nothing was counted, instead of warning.
-        verbose: log every call.
+        verbose: log what was counted, by module and op, to `opjoule.op_counter`.
         cost_config: energies of the operations.
         extra_ignore_modules: module classes; nothing that runs inside them is charged.
     """
@@ -82,9 +83,9 @@ class ComputeEnergyConfig:
     cost_config: ComputeEnergyCostConfig = field(default_factory=ComputeEnergyCostConfig)
     extra_ignore_modules: list[type[nn.Module]] | None = None
 
-    def typed(self) -> CostConfig:
+    def typed(self) -> ComputeConfig:
         """Return opjoule's configuration; ConfigError if a value is not allowed."""
-        return _typed("compute", vars(self.cost_config))
+        return ComputeConfig(**vars(self.cost_config))
 
 
 @dataclass
@@ -95,9 +96,9 @@ class SimpleEnergyConfig:
     cost_config: SimpleEnergyCostConfig = field(default_factory=SimpleEnergyCostConfig)
     extra_ignore_modules: list[type[nn.Module]] | None = None
 
-    def typed(self) -> CostConfig:
+    def typed(self) -> SimpleConfig:
         """Return opjoule's configuration; ConfigError if a value is not allowed."""
-        return _typed("simple", vars(self.cost_config))
+        return SimpleConfig(**vars(self.cost_config))
 
 
 @dataclass
@@ -114,7 +115,7 @@ class LemaireEnergyCostConfig:
     )
 
     def __post_init__(self) -> None:
-        _typed("lemaire", vars(self))
+        LemaireConfig(**vars(self))
 
     def memory_cost_pj(self, memory: float) -> float:
         """Return the pJ a byte of a memory of that many bytes: linear between the points."""
@@ -166,15 +167,12 @@ class LemaireEnergyConfig:
         """Tell whether modules without formulas are refused."""
         return revision == RELEASE if self.strict is None else self.strict
 
-    def typed(self) -> CostConfig:
+    def typed(self) -> LemaireConfig:
         """Return opjoule's configuration; ConfigError if a value is not allowed."""
-        return _typed(
-            "lemaire",
-            {
-                **vars(self.cost_config),
-                "snn_fifo_capacity_elements": self.snn_fifo_capacity_elements,
-                "sparse_share": self.sparse_zero_ratio_threshold,
-            },
+        return LemaireConfig(
+            **vars(self.cost_config),
+            snn_fifo_capacity_elements=self.snn_fifo_capacity_elements,
+            sparse_share=self.sparse_zero_ratio_threshold,
         )
 
 
@@ -204,9 +202,9 @@ class SpikeSimEnergyConfig:
     rram_xbar_pj: float = 1.76423
     sram_xbar_pj: float = 671.089
 
-    def typed(self) -> CostConfig:
+    def typed(self) -> SpikeSimConfig:
         """Return opjoule's configuration; ConfigError if a value is not allowed."""
-        return _typed("spikesim", vars(self))
+        return SpikeSimConfig(**vars(self))
 
 
 @dataclass

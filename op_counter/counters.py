@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..schemas import ConfigError
 from .scopes import GLOBAL, Counts, added, copied
@@ -24,6 +24,7 @@ class BaseCounter:
     name a column of opjoule's counts instead.
 
     Attributes:
+        records: the counts of contexts that have ended, by scope and op.
         rules: the user's rules by op overload, evaluated at the op, in the run; where one is given
             it is used instead of the built-in one.
         ignore_modules: module classes; nothing that runs inside them is counted.
@@ -31,13 +32,23 @@ class BaseCounter:
     """
 
     column: str | None = None
+    revision: str | None
+    _modes: list[DispatchCounterMode]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make a counter that counts in no context yet.
+
+        Not in `__init__`: subclasses written for SpikingJelly may set records, rules and
+        ignore_modules there themselves.
+        """
+        made = super().__new__(cls)
+        made.revision, made._modes = None, []
+        return made
 
     def __init__(self) -> None:
+        self.records: Counts = {}
         self.rules: dict[Any, LiveRule] = {}
         self.ignore_modules: list[type[nn.Module]] = []
-        self.revision: str | None = None
-        self._records: Counts = {}
-        self._modes: list[DispatchCounterMode] = []
 
     def get_counts(self) -> Counts:
         """Return the counts by scope and op: `{"Global": {op: count}, "Sequential.0": {...}}`.
@@ -45,18 +56,19 @@ class BaseCounter:
         A scope's figures include those of the modules below it. Inside a context the calls up to
         now are counted. Ops are PyTorch's overloads where PyTorch is loaded, else their names.
         """
-        counts = copied(self._records)
+        counts = copied(self.records)
         for mode in self._modes:
             added(counts, mode.counts_so_far(self))
         return counts
 
     def get_total(self) -> int:
         """Return the count of everything."""
-        return sum(self.get_counts().get(GLOBAL, {}).values())
+        total: int = sum(self.get_counts().get(GLOBAL, {}).values())
+        return total
 
     def reset(self) -> None:
         """Forget what was counted; inside a context, count from here on."""
-        self._records = {}
+        self.records = {}
         self.revision = self._modes[0].revision if self._modes else None
         for mode in self._modes:
             mode.count_from_here(self)
@@ -81,7 +93,7 @@ class BaseCounter:
 
     def add(self, counts: Counts) -> None:
         """Add counts to the present ones."""
-        added(self._records, counts)
+        added(self.records, counts)
 
 
 class _Counter(BaseCounter):

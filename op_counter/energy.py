@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from ..analyzers.energy import (
     estimate_compute,
@@ -11,6 +14,7 @@ from ..analyzers.energy import (
     estimate_simple,
     estimate_spikesim,
 )
+from ..schemas import TraceError
 from .configs import (
     ComputeEnergyConfig,
     LemaireEnergyConfig,
@@ -25,6 +29,16 @@ from .reports import (
 )
 from .revisions import RELEASE, SOURCE, TUTORIAL, chosen
 from .runs import MISSING, forward_of
+
+if TYPE_CHECKING:
+    from ..analyzers import Trace
+    from ..analyzers.energy import EnergyReport
+
+_LOG = logging.getLogger("opjoule.op_counter")
+
+_TRAINING = (
+    "SpikeSim covers inference alone, and the model is in training mode: call model.eval() before"
+)
 
 
 def estimate_compute_energy(
@@ -48,6 +62,8 @@ def estimate_compute_energy(
     with forward_of(model, inputs, ignored=config.extra_ignore_modules or ()) as trace:
         revision = _of(TUTORIAL)
         energy = estimate_compute(trace, config.typed(), revision=revision, strict=config.strict)
+    if config.verbose:
+        _log(energy)
     return ComputeEnergyReport.of(energy, config)
 
 
@@ -56,12 +72,15 @@ def estimate_simple_energy(
 ) -> SimpleEnergyReport:
     """Return the energy of MACs, ACs, weights, biases and neuron states of one forward pass.
 
-    The name and the model are SpikingJelly 2.0's own; there is no other source for them.
-    Arguments and errors are those of `estimate_compute_energy`.
+    The name and the model are SpikingJelly 2.0's own, nobody else has published them; the revision
+    "source" leaves out what its own tool adds. Arguments and errors are those of
+    `estimate_compute_energy`.
     """
     config = deepcopy(config) if config else SimpleEnergyConfig()
-    with forward_of(model, inputs, ignored=config.extra_ignore_modules or ()) as trace:
-        energy = estimate_simple(trace, config.typed(), revision=RELEASE, strict=config.strict)
+    ignored = config.extra_ignore_modules or ()
+    with forward_of(model, inputs, grad=False, ignored=ignored) as trace:
+        revision = _of(RELEASE)
+        energy = estimate_simple(trace, config.typed(), revision=revision, strict=config.strict)
     return SimpleEnergyReport.of(energy, config)
 
 
@@ -76,7 +95,8 @@ def estimate_lemaire_energy(
     """
     revision = chosen()
     config = deepcopy(config) if config else LemaireEnergyConfig()
-    with forward_of(model, inputs) as trace:
+    grad = None if revision == TUTORIAL else False
+    with forward_of(model, inputs, grad=grad) as trace:
         strict = config.refuses(revision)
         energy = estimate_lemaire(trace, config.typed(), revision=revision, strict=strict)
     return LemaireEnergyReport.of(energy, config)
@@ -111,8 +131,29 @@ def _spikesim(model: Any, inputs: Any, config: SpikeSimEnergyConfig | None, stri
               revision: str) -> SpikeSimEnergyReport:  # fmt: skip
     config = deepcopy(config) if config else SpikeSimEnergyConfig()
     with forward_of(model, inputs, grad=False) as trace:
+        training = _trains(trace)
+        if training and strict:
+            raise TraceError(f"{_TRAINING} (strict).")
         energy = estimate_spikesim(trace, config.typed(), revision=revision, strict=strict)
-    return SpikeSimEnergyReport.of(energy, config)
+    report = SpikeSimEnergyReport.of(energy, config)
+    if training:
+        report.warnings.insert(0, f"{_TRAINING}.")
+    return report
+
+
+def _trains(trace: Trace) -> bool:
+    """Tell whether a model was called in training mode."""
+    root = pl.col("parent_call_id").is_null() & (pl.col("stage").cast(pl.String) == "forward")
+    modes = trace.module_calls.filter(root).select(pl.col("training").any()).collect()
+    return bool(modes.item())
+
+
+def _log(energy: EnergyReport) -> None:
+    """Log what was counted, by module and op."""
+    for row in energy.rows.iter_rows(named=True):
+        where = row["module"] or "outside every module"
+        what = f"{row['count']} {row['component'].upper()}"
+        _LOG.info("%s in %s: %s, %s pJ", row["op"], where, what, row["energy_pj"])
 
 
 def _of(only: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..tracer import Recorder
-
 if TYPE_CHECKING:
     from torch import nn
+
+    from ..tracer import Recorder
 
 
 class Lineage:
@@ -31,11 +31,11 @@ class Lineage:
         if line is None:
             if module >= len(self._tree):
                 self._tree = self._recorder.module_tree()
-            line, number = [], module
+            line = []
+            number: int | None = module
             while number is not None:
-                parent, path, kind = self._tree[number]
+                number, path, kind = self._tree[number]
                 line.append((path, kind))
-                number = parent
             self._lines[module] = line
         return line
 

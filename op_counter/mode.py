@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from ..schemas import RecordError
 from .counters import BaseCounter
 from .counting import Counted
-from .covering import covers
 from .known_ops import KNOWN
 from .revisions import chosen
 from .scopes import Counts, added, copied, counts_of, subtracted
@@ -128,7 +127,11 @@ class DispatchCounterMode:
         if counter.column is None:
             return False
         known = KNOWN.get(self.revision)
-        return str(op) in known[counter.column] if known else covers(counter.column, op)
+        if known is not None:
+            return str(op) in known[counter.column]
+        from .covering import covers
+
+        return covers(op)
 
     def _of(self, counted: Counted, counter: BaseCounter) -> Counts:
         """Return what a counter has counted, the user's rules and the resets respected."""

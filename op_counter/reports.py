@@ -41,8 +41,9 @@ class Report:
     @classmethod
     def of(cls, energy: EnergyReport, config: object) -> Self:
         """Return the report with what opjoule's report tells of each field."""
-        common = {"warnings": list(energy.warnings), "config": config, "energy": energy}
-        return cls(**cls._fields(energy), **common)
+        return cls(
+            **cls._fields(energy), warnings=list(energy.warnings), config=config, energy=energy
+        )
 
     @classmethod
     def _fields(cls, energy: EnergyReport) -> dict[str, Any]:

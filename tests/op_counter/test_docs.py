@@ -24,7 +24,7 @@ def printed(original, capsys, monkeypatch):
 
 
 def test_the_page_prints_what_it_says(printed):
-    said = re.findall(r"^print\(.*\)  # (.*)$", "".join(BLOCKS), re.MULTILINE)
+    said = re.findall(r"^ *print\(.*\)  # (.*)$", "".join(BLOCKS), re.MULTILINE)
     assert len(said) == "".join(BLOCKS).count("print(")
     assert printed == said
 
@@ -50,3 +50,6 @@ def test_the_figures_are_those_of_the_golden_cases(printed, golden):
     assert float(printed[12]) == lemaire["total_pj"]
     assert float(printed[13]) == lemaire["breakdown_pj"]["memory_pj"]
     assert printed[15] == total(new, "tutorial_snn", "flops")
+    assert float(printed[16]) == lemaire["total_pj"]
+    assert float(printed[17]) == block["energies"]["simple"]["energy_total_pj"]
+    assert len(printed) == 18
