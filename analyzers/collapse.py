@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from .parts import collected
 from .rules.amount import STATISTICS
 from .rules.call import FLAGGED
 from .spikes import decided_by_provenance, spike_expr
@@ -38,28 +39,26 @@ def collapsed(
         by_values_only: whether constants are spikes if their values are.
 
     Returns:
-        `rank`, `signature_id`, `keys`, `in0_spikes` to `out0_spikes` (null: not measured), `calls`,
-        `first_seq`, `decided` (calls in which provenance decided whether an operand is spikes),
-        the sums of `STATISTICS`, and for each `<statistic>_unknown`, in how many calls it is null.
+        `rank`, `signature_id`, `keys`, `in0_spikes` to `out0_spikes` (null: not measured),
+        `in0_decided` to `in2_decided` (whether provenance decided that), `calls`, `first_seq`, the
+        sums of `STATISTICS`, and for each `<statistic>_unknown`, in how many calls it is null.
+
+    Raises:
+        TraceError: a part cannot be decoded.
     """
     kept = list(keys)
-    flags = [spike_expr(slot, spikes, by_values_only).alias(f"{slot}_spikes") for slot in FLAGGED]
-    decided = pl.any_horizontal(decided_by_provenance(slot, spikes) for slot in FLAGGED[:3])
-    groups = ["rank", "signature_id", *kept, *(f"{slot}_spikes" for slot in FLAGGED)]
-    return (
-        trace.calls.select(
-            "rank", "signature_id", *kept, "seq", *flags, *STATISTICS, decided=decided
-        )
-        .group_by(groups)
+    flags = {f"{slot}_spikes": spike_expr(slot, spikes, by_values_only) for slot in FLAGGED}
+    for slot in FLAGGED[:3]:
+        decided = pl.lit(False) if by_values_only else decided_by_provenance(slot, spikes)
+        flags[f"{slot}_decided"] = decided.fill_null(False)
+    grouped = (
+        trace.calls.select("rank", "signature_id", *kept, "seq", *STATISTICS, **flags)
+        .group_by("rank", "signature_id", *kept, *flags)
         .agg(
             calls=pl.len().cast(pl.Int64),
             first_seq=pl.col("seq").min(),
-            decided=pl.lit(0, pl.Int64)
-            if by_values_only
-            else pl.col("decided").sum().cast(pl.Int64),
             **{name: pl.col(name).sum() for name in STATISTICS},
             **{f"{name}_unknown": pl.col(name).null_count().cast(pl.Int64) for name in STATISTICS},
         )
-        .collect(engine="streaming")
-        .sort("rank", "first_seq")
     )
+    return collected(grouped, trace.path).sort("rank", "first_seq")

@@ -10,9 +10,10 @@ import polars as pl
 
 from ..schemas import STAGES, ConfigError
 from .coverage import Coverage, covered, refuse_gaps
+from .forms import COUNTERS
 from .rules import OpRule, rule_set
 from .spikes import SPIKE_MODES
-from .tally import COUNTERS, tally
+from .tally import tally
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -32,7 +33,8 @@ class Counts:
         frame: the key columns, `calls`, the five counters (int64; null: nobody knows) and
             `intensity` (FLOP by byte). A module's row includes its submodules; the row `Global`
             is everything.
-        total: the counters of everything; null ones left out of the sums, and None if all are.
+        total: the counters of everything; null ones left out of the sums, and None if all are;
+            0 where there is nothing to count.
         coverage: how far the counts reach.
         rules: name of the rule set.
         spikes: what a spike tensor may hold.
@@ -68,7 +70,9 @@ def count(
 
     Raises:
         ConfigError: a key, rule set, kind of spikes or filter that does not exist.
-        RuleError: under `strict`, what is not covered; or two of your rules claim an op.
+        RuleError: under `strict`, what is not covered; two of your rules claim an op, or a rule
+            fails.
+        TraceError: a part or a signature is damaged, or a sum does not fit 64 bits.
     """
     keys = _keys(by)
     if spikes not in SPIKE_MODES:
@@ -100,8 +104,9 @@ def _keys(by: str | Sequence[str]) -> list[str]:
 
 def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Add up by the keys; modules with all below them."""
-    sums = [
-        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name) for name in COUNTERS
+    sums = [  # of nothing, 0; of what nobody knows, null
+        pl.when((pl.col(name).count() > 0) | (pl.len() == 0)).then(pl.col(name).sum()).alias(name)
+        for name in COUNTERS
     ]
     figures = [pl.col("calls").sum(), *sums]
     rows = counted
@@ -158,4 +163,7 @@ def _lines(modules: pl.DataFrame) -> pl.DataFrame:
 
 
 def _total(counted: pl.DataFrame) -> dict[str, int | None]:
-    return {name: int(counted[name].sum()) if counted[name].count() else None for name in COUNTERS}
+    return {
+        name: int(counted[name].sum()) if counted[name].count() or not counted.height else None
+        for name in COUNTERS
+    }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..schemas import RuleError
+from .parts import collected
 from .rules import OpRule, rule_set
 from .tally import tally
 
@@ -141,7 +142,7 @@ def _unattributed(trace: Trace) -> int:
         & pl.col("module_id").is_null()
         & pl.col("forward_seq").is_null()
     )
-    return int(trace.calls.select(lost.sum()).collect(engine="streaming").item() or 0)
+    return int(collected(trace.calls.select(lost.sum()), trace.path).item() or 0)
 
 
 def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:
@@ -152,8 +153,10 @@ def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:
             a statistic is missing, or work was hidden.
     """
     for op, calls in found.frame.filter(how="uncovered").select("op", "calls").iter_rows():
+        first = counted.filter(op=op, how="uncovered").sort("rank", "first_seq").row(0, named=True)
+        place = _place(trace, first["rank"], first["first_seq"])
         raise RuleError(
-            f"{op}: no rule covers it ({calls} calls, first {_first_module(trace, op)}). "
+            f"{op}: no rule covers it ({calls} calls, first {place}). "
             "Give it one (extra_rules), or count without strict."
         )
     lacking = counted.filter(pl.col("unmeasured") > 0)
@@ -171,18 +174,12 @@ def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:
             )
 
 
-def _first_module(trace: Trace, op: str) -> str:
-    ids = trace.signatures.filter(pl.col("op") == op)["signature_id"].to_list()
-    first = (
-        trace.calls.filter(pl.col("signature_id").is_in(ids))
-        .select("rank", "seq", "module_id")
-        .sort("rank", "seq")
-        .head(1)
-        .join(trace.modules.lazy(), on=["rank", "module_id"], how="left")
-        .collect()
-    )
-    path = first["path"][0] if first.height else None
-    return f"in {path}" if path else "outside every module"
+def _place(trace: Trace, rank: int, seq: int) -> str:
+    """Return where a call ran, in words."""
+    call = trace.calls.filter((pl.col("rank") == rank) & (pl.col("seq") == seq))
+    module = collected(call.select("module_id"), trace.path)["module_id"][0]
+    named = trace.modules.filter((pl.col("rank") == rank) & (pl.col("module_id") == module))
+    return f"in {named['path'][0]}" if named.height else "outside every module"
 
 
 def _percent(share: float) -> str:

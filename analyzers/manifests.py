@@ -21,6 +21,7 @@ from ..schemas import (
 )
 
 _RANK = re.compile(r"rank=(\d{1,9})")
+_LONGEST = 200
 _HOW = "What was recorded can be read with --partial (partial=True)."
 
 
@@ -30,19 +31,30 @@ def find_ranks(path: Path) -> dict[int | None, Path]:
     Raises:
         TraceError: there is no trace at `path`.
     """
-    if not path.exists():
-        raise TraceError(f"{path}: there is no such trace.")
-    if not path.is_dir():
-        raise TraceError(f"{path} is no trace: a trace is a directory with a {MANIFEST_NAME}.")
-    if _holds_trace(path):
-        return {None: path}
+    try:
+        if not path.exists():
+            raise TraceError(f"{path}: there is no such trace.")
+        if not path.is_dir():
+            raise TraceError(f"{path} is no trace: a trace is a directory with a {MANIFEST_NAME}.")
+        found = {None: path} if _holds_trace(path) else _ranks_in(path)
+    except (OSError, ValueError) as error:  # no right to look, no name that a file can have
+        raise TraceError(
+            f"{str(path)!r} cannot be read: {getattr(error, 'strerror', error)}."
+        ) from None
+    if not found:
+        raise TraceError(f"{path} is no trace: it holds no {MANIFEST_NAME}.")
+    return found
+
+
+def _ranks_in(path: Path) -> dict[int | None, Path]:
     found: dict[int | None, Path] = {}
     for folder in sorted(path.iterdir()):
         match = _RANK.fullmatch(folder.name)
         if match and folder.is_dir() and _holds_trace(folder):
-            found[int(match[1])] = folder
-    if not found:
-        raise TraceError(f"{path} is no trace: it holds no {MANIFEST_NAME}.")
+            rank = int(match[1])
+            if rank in found:
+                raise TraceError(f"{path}: {found[rank].name} and {folder.name} are both {rank}.")
+            found[rank] = folder
     return found
 
 
@@ -64,6 +76,7 @@ def read_manifest(folder: Path, *, partial: bool) -> Manifest:
     """
     file = folder / MANIFEST_NAME
     if not file.exists():
+        _check_marker(folder)
         if not partial:
             raise TraceError(
                 f"{folder} was never finished: its recording was killed or still runs. {_HOW}"
@@ -75,8 +88,8 @@ def read_manifest(folder: Path, *, partial: bool) -> Manifest:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise TraceError(f"{file} is damaged: {place}: {first['msg']}.") from None
+        place = plain(".".join(str(step) for step in first["loc"]))
+        raise TraceError(f"{file} is damaged: {place}: {plain(first['msg'])}.") from None
     if manifest.status != "complete" and not partial:
         raise TraceError(f"{folder} is not whole: {_ending(manifest)}. {_HOW}")
     return manifest
@@ -85,8 +98,14 @@ def read_manifest(folder: Path, *, partial: bool) -> Manifest:
 def _ending(manifest: Manifest) -> str:
     if manifest.status == "aborted":
         failure = manifest.failure.type if manifest.failure else "an exception"
-        return f"its recording ended with {failure}"
+        return f"its recording ended with {plain(failure)}"
     return "its recording was not finished"
+
+
+def plain(text: str) -> str:
+    """Return text of a trace for a message: cut, and without what would steer a terminal."""
+    shown = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+    return shown if shown.isprintable() else repr(shown)
 
 
 def _parsed(file: Path) -> dict[str, Any]:
@@ -99,6 +118,15 @@ def _parsed(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "format_version" not in content:
         raise TraceError(f"{file} is no manifest of a trace: it has no format_version.")
     return content
+
+
+def _check_marker(folder: Path) -> None:
+    """Check the version in the marker of a recording without a manifest, if it has one."""
+    try:
+        content = _parsed(folder / UNFINISHED_NAME)
+    except TraceError:
+        return
+    _check_version(folder, content["format_version"])
 
 
 def _check_version(folder: Path, version: object) -> None:
@@ -139,14 +167,22 @@ def check_ranks(path: Path, found: dict[int | None, Manifest], *, partial: bool)
     """Check that the ranks of a divided trace fit together and are all there.
 
     Raises:
-        TraceError: a directory holds another rank's trace, or ranks are missing.
+        TraceError: a directory holds another rank's trace, ranks are of different runs, or some
+            are missing.
     """
     if None in found:
         return
     for rank, manifest in found.items():
         if manifest.rank != rank:
             raise TraceError(f"{path}: the directory of rank {rank} holds rank {manifest.rank}.")
-    size = max(manifest.world_size for manifest in found.values())
+    sizes = {m.world_size for m in found.values() if m.started}
+    size = max(sizes, default=len(found))
+    if len(sizes) > 1 or (sizes and max(m.rank for m in found.values()) >= size):
+        raise TraceError(
+            f"{path} holds ranks of different runs: world sizes "
+            f"{', '.join(str(each) for each in sorted(sizes))}, "
+            f"highest rank {max(m.rank for m in found.values())}. Record into an empty directory."
+        )
     missing = size - len(found)
     if missing <= 0 or partial:
         return

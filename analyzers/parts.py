@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,9 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..schemas import MANIFEST_NAME, STATIC_TABLES, TABLES, Manifest, Part, TraceError
-
-CHECKED_BYTES = 1 << 30
-"""Traces up to this size have their checksums checked when they are opened."""
+from .manifests import plain
 
 _CHUNK = 1 << 22
 
@@ -31,17 +30,14 @@ def files_of(folder: Path, manifest: Manifest) -> Files:
     seen: set[str] = set()
     for part in manifest.parts:
         _check_name(folder, part, seen)
-        if part.table not in TABLES:
-            continue
         file = folder / part.name
         _check_size(file, part)
+        if part.table not in TABLES:
+            continue
         _check_content(file, part.table, rows=part.rows)
         files[part.table].append(file)
-    for name in STATIC_TABLES:
-        if len(files[name]) != 1 and manifest.status == "complete":
-            raise TraceError(f"{folder / MANIFEST_NAME} is damaged: it names no {name}.parquet.")
-    if sum(part.bytes for part in manifest.parts) <= CHECKED_BYTES:
-        check_checksums(folder, manifest)
+    _check_completeness(folder, manifest)
+    _check_checksums(folder, manifest)
     return files
 
 
@@ -54,26 +50,12 @@ def readable_files(folder: Path) -> tuple[Files, list[str]]:
         for file in sorted(folder.glob(pattern)):
             try:
                 _check_content(file, name, rows=None)
+                collected(scan([file], name, 0), file)  # no checksum stands anywhere
             except TraceError as error:
                 notes.append(f"left out: {error}")
             else:
                 files[name].append(file)
     return files, notes
-
-
-def check_checksums(folder: Path, manifest: Manifest) -> None:
-    """Check the content of every part.
-
-    Raises:
-        TraceError: a part is not what was written.
-    """
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda part: _checksum(folder / part.name), manifest.parts)
-        for part, checksum in zip(manifest.parts, found, strict=True):
-            if checksum != part.checksum:
-                raise TraceError(
-                    f"{folder / part.name} is damaged: its content is not what was recorded."
-                )
 
 
 def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
@@ -88,29 +70,74 @@ def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
     )
 
 
+def collected(frame: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    """Return the rows of a frame over the parts of the trace at `path`.
+
+    Raises:
+        TraceError: a part cannot be decoded, though its checksum may be right.
+    """
+    try:
+        return frame.collect(engine="streaming")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = plain(str(error).partition("\n")[0])
+        raise TraceError(f"{path} is damaged: its tables cannot be read: {reason}.") from None
+
+
+def _check_checksums(folder: Path, manifest: Manifest) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda part: _checksum(folder / part.name), manifest.parts)
+        for part, checksum in zip(manifest.parts, found, strict=True):
+            if checksum != part.checksum:
+                raise TraceError(
+                    f"{folder / part.name} is damaged: its content is not what was recorded."
+                )
+
+
 def _checksum(file: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise TraceError(f"{file} cannot be read: {error.strerror}.") from None
     return f"blake2b:{digest.hexdigest()}"
+
+
+def _check_completeness(folder: Path, manifest: Manifest) -> None:
+    for name in TABLES:
+        parts = [part for part in manifest.parts if part.table == name]
+        if name in STATIC_TABLES and len(parts) != 1:
+            raise TraceError(
+                f"{folder / MANIFEST_NAME} is damaged: it names {len(parts)} files of {name}."
+            )
+        rows, found = manifest.rows.get(name, 0), sum(part.rows for part in parts)
+        if rows != found:
+            raise TraceError(
+                f"{folder / MANIFEST_NAME} is damaged: it tells of {rows} rows of {name}, "
+                f"and its parts of {found}."
+            )
 
 
 def _check_name(folder: Path, part: Part, seen: set[str]) -> None:
     name = part.name
-    plain = name not in ("", ".", "..") and not set(name) & set("/\\\0:") and name.isprintable()
-    if not plain or name in seen:
+    fits = name not in ("", ".", "..") and not set(name) & set("/\\\0:") and name.isprintable()
+    if not fits or name in seen:
         raise TraceError(
-            f"{folder / MANIFEST_NAME} is damaged: {name!r} is not the name of a part of its own."
+            f"{folder / MANIFEST_NAME} is damaged: {plain(name)!r} is not the name of a part of "
+            "its own."
         )
     seen.add(name)
 
 
 def _check_size(file: Path, part: Part) -> None:
     try:
-        size = file.stat().st_size
+        found = file.stat()
     except OSError:
         raise TraceError(f"{file} is missing.") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise TraceError(f"{file} is no file.")
+    size = found.st_size
     if size != part.bytes:
         state = "truncated" if size < part.bytes else "damaged"
         raise TraceError(f"{file} is {state}: {size} bytes instead of {part.bytes}.")
@@ -128,15 +155,8 @@ def _check_content(file: Path, table: str, *, rows: int | None) -> None:
         index = schema.get_field_index(field.name)
         if index < 0:
             raise TraceError(f"{file} is no part of {table}: it has no column {field.name}.")
-        if not _alike(schema.field(index).type, field.type):
+        if schema.field(index).type != field.type:
             raise TraceError(
                 f"{file} is no part of {table}: {field.name} is "
                 f"{schema.field(index).type}, not {field.type}."
             )
-
-
-def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Tell whether a column can be read as the format wants it; text may be encoded or not."""
-    if pa.types.is_dictionary(wanted):
-        return bool(found == wanted)
-    return bool(found == wanted)

@@ -11,7 +11,7 @@ import polars as pl
 
 from ..schemas import PART_TABLES, STATIC_TABLES, Manifest, TraceError
 from .manifests import check_ranks, find_ranks, read_manifest
-from .parts import Files, check_checksums, files_of, readable_files, scan
+from .parts import Files, collected, files_of, readable_files, scan
 from .where import Filter, parse_filters
 
 
@@ -65,27 +65,16 @@ class Trace:
             )
         return replace(trace, filters=(*self.filters, *filters))
 
-    def verify(self) -> None:
-        """Check every part against its checksum, however large the trace is.
-
-        Raises:
-            TraceError: a part is not what was written.
-        """
-        folders = find_ranks(self.path)
-        for manifest in self.manifests:
-            folder = folders.get(None) or folders[manifest.rank]
-            check_checksums(folder, manifest)
-
 
 def open_trace(
     path: str | os.PathLike[str], partial: bool = False, rank: int | None = None
 ) -> Trace:
-    """Open a trace: its manifest, version, parts and columns are checked, no call is read.
+    """Open a trace: its manifest, version, parts, columns and checksums are checked.
 
     Args:
         path: its directory, or the directory of one rank.
-        partial: also read what an aborted or killed recording left; files that cannot be read are
-            left out and told in the manifest's notes.
+        partial: also read what an aborted or killed recording left; files of a killed one that
+            cannot be read are left out and told in the manifest's notes.
         rank: one rank only; None: all.
 
     Raises:
@@ -121,7 +110,7 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Files]]) -> Trace:
         name: pl.concat([scan(files[name], name, manifest.rank) for manifest, files in known])
         for name in (*STATIC_TABLES, *PART_TABLES)
     }
-    static = {name: tables.pop(name).collect() for name in STATIC_TABLES}
+    static = {name: collected(tables.pop(name), path) for name in STATIC_TABLES}
     return Trace(
         path=path,
         manifest=known[0][0],

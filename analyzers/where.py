@@ -196,9 +196,7 @@ def _op_names(trace: Trace) -> Iterable[tuple[str, str]]:
 def _pairs(rows: pl.DataFrame, key: str) -> pl.Expr:
     """Return whether (rank, key) of a row stands in `rows`: ids are unique in a rank only."""
     conditions = [
-        (pl.col("rank") == rank)
-        & pl.col(key).is_in(numbers.implode() if False else numbers.to_list())
+        (pl.col("rank") == rank) & pl.col(key).is_in(group[key].to_list())
         for (rank,), group in rows.group_by("rank")
-        for numbers in [group[key]]
     ]
     return pl.any_horizontal(conditions).fill_null(False) if conditions else _NONE

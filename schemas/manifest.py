@@ -5,9 +5,9 @@ The manifest is written last, by rename: a directory without one is no complete 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 MANIFEST_NAME = "trace.json"
 """The manifest's file; it stands only beside a trace whose parts are all written."""
@@ -16,8 +16,11 @@ UNFINISHED_NAME = "recording.json"
 """Stands in a directory while it is being recorded, and stays when the recording was killed."""
 
 
+_Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class Part(_Frozen):
@@ -26,8 +29,8 @@ class Part(_Frozen):
     table: str
     name: str
     """File name inside the directory of the manifest; never a path."""
-    rows: int
-    bytes: int
+    rows: _Count
+    bytes: _Count
     checksum: str
     """`blake2b:` and 32 hexadecimal digits over the file's content."""
 
@@ -71,7 +74,7 @@ class Hidden(_Frozen):
     what: str
     """A module path, a thread or an op."""
     why: str
-    calls: int
+    calls: _Count
 
 
 class Fingerprint(_Frozen):
@@ -88,12 +91,12 @@ class Manifest(_Frozen):
     opjoule_version: str
     status: Literal["complete", "aborted", "unfinished"]
     failure: Failure | None = None
-    rows: dict[str, int]
+    rows: dict[str, _Count]
     parts: list[Part]
-    tile_widths: list[int]
+    tile_widths: list[Annotated[int, Field(ge=1, lt=1 << 31)]]
     statistics: Literal["full", "synaptic", "none"]
-    rank: int = 0
-    world_size: int = 1
+    rank: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    world_size: Annotated[int, Field(ge=1, le=1 << 31)] = 1
     environment: Environment
     revision: Revision = Revision()
     command: list[str] = []
@@ -101,7 +104,7 @@ class Manifest(_Frozen):
     ended: str
     seed: int | None = None
     fingerprint: Fingerprint = Fingerprint()
-    steps: int = 0
+    steps: _Count = 0
     hidden: list[Hidden] = []
     """Work that was not seen: other threads, kernels outside the dispatcher."""
     inexact: list[Hidden] = []
