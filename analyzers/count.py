@@ -151,7 +151,7 @@ def _lines(modules: pl.DataFrame) -> pl.DataFrame:
     """Return (rank, module_id, module, place) for each module and each one above it, itself too."""
     known: dict[tuple[int, int], list[tuple[str, int]]] = {}
     first: dict[str, int] = {}
-    data = []
+    data: list[tuple[int, int, str, int]] = []
     columns = modules.select("rank", "module_id", "parent_id", "path").sort("rank", "module_id")
     for rank, number, parent, path in columns.iter_rows():
         place = first.setdefault(path, len(first))

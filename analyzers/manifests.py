@@ -36,7 +36,9 @@ def find_ranks(path: Path) -> dict[int | None, Path]:
             raise TraceError(f"{path}: there is no such trace.")
         if not path.is_dir():
             raise TraceError(f"{path} is no trace: a trace is a directory with a {MANIFEST_NAME}.")
-        found = {None: path} if _holds_trace(path) else _ranks_in(path)
+        if _holds_trace(path):
+            return {None: path}
+        found = _ranks_in(path)
     except (OSError, ValueError) as error:  # no right to look, no name that a file can have
         raise TraceError(
             f"{str(path)!r} cannot be read: {getattr(error, 'strerror', error)}."

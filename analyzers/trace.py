@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ..schemas import PART_TABLES, STATIC_TABLES, Manifest, TraceError
+from ..schemas import Manifest, TraceError
 from .manifests import check_ranks, find_ranks, read_manifest
 from .parts import Files, collected, files_of, readable_files, scan
 from .where import Filter, parse_filters
@@ -106,15 +106,19 @@ def _opened(folder: Path, manifest: Manifest) -> tuple[Manifest, Files]:
 
 def _joined(path: Path, ranks: Iterable[tuple[Manifest, Files]]) -> Trace:
     known = sorted(ranks, key=lambda pair: pair[0].rank)
-    tables = {
-        name: pl.concat([scan(files[name], name, manifest.rank) for manifest, files in known])
-        for name in (*STATIC_TABLES, *PART_TABLES)
-    }
-    static = {name: collected(tables.pop(name), path) for name in STATIC_TABLES}
+
+    def table(name: str) -> pl.LazyFrame:
+        return pl.concat([scan(files[name], name, manifest.rank) for manifest, files in known])
+
     return Trace(
         path=path,
         manifest=known[0][0],
         manifests=tuple(manifest for manifest, _ in known),
-        **static,
-        **tables,
+        signatures=collected(table("signatures"), path),
+        modules=collected(table("modules"), path),
+        optimizer_steps=collected(table("optimizer_steps"), path),
+        calls=table("calls"),
+        call_operands=table("call_operands"),
+        values=table("values"),
+        module_calls=table("module_calls"),
     )
