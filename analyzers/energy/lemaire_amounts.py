@@ -14,8 +14,9 @@ from ...schemas.costs import LemaireConfig
 from ..where import parse_filters
 from .compute import MOST_STEPS, check_revision
 from .forward import forward_part
-from .layers import layers_of
-from .lemaire_scope import coverage_line, input_types, left_out, owners_of, warnings_of
+from .geometry import layers_of
+from .lemaire_left_out import left_out, owners_of
+from .lemaire_scope import coverage_line, input_types, warnings_of
 from .lemaire_tables import Charged, by_authors, by_release, by_runtime
 
 if TYPE_CHECKING:

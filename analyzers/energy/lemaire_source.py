@@ -66,17 +66,21 @@ def source_layers(
     )
 
 
-def neuron_operations(neurons: pl.DataFrame, config: LemaireConfig) -> pl.DataFrame:
+def neuron_operations(
+    neurons: pl.DataFrame, config: LemaireConfig, *, by_class: bool = False
+) -> pl.DataFrame:
     """Return `rank`, `module_id` and the operations of the neurons that the model covers.
 
     Args:
         neurons: what `neurons_of` returns.
         config: operations by class name, with or without its package, else by kind.
+        by_class: only those named by their class.
     """
     rows = []
     for rank, number, name, kind in neurons.select(*MODULE, "class", "neuron").iter_rows():
         known = config.neurons
-        found = known.get(name) or known.get(name.rsplit(".", 1)[-1]) or known.get(kind)
+        found = known.get(name) or known.get(name.rsplit(".", 1)[-1])
+        found = found or (None if by_class else known.get(kind))
         if found is not None:
             rows.append((rank, number, *found.model_dump().values()))
     fields = ("macs_per_step", "acs_per_step", "acs_per_spike")

@@ -1,14 +1,17 @@
-"""What neurons do with their state, op by op: reads, writes, additions, multiplications."""
+"""What neurons do with their state, op by op: reads, writes, additions, multiplications.
+
+State is followed by storage and dtype, so a view of state is state. It is what a neuron holds when
+it is called, and what sums, products, selections and copies make of state.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ...schemas import SpikeClass
+from .charges import NEURON_OP
+from .lemaire_operands import Chunk, chunks_inside
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -24,238 +27,198 @@ _CLASSES = {
 _CLASS_OF = {name: kind for kind, names in _CLASSES.items() for name in names}
 _ADDITIONS = ("add", "compare", "non_linear", "select")
 _WRITES = ("add", "mul", "select", "copy")
-_VIEWS = frozenset(
-    (
-        "detach view alias _unsafe_view as_strided expand slice select unsqueeze squeeze transpose"
-        " permute lift_fresh"
-    ).split()
+_VIEWS = (
+    "detach view alias _unsafe_view as_strided expand slice select unsqueeze squeeze transpose "
+    "permute lift_fresh"
+).split()
+_STARTS = ("full_like", "zeros_like")
+
+_KEY = ["rank", "storage", "dtype"]
+_SEQ = ["rank", "seq"]
+_STATES = {"rank": pl.Int32, "storage": pl.Int64, "dtype": pl.String, "since": pl.Int64}
+
+DONE = ("additions", "multiplications", "read_bytes", "written_bytes")
+"""What operations do to state."""
+
+_DONE = pl.Schema(
+    {
+        "additions": pl.Float64,
+        "multiplications": pl.Float64,
+        "read_bytes": pl.Int64,
+        "written_bytes": pl.Int64,
+        "largest": pl.Int64,
+    }
 )
-_STARTS = frozenset(("full_like", "zeros_like"))
-
-SCHEMA = {
-    "rank": pl.Int32,
-    "module_call_id": pl.Int64,
-    "op": pl.String,
-    "additions": pl.Int64,
-    "multiplications": pl.Int64,
-    "read_bytes": pl.Int64,
-    "written_bytes": pl.Int64,
-    "largest": pl.Int64,
-}
 
 
-@dataclass(frozen=True)
-class Operand:
-    """A tensor of a call: where it lies and how much of it is not zero."""
-
-    storage: tuple[int | None, str]
-    numel: int
-    bytes: int
-    sparse: bool
-    nonzero: int
-
-
-@dataclass(frozen=True)
-class Op:
-    """A call inside a neuron; `name` is the op without namespace, overload and trailing _."""
-
-    op: str
-    name: str
-    in_place: bool
-    inputs: tuple[Operand, ...]
-    outputs: tuple[Operand, ...]
-
-
-@dataclass
-class States:
-    """The storages that hold state, as SpikingJelly's revision of August 2026 follows them.
-
-    Attributes:
-        storages: (storage, dtype) of every state so far.
-    """
-
-    storages: set[tuple[int | None, str]] = field(default_factory=set)
-
-    def charge(self, op: Op) -> dict[str, int] | None:
-        """Return what an op does to state and take in what it makes of it; None: nothing.
-
-        A view moves nothing. An op with a state operand reads it; sums, products, selections and
-        copies are state again, comparisons and non-linearities are not.
-        """
-        if op.name in _VIEWS:
-            return None
-        states = [o for o in op.inputs if o.storage in self.storages]
-        if not states:
-            return None
-        kind = _CLASS_OF.get(op.name, "other")
-        others = [o for o in op.inputs if o.storage not in self.storages]
-        limit = max((o.nonzero for o in others if o.sparse), default=None)
-        writes = kind in _WRITES or (kind == "non_linear" and op.in_place)
-        written = list(op.outputs) if writes else []
-        read = states
-        if op.name == "copy":
-            read, limit = [o for o in op.inputs[1:] if o.storage in self.storages], None
-            written = list(op.inputs[:1])
-        self.storages.update(o.storage for o in written)
-        elements = sum(o.numel for o in op.outputs)
-        return {
-            "additions": elements if kind in _ADDITIONS else 0,
-            "multiplications": elements if kind == "mul" else 0,
-            "read_bytes": sum(_limited(o, limit) for o in read),
-            "written_bytes": sum(_limited(o, limit) for o in written),
-            "largest": max(o.bytes for o in [*states, *written]),
-        }
-
-
-def _limited(operand: Operand, limit: int | None) -> int:
-    """Return the bytes of an operand, at most those of `limit` elements."""
-    if limit is None or operand.numel == 0:
-        return operand.bytes
-    return min(limit, operand.numel) * (operand.bytes // operand.numel)
-
-
-def state_operations(trace: Trace, neurons: pl.DataFrame, share: float) -> pl.DataFrame:
-    """Return what each call inside a neuron does to neuron state.
+def state_operations(
+    trace: Trace, neurons: pl.DataFrame, share: float, keys: list[str]
+) -> pl.DataFrame:
+    """Return what neurons do to their state.
 
     Args:
         trace: the trace.
         neurons: rows of `neuron_calls`.
         share: share of zeros from which an operand is sparse, if it is no spike tensor.
+        keys: columns of `neurons` that are kept apart.
 
     Returns:
-        Columns of `SCHEMA`; calls that touch no state are left out.
+        `keys`, `op`, `DONE` added up and `largest` (bytes of the largest state operand of any of
+        these ops); what touches no state is left out.
     """
-    neurons = neurons.select("rank", "module_call_id").join(
-        trace.module_calls.select(
-            "rank", "module_call_id", "first_seq", "last_seq", "state_before"
-        ).collect(),
-        on=["rank", "module_call_id"],
-        maintain_order="left",
-    )
-    rows = []
-    states = States()
-    held = _held(trace, neurons)
-    inside = _ops_inside(trace, neurons, share)
-    for call in neurons.select("rank", "module_call_id").rows():
-        own = set(held.get(call, ()))
-        states.storages |= own
-        has_state = bool(own)
-        for op in inside.get(call, ()):
-            if not has_state and op.name in _STARTS:
-                states.storages.update(o.storage for o in op.outputs)
-                has_state = True
-                continue
-            done = states.charge(op)
-            if done is not None:
-                rows.append((*call, op.op, *done.values()))
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
-
-
-def _held(trace: Trace, neurons: pl.DataFrame) -> dict[Any, list[tuple[int | None, str]]]:
-    """Return the storages of the states that each neuron call begins with."""
-    before = (
-        neurons.select("rank", "module_call_id", "state_before")
-        .explode("state_before", empty_as_null=True)
-        .unnest("state_before")
-        .drop_nulls("value_id")
-        .select("rank", "module_call_id", "value_id", "dtype")
-    )
-    found = before.join(
-        trace.values.select("rank", "value_id", "storage_id").collect(),
-        on=["rank", "value_id"],
-    )
-    held: dict[Any, list[tuple[int | None, str]]] = {}
-    for rank, call, storage, dtype in found.select(
-        "rank", "module_call_id", "storage_id", "dtype"
-    ).rows():
-        held.setdefault((rank, call), []).append((storage, dtype))
-    return held
-
-
-def _ops_inside(trace: Trace, neurons: pl.DataFrame, share: float) -> dict[Any, list[Op]]:
-    """Return the calls inside each neuron call, in the order of execution."""
-    spans = neurons.select("rank", "first_seq", "last_seq", call="module_call_id").sort("first_seq")
-    calls = (
-        trace.calls.sort("seq")
-        .join_asof(
-            spans.lazy(), left_on="seq", right_on="first_seq", by="rank", check_sortedness=False
+    by = ["op", *keys]
+    found = []
+    carried = pl.DataFrame(schema=_STATES)
+    named = neurons.select(*dict.fromkeys(("rank", *keys)), neuron_call="module_call_id")
+    for chunk in chunks_inside(trace, neurons, share):
+        ops = _classed(chunk)
+        states = _followed(ops, chunk, carried)
+        done = _done(ops, chunk.operands, states)
+        found.append(
+            done.join(named, on=["rank", "neuron_call"], maintain_order="left")
+            .group_by(by, maintain_order=True)
+            .agg(pl.col(DONE).sum(), pl.col("largest").max())
         )
-        .filter(pl.col("seq") <= pl.col("last_seq"))
-        .collect()
+        carried = states
+    if not found:
+        return pl.DataFrame(schema={"op": pl.String, **named.select(keys).schema, **_DONE})
+    return (
+        pl.concat(found)
+        .group_by(by, maintain_order=True)
+        .agg(pl.col(DONE).sum(), pl.col("largest").max())
+        .cast(_DONE)
     )
-    operands = _operands(trace, calls, share)
-    ops = {
-        (rank, number): (op, mutates)
-        for rank, number, op, mutates in trace.signatures.select(
-            "rank", "signature_id", "op", "mutates"
-        ).rows()
-    }
-    inside: dict[Any, list[Op]] = {}
-    for rank, seq, signature, call in calls.select("rank", "seq", "signature_id", "call").rows():
-        op, mutates = ops[rank, signature]
-        ins, outs = operands.get((rank, seq), ((), ()))
-        name = op.split(".")[1]
-        plain = name if name == "_to_copy" else name.rstrip("_")
-        inside.setdefault((rank, call), []).append(Op(op, plain, bool(mutates), ins, outs))
-    return inside
 
 
-def _operands(
-    trace: Trace, calls: pl.DataFrame, share: float
-) -> dict[Any, tuple[tuple[Operand, ...], tuple[Operand, ...]]]:
-    """Return the (inputs, outputs) of calls by (rank, seq), in the order of their slots."""
-    flat = pl.concat(
-        calls.select(
-            "rank",
-            "seq",
-            "signature_id",
-            role=pl.lit(role),
-            slot=pl.lit(slot, pl.Int32),
-            value_id=f"{role}{slot}_value",
-            **{"class": f"{role}{slot}_class", "nonzero": f"{role}{slot}_nonzero"},
+def own_operations(neurons: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Return what neurons whose operations are given do to their state, as `state_operations` does.
+
+    Args:
+        neurons: rows of `neuron_calls` with `macs_per_step`, `acs_per_step` and `acs_per_spike`.
+        keys: columns that are kept apart.
+    """
+    elements, spikes = pl.col("in_numel"), pl.col("out_nonzero")
+    adds = elements * pl.col("acs_per_step") + spikes * pl.col("acs_per_spike")
+    state = pl.col("in_bytes") // pl.col("time_steps").fill_null(1)
+    return (
+        neurons.group_by(keys, maintain_order=True)
+        .agg(
+            op=pl.lit(NEURON_OP),
+            additions=adds.sum(),
+            multiplications=(elements * pl.col("macs_per_step")).sum(),
+            read_bytes=pl.col("in_bytes").sum(),
+            written_bytes=pl.col("in_bytes").sum(),
+            largest=state.max(),
         )
-        for role, slot in (("in", 0), ("in", 1), ("in", 2), ("out", 0))
+        .select("op", *keys, *DONE, "largest")
+        .cast(_DONE)
     )
-    more = (
-        trace.call_operands.join(
-            calls.select("rank", "seq", "signature_id").lazy(), on=["rank", "seq"]
-        )
-        .with_columns(pl.col("role").cast(pl.String))
-        .select(flat.columns)
-        .collect()
+
+
+def _classed(chunk: Chunk) -> pl.DataFrame:
+    """Return the calls that may touch state, with `name`, `kind`, `writes` and `starts`.
+
+    A neuron without state yet makes it by its first `full_like` or `zeros_like` (`starts`).
+    """
+    word = pl.col("op").str.split(".").list.get(1)
+    plain = pl.when(word == "_to_copy").then(word).otherwise(word.str.strip_chars_end("_"))
+    held = chunk.held.select("rank", "neuron_call", holds=pl.lit(True)).unique()
+    kind = pl.col("kind")
+    in_place = pl.col("mutates").list.len() > 0
+    first = pl.col("seq") == pl.col("seq").filter(pl.col("name").is_in(_STARTS)).min().over(
+        "rank", "neuron_call"
     )
-    layouts = (
-        trace.signatures.select("rank", "signature_id", "operands")
-        .explode("operands", empty_as_null=True)
-        .unnest("operands")
-        .select("rank", "signature_id", "role", "slot", "dtype", "numel", "bytes")
-    )
-    rows = (
-        pl.concat([flat, more])
-        .join(layouts, on=["rank", "signature_id", "role", "slot"])
-        .join(
-            trace.values.select("rank", "value_id", "storage_id").collect(),
-            on=["rank", "value_id"],
-            how="left",
-        )
-        .sort("rank", "seq", "role", "slot")
+    return (
+        chunk.calls.with_columns(name=plain)
+        .filter(~pl.col("name").is_in(_VIEWS))
+        .join(held, on=["rank", "neuron_call"], how="left", maintain_order="left")
+        .with_columns(kind=pl.col("name").replace_strict(_CLASS_OF, default="other"))
         .with_columns(
-            sparse=(
-                ((pl.col("class") & int(SpikeClass.BINARY)) != 0)
-                | (pl.col("numel") - pl.col("nonzero") >= share * pl.col("numel"))
-            ).fill_null(False),
-            nonzero=pl.col("nonzero").fill_null(pl.col("numel")),
+            writes=kind.is_in(_WRITES) | ((kind == "non_linear") & in_place.fill_null(False)),
+            starts=(pl.col("holds").is_null() & first).fill_null(False),
         )
-        .select("rank", "seq", "role", "storage_id", "dtype", "numel", "bytes", "sparse", "nonzero")
     )
-    return _grouped(rows.iter_rows())
 
 
-def _grouped(
-    rows: Iterator[tuple[Any, ...]],
-) -> dict[Any, tuple[tuple[Operand, ...], tuple[Operand, ...]]]:
-    found: dict[Any, tuple[list[Operand], list[Operand]]] = {}
-    for rank, seq, role, storage, dtype, numel, size, is_sparse, nonzero in rows:
-        sides = found.setdefault((rank, seq), ([], []))
-        sides[role == "out"].append(Operand((storage, dtype), numel, size, is_sparse, nonzero))
-    return {key: (tuple(ins), tuple(outs)) for key, (ins, outs) in found.items()}
+def _followed(ops: pl.DataFrame, chunk: Chunk, carried: pl.DataFrame) -> pl.DataFrame:
+    """Return which storages hold state, and since which seq: `_STATES`.
+
+    Goes from the states that are known to the ops that read them, and on to what those write,
+    for all neurons at once.
+    """
+    ins, outs = (chunk.operands.filter(pl.col("role") == role) for role in ("in", "out"))
+    started = outs.join(ops.filter("starts").select(_SEQ), on=_SEQ, how="semi")
+    working = ops.filter(~pl.col("starts"))
+    makers = working.filter("writes")
+    copies = makers.filter(pl.col("name") == "copy").select(_SEQ)
+    made = pl.concat(
+        [
+            outs.join(makers.select(_SEQ), on=_SEQ, how="semi"),
+            ins.filter(pl.col("slot") == 0).join(copies, on=_SEQ, how="semi"),
+        ]
+    ).select(*_KEY, since="seq")
+    readers = ins.join(makers.select(_SEQ), on=_SEQ, how="semi").select(*_KEY, "seq")
+    new = pl.concat(
+        [
+            carried,
+            chunk.held.select(*_KEY, pl.col("since") - 1),
+            started.select(*_KEY, since="seq"),
+        ]
+    ).drop_nulls()
+    states = pl.DataFrame(schema=_STATES)
+    while not new.is_empty():
+        new = new.group_by(_KEY).agg(pl.col("since").min())
+        states = pl.concat([states, new]).group_by(_KEY).agg(pl.col("since").min())
+        read = readers.join(new, on=_KEY).filter(pl.col("seq") > pl.col("since"))
+        written = made.join(
+            read.select("rank", since="seq").unique(), on=["rank", "since"], how="semi"
+        )
+        known = states.select(*_KEY, before="since")
+        new = (
+            written.drop_nulls("storage")
+            .join(known, on=_KEY, how="left")
+            .filter(pl.col("before").is_null() | (pl.col("since") < pl.col("before")))
+            .drop("before")
+        )
+    return states
+
+
+def _done(ops: pl.DataFrame, operands: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
+    """Return what each op that touches state does: `rank`, `seq`, `neuron_call`, `op`, `DONE`.
+
+    If an operand that is no state is sparse, reads and writes are limited to its nonzero elements,
+    except those of `copy_`, which reads its source alone.
+    """
+    working = ops.filter(~pl.col("starts"))
+    known = (
+        operands.join(working.select(*_SEQ, "name", "kind", "writes"), on=_SEQ)
+        .join(states, on=_KEY, how="left")
+        .with_columns(state=(pl.col("since") < pl.col("seq")).fill_null(False))
+    )
+    is_in, copies = pl.col("role") == "in", pl.col("name") == "copy"
+    reads = is_in & pl.col("state")
+    target = copies & is_in & (pl.col("slot") == 0)
+    written = pl.col("writes") & pl.when(copies).then(target).otherwise(~is_in)
+    limit = pl.col("nonzero").filter(is_in & ~pl.col("state") & pl.col("sparse")).max()
+    size = pl.col("bytes") // pl.max_horizontal("numel", 1)
+    limited = (
+        pl.when(pl.col("limit").is_null() | copies)
+        .then("bytes")
+        .otherwise(pl.min_horizontal("limit", "numel") * size)
+    )
+    elements = pl.col("numel").filter(~is_in).sum()
+    kind = pl.col("kind").first()
+    return (
+        known.with_columns(limit=limit.over(_SEQ), touched=reads.any().over(_SEQ))
+        .filter("touched")
+        .with_columns(moved=limited)
+        .group_by(_SEQ, maintain_order=True)
+        .agg(
+            additions=pl.when(kind.is_in(_ADDITIONS)).then(elements).otherwise(0),
+            multiplications=pl.when(kind == "mul").then(elements).otherwise(0),
+            read_bytes=pl.col("moved").filter(reads & ~target).sum(),
+            written_bytes=pl.col("moved").filter(written).sum(),
+            largest=pl.col("bytes").filter(reads | written).max(),
+        )
+        .join(working.select(*_SEQ, "neuron_call", "op"), on=_SEQ, maintain_order="left")
+    )

@@ -17,10 +17,11 @@ from . import lemaire_release, lemaire_source
 from .charges import NEURON_OP, together
 from .following import neurons_behind
 from .forward import Inferences, inferences
-from .layers import MODULE, grouped, layer_calls, layers_of, neuron_calls, neurons_of
+from .geometry import layers_of, neurons_of
+from .layers import MODULE, grouped, layer_calls, neuron_calls
+from .lemaire_left_out import owners_of
 from .lemaire_runtime import MOVED, layer_charges, moved_bytes, operation_charges, state_charges
-from .lemaire_scope import owners_of
-from .lemaire_states import state_operations
+from .lemaire_states import own_operations, state_operations
 from .samples import agreed, samples_in, steps_in_sample, with_steps
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ class Charged:
     Attributes:
         charges: see `charges.SCHEMA`.
         covered: `rank` and `module_id` of the layers and neurons that are charged.
-        inputs: groups of layer calls with `module`, `spikes`, `decided` (provenance decided about a
-            constant), `in_numel` (of a call), `in_nonzero` (of all) and `calls`.
+        inputs: groups of layer calls with `module`, `spikes` (the input was taken for spikes),
+            `decided` (provenance decided about a constant), `in_numel` (of a call), `in_nonzero`
+            (of all) and `calls`.
         inferences: samples, batch and time steps.
     """
 
@@ -83,7 +85,7 @@ def by_authors(
     return Charged(
         charges=lemaire_source.source_charges(layers, neurons, config),
         covered=pl.concat([layers.select(MODULE), neurons.select(MODULE)]).unique(),
-        inputs=layers,
+        inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
         inferences=Inferences(samples_in(layers), agreed(layers["batch"]), agreed(steps)),
     )
 
@@ -133,16 +135,19 @@ def by_runtime(
         calls.join(geometry, on=MODULE, maintain_order="left"), config.sparse_share
     ).select(*calls.columns, *MOVED)
     layers = _layers(trace, moved, geometry, by_step, sums=MOVED)
+    own = lemaire_source.neuron_operations(kinds, config, by_class=True)
     firing = _stepless(neuron_calls(trace, kinds), by_step)
-    states = (
-        state_operations(trace, firing, config.sparse_share)
-        .join(
-            firing.select("module_call_id", *_CALLED),
-            on=["rank", "module_call_id"],
-            maintain_order="left",
-        )
-        .join(kinds.select(*MODULE, "module"), on=MODULE, maintain_order="left")
-    )
+    states = pl.concat(
+        [
+            state_operations(
+                trace,
+                firing.join(own, on=MODULE, how="anti"),
+                config.sparse_share,
+                list(_CALLED),
+            ),
+            own_operations(firing.join(own, on=MODULE), list(_CALLED)),
+        ]
+    ).join(kinds.select(*MODULE, "module"), on=MODULE, maintain_order="left")
     most = {what: _most(moved[what]) for what in MOVED}
     return Charged(
         charges=together(

@@ -9,6 +9,12 @@ from ...schemas import TraceError
 SEEN = ("kind", "in_dims", "in_first", "in_second", "batch", "time_steps")
 """Columns of layer calls that batch and time steps are read off."""
 
+_FOUND = {
+    "module": pl.String,
+    "kind": pl.String,
+    **dict.fromkeys((*SEEN[1:], "b", "t"), pl.Int64),
+}
+
 
 def with_steps(
     layers: pl.DataFrame, neurons: pl.DataFrame, batch: int | None, time_steps: int | None
@@ -35,8 +41,7 @@ def with_steps(
         (*row, *_resolve(*row, given_batch=batch, given_steps=steps))
         for row in layers.select(keys).unique(maintain_order=True).iter_rows()
     ]
-    schema = [*layers.select(keys).schema.items(), ("b", pl.Int64), ("t", pl.Int64)]
-    found = pl.DataFrame(rows, schema=schema, orient="row")
+    found = pl.DataFrame(rows, schema=_FOUND, orient="row")
     return (
         layers.join(found, on=keys, how="left", nulls_equal=True, maintain_order="left")
         .with_columns(batch="b", time_steps="t")

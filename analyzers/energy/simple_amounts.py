@@ -14,7 +14,7 @@ from ...schemas.costs.compute import ComputeConfig
 from ..coverage import Coverage, covered
 from .compute import KEYS, MOST_STEPS, input_types, left_out, operations, rows_of
 from .forward import Inferences, forward_part, inferences, narrowed
-from .layers import layers_of
+from .geometry import layers_of
 from .simple_memory import KINDS, parameter_uses, state_accesses
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import polars as pl
 from ...schemas import TraceError
 from ..spikes import spike_expr
 from .charges import NEURON_OP
-from .layers import _BYTES as BYTES
-from .layers import _MAIN_OPS as MAIN_OPS
-from .layers import MODULE, MOST_DIMS, layers_of, neurons_of
+from .geometry import layers_of, neurons_of
+from .layers import BYTES, MAIN_OPS, MODULE, MOST_DIMS
 
 if TYPE_CHECKING:
     from ..trace import Trace

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from .layers import weight_layer
+from .geometry import weight_layer
 
 if TYPE_CHECKING:
     from ..trace import Trace

@@ -71,7 +71,7 @@ class LemaireConfig(CostConfig):
     formal layer; off: a dense pass at every time step."""
 
     neurons: dict[str, NeuronOperations] = Field(
-        {"IF": NeuronOperations(), "LIF": NeuronOperations(macs_per_step=1.0)}
+        default={"IF": NeuronOperations(), "LIF": NeuronOperations(macs_per_step=1.0)}
     )
     """Revision source: operations by kind (IF, LIF) or class name; your own neurons go here."""
 
