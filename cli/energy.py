@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import count, reading, tables
+from . import choosing, count, reading, tables
 from .tables import Column
 from .units import count_text, energy_text, share_text
 
@@ -29,27 +29,14 @@ ESTIMATORS: Mapping[str, str] = {
     "spikesim": "Inference on in-memory crossbars (SpikeSim), dense or event-driven.",
 }
 
-CHOOSING = """\b
-  estimator  answers                    covers                        stops at
-  compute    is spiking arithmetic      MACs and ACs of the forward   memory, addressing,
-             cheaper, at best?          pass                          neuron states
-  simple     the same with a price      + weights, biases and neuron  inputs and outputs,
-             for memory                 states, by the byte           buffer sizes
-  lemaire    inference on a digital     operations, addressing, all   training; layers other
-             accelerator with SRAM      memories by their size        than Linear, Conv, neurons
-  neuromc    a training step on a       forward, backward, optimizer, attention, pooling; other
-             training accelerator       registers and SRAM            hardware
-  spikesim   inference on crossbars     crossbars, peripherals,       training; layers that fit
-             in memory                  neurons, buses                no crossbar
-"""
-"""Which estimator answers what; docs/choosing.md holds the same table."""
-
 
 @click.group(
     short_help="What a recorded run would cost, in joules.",
     help=f"""Estimate the energy of a recorded run.
 
-{CHOOSING}
+\b
+{choosing.as_help()}
+
 Figures of different estimators speak of different machines: never compare or add them.""",
 )
 def energy() -> None:
