@@ -47,12 +47,13 @@ def collapsed(
         TraceError: a part cannot be decoded.
     """
     kept = list(keys)
+    calls = _with_fourth(trace)
     flags = {f"{slot}_spikes": spike_expr(slot, spikes, by_values_only) for slot in FLAGGED}
     for slot in FLAGGED[:3]:
         decided = pl.lit(False) if by_values_only else decided_by_provenance(slot, spikes)
         flags[f"{slot}_decided"] = decided.fill_null(False)
     grouped = (
-        trace.calls.select("rank", "signature_id", *kept, "seq", *STATISTICS, **flags)
+        calls.select("rank", "signature_id", *kept, "seq", *STATISTICS, **flags)
         .group_by("rank", "signature_id", *kept, *flags)
         .agg(
             calls=pl.len().cast(pl.Int64),
@@ -62,3 +63,26 @@ def collapsed(
         )
     )
     return collected(grouped, trace.path).sort("rank", "first_seq")
+
+
+def _with_fourth(trace: Trace) -> pl.LazyFrame:
+    """Return the calls with class and nonzero elements of the fourth operand where rules ask.
+
+    These are backward passes of attention, of a gradient, queries, keys and values; null elsewhere.
+    """
+    packet = pl.col("packet")
+    asking = trace.signatures.filter(
+        packet.str.contains("attention", literal=True)
+        & packet.str.contains("backward", literal=True)
+    ).select("rank", "signature_id")
+    if asking.is_empty():
+        return trace.calls.with_columns(
+            in3_class=pl.lit(None, pl.Int16), in3_nonzero=pl.lit(None, pl.Int64)
+        )
+    seqs = trace.calls.join(asking.lazy(), on=["rank", "signature_id"], how="semi")
+    fourth = (
+        trace.call_operands.filter((pl.col("role").cast(pl.String) == "in") & (pl.col("slot") == 3))
+        .join(seqs.select("rank", "seq"), on=["rank", "seq"], how="semi")
+        .select("rank", "seq", in3_class="class", in3_nonzero="nonzero")
+    )
+    return trace.calls.join(fourth, on=["rank", "seq"], how="left")

@@ -11,12 +11,13 @@ STATISTICS = (
     "in0_nonzero",
     "in1_nonzero",
     "in2_nonzero",
+    "in3_nonzero",
     "out0_nonzero",
     "x_fanout",
     "grad_fanout",
     "overlap",
 )
-"""Columns of `calls` that an amount may depend on; nothing but sums of them is needed."""
+"""Facts of calls that an amount may depend on; nothing but sums of them is needed."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .amount import Amount
 from .call import Call, Operand
 from .rule import Figure, Figures, OpRule, aten
 
-_HEADS_SECOND = ("_scaled_dot_product", "_cudnn_attention")
+_HEADS_SECOND = ("_scaled_dot_product", "_cudnn_attention", "flex_attention")
 """Kernels of (batch, heads, sequence, size); the others': (batch, sequence, heads, size)."""
 
 
@@ -137,10 +137,16 @@ def backward(call: Call) -> Figures:
     masked, dropped = _mask(call), call.arg("dropout_p", 0.0) > 0
     flops = 2 * s * (3 * sizes.d_q + 2 * sizes.d_v) + 6 * s + rows * (2 * sizes.d_v - 1)
     flops += (s if masked else 0) + (2 * s if dropped else 0)
-    macs, driven = _backward_products(sizes, call.ins[0], q, k, v)
+    macs, driven = _backward_products(sizes, _gradient(call), q, k, v)
     macs = None if macs is None else macs + rows * sizes.d_v
     acs = None if driven is None else driven + (2 * s + (s if masked else 0))
     return Figures(flops, call.moved, driven, macs, acs)
+
+
+def _gradient(call: Call) -> Operand:
+    """Return the gradient of the result."""
+    names = ("grad_out", "grad_out_", "grad_output")
+    return next((o for o in call.ins.values() if o.name in names), call.ins[0])
 
 
 def _backward_products(

@@ -11,8 +11,8 @@ from typing import Any
 
 from .amount import Amount, of
 
-FLAGGED = ("in0", "in1", "in2", "out0")
-"""Operands of which a call's row tells the class and the nonzero elements."""
+FLAGGED = ("in0", "in1", "in2", "in3", "out0")
+"""Operands of which spikes are known; the fourth for the backward passes of attention only."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Operand:
         numel: elements.
         bytes: dense size.
         spikes: whether it is a spike tensor; None: not measured.
-        nonzero: its nonzero elements as an amount; None past the third operand.
+        nonzero: its nonzero elements as an amount; None past the fourth operand.
         layout: "strided", "sparse_coo", ...
     """
 

@@ -170,9 +170,9 @@ _FILLS = (
     "fill_ "
     "arange range linspace logspace eye scalar_tensor tril_indices triu_indices rand randn "
     "randint rand_like randn_like randint_like randperm normal_ uniform_ random_ "
-    "normal_functional exponential_ geometric_ log_normal_ cauchy_ bartlett_window blackman_window hamming_window hann_window "
-    "kaiser_window fft_fftfreq fft_rfftfreq _new_zeros_with_same_feature_meta "
-    "_cudnn_init_dropout_state"
+    "normal_functional exponential_ geometric_ log_normal_ cauchy_ bartlett_window "
+    "blackman_window hamming_window hann_window kaiser_window fft_fftfreq fft_rfftfreq "
+    "_new_zeros_with_same_feature_meta _cudnn_init_dropout_state"
 )
 _DRAWN = (
     "bernoulli bernoulli_ normal multinomial poisson binomial _standard_gamma _sample_dirichlet"

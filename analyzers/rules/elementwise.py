@@ -6,6 +6,7 @@ A FLOP is one operation on one element. What a function costs is declared in `fu
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from .call import Call, Operand
@@ -22,11 +23,15 @@ _POWERS = {
 def addition(call: Call) -> Figures:
     """Return the counters of add, sub and rsub, with scalars and in place too.
 
-    FLOPs: one for each element of the result, and one for each of the operand that alpha scales.
+    FLOPs: one for each element of the result, and one for each of the operand that alpha scales
+    (the second; rsub's is the first).
     ACs: one for each element; of two tensors that are known to be spikes, one for each of their
     spikes. (What an optimizer adds is not measured, and is no spikes.)
     """
-    return sum_of(call, call.ins.get(0), call.ins.get(1))
+    found = sum_of(call, call.ins.get(0), call.ins.get(1))
+    if call.base == "rsub" and call.arg("alpha", 1) != 1:
+        return replace(found, flops=call.out.numel + call.ins[0].numel)
+    return found
 
 
 def sum_of(call: Call, first: Operand | None, second: Operand | None) -> Figures:

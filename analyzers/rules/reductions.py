@@ -30,7 +30,7 @@ def mean(call: Call) -> Figures:
 
 
 def diagonal(call: Call) -> Figures:
-    """Return the counters of a trace: the sum of the elements of a diagonal, which alone are read."""
+    """Return the counters of a trace: the sum of a diagonal, which alone is read."""
     x = call.ins[0]
     size = min(x.dim(0), x.dim(1))
     read = size * (x.bytes // x.numel if x.numel else 0)
@@ -172,7 +172,11 @@ RULES: tuple[OpRule, ...] = (
     ),
     OpRule("reduction", aten("aminmax _aminmax"), partial(compared, times=2)),
     OpRule("reduction", aten("count_nonzero nansum"), counted),
-    OpRule("reduction", aten("equal nonzero nonzero_static"), tested),
+    OpRule(
+        "reduction",
+        aten("equal nonzero nonzero_static _nested_tensor_from_mask_left_aligned"),
+        tested,
+    ),
     OpRule("reduction", aten("var std var_mean std_mean"), variance),
     OpRule("reduction", aten("norm linalg_vector_norm native_norm"), norm),
     OpRule("reduction", aten("bincount"), tally),
