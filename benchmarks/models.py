@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read by the profiler when PyTorch is loaded
 logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
@@ -35,7 +36,7 @@ class Workload:
     model: nn.Module
     run: Callable[[], object]
     reset: Callable[[], None]
-    options: dict[str, int]
+    options: dict[str, Any]
 
 
 class Block(nn.Module):
@@ -56,10 +57,9 @@ class Block(nn.Module):
             self.short = nn.Sequential(*parts, *([kit.act()] if kit.spiking else []))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
-        if self.spiking:
-            return self.act2(y) + self.short(x)
-        return self.act2(y + self.short(x))
+        y: Tensor = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
+        out: Tensor = self.act2(y) + self.short(x) if self.spiking else self.act2(y + self.short(x))
+        return out
 
 
 class Kit:
@@ -67,20 +67,23 @@ class Kit:
 
     def __init__(self, *, spiking: bool) -> None:
         self.spiking = spiking
-        self.layers = layer if spiking else nn
+        self.layers: Any = layer if spiking else nn
 
     def conv(self, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
-        return self.layers.Conv2d(
+        found: nn.Module = self.layers.Conv2d(
             inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False
         )
+        return found
 
     def norm(self, channels: int) -> nn.Module:
-        return self.layers.BatchNorm2d(channels)
+        found: nn.Module = self.layers.BatchNorm2d(channels)
+        return found
 
     def act(self) -> nn.Module:
+        found: nn.Module = nn.ReLU(inplace=True)
         if self.spiking:
-            return neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
-        return nn.ReLU(inplace=True)
+            found = neuron.IFNode(surrogate_function=surrogate.ATan(), detach_reset=True)
+        return found
 
 
 def resnet18(*, spiking: bool, classes: int) -> nn.Sequential:

@@ -26,6 +26,9 @@ Context = Callable[[Workload], AbstractContextManager[Any]]
 class Empty(TorchDispatchMode):
     """Does nothing to every call: what any dispatch mode costs."""
 
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
 
@@ -41,7 +44,7 @@ def _recorder(work: Workload, **options: Any) -> Iterator[Recorder]:
 
 
 def _five_counters(work: Workload) -> AbstractContextManager[Any]:
-    return op_counter.DispatchCounterMode(
+    five: AbstractContextManager[Any] = op_counter.DispatchCounterMode(
         [
             op_counter.FlopCounter(),
             op_counter.MemoryAccessCounter(),
@@ -50,6 +53,7 @@ def _five_counters(work: Workload) -> AbstractContextManager[Any]:
             op_counter.ACCounter(),
         ]
     )
+    return five
 
 
 def _profiler(work: Workload) -> AbstractContextManager[Any]:

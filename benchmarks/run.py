@@ -11,6 +11,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def measure_analysis(chosen: argparse.Namespace) -> dict[str, Any]:
     return {"calls": chosen.calls, "bytes": size, "jobs": jobs}
 
 
-MEASURES = {
+MEASURES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "overhead": measure_overhead,
     "ops": lambda chosen: overhead.small_ops(chosen.rounds, chosen.device),
     "size": lambda chosen: sizes.measure(50 if chosen.quick else 500),
@@ -164,7 +165,7 @@ def sweep_table(cost: dict[str, Any]) -> Table:
     return table
 
 
-TABLES = {
+TABLES: dict[str, Callable[[Any], Table]] = {
     "overhead": overhead_table,
     "ops": ops_table,
     "size": size_table,

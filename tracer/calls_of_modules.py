@@ -59,8 +59,9 @@ class ModuleCalls:
         root_entered: called at each root call with whether it starts a new sample.
     """
 
-    def __init__(self, session: Session, modules: Modules, neurons: Neurons, *, batch_dim: int | None,
-                 time_dim: int | None, find_thread: Callable[[], Thread | None],
+    def __init__(self, session: Session, modules: Modules, neurons: Neurons, *,
+                 batch_dim: int | None, time_dim: int | None,
+                 find_thread: Callable[[], Thread | None],
                  root_entered: Callable[[nn.Module, Any, bool], None]) -> None:  # fmt: skip
         self.session = session
         self.modules = modules

@@ -22,7 +22,8 @@ class Claim(NamedTuple):
 class Claims:
     """Autograd sequence numbers and who made them, over all threads.
 
-    A number belongs to the first call that sees it new: ops that make no node read an earlier one's.
+    A number belongs to the first call that sees it new: ops that make no node read an earlier
+    one's.
     """
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ _AUTOCAST = {
     if hasattr(_KEY, f"Autocast{device.upper()}")
 }
 _ForceKeys = torch._C._ForceDispatchKeyGuard
-_AsCalled = torch._C._RestorePythonTLSSnapshot
+_AsCalled: Any = getattr(torch._C, "_RestorePythonTLSSnapshot")  # noqa: B009 - stubs lack it
 _included = torch._C._dispatch_tls_local_include_set
 _excluded = torch._C._dispatch_tls_local_exclude_set
 _enter_autocast = torch.autocast_increment_nesting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -18,7 +19,8 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> str | None:
             flat = tensor.detach().to("cpu").contiguous().view(-1)
             total = zlib.crc32(f"{flat.dtype}{tuple(tensor.shape)}".encode(), total)
             if flat.numel():
-                total = zlib.crc32(flat.view(torch.uint8).numpy(), total)
+                elements: Any = flat.view(torch.uint8).numpy()
+                total = zlib.crc32(elements, total)
         except Exception:  # sparse, meta, quantized: no elements to read
             return None
     return f"crc32:{total:08x}" if seen else None

@@ -185,7 +185,8 @@ def flush(
     operands = session.operands.take()
     if len(operands):
         write("call_operands", operands_table(operands, facts))
-    ready, waiting = [], []
+    ready: list[Value] = []
+    waiting: list[Value] = []
     for value in session.values.fresh:
         current = (
             value.storage.version == value.version

@@ -80,7 +80,7 @@ class Layout:
         span = 1 + sum((n - 1) * s for n, s in kept) if self.numel else 0
         self.reduced = tuple(n for n, _ in kept)
         self.expanded_strides = tuple(s * self.itemsize for _, s in kept)
-        self.numpy = _NUMPY.get(dtype)
+        self.numpy: Any = _NUMPY.get(dtype)
         self.readable = self.numpy is not None and self.dtype_name not in _OPAQUE_NAMES
         self.bits = (
             ""
@@ -105,7 +105,8 @@ class Layout:
             return np.empty(0, self.numpy)
         if not pointer:
             raise ValueError("there is no memory at a null pointer")
-        span = np.frombuffer(self.ctype.from_address(pointer), self.numpy)
+        memory: Any = self.ctype.from_address(pointer)
+        span = np.frombuffer(memory, self.numpy)
         if self.dense:
             return span
         view = np.ndarray(self.reduced, self.numpy, span, 0, self.expanded_strides)

@@ -102,10 +102,28 @@ class ModuleCall:
     """A module call that runs."""
 
     __slots__ = (
-        "batch", "context", "epoch", "first_node", "first_seq", "grad", "in_task", "info", "inputs", "label",
-        "number", "parent", "sample", "stage", "state_before", "step", "step_mode", "thread",
+        "batch", "context", "epoch", "first_node", "first_seq", "grad", "in_task", "info",
+        "inputs", "label", "number", "parent", "sample", "stage", "state_before", "step", "step_mode", "thread",
         "time_steps", "training",
     )  # fmt: skip
+
+    batch: int | None
+    context: tuple[int, int, int]
+    epoch: int | None
+    first_node: int
+    first_seq: int
+    grad: bool
+    in_task: bool
+    inputs: list[dict[str, Any]]
+    label: int
+    sample: int
+    stage: str
+    state_before: list[dict[str, Any]] | None
+    step: int
+    step_mode: Any
+    thread: int
+    time_steps: int | None
+    training: int
 
     def __init__(self, number: int, info: ModuleInfo, parent: ModuleCall | None) -> None:
         self.number = number

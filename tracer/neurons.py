@@ -59,10 +59,12 @@ class Neurons:
         rule = self._rule(module)
         if rule is not None:
             found = [getattr(module, name, None) for name in rule.states]
-        elif isinstance(getattr(module, "_memories", None), dict):
-            found = list(module._memories.values())  # type: ignore[union-attr]
         else:
-            found = [getattr(module, name, None) for name in ("mem", "syn", "v", "i")]
+            memories: Any = getattr(module, "_memories", None)  # SpikingJelly's
+            if isinstance(memories, dict):
+                found = list(memories.values())
+            else:
+                found = [getattr(module, name, None) for name in ("mem", "syn", "v", "i")]
         return [state for state in found if isinstance(state, torch.Tensor) and state.numel() > 0]
 
     def steps(

@@ -45,15 +45,19 @@ _CARRIES = frozenset(
 # Ops whose result is spikes by nature: comparisons and logic.
 _EVENTS = frozenset(
     "eq ne lt le gt ge eq_ ne_ lt_ le_ gt_ ge_ logical_and logical_or logical_xor logical_not "
-    "logical_and_ logical_or_ logical_xor_ logical_not_ heaviside bitwise_not isnan isinf signbit".split()
+    "logical_and_ logical_or_ logical_xor_ logical_not_ heaviside bitwise_not isnan isinf "
+    "signbit".split()
 )
 
 # Ops reached by functions whose C++ code asks whether a dispatch mode is on, and then takes the
 # way that computes vectors too: linalg.svdvals, eigvalsh and eigvals.
 _ASKED = {
-    "_linalg_svd": "torch.linalg.svdvals computes the vectors too while recorded: a last bit may differ",
-    "_linalg_eigh": "torch.linalg.eigvalsh computes the vectors too while recorded: a last bit may differ",
-    "linalg_eig": "torch.linalg.eigvals computes the vectors too while recorded: a last bit may differ",
+    base: f"torch.linalg.{function} computes the vectors too while recorded: a last bit may differ"
+    for base, function in (
+        ("_linalg_svd", "svdvals"),
+        ("_linalg_eigh", "eigvalsh"),
+        ("linalg_eig", "eigvals"),
+    )
 }
 
 # Ops whose result holds nothing yet.

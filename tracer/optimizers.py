@@ -14,7 +14,7 @@ from .session import Session, Thread
 
 
 def _hyper(group: dict[str, Any]) -> str:
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in group.items():
         if name == "params":
             continue

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch._compile import _disable_dynamo
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 from ..schemas import (
@@ -49,7 +50,7 @@ class _Mode(TorchDispatchMode):
     """Hands every call of one thread to the session."""
 
     def __init__(self, session: Session, thread: Thread) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self._session = session
         self._thread = thread
 
@@ -69,7 +70,7 @@ def _unseen_by_the_compiler(handler: Any) -> Any:
         skip = frames._FrameAction.SKIP
         frames.set_code_exec_strategy(handler.__code__, frames._FrameExecStrategy(skip, skip))
     except (AttributeError, TypeError):  # another version of PyTorch: let it wrap
-        return torch._disable_dynamo(handler)
+        return _disable_dynamo(handler)
     return handler
 
 
@@ -167,7 +168,7 @@ class Recorder:
         if self._model is not None:
             self._modules.adopt(self._model)
             self._prints = Fingerprint(parameters=fingerprint(_state(self._model)))
-        self._mode = _Mode(session, main)
+        self._mode: Any = _Mode(session, main)
         self._mode_on = False
         self._calls.install()
         self._optimizers.install()
@@ -445,8 +446,9 @@ class Recorder:
         self._replays.remove()
         if not self._in_optimizer_hook():
             self._optimizers.remove()
-        if self._mode_on and _get_current_dispatch_mode() is self._mode:
-            self._mode.__exit__(None, None, None)
+        mode = self._mode
+        if self._mode_on and mode is _get_current_dispatch_mode():
+            mode.__exit__(None, None, None)
             self._mode_on = False
 
     def _in_optimizer_hook(self) -> bool:

@@ -29,7 +29,7 @@ _THREE_NULLS = [NULL] * 3
 _NONE: Any = ()
 
 _graph_task = torch._C._current_graph_task_id
-_sequence_nr = torch.autograd._get_sequence_nr
+_sequence_nr = torch._C._autograd._get_sequence_nr
 _current_node = torch._C._current_autograd_node
 _grad_enabled = torch.is_grad_enabled
 _within_autocast = within_autocast
@@ -203,7 +203,7 @@ class Session:
         return stage, enclosing or (NULL, NULL, NULL), NULL
 
     def _operands(self, op: Op, args: Any, kwargs: Any) -> tuple[list[Any], Any, Any]:
-        """Return [(value or opaque or None, tensor, layout)] by slot, lists' lengths, and numbers."""
+        """Return [(value, tensor, layout)] by slot, lists' lengths, and numbers."""
         ins: list[Any] = []
         listed = None
         numbers = None

@@ -95,8 +95,8 @@ class Reach:
         dims = list(
             zip(g.inputs, g.outputs, g.kernel, g.stride, g.padding, g.dilation, strict=True)
         )
-        self.forward = [readers(*d, g.transposed) for d in dims]
-        self.backward = [writers(*d, g.transposed) for d in dims]
+        self.forward = [readers(n, m, k, s, p, d, g.transposed) for n, m, k, s, p, d in dims]
+        self.backward = [writers(n, m, k, s, p, d, g.transposed) for n, m, k, s, p, d in dims]
 
     def fanout(self, mask: Any) -> int:
         """Count (nonzero input, output) pairs; `mask` is (batch, c_in, *inputs) of uint8."""
@@ -113,7 +113,7 @@ class Reach:
         return batch * g.c_in * pairs * (g.c_out // g.groups)
 
     def grad_fanout(self, mask: Any) -> int:
-        """Count (nonzero output gradient, input gradient) pairs; `mask` is (batch, c_out, *outputs)."""
+        """Count (nonzero output gradient, input gradient) pairs; mask (batch, c_out, *outputs)."""
         g = self.geometry
         flat = mask.reshape(mask.shape[0] * mask.shape[1], -1)
         return _weighted(_by_position(flat), self.backward) * (g.c_in // g.groups)
@@ -202,7 +202,7 @@ class Crossbar:
 
 def crossbar(reach: Reach, mask: Any) -> Crossbar:
     """Measure `mask`, (batch, c_in, height, width) of uint8, for every tile width."""
-    batch, channels = mask.shape[:2]
+    channels = mask.shape[1]
     patches: list[int] = []
     last_rows: list[int] = []
     tiles = mask

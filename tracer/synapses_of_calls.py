@@ -124,7 +124,7 @@ class Synapses:
         value, tensor, layout = x
         if value.synapses is None:
             value.synapses = {}
-        row = value.synapses.get(reach)
+        row: SynapticRow | None = value.synapses.get(reach)
         if row is None:
             row = value.synapses[reach] = self._input(reach, value, tensor, layout)
         weight = w[0]

@@ -16,7 +16,7 @@ _FORGET_AFTER = 4096
 
 
 class Storage:
-    """A storage that the recorder has seen. (Defaults on the class: most instances keep them.)
+    """A storage that the recorder has seen; defaults are on the class: most instances keep them.
 
     Attributes:
         number: id in the trace.
@@ -187,7 +187,7 @@ class Values:
         if layout is None:
             layout = self.layouts[key] = Layout(*key)
         self.layout = layout
-        offset = tensor.storage_offset()
+        offset: Any = tensor.storage_offset()
         value = storage.values.get((layout, offset))
         return value if value is not None else self._new(storage, layout, offset)
 
@@ -228,7 +228,8 @@ class Values:
 
     def forget(self) -> None:
         """Drop the storages that are gone."""
-        expired, free = torch.UntypedStorage._expired, torch.UntypedStorage._free_weak_ref
+        kind: Any = torch.UntypedStorage
+        expired, free = kind._expired, kind._free_weak_ref
         for cdata in [c for c in self.storages if expired(c)]:
             del self.storages[cdata]
             free(cdata)

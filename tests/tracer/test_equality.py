@@ -159,7 +159,8 @@ def bilinear():
 def convolutions():
     x, y, z = torch.randn(2, 4, 9), torch.randn(2, 4, 9, 9), torch.randn(1, 4, 5, 5, 5)
     pairs = [
-        (nn.Conv1d(4, 6, 3, padding="same"), x), (nn.Conv2d(4, 6, 3, groups=2), y), (nn.Conv3d(4, 2, 3), z),
+        (nn.Conv1d(4, 6, 3, padding="same"), x), (nn.Conv2d(4, 6, 3, groups=2), y),
+        (nn.Conv3d(4, 2, 3), z),
         (nn.ConvTranspose2d(4, 3, 3, stride=2), y), (nn.ConvTranspose1d(4, 3, 3), x),
         (nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), y),
         (nn.Conv2d(4, 6, 3), y.to(memory_format=torch.channels_last)),
@@ -183,7 +184,8 @@ def random_numbers():
     x = torch.randn(6, 6)
     return lambda: [
         F.dropout(x, 0.5), F.dropout2d(x[None, None], 0.5), F.alpha_dropout(x, 0.3), torch.rand(3),
-        torch.bernoulli(x.sigmoid()), F.gumbel_softmax(x), F.rrelu(x, training=True), torch.randperm(5),
+        torch.bernoulli(x.sigmoid()), F.gumbel_softmax(x), F.rrelu(x, training=True),
+        torch.randperm(5),
     ]  # fmt: skip
 
 
@@ -191,7 +193,8 @@ def random_numbers():
 def pooling():
     x = torch.randn(2, 3, 8, 8)
     return lambda: [
-        F.max_pool2d(x, 2), F.avg_pool2d(x, 3), F.adaptive_avg_pool2d(x, (3, 3)), F.lp_pool2d(x, 2, 2),
+        F.max_pool2d(x, 2), F.avg_pool2d(x, 3), F.adaptive_avg_pool2d(x, (3, 3)),
+        F.lp_pool2d(x, 2, 2),
         F.adaptive_max_pool2d(x, 3), F.max_pool1d(x[0], 2), F.adaptive_avg_pool2d(x, 1),
     ]  # fmt: skip
 
@@ -210,10 +213,12 @@ def reductions():
 def shapes():
     x = torch.randn(2, 4, 6)
     return lambda: [
-        x.reshape(-1), x.mT, x.flatten(1), *x.chunk(2, 1), x.split(2, 1)[0] + 1, x.unbind(0)[1], x.half(),
-        x.to(torch.bfloat16), x.double(), x.narrow(1, 0, 2), x.tensor_split(2)[0], torch.vstack([x, x]),
+        x.reshape(-1), x.mT, x.flatten(1), *x.chunk(2, 1), x.split(2, 1)[0] + 1,
+        x.unbind(0)[1], x.half(), x.to(torch.bfloat16), x.double(), x.narrow(1, 0, 2),
+        x.tensor_split(2)[0], torch.vstack([x, x]),
         x.transpose(0, 1).reshape(8, 6), torch.block_diag(x[0], x[1]), x.unflatten(2, (2, 3)),
-        x.repeat_interleave(2, 0), F.pad(x, (1, 1), mode="reflect"), torch.cat([x, x]), x.expand(3, 2, 4, 6),
+        x.repeat_interleave(2, 0), F.pad(x, (1, 1), mode="reflect"), torch.cat([x, x]),
+        x.expand(3, 2, 4, 6),
     ]  # fmt: skip
 
 
@@ -222,7 +227,8 @@ def pictures():
     x, grid = torch.randn(2, 4, 6, 6), torch.rand(2, 3, 3, 2) * 2 - 1
     theta = torch.randn(2, 2, 3)
     return lambda: [
-        F.grid_sample(x, grid, align_corners=False), F.affine_grid(theta, (2, 4, 3, 3), align_corners=False),
+        F.grid_sample(x, grid, align_corners=False),
+        F.affine_grid(theta, (2, 4, 3, 3), align_corners=False),
         F.unfold(x, 3), F.pixel_shuffle(x, 2), F.local_response_norm(x, 2), torch.fft.rfft(x).abs(),
     ]  # fmt: skip
 

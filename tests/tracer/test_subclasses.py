@@ -15,8 +15,12 @@ class Wrapped(torch.Tensor):
     @staticmethod
     def __new__(cls, inner):
         return torch.Tensor._make_wrapper_subclass(
-            cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, requires_grad=inner.requires_grad
-        )  # fmt: skip
+            cls,
+            inner.shape,
+            strides=inner.stride(),
+            dtype=inner.dtype,
+            requires_grad=inner.requires_grad,
+        )
 
     def __init__(self, inner):
         self.inner = inner

@@ -84,8 +84,10 @@ KILLED = """
 def test_a_killed_recording_is_told_from_a_complete_one(tmp_path):
     path = tmp_path / "trace"
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(path)], stdout=subprocess.PIPE, text=True
-    )  # fmt: skip
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
