@@ -24,6 +24,7 @@ VERBS = {
     "coverage": "count",
     "energy": "energy",
     "sweep": "sweep",
+    "compare": "compare",
     "config": "config",
     "demo": "demo",
 }

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
+_MARKUP = set("\\|`*[]<&~")
+
 FORMATS = ("table", "json", "csv", "markdown", "parquet")
 
 
@@ -30,6 +32,7 @@ class Column:
         show: makes the text of a cell.
         left: text, not a figure.
         style: how a terminal shows it.
+        wrap: fold long text over lines where a terminal is narrow; else it is cut.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Column:
     show: Callable[[Any], str] = str
     left: bool = False
     style: str | None = None
+    wrap: bool = False
 
 
 def clean(text: str) -> str:
@@ -56,8 +60,8 @@ def as_table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
             Text(column.title),
             justify="left" if column.left else "right",
             style=column.style,
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not column.wrap,
+            overflow="fold" if column.wrap else "ellipsis",
         )
     for row in frame.select([column.name for column in columns]).iter_rows():
         table.add_row(*(Text(_cell(c, v)) for c, v in zip(columns, row, strict=True)))
@@ -70,8 +74,13 @@ def as_markdown(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
     rows.append([":--" if column.left else "--:" for column in columns])
     for row in frame.select([column.name for column in columns]).iter_rows():
         cells = (_cell(column, value).strip() for column, value in zip(columns, row, strict=True))
-        rows.append([cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells])
+        rows.append([markdown_text(cell) for cell in cells])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def markdown_text(text: str) -> str:
+    """Return text that Markdown shows as it is: no tables, emphasis, links or HTML in it."""
+    return "".join(f"\\{c}" if c in _MARKUP else c for c in clean(text))
 
 
 def as_text(kind: str, frame: pl.DataFrame, columns: Sequence[Column]) -> str:

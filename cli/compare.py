@@ -1,0 +1,217 @@
+"""`opjoule compare`: two traces side by side, what changed and why, and budgets that hold."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import comparisons, count, energy, reading, tables
+
+if TYPE_CHECKING:
+    from ..analyzers import Comparison
+    from ..schemas.costs import CostConfig
+
+KEYS = ("module", "op", "stage")
+
+
+@click.command(short_help="Two traces side by side: what changed, and why.")
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("head", type=click.Path(path_type=Path))
+@click.option(
+    "--energy",
+    "estimators",
+    multiple=True,
+    type=click.Choice(tuple(energy.ESTIMATORS)),
+    help="Compare this estimate too; several stand beside each other, never added.",
+)
+@click.option("--preset", "presets", multiple=True, metavar="[ESTIMATOR=]NAME", help="Constants.")
+@click.option(
+    "--config",
+    "files",
+    multiple=True,
+    metavar="[ESTIMATOR=]FILE",
+    help="TOML file of constants; it overrides the preset.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="[ESTIMATOR.]KEY=VALUE",
+    help="One constant; overrides preset and file. Both traces get the same constants.",
+)
+@click.option(
+    "--revision",
+    "revisions",
+    multiple=True,
+    metavar="[ESTIMATOR=]NAME",
+    help=f"Whose form of the model: {', '.join(energy.REVISIONS)}.  [default: source]",
+)
+@click.option(
+    "--fail-on",
+    "conditions",
+    multiple=True,
+    metavar="CONDITION",
+    help="Exit with 1 if it holds: flops>+0%, energy.lemaire>+5%, bytes>+1MiB, macs>1e9.",
+)
+@click.option(
+    "--figure",
+    "figures",
+    multiple=True,
+    metavar="FIGURE",
+    help="Explain the change of this: flops, synops, energy.compute, ...  [default: what failed, "
+    "or the first that changed]",
+)
+@click.option("--by", multiple=True, type=click.Choice(KEYS), help="Show rows by these too.")
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Rows of an explanation.",
+)
+@reading.narrows
+@click.option("--rules", type=click.Choice(count.RULES), default="full", show_default=True,
+              help="Whose rules count, on both sides.")  # fmt: skip
+@click.option("--spikes", type=click.Choice(count.SPIKES), default="binary", show_default=True,
+              help="What a spike tensor may hold.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1), metavar="N",
+              help="Samples in a batch, where a trace does not know.")  # fmt: skip
+@click.option("--time-steps", type=click.IntRange(1), metavar="N",
+              help="Time steps of a sample, where a trace does not know.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Refuse what the estimators do not cover.")
+@click.option("--rank", type=int, metavar="N", help="One rank only.  [default: all]")
+@click.option("--partial", is_flag=True, help="Read what an aborted recording left.")
+@reading.answers(*tables.FORMATS)
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    /,
+    base: Path,
+    head: Path,
+    *,
+    conditions: tuple[str, ...],
+    figures: tuple[str, ...],
+    by: tuple[str, ...],
+    top: int,
+    kind: str,
+    output: Path | None,
+    **options: Any,
+) -> None:
+    """Compare HEAD with BASE: counters and estimates, aligned by module path, op and stage.
+
+    \b
+      opjoule compare runs/base runs/head
+      opjoule compare runs/base runs/head --energy lemaire --where stage=forward
+      opjoule compare runs/base runs/head --fail-on "flops>+0%" --format markdown
+
+    Conditions: FIGURE>+5% (grown by more than that), FIGURE>+1e6 (by so much), FIGURE>1e9 (HEAD's
+    total); >=, < and <= too. A condition of an energy estimates it. The exit code is 1 if a
+    condition holds, 2 if the question or a trace is wrong.
+    """  # noqa: D301
+    comparison = _compared(base, head, conditions, options)
+    failures = comparison.failures(conditions)
+    shown = comparisons.figures(comparison, figures, failures)
+    texts = comparisons.Texts(comparison, failures, shown, top)
+    content: str | bytes
+    if kind == "json":
+        content = tables.as_json(texts.data())
+    elif kind in ("csv", "parquet"):
+        content = tables.as_data(kind, comparison.by(*by) if by else comparison.rows)
+        for warning in comparison.warnings:
+            click.echo(f"opjoule: warning: {tables.clean(warning)}", err=True)
+    else:
+        content = texts.text(kind, by)
+    tables.answer(content, output)
+    for line in texts.failed():
+        click.echo(f"opjoule: {tables.clean(line)}", err=True)
+    if failures:
+        ctx.exit(1)
+
+
+def _compared(
+    base: Path, head: Path, conditions: tuple[str, ...], options: Mapping[str, Any]
+) -> Comparison:
+    from ..analyzers import compare as compared
+    from ..analyzers.budgets import budget
+
+    asked = [budget(condition).figure for condition in conditions]
+    names = [name.removeprefix("energy.") for name in asked if name.startswith("energy.")]
+    estimators = list(dict.fromkeys((*options["estimators"], *names)))
+    energies = configurations(
+        estimators, options["presets"], options["files"], options["overrides"]
+    )
+    revision = _by_estimator("--revision", options["revisions"], estimators)
+    for name in revision.values():
+        if name not in energy.REVISIONS:
+            raise click.UsageError(
+                f"--revision {name!r} is not one of {', '.join(energy.REVISIONS)}"
+            )
+    traces = [
+        reading.opened(path, partial=options["partial"], rank=options["rank"])
+        for path in (base, head)
+    ]
+    others = {name: options[name] for name in ("where", "rules", "spikes", "batch", "time_steps")}
+    with reading.working("comparing"):
+        return compared(
+            *traces, energies=energies, revision=revision, strict=options["strict"], **others
+        )
+
+
+def configurations(
+    estimators: Sequence[str],
+    presets: Iterable[str],
+    files: Iterable[str],
+    overrides: Iterable[str],
+) -> dict[str, CostConfig]:
+    """Return the configuration of each estimator from options that may name one."""
+    load: Callable[..., CostConfig] = importlib.import_module(
+        "..schemas.costs", __package__
+    ).load_config
+    preset = _by_estimator("--preset", presets, estimators)
+    file = _by_estimator("--config", files, estimators)
+    changes: dict[str, list[str]] = {}
+    for text in overrides:
+        name, value = _addressed("--set", text, ".", estimators)
+        changes.setdefault(name, []).append(value)
+    return {
+        name: load(
+            name,
+            preset=preset.get(name),
+            file=Path(file[name]) if name in file else None,
+            overrides=changes.get(name, ()),
+        )
+        for name in estimators
+    }
+
+
+def _by_estimator(option: str, texts: Iterable[str], estimators: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        if option == "--revision" and text in energy.REVISIONS:
+            found |= dict.fromkeys(estimators, text)
+            continue
+        name, value = _addressed(option, text, "=", estimators)
+        found[name] = value
+    return found
+
+
+def _addressed(option: str, text: str, mark: str, estimators: Sequence[str]) -> tuple[str, str]:
+    """Return which estimator an option is for, and its value; alone, an estimator needs no name.
+
+    Raises:
+        click.UsageError: it names none of several, or there is none.
+    """
+    name, found, value = text.partition(mark)
+    if found and name in estimators:
+        return name, value
+    if len(estimators) == 1:
+        return estimators[0], text
+    if not estimators:
+        raise click.UsageError(f"{option} {text!r} needs --energy ESTIMATOR")
+    names = " or ".join(f"{each}{mark}..." for each in estimators)
+    raise click.UsageError(f"{option} {text!r}: for which estimator? Write {names}")

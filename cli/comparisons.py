@@ -1,0 +1,265 @@
+"""The texts of a comparison: what a terminal, a pull request or a program is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from . import tables, tree
+from .tables import Column
+from .units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text, share_text
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..analyzers import Comparison
+    from ..analyzers.budgets import Failure
+    from ..analyzers.differences import Total
+
+Show = Callable[[Any], str]
+
+
+def figures(comparison: Comparison, asked: Sequence[str], failures: Sequence[Failure]) -> list[str]:
+    """Return the figures to explain: those asked for, those that failed, or the first changed."""
+    failed = [failure.budget.figure for failure in failures]
+    changed = [name for name in comparison.totals if comparison.changes(name).height]
+    changed.sort(key=lambda name: name == "calls")
+    for name in asked:
+        comparison.changes(name)  # refuses what is no figure
+    return list(dict.fromkeys(asked or failed)) or changed[:1]
+
+
+def shown_as(figure: str) -> Show:
+    """Return what makes the text of a figure's values."""
+    if figure.startswith("energy."):
+        return energy_text
+    return bytes_text if figure == "bytes" else count_text
+
+
+def signed(show: Show) -> Show:
+    """Return what makes the text of a difference: with a sign, but for 0."""
+    return lambda value: f"+{show(value)}" if value and value > 0 else show(value)
+
+
+def change_text(total: Total) -> str:
+    """Return by how much a total changed: "+12.3 %", "x 20.5", "equal"."""
+    if total.difference is None:
+        return UNKNOWN
+    if not total.difference:
+        return "equal"
+    if total.ratio is None:
+        return "from 0"
+    if total.ratio >= 10:
+        return f"x {ratio_text(total.ratio)}"
+    percent = 100 * (total.ratio - 1)
+    return f"{percent:+.1f} %" if abs(percent) >= 0.05 else f"{percent:+.2g} %"
+
+
+def title(total: Total) -> str:
+    """Return what a total is of: "FLOP", "SynOp", "compute energy"."""
+    if total.figure.startswith("energy."):
+        return f"{total.figure.removeprefix('energy.')} energy"
+    return {"flops": "FLOP", "synops": "SynOp", "macs": "MAC", "acs": "AC"}.get(
+        total.figure, total.figure
+    )
+
+
+def place_text(row: Mapping[str, Any]) -> str:
+    """Return where a row is: module, op and stage."""
+    op = (row["op"] or "").removesuffix(".default")
+    words = (row["module"] or "(no module)", op, row["stage"] or "")
+    return ", ".join(word for word in words if word)
+
+
+class Texts:
+    """What is said of one comparison."""
+
+    def __init__(
+        self, comparison: Comparison, failures: Sequence[Failure], shown: Sequence[str], top: int
+    ) -> None:
+        self._comparison = comparison
+        self._failures = failures
+        self._shown = shown
+        self._top = top
+        self._changes = {figure: comparison.changes(figure) for figure in shown}
+
+    def data(self) -> dict[str, Any]:
+        """Return everything, for JSON."""
+        failures = [
+            {
+                "condition": failure.budget.text,
+                "why": failure.why,
+                **asdict(failure.total),
+                "culprits": failure.culprits.to_dicts(),
+            }
+            for failure in self._failures
+        ]
+        return {**self._comparison.to_dict(), "failures": failures}
+
+    def failed(self) -> Iterator[str]:
+        """Yield a line for each condition that holds, and one for each culprit."""
+        for failure in self._failures:
+            show = shown_as(failure.budget.figure)
+            total = failure.total
+            why = f"; {failure.why}" if failure.why else ""
+            yield (
+                f"failed: {failure.budget.text}: {show(total.base)} -> {show(total.head)} "
+                f"({change_text(total)}){why}"
+            )
+            for row in failure.culprits.iter_rows(named=True):
+                amount = (show if row["reason"].startswith("largest") else signed(show))(
+                    row["amount"]
+                )
+                yield f"  {place_text(row)}: {amount}: {row['reason']}"
+
+    def text(self, kind: str, by: Sequence[str]) -> str:
+        """Return the comparison as people read it: a `table`, or `markdown`."""
+        markdown = kind == "markdown"
+        head = [self._headline(figure) for figure in self._shown]
+        head = head or ["nothing changed: every figure is equal in every module, op and stage"]
+        failed = list(self.failed()) if markdown else []
+        warned = [f"warning: {warning}" for warning in self._comparison.warnings]
+        parts = [_lines([*head, *failed, *warned], markdown), self._totals(kind)]
+        parts += [self._explanation(figure, kind) for figure in self._shown]
+        for figure in self._shown if by else ():
+            parts.append(self._rows(figure, by, kind))
+        parts.append(_lines(list(self._footer()), markdown))
+        return "\n".join(parts)
+
+    def _headline(self, figure: str) -> str:
+        """Return the change of a figure and what explains most of it, in one line."""
+        total, show = self._comparison.totals[figure], shown_as(figure)
+        line = f"{title(total)} {change_text(total)}: {show(total.base)} -> {show(total.head)}"
+        for row in self._changes[figure].head(1).iter_rows(named=True):
+            amount = signed(show)(row["difference"])
+            line += f"; most by {place_text(row)} ({amount}): {row['reason']}"
+        return line
+
+    def _totals(self, kind: str) -> str:
+        import polars as pl
+
+        rows = [
+            (
+                total.mark,
+                title(total),
+                shown_as(name)(total.base),
+                shown_as(name)(total.head),
+                signed(shown_as(name))(total.difference),
+                change_text(total),
+            )
+            for name, total in self._comparison.totals.items()
+        ]
+        names = ("mark", "figure", "base", "head", "difference", "change")
+        columns = [Column(name, name, left=name in names[:2]) for name in names]
+        return tables.as_text(kind, pl.DataFrame(rows, schema=names, orient="row"), columns)
+
+    def _explanation(self, figure: str, kind: str) -> str:
+        import polars as pl
+
+        frame = self._changes[figure]
+        if not frame.height:
+            return ""
+        total = self._comparison.totals[figure]
+        heading = f"What changes {title(total)}, biggest first"
+        columns = [
+            Column("difference", title(total), signed(shown_as(figure))),
+            Column("share", "share", share_text),
+            Column("where", "where", left=True, wrap=True),
+            Column("reason", "why", left=True, wrap=True),
+        ]
+        places = [place_text(row) for row in frame.iter_rows(named=True)]
+        rows = frame.with_columns(pl.Series("where", places, dtype=pl.String))
+        text = tables.as_text(kind, rows.head(self._top), columns)
+        rest = rows.slice(self._top)
+        if rest.height:
+            amount = signed(shown_as(figure))(rest["difference"].sum())
+            text += f"\n{rest.height} more rows: {amount} in all\n"
+        return f"{_heading(heading, kind)}\n{text}"
+
+    def _rows(self, figure: str, by: Sequence[str], kind: str) -> str:
+        """Return a figure of both sides by some keys; modules as a tree, submodules included."""
+        parts = {part: f"{figure}_{part}" for part in ("base", "head", "difference")}
+        frame = _marked(self._comparison.by(*by).select(*by, "mark", **parts))
+        if tuple(by) == ("module",):
+            frame = _as_tree(frame)
+        show = shown_as(figure)
+        columns = [
+            Column("mark", "mark", left=True),
+            *(Column(key, key, lambda text: text or "(none)", left=True) for key in by),
+            Column("base", "base", show),
+            Column("head", "head", show),
+            Column("difference", "difference", signed(show)),
+        ]
+        total = self._comparison.totals[figure]
+        heading = f"{title(total)} by {', '.join(by)}"
+        return f"{_heading(heading, kind)}\n{tables.as_text(kind, frame, columns)}"
+
+    def _footer(self) -> Iterator[str]:
+        compared = self._comparison
+        for name, side in (("base", compared.base), ("head", compared.head)):
+            revision = side.trace.manifest.revision
+            commit = f", commit {revision.commit[:12]}" if revision.commit else ""
+            dirty = " with uncommitted changes" if revision.dirty else ""
+            yield f"{name} {side.trace.path}{commit}{dirty}; {side.coverage.line()}"
+        yield f"rules {compared.rules}, spikes {compared.spikes}, the same for both"
+        for name, report in compared.base.reports.items():
+            scope = report.scope
+            yield (
+                f"{name} energy: {scope.title}, revision {report.revision}, {scope.technology}; "
+                f"stages {', '.join(scope.stages)}; leaves out {scope.leaves_out}"
+            )
+        if len(compared.base.reports) > 1:
+            yield "different estimators speak of different machines: do not compare their energies"
+
+
+def _lines(lines: Sequence[str], markdown: bool) -> str:
+    if markdown:
+        leads = ("  - " if line.startswith(" ") else "- " for line in lines)
+        return "".join(
+            f"{lead}{tables.markdown_text(line.strip())}\n"
+            for lead, line in zip(leads, lines, strict=True)
+        )
+    return "".join(f"{tables.clean(line)}\n" for line in lines)
+
+
+def _heading(text: str, kind: str) -> str:
+    return f"**{tables.markdown_text(text)}**\n" if kind == "markdown" else f"{text}\n"
+
+
+def _marked(frame: pl.DataFrame) -> pl.DataFrame:
+    """Mark rows that both sides have by the one figure that is shown."""
+    import polars as pl
+
+    same = pl.col("mark").is_in(["changed", "equal"]) & pl.col("difference").is_not_null()
+    mark = pl.when(pl.col("difference") == 0).then(pl.lit("equal")).otherwise(pl.lit("changed"))
+    return frame.with_columns(pl.when(same).then(mark).otherwise("mark").alias("mark"))
+
+
+def _as_tree(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return figures by module with those of the submodules, as a tree under Global."""
+    import polars as pl
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in frame.iter_rows(named=True):
+        path = row["module"] or "(no module)"
+        parts = path.split(".") if row["module"] else [path]
+        for size in range(len(parts) + 1):
+            found.setdefault(".".join(parts[:size]) or "Global", []).append(row)
+    data = [
+        {"module": path, "mark": _mark([row["mark"] for row in rows])}
+        | {part: _known_sum(rows, part) for part in ("base", "head", "difference")}
+        for path, rows in found.items()
+    ]
+    made = pl.DataFrame(data, schema={**frame.schema, "module": pl.String})
+    order, texts = tree.drawn(made["module"].to_list())
+    return made[order].with_columns(pl.Series("module", texts, dtype=pl.String))
+
+
+def _mark(marks: Sequence[str]) -> str:
+    return marks[0] if len(set(marks)) == 1 else "changed"
+
+
+def _known_sum(rows: Sequence[Mapping[str, Any]], part: str) -> Any:
+    known = [row[part] for row in rows if row[part] is not None]
+    return sum(known) if known else None
