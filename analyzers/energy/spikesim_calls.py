@@ -31,6 +31,7 @@ _GEOMETRY: dict[str, pl.DataType | type[pl.DataType]] = {
     "groups": pl.Int64,
     "transposed": pl.Boolean,
     "differentiable": pl.Boolean,
+    "in_numel": pl.Int64,
     "images": pl.Int64,
     "sites": pl.Int64,
     "macs": pl.Int64,
@@ -54,8 +55,9 @@ def conv_calls(trace: Trace) -> pl.DataFrame:
         `rank`, `module_id`, `module` (path; null outside), `class`, `kind` (Conv2d, ...; null in
         no such module), `stage`, `label`, `step`, `training`, `grad_enabled`, `in0_class`, the
         geometry (`_GEOMETRY`), `calls`, `first_seq`, `unmeasured` (calls without statistics of
-        crossbars), and sums over the calls: `x_fanout`, `active_sites`, `patches_W` and
-        `last_rows_W` for each tile width W of the trace. In the order of the first calls.
+        crossbars), and sums over the calls: `nonzero` (null: not known), `x_fanout`,
+        `active_sites`, `patches_W` and `last_rows_W` for each tile width W of the trace. In the
+        order of the first calls.
     """
     keys = (
         *("rank", "signature_id", "module_id", "stage", "label", "step"),
@@ -77,6 +79,9 @@ def conv_calls(trace: Trace) -> pl.DataFrame:
             first_seq=pl.col("seq").min(),
             unmeasured=pl.col("active_sites").is_null().sum().cast(pl.Int64),
             x_fanout=pl.col("x_fanout").sum(),
+            nonzero=pl.when(pl.col("in0_nonzero").is_null().any())
+            .then(None)
+            .otherwise(pl.col("in0_nonzero").sum()),
             active_sites=pl.col("active_sites").sum(),
             **widths,
         )
@@ -135,6 +140,7 @@ def _geometry(signature: dict[str, Any]) -> dict[str, Any] | None:
         "groups": groups,
         "transposed": transposed,
         "differentiable": any(o["requires_grad"] for o in (x, w)),
+        "in_numel": x["numel"],
         "images": out["shape"][0],
         "sites": prod(out["shape"][2:]),
         "macs": positions * channels_in * channels_out // groups * prod(kernel),

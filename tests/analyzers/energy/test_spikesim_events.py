@@ -62,6 +62,8 @@ def test_equals_counting_patch_by_patch(size, spikes, trace):
     assert report.breakdown_pj == pytest.approx(expected, rel=1e-12)
     assert report.total_pj == pytest.approx(sum(expected.values()), rel=1e-12)
     assert report.samples == IMAGES
+    zeros = f"{1 - spikes.mean().item():.1%} of all input elements are zero"
+    assert report.input_types == f"1 of 1 convolution calls take spikes; {zeros}"
 
 
 def test_other_sizes_are_refused_with_those_that_work(trace):
