@@ -224,11 +224,13 @@ def _stages(counts: pl.DataFrame, rows: pl.DataFrame, config: SpikeSimConfig) ->
 
 def _input_types(counts: pl.DataFrame) -> str:
     calls, spiking = counts["calls"].sum(), counts.filter(spike_expr("in0"))["calls"].sum()
-    elements = (counts["in_numel"] * counts["calls"]).sum()
+    elements = int((counts["in_numel"] * counts["calls"]).sum())
     text = f"{spiking} of {calls} convolution calls take spikes"
     if not elements or counts["nonzero"].null_count():
         return text
-    return f"{text}; {1 - counts['nonzero'].sum() / elements:.1%} of all input elements are zero"
+    return (
+        f"{text}; {1 - int(counts['nonzero'].sum()) / elements:.1%} of all input elements are zero"
+    )
 
 
 def _parts(counts: pl.DataFrame, config: SpikeSimConfig) -> dict[str, dict[str, float]]:

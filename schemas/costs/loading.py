@@ -160,10 +160,14 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def toml_value(text: str) -> Any:
-    """Return the TOML value that `text` writes, else the text."""
+    """Return the TOML value that `text` writes, a number as people write it (.5), or the text."""
     try:
         return tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
     except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
         return text
 
 

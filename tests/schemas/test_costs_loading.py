@@ -50,6 +50,11 @@ def test_eight_bits_bring_their_energies():
     assert LemaireConfig(word_bits=8, e_mul_pj=0.5).e_mul_pj == 0.5
 
 
+@pytest.mark.parametrize("text", ["0.5", ".5", "5e-1", "+.5"])
+def test_numbers_as_people_write_them(text):
+    assert load_config("compute", overrides=[f"e_mac_pj={text}"]).e_mac_pj == 0.5
+
+
 def test_an_override_is_toml_or_text():
     config = load_config(
         "lemaire", overrides=["memory_breakpoints=[[0, 1], [1, 1], [2, 1], [3, 1]]"]
