@@ -177,9 +177,10 @@ def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:
 def _place(trace: Trace, rank: int, seq: int) -> str:
     """Return where a call ran, in words."""
     call = trace.calls.filter((pl.col("rank") == rank) & (pl.col("seq") == seq))
-    module = collected(call.select("module_id"), trace.path)["module_id"][0]
-    named = trace.modules.filter((pl.col("rank") == rank) & (pl.col("module_id") == module))
-    return f"in {named['path'][0]}" if named.height else "outside every module"
+    modules = trace.modules.lazy().select("rank", "module_id", "path")
+    found = call.select("rank", "module_id").join(modules, on=["rank", "module_id"])
+    paths = collected(found, trace.path)["path"].to_list()
+    return f"in {paths[0]}" if paths else "outside every module"
 
 
 def _percent(share: float) -> str:

@@ -55,7 +55,9 @@ def _ranks_in(path: Path) -> dict[int | None, Path]:
         if match and folder.is_dir() and _holds_trace(folder):
             rank = int(match[1])
             if rank in found:
-                raise TraceError(f"{path}: {found[rank].name} and {folder.name} are both {rank}.")
+                raise TraceError(
+                    f"{path}: {found[rank].name} and {folder.name} are both rank {rank}."
+                )
             found[rank] = folder
     return found
 

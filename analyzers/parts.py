@@ -30,14 +30,13 @@ def files_of(folder: Path, manifest: Manifest) -> Files:
     seen: set[str] = set()
     for part in manifest.parts:
         _check_name(folder, part, seen)
-        file = folder / part.name
-        _check_size(file, part)
-        if part.table not in TABLES:
-            continue
-        _check_content(file, part.table, rows=part.rows)
-        files[part.table].append(file)
+        _check_size(folder / part.name, part)
     _check_completeness(folder, manifest)
     _check_checksums(folder, manifest)
+    for part in manifest.parts:
+        if part.table in TABLES:
+            _check_content(folder / part.name, part.table, rows=part.rows)
+            files[part.table].append(folder / part.name)
     return files
 
 
@@ -157,6 +156,6 @@ def _check_content(file: Path, table: str, *, rows: int | None) -> None:
             raise TraceError(f"{file} is no part of {table}: it has no column {field.name}.")
         if schema.field(index).type != field.type:
             raise TraceError(
-                f"{file} is no part of {table}: {field.name} is "
-                f"{schema.field(index).type}, not {field.type}."
+                f"{file} is no part of {table}: {plain(field.name)} is "
+                f"{plain(str(schema.field(index).type))}, not {plain(str(field.type))}."
             )

@@ -1,0 +1,116 @@
+"""Damaged, exchanged and made-up parts are refused by name, never with a library's words."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from opjoule.analyzers import count, open_trace
+from opjoule.schemas import PART_TABLES, STATIC_TABLES, TABLES, OpjouleError, TraceError
+
+PARTS = [*(f"{name}.parquet" for name in STATIC_TABLES),
+         *(f"{name}-00000.parquet" for name in PART_TABLES)]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_part_is_named(copied, part, refusal):
+    (copied / part).unlink()
+    assert refusal(copied) == f"{copied / part} is missing."
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_truncated_part_is_named(copied, part, refusal):
+    whole = (copied / part).read_bytes()
+    (copied / part).write_bytes(whole[:-1])
+    says = f"{copied / part} is truncated: {len(whole) - 1} bytes instead of {len(whole)}."
+    assert refusal(copied) == says
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_one_flipped_bit_is_noticed(copied, part, refusal):
+    content = bytearray((copied / part).read_bytes())
+    content[len(content) // 3] ^= 1
+    (copied / part).write_bytes(content)
+    says = f"{copied / part} is damaged: its content is not what was recorded."
+    assert refusal(copied) == says
+
+
+def test_a_part_that_is_a_directory(copied, refusal):
+    (copied / "modules.parquet").unlink()
+    (copied / "modules.parquet").mkdir()
+    assert refusal(copied) == f"{copied / 'modules.parquet'} is no file."
+
+
+def test_exchanged_parts_are_noticed(copied, refusal):
+    first, second = copied / "calls-00000.parquet", copied / "values-00000.parquet"
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    assert str(first) in refusal(copied) or str(second) in refusal(copied)
+
+
+def test_foreign_content_is_told_though_its_checksum_fits(resign, refusal):
+    assert "is damaged: it is no Parquet file" in refusal(resign("modules.parquet", b"a,b\n1,2\n"))
+    table = pa.table({"module_id": pa.array([0], pa.int64())})
+    line = refusal(resign("modules.parquet", table))
+    assert "is no part of modules: module_id is int64, not int32" in line
+
+
+def changed(stored, name, **columns):
+    """Return a table of the stored trace with other values in the first row."""
+    schema = TABLES[name.split("-")[0].split(".")[0]]
+    rows = pq.read_table(stored / name).to_pylist()
+    rows[0].update(columns)
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "says"),
+    [
+        ("calls-00000.parquet", {"signature_id": 9999}, "is of signature 9999"),
+        ("calls-00000.parquet", {"signature_id": None}, "is of signature None"),
+        ("signatures.parquet", {"signature_id": 1}, "it tells signature 1 twice"),
+        ("signatures.parquet", {"operands": None}, "makes no sense"),
+        ("signatures.parquet", {"arguments": "{"}, "makes no sense"),
+        ("signatures.parquet", {"arguments": "[" * 100_000}, "makes no sense"),
+    ],
+)
+def test_tables_that_do_not_fit_together(stored, resign, name, columns, says):
+    trace = open_trace(resign(name, changed(stored, name, **columns)))
+    with pytest.raises(OpjouleError, match=says) as caught:
+        count(trace, by=["op", "module"])
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 700
+
+
+def test_sizes_beyond_64_bits_are_refused(stored, resign):
+    """A convolution of 2^62 images: its FLOPs fit no column."""
+    rows = pq.read_table(stored / "signatures.parquet").to_pylist()
+    (conv,) = [row for row in rows if row["op"] == "aten.convolution.default"]
+    for operand in conv["operands"]:
+        operand["shape"] = [2**62, *operand["shape"][1:]]
+    table = pa.Table.from_pylist(rows, schema=TABLES["signatures"])
+    with pytest.raises(TraceError, match=r"convolution.default is said to count more than 2\*\*63"):
+        count(open_trace(resign("signatures.parquet", table)))
+
+
+def test_whatever_the_bytes_a_library_never_speaks(stored, resign, copied):
+    """Random damage under a checksum that fits it: read or refused, never a library's error."""
+    dice = random.Random(7)
+    refused = 0
+    for _ in range(60):
+        name = dice.choice(PARTS)
+        content = bytearray((stored / name).read_bytes())
+        for _ in range(dice.choice((1, 3, 20))):
+            content[dice.randrange(len(content))] = dice.randrange(256)
+        try:
+            count(open_trace(resign(name, bytes(content))), by=["module", "op", "stage"])
+        except OpjouleError as error:
+            assert str(copied) in str(error) and str(error).isprintable()
+            refused += 1
+        shutil.copy(stored / name, copied / name)
+        shutil.copy(stored / "trace.json", copied / "trace.json")
+    assert refused > 20
