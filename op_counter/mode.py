@@ -119,7 +119,7 @@ class DispatchCounterMode:
         if counter not in self.counters:
             raise ValueError(f"{type(counter).__name__} is no counter of this DispatchCounterMode.")
         watch = getattr(self, "_watch", None)
-        return dict(watch.skipped[counter]) if watch is not None else {}
+        return watch.skipped(counter) if watch is not None else {}
 
     get_unsupported_ops = get_unsupported
 
