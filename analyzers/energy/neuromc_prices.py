@@ -50,9 +50,7 @@ PRICED = ("what", "direction", "memory")
 """Columns of amounts that decide their price."""
 
 
-def amounts_of(
-    fragments: Sequence[Fragment], revision: str, config: NeuroMCConfig
-) -> pl.DataFrame:
+def amounts_of(fragments: Sequence[Fragment], revision: str, config: NeuroMCConfig) -> pl.DataFrame:
     """Return the amounts of each fragment, done once; only `STRUCTURAL` fields matter."""
     rows: list[tuple[object, ...]] = []
     for place, one in enumerate(fragments):

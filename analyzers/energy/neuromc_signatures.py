@@ -120,6 +120,13 @@ class Convolution:
         return len(self.x.shape) - 2
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the forward, and of each gradient, as PyTorch does them."""
+        places = self.x.shape if self.transposed else self.out_shape
+        sums = self.channels[0] * self.channels[1] // self.groups * prod(self.kernel)
+        return places[0] * prod(places[2:]) * sums
+
+    @property
     def channels(self) -> tuple[int, int]:
         """Channels in and out."""
         return self.x.shape[1], self.out_shape[1]

@@ -1,0 +1,139 @@
+"""Calls of products, convolutions and batch norms, and what backward ones are the gradient of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ..spikes import spike_expr
+from .neuromc_modules import WHERE
+from .neuromc_signatures import (
+    CONVOLUTION_BACKWARDS,
+    MATMULS,
+    NORM_BACKWARDS,
+    Convolution,
+    Matmul,
+    Norm,
+    Product,
+    product_of,
+)
+
+if TYPE_CHECKING:
+    from ..trace import Trace
+
+Products = Mapping[tuple[int, int], Product]
+"""(rank, signature) -> what it is."""
+
+_CALLS = ("seq", "signature_id", *WHERE, "module_call_id", "forward_seq")
+
+
+def products_in(trace: Trace) -> Products:
+    """Return the signatures that are products, convolutions or batch norms."""
+    return {
+        (row["rank"], row["signature_id"]): found
+        for row in trace.signatures.iter_rows(named=True)
+        if (found := product_of(row)) is not None
+    }
+
+
+def product_calls(trace: Trace, products: Products, *, by_values_only: bool) -> pl.DataFrame:
+    """Return the calls of the given signatures, in the order of execution.
+
+    Returns:
+        The columns of a call and `sort` (matmul, conv, conv_backward, norm, norm_backward),
+        `first` and `second` (values of the factors; of an activation and the weights), and
+        whether these are spikes (`first_spikes`, `second_spikes`; null: not measured).
+    """
+    packets = {
+        (row["rank"], row["signature_id"]): row["packet"]
+        for row in trace.signatures.select("rank", "signature_id", "packet").iter_rows(named=True)
+    }
+    rows = [(*key, *_layout(packets[key], one)) for key, one in products.items()]
+    layouts = pl.LazyFrame(
+        rows,
+        schema={"rank": pl.Int32, "signature_id": pl.Int32, "sort": pl.String, "slot": pl.Int32},
+        orient="row",
+    )
+    spikes = {slot: spike_expr(f"in{slot}", by_values_only=by_values_only) for slot in range(3)}
+    later = pl.col("slot") == 1
+    return (
+        trace.calls.join(layouts, on=["rank", "signature_id"])
+        .select(
+            *_CALLS,
+            "sort",
+            first=pl.when(later).then("in1_value").otherwise("in0_value"),
+            second=pl.when(later).then("in2_value").otherwise("in1_value"),
+            first_spikes=pl.when(later).then(spikes[1]).otherwise(spikes[0]),
+            second_spikes=pl.when(later).then(spikes[2]).otherwise(spikes[1]),
+        )
+        .with_columns(pl.col("stage", "label").cast(pl.String))
+        .collect()
+        .sort("rank", "seq")
+    )
+
+
+def _layout(packet: str, one: Product) -> tuple[str, int]:
+    """Return the sort of a product, and the slot of its first factor or activation."""
+    if isinstance(one, Matmul):
+        return "matmul", MATMULS[packet]
+    if isinstance(one, Norm):
+        backward = packet in NORM_BACKWARDS
+        return ("norm_backward", NORM_BACKWARDS[packet]) if backward else ("norm", 0)
+    assert isinstance(one, Convolution)
+    return ("conv_backward", 1) if packet in CONVOLUTION_BACKWARDS else ("conv", 0)
+
+
+def with_forward(calls: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Return backward products of matrices with the forward product that they are the gradient of.
+
+    Which factor's gradient a call is, is told by the other factor, which it reads: the gradient of
+    the first factor reads the second (weights), the gradient of the second reads the first.
+
+    Args:
+        calls: rows of `product_calls`.
+        known: rows of `product_calls` to look the forward calls up in.
+
+    Returns:
+        The calls with `role`: forward (no backward product of matrices), grad_input or grad_weight
+        (null: the trace does not tell), and of the forward product `of_signature`, `of_module`,
+        `of_call` and `of_spikes` (its first factor is spikes).
+    """
+    forward = known.filter(pl.col("sort") == "matmul").select(
+        "rank",
+        forward_seq="seq",
+        of_signature="signature_id",
+        of_module="module_id",
+        of_call="module_call_id",
+        of_first="first",
+        of_second="second",
+        of_spikes="first_spikes",
+    )
+    joined = calls.join(forward, on=["rank", "forward_seq"], how="left", maintain_order="left")
+    backward = (pl.col("sort") == "matmul") & (pl.col("stage") == "backward")
+    reads_second = _reads("of_second")
+    reads_first = _reads("of_first")
+    # x · xᵀ reads one value in both places: the gradient of the first factor has it on the right.
+    both = reads_first & reads_second
+    role = (
+        pl.when(~backward)
+        .then(pl.lit("forward"))
+        .when(both)
+        .then(
+            pl.when(pl.col("second") == pl.col("of_second"))
+            .then(pl.lit("grad_input"))
+            .otherwise(pl.lit("grad_weight"))
+        )
+        .when(reads_second)
+        .then(pl.lit("grad_input"))
+        .when(reads_first)
+        .then(pl.lit("grad_weight"))
+    )
+    return joined.with_columns(role=role).drop("of_first", "of_second")
+
+
+def _reads(value: str) -> pl.Expr:
+    return (pl.col("first") == pl.col(value)).fill_null(False) | (
+        pl.col("second") == pl.col(value)
+    ).fill_null(False)
