@@ -40,7 +40,7 @@ def collapsed(
 
     Returns:
         `rank`, `signature_id`, `keys`, `in0_spikes` to `out0_spikes` (null: not measured),
-        `in0_decided` to `in2_decided` (whether provenance decided that), `calls`, `first_seq`, the
+        `in0_decided` to `in3_decided` (whether provenance decided that), `calls`, `first_seq`, the
         sums of `STATISTICS`, and for each `<statistic>_unknown`, in how many calls it is null.
 
     Raises:
@@ -49,7 +49,7 @@ def collapsed(
     kept = list(keys)
     calls = _with_fourth(trace)
     flags = {f"{slot}_spikes": spike_expr(slot, spikes, by_values_only) for slot in FLAGGED}
-    for slot in FLAGGED[:3]:
+    for slot in FLAGGED[:-1]:
         decided = pl.lit(False) if by_values_only else decided_by_provenance(slot, spikes)
         flags[f"{slot}_decided"] = decided.fill_null(False)
     grouped = (

@@ -24,7 +24,7 @@ PARTS = (CALLS, *STATISTICS)
 """What a form is linear in."""
 
 KIND = ("rank", "signature_id", *(f"{slot}_spikes" for slot in FLAGGED),
-        *(f"{slot}_decided" for slot in FLAGGED[:3]))  # fmt: skip
+        *(f"{slot}_decided" for slot in FLAGGED[:-1]))  # fmt: skip
 """What tells kinds of calls apart: the signature, and what is known of the operands' spikes."""
 
 LARGEST = (1 << 63) - 1
@@ -91,7 +91,7 @@ def _form(
     how, family, figures = found = _figures(trace, rules, call)
     form = {"op": call.op, "how": how, "family": family, "moved": call.moved}
     matters = False
-    for slot in FLAGGED[:3]:
+    for slot in FLAGGED[:-1]:
         if kind[f"{slot}_decided"] and not matters:
             otherwise = _call(trace, signature, flags | {slot: not flags[slot]})
             matters = _figures(trace, rules, otherwise) != found
