@@ -56,11 +56,16 @@ def _inputs(base: Side, head: Side) -> Iterator[str]:
 
 
 def _values(side: Side) -> list[tuple[Any, ...]]:
-    """Return what was measured of the model's inputs, in order of the numbers, not of time."""
+    """Return what was measured of all that went into the models, in no order."""
     facts = ("numel", "nonzero", "class", "min", "max")
-    inputs = side.trace.values.filter(pl.col("kind").cast(pl.String) == "model_input")
-    counted = inputs.group_by(facts).len().sort(facts).collect(engine="streaming")
-    return counted.rows()
+    given = (
+        side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
+        .select("rank", pl.col("inputs").list.eval(pl.element().struct.field("value_id")))
+        .explode("inputs")
+        .select("rank", value_id="inputs")
+    )
+    found = side.trace.values.join(given, on=["rank", "value_id"], how="semi")
+    return found.group_by(facts).len().sort(facts).collect(engine="streaming").rows()
 
 
 def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str]:

@@ -213,5 +213,5 @@ def _addressed(option: str, text: str, mark: str, estimators: Sequence[str]) -> 
         return estimators[0], text
     if not estimators:
         raise click.UsageError(f"{option} {text!r} needs --energy ESTIMATOR")
-    names = " or ".join(f"{each}{mark}..." for each in estimators)
+    names = " or ".join(f"{each}{mark}{text}" for each in estimators)
     raise click.UsageError(f"{option} {text!r}: for which estimator? Write {names}")

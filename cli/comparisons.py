@@ -125,7 +125,7 @@ class Texts:
         for figure in self._shown if by else ():
             parts.append(self._rows(figure, by, kind))
         parts.append(_lines(list(self._footer()), markdown))
-        return "\n".join(parts)
+        return "\n".join(part for part in parts if part)
 
     def _headline(self, figure: str) -> str:
         """Return the change of a figure and what explains most of it, in one line."""
