@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .analyzers import count, coverage, open_trace
+    from .analyzers import compare, count, coverage, open_trace
     from .tracer import Recorder, record
 
-__all__ = ["Recorder", "__version__", "count", "coverage", "open_trace", "record"]
+__all__ = ["Recorder", "__version__", "compare", "count", "coverage", "open_trace", "record"]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,6 +31,10 @@ def __getattr__(name: str) -> Any:
         from .analyzers import count
 
         return count
+    if name == "compare":
+        from .analyzers import compare
+
+        return compare
     if name == "coverage":
         from .analyzers import coverage
 
