@@ -2,6 +2,7 @@
 
 from .compute import estimate_compute
 from .lemaire import estimate_lemaire
+from .neuromc import estimate_neuromc
 from .report import EnergyReport, Scope
 from .simple import estimate_simple
 from .spikesim import estimate_spikesim
@@ -11,6 +12,7 @@ __all__ = [
     "Scope",
     "estimate_compute",
     "estimate_lemaire",
+    "estimate_neuromc",
     "estimate_simple",
     "estimate_spikesim",
 ]

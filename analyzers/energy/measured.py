@@ -93,6 +93,12 @@ def _lemaire(report: EnergyReport) -> Prices:
     return prices_of(report)
 
 
+def _neuromc(report: EnergyReport) -> Prices:
+    from .neuromc_prices import prices_of
+
+    return prices_of(report)
+
+
 def _spikesim(report: EnergyReport) -> Prices:
     from .spikesim import totals_of
     from .spikesim_crossbars import breakdown_pj
@@ -105,6 +111,7 @@ _MODELS: Mapping[str, tuple[str, Callable[[EnergyReport], Prices]]] = {
     "compute": ("compute", _compute),
     "simple": ("simple", _simple),
     "lemaire": ("lemaire", _lemaire),
+    "neuromc": ("neuromc_prices", _neuromc),
     "spikesim": ("spikesim_crossbars", _spikesim),
 }
 """Estimator -> file that says which fields are structural, and how its reports are priced anew."""

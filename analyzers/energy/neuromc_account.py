@@ -93,7 +93,7 @@ def _calls(
     known = found
     if whole is not trace:
         known = product_calls(whole, products, by_values_only=by_values_only)
-    calls = with_forward(found.filter(pl.col("stage") != "optimizer"), known)
+    calls = with_forward(found.filter(pl.col("stage") != "optimizer"), known, whole, products)
     layers = modules.filter(pl.col("kind") != "neuron")
     of = calls_of(whole, layers).select(
         *ID,

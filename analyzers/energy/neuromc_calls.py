@@ -85,8 +85,10 @@ def _layout(packet: str, one: Product) -> tuple[str, int]:
     return ("conv_backward", 1) if packet in CONVOLUTION_BACKWARDS else ("conv", 0)
 
 
-def with_forward(calls: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """Return backward products of matrices with the forward product that they are the gradient of.
+def with_forward(
+    calls: pl.DataFrame, known: pl.DataFrame, trace: Trace, products: Products
+) -> pl.DataFrame:
+    """Return calls with the forward product that backward products of matrices are a gradient of.
 
     Which factor's gradient a call is, is told by the other factor, which it reads: the gradient of
     the first factor reads the second (weights), the gradient of the second reads the first.
@@ -94,6 +96,8 @@ def with_forward(calls: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     Args:
         calls: rows of `product_calls`.
         known: rows of `product_calls` to look the forward calls up in.
+        trace: the trace that holds their values.
+        products: what the signatures are.
 
     Returns:
         The calls with `role`: forward (no backward product of matrices), grad_input or grad_weight
@@ -112,28 +116,71 @@ def with_forward(calls: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     )
     joined = calls.join(forward, on=["rank", "forward_seq"], how="left", maintain_order="left")
     backward = (pl.col("sort") == "matmul") & (pl.col("stage") == "backward")
-    reads_second = _reads("of_second")
-    reads_first = _reads("of_first")
-    # x · xᵀ reads one value in both places: the gradient of the first factor has it on the right.
-    both = reads_first & reads_second
-    role = (
-        pl.when(~backward)
-        .then(pl.lit("forward"))
-        .when(both)
-        .then(
-            pl.when(pl.col("second") == pl.col("of_second"))
-            .then(pl.lit("grad_input"))
-            .otherwise(pl.lit("grad_weight"))
-        )
-        .when(reads_second)
-        .then(pl.lit("grad_input"))
-        .when(reads_first)
-        .then(pl.lit("grad_weight"))
+    role = pl.when(backward).then(_role("first", "second")).otherwise(pl.lit("forward"))
+    joined = joined.with_columns(role=role)
+    open_ones = joined.filter(pl.col("role").is_null() & pl.col("of_signature").is_not_null())
+    if open_ones.height:
+        found = _by_storage_or_size(open_ones, trace, products)
+        joined = joined.join(
+            found, on=["rank", "seq"], how="left", maintain_order="left"
+        ).with_columns(role=pl.coalesce("role", "found"))
+    return joined.select(
+        *calls.columns, "role", "of_signature", "of_module", "of_call", "of_spikes"
     )
-    return joined.with_columns(role=role).drop("of_first", "of_second")
 
 
-def _reads(value: str) -> pl.Expr:
-    return (pl.col("first") == pl.col(value)).fill_null(False) | (
-        pl.col("second") == pl.col(value)
-    ).fill_null(False)
+def _role(
+    first: str, second: str, first_of: str = "of_first", second_of: str = "of_second"
+) -> pl.Expr:
+    """Return which gradient a product is, by what it reads; null if it reads neither factor.
+
+    x · xᵀ reads one value in both places: the gradient of the first factor has it on the right.
+    """
+    left, right = pl.col(first), pl.col(second)
+    reads_second = ((left == pl.col(second_of)) | (right == pl.col(second_of))).fill_null(False)
+    reads_first = ((left == pl.col(first_of)) | (right == pl.col(first_of))).fill_null(False)
+    on_the_right = (right == pl.col(second_of)).fill_null(False)
+    of_input = pl.when(reads_first).then(on_the_right).otherwise(reads_second)
+    return (
+        pl.when(of_input).then(pl.lit("grad_input")).when(reads_first).then(pl.lit("grad_weight"))
+    )
+
+
+def _by_storage_or_size(calls: pl.DataFrame, trace: Trace, products: Products) -> pl.DataFrame:
+    """Return `rank`, `seq` and `found`, the role of products whose factors have new value ids.
+
+    After a pause in the recording values are new, their storages are not. Where both factors lie in
+    one storage, the length of the sums tells: an input's gradient sums over columns of the result, a
+    weight's over its rows.
+    """
+    names = ("first", "second", "of_first", "of_second")
+    wanted = pl.concat([calls.select("rank", value_id=name) for name in names]).unique()
+    storages = (
+        trace.values.select("rank", "value_id", "storage_id")
+        .join(wanted.lazy(), on=["rank", "value_id"], how="semi")
+        .unique(["rank", "value_id"])
+        .collect()
+    )
+    for name in names:
+        calls = calls.join(
+            storages.rename({"value_id": name, "storage_id": f"{name}_storage"}),
+            on=["rank", name], how="left", maintain_order="left",
+        )  # fmt: skip
+    stored = [f"{name}_storage" for name in names]
+    alone = (pl.col(stored[2]) != pl.col(stored[3])).fill_null(False)
+    pairs = calls.select("rank", "signature_id", "of_signature").unique()
+    sizes = [_by_size(products, *pair) for pair in pairs.iter_rows()]
+    sized = pairs.with_columns(by_size=pl.Series(sizes, dtype=pl.String))
+    return calls.join(
+        sized, on=["rank", "signature_id", "of_signature"], maintain_order="left"
+    ).select("rank", "seq", found=pl.coalesce(pl.when(alone).then(_role(*stored)), "by_size"))
+
+
+def _by_size(products: Products, rank: int, signature: int, of: int) -> str | None:
+    one, forward = products[rank, signature], products[rank, of]
+    if not isinstance(one, Matmul) or not isinstance(forward, Matmul):
+        return None
+    rows = forward.first.shape[-2] if len(forward.first.shape) > 1 else 1
+    if forward.n == rows:
+        return None
+    return {forward.n: "grad_input", rows: "grad_weight"}.get(one.k)
