@@ -18,6 +18,10 @@ _HEADS_SECOND = ("_scaled_dot_product", "_cudnn_attention", "flex_attention")
 """Kernels of (batch, heads, sequence, size); the others': (batch, sequence, heads, size)."""
 
 
+_LENGTHS = "cum_seq_q cum_seq_k cu_seqlens_q cu_seqlens_k seqused_k seqlen_k".split()
+"""Operands that hold the lengths of sequences."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What an attention multiplies.
@@ -47,15 +51,7 @@ class Sizes:
 def sizes_of(call: Call, q: Operand, k: Operand, v: Operand) -> Sizes | None:
     """Return the sizes; None where lengths are in the data: sequences packed one after another."""
     if not call.base.startswith(_HEADS_SECOND):
-        lengths = (
-            "cum_seq_q",
-            "cu_seqlens_q",
-            "cum_seq_k",
-            "cu_seqlens_k",
-            "seqused_k",
-            "seqlen_k",
-        )
-        if any(call.named(name) for name in lengths) or len(q.shape) != 4:
+        if any(call.named(name) for name in _LENGTHS) or len(q.shape) != 4:
             return None
         (b, s, h, d), keys, kv_heads = q.shape, k.dim(1), k.dim(2)
         return Sizes(b * h * s, s, keys, d, v.dim(-1), max(h // max(kv_heads, 1), 1))

@@ -174,7 +174,9 @@ RULES: tuple[OpRule, ...] = (
     OpRule("reduction", aten("count_nonzero nansum"), counted),
     OpRule(
         "reduction",
-        aten("equal nonzero nonzero_static _nested_tensor_from_mask_left_aligned"),
+        aten(
+            "equal nonzero nonzero_static unique_consecutive _nested_tensor_from_mask_left_aligned"
+        ),
         tested,
     ),
     OpRule("reduction", aten("var std var_mean std_mean"), variance),
