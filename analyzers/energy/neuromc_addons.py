@@ -49,6 +49,8 @@ def add_neurons(
                 process="with_sg",
                 loops=channels_and_rest(shape_of(row["in_shape"]), row["multi_step"]),
                 output_bits=1 if forward else 16,
+                batch_reused=stage.batch_reused and forward,
+                step_reused=stage.step_reused and forward,
             )
         ]
 
@@ -157,4 +159,6 @@ def norm_fragment(row: dict[str, Any], products: Products, stage_of: StageOf) ->
         process="with_bn",
         loops=loops,
         norm_modelled=stage.norm_modelled,
+        batch_reused=stage.batch_reused and forward,
+        step_reused=stage.step_reused and forward,
     )

@@ -123,7 +123,7 @@ class Fragment:
             self.stage, self.phase, self.core, self.process, one.batch * one.steps,
             one.c, one.k, one.oy, one.ox, one.fy, one.fx,
             self.input_bits, self.weight_bits, self.output_bits,
-            self.inputs, self.weights, self.outputs, self.macs,
+            self.inputs, self.weights, self.outputs, self.macs, self.batch_reused, self.step_reused,
         )  # fmt: skip
 
 
