@@ -103,10 +103,11 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
     numbers = iter(range(1000))
 
     def write(run: Callable[..., Any], *, path: Path | None = None, **options: Any) -> Path:
+        takes_recorder = "recorder" in inspect.signature(run).parameters
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RecordingWarning)
             with Recorder(path or tmp_path / f"recorded{next(numbers)}", **options) as recorder:
-                run(recorder) if inspect.signature(run).parameters else run()
+                run(recorder) if takes_recorder else run()
         return Path(recorder.path)
 
     return write
