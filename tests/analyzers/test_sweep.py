@@ -35,6 +35,12 @@ GRIDS = {
         "memory_breakpoints.2.1": [2.5, 9.0],
         "snn_fifo_capacity_elements": [10, 1000],
     },
+    "neuromc": {
+        "e_add_pj": [0.1, 0.548],
+        "memories.fp_conv_in_w.read_pj": [1.0, 5.302477904],
+        "memories.sram_2mb.read_bits": [64, 256],
+        "weight_reads": ["call", "sample"],
+    },
     "spikesim": {
         "adc_pj": [1.0, 2.0],
         "neuron_pj": [0.0, 5.0],
