@@ -10,18 +10,22 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from opjoule.analyzers import count, open_trace
 from opjoule.schemas import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def mock(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mock") / "trace"
+def written(path: Path, calls: int) -> Path:
     script = ROOT / "benchmarks" / "mock.py"
-    command = [sys.executable, str(script), str(path), "--calls", "5000"]
+    command = [sys.executable, str(script), str(path), "--calls", str(calls)]
     subprocess.run(command, check=True, capture_output=True)
     return path
+
+
+@pytest.fixture(scope="module")
+def mock(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("mock") / "trace", 5000)
 
 
 def read(mock: Path, table: str) -> pl.DataFrame:
@@ -60,3 +64,18 @@ def test_backward_calls_name_a_forward_call_of_their_own_copy(mock):
     assert forward.height == named.height
     assert (forward["step"] == forward["step_right"]).all()
     assert (forward["stage_right"] == "forward").all()
+
+
+@pytest.mark.slow
+def test_copies_count_as_many_times_as_there_are(tmp_path):
+    """A tile is an inference and a training step; every counter is the tile's, k times."""
+    trace = open_trace(written(tmp_path / "trace", 200_000))
+    tile = count(trace, by=["module", "stage"], where="step=:2").frame
+    whole = count(trace, by=["module", "stage"]).frame
+    copies, rest = divmod(trace.manifest.rows["calls"], tile.filter(module="Global")["calls"].sum())
+    assert rest == 0 and copies > 50
+    figures = ["calls", "flops", "bytes", "synops", "macs", "acs"]
+    assert tile["synops"].sum() > 0
+    assert whole.drop("intensity").equals(
+        tile.drop("intensity").with_columns(pl.col(figures) * copies)
+    )
