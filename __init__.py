@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .analyzers import compare, count, coverage, open_trace
-    from .tracer import Recorder, record
+    from .analyzers.compare import compare
+    from .analyzers.count import count
+    from .analyzers.coverage import coverage
+    from .analyzers.trace import open_trace
+    from .tracer.record import record
+    from .tracer.recorder import Recorder
 
 __all__ = ["Recorder", "__version__", "compare", "count", "coverage", "open_trace", "record"]
 
