@@ -15,9 +15,10 @@ from ..where import parse_filters
 from .compute import MOST_STEPS, check_revision
 from .forward import forward_part
 from .geometry import layers_of
+from .lemaire_authors import by_authors
 from .lemaire_left_out import left_out, owners_of
 from .lemaire_scope import coverage_line, input_types, warnings_of
-from .lemaire_tables import Charged, by_authors, by_release, by_runtime
+from .lemaire_tables import by_release, by_runtime
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -112,6 +113,3 @@ def _chosen(charges: pl.DataFrame, trace: Trace, filters: Sequence[str]) -> pl.D
             ops = trace.signatures.filter(each.of_calls(trace))["op"].unique()
             charges = charges.filter(pl.col("op").is_in(ops.to_list()))
     return charges
-
-
-__all__ = ["Amounts", "Charged", "amounts_of"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from .lemaire_scope import listed
+from .lemaire_sums import sum_signatures
 from .products import product_macs, products_of
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ _QUIET = frozenset(
         "clone copy_ copy _to_copy repeat cat stack split_with_sizes_copy constant_pad_nd fill_ "
         "zero_ empty empty_like empty_strided new_empty new_empty_strided new_zeros new_ones "
         "new_full zeros zeros_like ones ones_like full full_like arange linspace scalar_tensor "
-        "lift_fresh _local_scalar_dense resize_ set_ index_select gather"
+        "lift_fresh _local_scalar_dense resize_ set_ index_select gather relu relu_"
     ).split()
 )
-"""Ops that make or move values and compute nothing."""
+"""Ops that make or move values and compute nothing, and those of `FREE` modules."""
 
 _LEAVES = {
     "rank": pl.Int32,
@@ -160,8 +161,10 @@ def _functional(trace: Trace, known: pl.DataFrame) -> pl.DataFrame:
     """Return the forward calls of containers that compute; outside modules is no network."""
     computing = ~pl.col("is_view").fill_null(False) & ~pl.col("packet").is_in(list(_QUIET))
     products = [product_macs(row) is not None for row in trace.signatures.iter_rows(named=True)]
-    signatures = trace.signatures.filter(computing & ~pl.Series(products, dtype=pl.Boolean)).select(
-        "rank", "signature_id", "op"
+    signatures = (
+        trace.signatures.filter(computing & ~pl.Series(products, dtype=pl.Boolean))
+        .select("rank", "signature_id", "op")
+        .join(sum_signatures(trace), on=["rank", "signature_id"], how="anti", maintain_order="left")
     )
     calls = (
         trace.calls.filter(

@@ -45,7 +45,10 @@ def warnings_of(
     if named or work:
         found = [f"Lemaire does not cover {listed(named + work)}; left out"]
     for what in rest.filter(pl.col("kind") == "training")["what"]:
-        found.append(f"Lemaire leaves out {what}: call model.eval() before recording")
+        found.append(
+            f"Lemaire leaves out {what}: call model.eval() before recording, or "
+            "leave them out with --where training=false"
+        )
     hiding = [text for text in filters if text.strip().startswith(("module", "op"))]
     if hiding:
         found.append(

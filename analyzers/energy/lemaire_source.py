@@ -4,7 +4,8 @@ The counts are those of the authors' code (Qualia plugin SNN 2.6.0; its docstrin
 equations' numbers, which stand here in brackets), summed over the calls of a trace. With a spike
 input: a = spikes in, c = output channels of a group, k = the kernel's size, N = outputs of a
 sample and time step. Three faults of that code are corrected and can be switched on again:
-addressing of convolutions (Q1) and of linear layers (Q2), and groups (Q3).
+addressing of convolutions (Q1) and of linear layers (Q2), and groups (Q3). A fourth one, sums (Q4),
+is in `lemaire_sums`.
 """
 
 from __future__ import annotations
@@ -103,12 +104,13 @@ def source_charges(
     spiking = layers.filter(pl.col("how") == "spiking")
     hybrid = layers.filter(pl.col("how") == "hybrid")
     formal = layers.filter(pl.col("how") == "formal")
-    rate = pl.col("in_nonzero") * pl.col("part") / pl.col("ins")
+    driven = pl.concat([spiking, hybrid])
     return together(
         [
-            *_spike_driven(pl.concat([spiking, hybrid]), config),
+            *_spike_driven(driven),
+            *_events(driven.filter(_is_conv() | (pl.col("how") == "spiking")), config),
             charge(spiking, "synop", pl.col("in_nonzero") * pl.col("fan") * pl.col("strided_taps")),
-            charge(hybrid, "mac", rate * pl.col("outs") * pl.col("fan_in")),
+            *_hybrid(hybrid, config),
             *_formal(formal, config),
             *_bias(layers, config),
             *_neurons(neurons, config),
@@ -120,27 +122,53 @@ def _is_conv() -> pl.Expr:
     return pl.col("kind") != "Linear"
 
 
-def _spike_driven(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
-    """Charge input (5), weights (7f, 8f), potentials (9, 10, 14, 15) and addressing (16, 17)."""
+def _reached() -> pl.Expr:
+    """Return the outputs that an input element reaches."""
+    return pl.col("fan") * pl.col("kernel_numel")
+
+
+def _spike_driven(calls: pl.DataFrame) -> list[pl.DataFrame]:
+    """Charge weights (7f, 8f) and potentials (9, 10, 14, 15).
+
+    Each output's potential is read and written once a step; by the neuron, if one is behind.
+    """
     spikes = pl.col("in_nonzero")
-    once = spikes * pl.col("part")
-    reached = pl.col("fan") * pl.col("kernel_numel")
     alone = pl.when(pl.col("fed")).then(0).otherwise(pl.col("out_elements"))
-    conv_reach = reached if config.conv_address_every_output else pl.col("kernel_numel")
-    linear_reach = (
-        pl.col("out_channels")
-        if config.linear_address_every_spike
-        else pl.col("out_channels") / pl.col("ins")
-    )
+    potentials = spikes * _reached() + alone
+    return [
+        charge(calls, "read_params", spikes * pl.col("part") * _reached(), pl.col("weight_numel")),
+        charge(calls, "read_potential", potentials, pl.col("outs")),
+        charge(calls, "write_potential", potentials, pl.col("outs")),
+    ]
+
+
+def _events(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+    """Charge an input that comes as events: reads from the FIFO (5) and addressing (16, 17)."""
+    once = pl.col("in_nonzero") * pl.col("part")
     convolutions, linears = calls.filter(_is_conv()), calls.filter(~_is_conv())
+    reach = _reached() if config.conv_address_every_output else pl.col("kernel_numel")
+    outs = pl.col("out_channels")
+    linear = outs if config.linear_address_every_spike else outs / pl.col("ins")
     return [
         charge(calls, "read_in", once, pl.lit(config.snn_fifo_capacity_elements)),
-        charge(calls, "read_params", once * reached, pl.col("weight_numel")),
-        charge(calls, "read_potential", spikes * reached + alone, pl.col("outs")),
-        charge(calls, "write_potential", spikes * reached + alone, pl.col("outs")),
         charge(convolutions, "mac_addr", 2 * once),
-        charge(convolutions, "acc_addr", once * conv_reach),
-        charge(linears, "acc_addr", once * linear_reach),
+        charge(convolutions, "acc_addr", once * reach),
+        charge(linears, "acc_addr", once * linear),
+    ]
+
+
+def _hybrid(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+    """Charge one pass of direct encoding: convolutions skip zeros, linear layers do not."""
+    convolutions, linears = calls.filter(_is_conv()), calls.filter(~_is_conv())
+    ins, outs = pl.col("in_elements") * pl.col("part"), pl.col("out_elements") * pl.col("part")
+    macs = outs * pl.col("fan_in")
+    rate = pl.col("in_nonzero") / pl.col("in_elements")
+    dense = macs if config.linear_dense_addressing == "product" else ins + outs
+    return [
+        charge(convolutions, "mac", macs * rate),
+        charge(linears, "mac", macs),
+        charge(linears, "read_in", ins, pl.col("ins")),
+        charge(linears, "acc_addr", dense),
     ]
 
 

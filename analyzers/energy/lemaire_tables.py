@@ -15,20 +15,18 @@ from ..spikes import decided_by_provenance, spike_expr
 from ..tally import tally
 from . import lemaire_release, lemaire_source
 from .charges import NEURON_OP, together
-from .following import neurons_behind
 from .forward import Inferences, inferences
 from .geometry import layers_of, neurons_of
 from .layers import MODULE, grouped, layer_calls, neuron_calls
 from .lemaire_left_out import owners_of
 from .lemaire_runtime import MOVED, layer_charges, moved_bytes, operation_charges, state_charges
 from .lemaire_states import own_operations, state_operations
-from .samples import agreed, samples_in, steps_in_sample, with_steps
 
 if TYPE_CHECKING:
     from ..trace import Trace
 
-_CALLED = ("rank", "module_id", "stage", "label", "step")
-_ALIKE = (*_CALLED, "op", "in_numel", "out_numel")
+CALLED = ("rank", "module_id", "stage", "label", "step")
+ALIKE = (*CALLED, "op", "in_numel", "out_numel")
 """What layer calls that are charged together always have in common."""
 
 
@@ -51,45 +49,6 @@ class Charged:
     inferences: Inferences
 
 
-def by_authors(
-    trace: Trace,
-    config: LemaireConfig,
-    *,
-    by_step: bool,
-    batch: int | None = None,
-    time_steps: int | None = None,
-) -> Charged:
-    """Charge the calls in eval mode as the authors do.
-
-    Raises:
-        TraceError: what went into a layer was not measured, or batch and time steps are open.
-    """
-    geometry, kinds = layers_of(trace), neurons_of(trace)
-    calls = layer_calls(trace, geometry).filter(
-        ~pl.col("training") & (pl.col("in_numel") > 0) & (pl.col("out_numel") > 0)
-    )
-    firing = neuron_calls(trace, kinds).filter(~pl.col("training"))
-    behind = neurons_behind(trace, calls, firing)
-    geometry = geometry.filter(pl.col("kind").is_in(lemaire_source.KINDS))
-    seen = ("sample", "batch", "time_steps", "in_dims", "in_first", "in_second")
-    layers = _layers(trace, calls, geometry, by_step, keys=seen, by_values_only=False)
-    layers = with_steps(layers, firing, batch, time_steps)
-    operations = lemaire_source.neuron_operations(kinds, config)
-    behind = behind.join(operations.select("rank", neuron="module_id"), on=["rank", "neuron"])
-    spiking = not firing.join(operations, on=MODULE, how="semi").is_empty()
-    layers = lemaire_source.source_layers(layers, behind, config, spiking_network=spiking)
-    neurons = _neurons_behind_layers(trace, firing, layers, behind.filter("last"), by_step).join(
-        operations, on=MODULE, maintain_order="left"
-    )
-    steps = layers.group_by("rank", "sample").agg(pl.col("steps").max())["steps"]
-    return Charged(
-        charges=lemaire_source.source_charges(layers, neurons, config),
-        covered=pl.concat([layers.select(MODULE), neurons.select(MODULE)]).unique(),
-        inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
-        inferences=Inferences(samples_in(layers), agreed(layers["batch"]), agreed(steps)),
-    )
-
-
 def by_release(
     trace: Trace,
     config: LemaireConfig,
@@ -101,11 +60,11 @@ def by_release(
     """Charge the forward calls as SpikingJelly 2.0 does."""
     geometry = layers_of(trace).filter(pl.col("kind").is_in(lemaire_release.KINDS))
     kinds = neurons_of(trace)
-    layers = _layers(trace, layer_calls(trace, geometry), geometry, by_step)
+    layers = layer_groups(trace, layer_calls(trace, geometry), geometry, by_step)
     charged = kinds.filter(pl.col("neuron").is_in(lemaire_release.NEURONS))
-    firing = _measured(trace, _stepless(neuron_calls(trace, charged), by_step), charged, "out")
+    firing = measured(trace, stepless(neuron_calls(trace, charged), by_step), charged, "out")
     neurons = grouped(
-        firing, (*_CALLED, "out_numel", "in_first", "step_mode"), ["out_nonzero"]
+        firing, (*CALLED, "out_numel", "in_first", "step_mode"), ["out_nonzero"]
     ).join(charged, on=MODULE, maintain_order="left")
     return Charged(
         charges=lemaire_release.release_charges(
@@ -134,18 +93,18 @@ def by_runtime(
     moved = moved_bytes(
         calls.join(geometry, on=MODULE, maintain_order="left"), config.sparse_share
     ).select(*calls.columns, *MOVED)
-    layers = _layers(trace, moved, geometry, by_step, sums=MOVED)
+    layers = layer_groups(trace, moved, geometry, by_step, sums=MOVED)
     own = lemaire_source.neuron_operations(kinds, config, by_class=True)
-    firing = _stepless(neuron_calls(trace, kinds), by_step)
+    firing = stepless(neuron_calls(trace, kinds), by_step)
     states = pl.concat(
         [
             state_operations(
                 trace,
                 firing.join(own, on=MODULE, how="anti"),
                 config.sparse_share,
-                list(_CALLED),
+                list(CALLED),
             ),
-            own_operations(firing.join(own, on=MODULE), list(_CALLED)),
+            own_operations(firing.join(own, on=MODULE), list(CALLED)),
         ]
     ).join(kinds.select(*MODULE, "module"), on=MODULE, maintain_order="left")
     most = {what: _most(moved[what]) for what in MOVED}
@@ -163,7 +122,8 @@ def by_runtime(
     )
 
 
-def _stepless(calls: pl.DataFrame, by_step: bool) -> pl.DataFrame:
+def stepless(calls: pl.DataFrame, by_step: bool) -> pl.DataFrame:
+    """Return calls whose `step` is null unless steps are kept apart."""
     return calls if by_step else calls.with_columns(step=pl.lit(None, pl.Int32))
 
 
@@ -171,7 +131,7 @@ def _most(values: pl.Series) -> float:
     return 0.0 if values.is_empty() else float(values.to_numpy().max())
 
 
-def _layers(
+def layer_groups(
     trace: Trace,
     calls: pl.DataFrame,
     geometry: pl.DataFrame,
@@ -187,15 +147,15 @@ def _layers(
         TraceError: what went into a layer was not measured.
     """
     decided = pl.lit(False) if by_values_only else decided_by_provenance("in")
-    calls = _stepless(calls, by_step).with_columns(
+    calls = stepless(calls, by_step).with_columns(
         spikes=spike_expr("in", by_values_only=by_values_only), decided=decided
     )
-    calls = _measured(trace, calls, geometry, "in")
-    layers = grouped(calls, (*_ALIKE, *keys, "spikes", "decided"), ["in_nonzero", *sums])
+    calls = measured(trace, calls, geometry, "in")
+    layers = grouped(calls, (*ALIKE, *keys, "spikes", "decided"), ["in_nonzero", *sums])
     return layers.join(geometry, on=MODULE, maintain_order="left")
 
 
-def _measured(trace: Trace, calls: pl.DataFrame, modules: pl.DataFrame, side: str) -> pl.DataFrame:
+def measured(trace: Trace, calls: pl.DataFrame, modules: pl.DataFrame, side: str) -> pl.DataFrame:
     """Return the calls of modules; all of them have to be measured.
 
     Raises:
@@ -213,36 +173,6 @@ def _measured(trace: Trace, calls: pl.DataFrame, modules: pl.DataFrame, side: st
     return calls
 
 
-def _neurons_behind_layers(
-    trace: Trace, firing: pl.DataFrame, layers: pl.DataFrame, last: pl.DataFrame, by_step: bool
-) -> pl.DataFrame:
-    """Return groups of calls of the neurons that charged layers feed, with their layer."""
-    fed_by = layers.group_by("rank", layer_id="module_id").agg(
-        pl.col("module").first().alias("layer"), pl.col("how").first(), pl.col("outs").max()
-    )
-    kinds = neurons_of(trace).join(
-        last.select("rank", module_id="neuron", layer_id="layer").join(
-            fed_by, on=["rank", "layer_id"]
-        ),
-        on=MODULE,
-        maintain_order="left",
-    )
-    firing = _measured(trace, _stepless(firing, by_step), kinds, "out").with_columns(
-        pl.col("time_steps").fill_null(1)
-    )
-    keys = (*_CALLED, "sample", "time_steps", "in_numel")
-    return (
-        grouped(firing, keys, ["out_nonzero"])
-        .with_columns(
-            op=pl.lit(NEURON_OP),
-            elements=pl.col("in_numel") * pl.col("calls"),
-            spikes_out="out_nonzero",
-            steps=steps_in_sample(),
-        )
-        .join(kinds.drop("class", "neuron"), on=MODULE, maintain_order="left")
-    )
-
-
 def _outside_neurons(trace: Trace, by_step: bool) -> pl.DataFrame:
     """Return what the revision's rules count of the forward calls that run in no neuron."""
     counted = tally(
@@ -257,7 +187,7 @@ def _outside_neurons(trace: Trace, by_step: bool) -> pl.DataFrame:
         maintain_order="left",
     )
     return (
-        _stepless(counted, by_step)
+        stepless(counted, by_step)
         .join(owners, on=MODULE, how="left", maintain_order="left")
         .filter(pl.col("neuron").is_null())
     )

@@ -1,0 +1,283 @@
+"""Lemaire, revision source, on what networks are made of: every count by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("spikingjelly")
+
+import torch
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+
+from opjoule import Recorder
+from opjoule.analyzers import open_trace
+from opjoule.analyzers.energy import estimate_lemaire
+from opjoule.schemas.costs import LemaireConfig, NeuronOperations
+from opjoule.tracer import NeuronRule
+
+
+def e(words, bits=32):
+    """The authors' energy of an access to a memory of so many words."""
+    return 13.2 + 1.09e-5 * words * bits
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a function that records a model on inputs, one call each, and opens the trace."""
+
+    def recorded(model, *inputs, **options):
+        path = tmp_path / f"trace-{len(list(tmp_path.iterdir()))}"
+        with torch.no_grad(), Recorder(path, model=model.eval(), **options):
+            for x in inputs:
+                model(x)
+        return open_trace(path)
+
+    return recorded
+
+
+def terms(report, path):
+    rows = report.details["terms"].iter_rows(named=True)
+    return {row["what"]: row["amount"] for row in rows if row["layer"] == path}
+
+
+def filled(model, weight=1.0):
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, weight)
+    return model
+
+
+def events(*shape, ones=()):
+    x = torch.zeros(*shape)
+    for place in ones:
+        x[place] = 1
+    return x
+
+
+class TestHybrid:
+    """Direct encoding: one pass of a sparse formal layer, potentials and bias at every step."""
+
+    def test_convolution(self, run):
+        """2 -> 4, k3, p1 on 4x4; 5 of 32 elements are not zero, in each of 3 steps; LIF."""
+        model = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), neuron.LIFNode(v_threshold=1e9))
+        x = events(1, 2, 4, 4, ones=[(0, 0, 0, 0), (0, 0, 1, 2), (0, 0, 3, 3), (0, 1, 1, 1),
+                                     (0, 1, 2, 2)]) * 0.5  # fmt: skip
+        report = estimate_lemaire(run(filled(model), x, x, x))
+        found = terms(report, "Sequential.0")
+        assert found["mac"] == pytest.approx(64 * 2 * 9 * 5 / 32)  # 180, L11
+        assert found["mul"] == 64  # leak, no factor T
+        assert found["ac"] == 64  # bias, once; no spikes, no reset
+        assert found["read_in"] == 5
+        assert found["read_params"] == 5 * 4 * 9
+        assert found["read_bias"] == 3 * 64
+        assert found["read_potential"] == found["write_potential"] == 15 * 36 + 3 * 64
+        assert found["acc_addr"] == 5 * 36
+        assert found["mac_addr"] == 2 * 5
+        assert found["write_out"] == 0
+        assert "other values into Sequential.0" in report.input_types
+
+    def test_linear_layers_skip_no_zeros(self, run):
+        """8 -> 4, 3 of 8 not zero, 2 steps, a neuron that fires 4 times at each; IF."""
+        model = nn.Sequential(nn.Linear(8, 4), neuron.IFNode(v_threshold=1.0))
+        x = events(1, 8, ones=[(0, 0), (0, 3), (0, 5)]) * 0.7
+        report = estimate_lemaire(run(filled(model), x, x))
+        assert terms(report, "Sequential.0") == {
+            "mac": 32, "ac": 4 + 8, "read_in": 8, "read_params": 3 * 4, "read_bias": 2 * 4,
+            "read_potential": 6 * 4 + 8, "write_potential": 6 * 4 + 8, "acc_addr": 32,
+            "write_out": 8,
+        }  # fmt: skip
+
+    def test_off_it_is_a_dense_pass_at_every_step(self, run):
+        model = nn.Sequential(nn.Linear(8, 4), neuron.IFNode(v_threshold=1e9))
+        x = torch.full((1, 8), 0.5)
+        x[0, 0] = 0.25
+        report = estimate_lemaire(run(filled(model), x, x), LemaireConfig(hybrid_first_layer=False))
+        found = terms(report, "Sequential.0")
+        assert found["mac"] == found["read_params"] == 2 * 32
+        assert found["read_in"] == 2 * 8
+        assert found["read_potential"] == found["write_potential"] == 2 * 4  # the neuron's
+
+    def test_one_step_at_a_time_or_all_together(self, run):
+        torch.manual_seed(0)
+        single = nn.Sequential(nn.Conv2d(2, 3, 3), neuron.LIFNode(v_threshold=0.3))
+        x = torch.rand(2, 2, 5, 5)
+        one = estimate_lemaire(run(single, x, x, x, x))
+        multi = nn.Sequential(layer.Conv2d(2, 3, 3), neuron.LIFNode(v_threshold=0.3))
+        multi.load_state_dict(single.state_dict(), strict=False)
+        functional.set_step_mode(multi, "m")
+        other = estimate_lemaire(run(multi, torch.stack([x] * 4)))
+        assert one.time_steps == other.time_steps == 4
+        assert terms(one, "Sequential.0").keys() == terms(other, "Sequential.0").keys()
+        assert other.total_pj == pytest.approx(one.total_pj, rel=1e-12)
+
+
+class TestGroups:
+    def test_spiking(self, run):
+        """8 -> 8 in 4 groups: an input reaches 2 * 9 outputs."""
+        model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=4), neuron.IFNode(1e9))
+        x = events(1, 8, 5, 5, ones=[(0, c, 2, 2) for c in range(6)])
+        trace = run(filled(model), x)
+        found = terms(estimate_lemaire(trace), "Sequential.0")
+        assert found["synop"] == found["read_params"] == found["acc_addr"] == 6 * 2 * 9
+        ignored = estimate_lemaire(trace, LemaireConfig(respect_groups=False))
+        assert terms(ignored, "Sequential.0")["synop"] == 6 * 8 * 9  # their code, Q3
+
+    def test_formal(self, run):
+        """Depthwise, 8 channels, k3 on 5x5: 1800 MACs; their code has 14400."""
+        trace = run(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8)), torch.rand(1, 8, 5, 5))
+        assert terms(estimate_lemaire(trace), "Sequential.0")["mac"] == 1800
+        ignored = estimate_lemaire(trace, LemaireConfig(respect_groups=False))
+        assert terms(ignored, "Sequential.0")["mac"] == 14400
+
+
+class TestBias:
+    @pytest.mark.parametrize(("policy", "bias", "acs"), [
+        ("always", True, 560), ("always", False, 560), ("if_bias", True, 560),
+        ("if_bias", False, 360),
+    ])  # fmt: skip
+    def test_additions(self, run, policy, bias, acs):
+        """L6: conv 8 -> 8, k3 on 5x5, 5 spikes in, none out: 5 * 72 synapses and 200 of bias."""
+        model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=bias), neuron.IFNode(1e9))
+        x = events(1, 8, 5, 5, ones=[(0, c, 2, 2) for c in range(5)])
+        report = estimate_lemaire(run(model, x), LemaireConfig(bias_additions=policy))
+        assert report.counts["ac"] == acs
+        assert terms(report, "Sequential.0").get("read_bias", 0) == 200 * bias
+
+
+class TestMemories:
+    def test_readout_without_a_neuron_keeps_its_potentials(self, run):
+        """L13: linear 64 -> 5, 16 spikes: 80 + 5 reads and writes; nothing is written out."""
+        model = nn.Sequential(nn.Identity(), neuron.IFNode(0.5), nn.Linear(64, 5))
+        x = events(1, 64, ones=[(0, n) for n in range(16)])
+        found = terms(estimate_lemaire(run(model, x)), "Sequential.2")
+        assert found["read_potential"] == found["write_potential"] == 16 * 5 + 5
+        assert "write_out" not in found
+
+    def test_potentials_of_a_plain_linear_in_a_multi_step_network(self, run):
+        """L10: [T, N, C] = [4, 1, 8] into nn.Linear(8, 5): the memory holds 5 words, not 20."""
+        model = nn.Sequential(nn.Linear(8, 5), neuron.IFNode(1e9, step_mode="m"))
+        x = events(4, 1, 8, ones=[(0, 0, 0), (1, 0, 2), (3, 0, 7)])
+        report = estimate_lemaire(run(filled(model, 0.5), x))
+        assert report.details["buffer_sizes_bytes"]["potential_buffer_bytes"] == 5 * 4
+        assert (report.samples, report.time_steps) == (1, 4)
+        potentials = report.details["layers"]["potentials_pj"][0]
+        assert potentials == pytest.approx(2 * (3 * 5 + 4 * 5) * e(5))
+
+    def test_no_clamp(self, run):
+        """L4: 9 MiB of weights: 836.12 pJ an access, where SpikingJelly stops at 100 pJ a word."""
+        model = nn.Sequential(nn.Conv2d(512, 512, 3), neuron.IFNode(1e9))
+        x = events(1, 512, 3, 3, ones=[(0, 0, 1, 1)])
+        report = estimate_lemaire(run(model, x))
+        reads = 512 * 9
+        assert report.details["layers"]["weights_pj"][0] / reads == pytest.approx(836.12, abs=0.01)
+
+
+class TestSpikes:
+    """L12: what is a spike tensor is decided by where it comes from as well."""
+
+    def test_a_dense_input_of_ones_is_none(self, run):
+        model = nn.Sequential(nn.Linear(64, 5))
+        report = estimate_lemaire(run(model, torch.ones(1, 64)))
+        assert report.counts["mac"] == 320
+        assert report.counts["synop"] == 0
+        assert "constant inputs of Sequential.0 taken for no spikes" in report.input_types
+        theirs = estimate_lemaire(run(model, torch.ones(1, 64)), revision="spikingjelly-2.0")
+        assert theirs.counts["synop"] == 320
+
+    def test_all_ones_from_a_neuron_are(self, run):
+        model = nn.Sequential(nn.Linear(4, 6), neuron.IFNode(0.5), nn.Linear(6, 3))
+        report = estimate_lemaire(run(filled(model), torch.full((1, 4), 0.5)))
+        assert terms(report, "Sequential.2")["synop"] == 6 * 3
+        assert "constant inputs of Sequential.2 taken for spikes" in report.input_types
+
+    def test_a_silent_step_does_not_make_a_layer_dense(self, run):
+        """Events in the first step only; in the second all zeros."""
+        model = nn.Sequential(nn.Linear(8, 4), neuron.IFNode(1e9))
+        report = estimate_lemaire(run(model, events(1, 8, ones=[(0, 1)]), events(1, 8)))
+        found = terms(report, "Sequential.0")
+        assert found["synop"] == 4
+        assert "mac" not in found
+
+
+class TestNeurons:
+    def test_leak_is_a_mac_a_step(self, run):
+        model = nn.Sequential(nn.Linear(8, 4), neuron.LIFNode(v_threshold=1e9))
+        x = events(2, 8, ones=[(0, 1), (1, 5)])
+        found = terms(estimate_lemaire(run(model, x, x, x)), "Sequential.0")
+        assert found["mac"] == 3 * 2 * 4
+
+    def test_behind_batch_norm_and_pooling(self, run):
+        """The neuron after conv, norm and pooling is the convolution's: 4 * 2 * 2 potentials."""
+        model = nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.MaxPool2d(2), neuron.IFNode(1e9)
+        )
+        x = events(1, 2, 4, 4, ones=[(0, 0, 1, 1)])
+        report = estimate_lemaire(run(model, x))
+        found = terms(report, "Sequential.0")
+        assert found["read_potential"] == 36 + 16
+        assert found["write_out"] == 0
+        assert report.left_out["what"].to_list() == ["BatchNorm2d", "MaxPool2d"]
+        assert report.by("module").filter(module="Sequential.3").height == 1
+
+    def test_a_sum_of_layers_is_charged_once(self, run):
+        """Two layers into one neuron: its potentials belong to the one that ran last."""
+
+        class Two(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a, self.b = nn.Linear(8, 4), nn.Linear(8, 4)
+                self.node = neuron.IFNode(1e9)
+
+            def forward(self, x):
+                return self.node(self.a(x) + self.b(x))
+
+        report = estimate_lemaire(run(Two(), events(1, 8, ones=[(0, 1)])), strict=True)
+        assert terms(report, "Two.a")["read_potential"] == 4
+        assert terms(report, "Two.b")["read_potential"] == 4 + 4
+
+    def test_your_own(self, run):
+        class Counter(nn.Module):
+            def forward(self, x):
+                return (x > 1e9).float()
+
+        model = nn.Sequential(nn.Linear(8, 4), Counter())
+        rules = [NeuronRule(Counter)]
+        trace = run(model, events(1, 8, ones=[(0, 1)]), neurons=rules)
+        bare = estimate_lemaire(trace)
+        assert bare.left_out["what"].to_list() == ["Counter"]
+        operations = NeuronOperations(macs_per_step=2, acs_per_step=3)
+        report = estimate_lemaire(
+            trace, LemaireConfig(neurons={"Counter": operations}), strict=True
+        )
+        found = terms(report, "Sequential.0")
+        assert found["mac"] == 2 * 4
+        assert found["ac"] == 4 + 3 * 4
+        assert found["read_potential"] == 4 + 4
+
+
+class TestSums:
+    """Q4: two 4x4x4 inputs: 128 reads, 64 writes, 64 additions; their code has 24, 4, 12."""
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+
+        def forward(self, x):
+            return self.conv(x) + x
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_formal(self, run, batch):
+        report = estimate_lemaire(run(self.Residual(), torch.rand(batch, 4, 4, 4)), strict=True)
+        assert terms(report, "Residual") == {
+            "read_in": 128 * batch, "write_out": 64 * batch, "ac": 64 * batch,
+            "acc_addr": 64 * batch,
+        }  # fmt: skip
+        table = report.details["layers"].filter(layer="Residual")
+        assert table["in_out_pj"][0] == pytest.approx(192 * batch * e(64))
+
+    def test_free_in_a_spiking_network(self, run):
+        model = nn.Sequential(self.Residual(), neuron.IFNode(1e9))
+        report = estimate_lemaire(run(model, events(1, 4, 4, 4, ones=[(0, 0, 0, 0)])), strict=True)
+        assert terms(report, "Sequential.0") == {}

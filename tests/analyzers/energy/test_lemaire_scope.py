@@ -1,0 +1,231 @@
+"""Lemaire: what it refuses, leaves out by name, and tells beside the figure."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("spikingjelly")
+
+import torch
+import torch.nn.functional as F
+from spikingjelly.activation_based import neuron
+from torch import nn
+
+from opjoule import Recorder
+from opjoule.analyzers import open_trace
+from opjoule.analyzers.energy import estimate_lemaire
+from opjoule.analyzers.energy.lemaire import STRUCTURAL
+from opjoule.analyzers.energy.lemaire_prices import prices_of
+from opjoule.schemas import ConfigError, TraceError
+from opjoule.schemas.costs import LemaireConfig
+from opjoule.tracer import record
+
+REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")
+
+
+class Block(nn.Module):
+    """A layer, functional attention (2 products of 2*3*4*3 = 72 MACs each) and a layer again."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.a(x)
+        y = torch.bmm(torch.softmax(torch.bmm(y, y.transpose(1, 2)), -1), y)
+        return self.b(y)
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), neuron.IFNode(), nn.Linear(6, 3))
+
+
+@pytest.fixture(scope="module")
+def spiking(tmp_path_factory):
+    return open_trace(
+        record(small().eval(), (torch.rand(2, 8) * 3,), tmp_path_factory.mktemp("scope") / "trace")
+    )
+
+
+def test_attention_is_left_out_by_name_and_share(tmp_path):
+    """MACs: two layers of 2*3*4*4 = 96, two products of 72: 144 of 336 are left out."""
+    trace = open_trace(record(Block().eval(), (torch.rand(2, 3, 4),), tmp_path / "trace"))
+    report = estimate_lemaire(trace)
+    rows = {row[0]: row[1:] for row in report.left_out.rows()}
+    assert rows["aten.bmm.default (Block)"] == (2, pytest.approx(144 / 336))
+    assert rows["aten._softmax.default (Block)"] == (1, 0.0)
+    assert len(rows) == 2
+    assert "57.1% of the MACs" in report.coverage
+    with pytest.raises(TraceError, match=r"does not cover aten\.bmm.*strict"):
+        estimate_lemaire(trace, strict=True)
+
+
+def test_modules_are_left_out_by_class(tmp_path):
+    """Transposed: 3*3 positions * 2*4 channels * 2*2 taps; the layer: 6*6 positions * 4*3."""
+    model = nn.Sequential(
+        nn.ConvTranspose2d(2, 4, 2, stride=2), nn.BatchNorm2d(4), nn.Conv2d(4, 3, 1)
+    )
+    trace = open_trace(record(model.eval(), (torch.rand(1, 2, 3, 3),), tmp_path / "trace"))
+    report = estimate_lemaire(trace)
+    transposed, pointwise = 9 * 2 * 4 * 4, 36 * 4 * 3
+    assert report.left_out.rows() == [
+        ("ConvTranspose2d", 1, pytest.approx(transposed / (transposed + pointwise))),
+        ("BatchNorm2d", 1, 0.0),
+    ]
+    assert set(report.rows["module"]) == {"Sequential.2"}
+
+
+def test_dropout_flatten_and_relu_are_free(tmp_path):
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.drop = nn.Linear(8, 6), nn.Linear(6, 3), nn.Dropout()
+
+        def forward(self, x):
+            return self.b(self.drop(F.relu(self.a(x.flatten(1)))))
+
+    trace = open_trace(record(Plain().eval(), (torch.rand(2, 2, 4),), tmp_path / "trace"))
+    assert estimate_lemaire(trace, strict=True).left_out.is_empty()
+
+
+def test_refuses_training_mode(tmp_path):
+    trace = open_trace(record(small().train(), (torch.rand(2, 8),), tmp_path / "trace"))
+    with pytest.raises(TraceError, match=r"call model\.eval\(\)"):
+        estimate_lemaire(trace)
+    for revision in REVISIONS[1:]:
+        assert estimate_lemaire(trace, revision=revision).total_pj > 0
+
+
+def test_refuses_a_trace_without_layers(tmp_path):
+    trace = open_trace(record(nn.Sigmoid().eval(), (torch.rand(2, 8),), tmp_path / "trace"))
+    with pytest.raises(TraceError, match="no Linear or convolution module ran in eval mode"):
+        estimate_lemaire(trace)
+
+
+def test_a_layer_in_training_mode_is_left_out(tmp_path):
+    model = small().eval()
+    model[0].train()
+    report = estimate_lemaire(open_trace(record(model, (torch.rand(2, 8),), tmp_path / "trace")))
+    assert report.left_out["what"].to_list() == [
+        "IFNode",  # nothing that is charged feeds it
+        "layers in training mode (Sequential.0)",
+    ]
+    assert report.left_out["macs_share"].to_list() == [0.0, pytest.approx(48 / 66)]
+    assert any("call model.eval()" in line for line in report.warnings)
+
+
+def test_an_inference_beside_a_training_step(tmp_path):
+    """--where training=false is the inference alone."""
+    model = small()
+    optimizer = torch.optim.SGD(model.parameters())
+    x = torch.rand(2, 8) * 3
+    with Recorder(tmp_path / "trace", model=model) as recorder:
+        with torch.no_grad(), recorder.label("inference"):
+            model.eval()(x)
+        model[1].reset()
+        model.train()(x).sum().backward()
+        optimizer.step()
+    trace = open_trace(tmp_path / "trace")
+    alone = open_trace(record(small().eval(), (x,), tmp_path / "alone"))
+    wanted = estimate_lemaire(alone)
+    for filters in ("training=false", "label=inference"):
+        report = estimate_lemaire(trace, where=filters, strict=True)
+        assert report.total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
+        assert report.samples == 2
+    assert set(report.rows["label"]) == {"inference"}  # the last filter
+    assert estimate_lemaire(trace).total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_module_filters_choose_rows(spiking, revision):
+    whole = estimate_lemaire(spiking, revision=revision)
+    parts = [
+        estimate_lemaire(spiking, revision=revision, where=f"module={path}").total_pj
+        for path in ("0", "1", "2")
+    ]
+    assert all(part > 0 for part in parts)
+    assert sum(parts) == pytest.approx(whole.total_pj, rel=1e-12)
+    by_module = dict(whole.by("module").select("module", "energy_pj").rows())
+    assert parts == pytest.approx([by_module[f"Sequential.{n}"] for n in range(3)])
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_refuses_a_trace_without_statistics(tmp_path, revision):
+    path = record(small().eval(), (torch.rand(2, 8),), tmp_path / "trace", statistics="none")
+    with pytest.raises(TraceError, match="was not measured"):
+        estimate_lemaire(open_trace(path), revision=revision)
+
+
+def test_refuses_a_revision_that_does_not_exist(spiking):
+    with pytest.raises(ConfigError, match="no revision 'paper' of lemaire"):
+        estimate_lemaire(spiking, revision="paper")
+
+
+def test_batch_and_steps_that_the_trace_does_not_know(tmp_path):
+    """[T, N, C] without a neuron that tells: 4 steps of 2 samples, or 8 rows that say nothing."""
+    model = nn.Sequential(nn.Linear(8, 5)).eval()
+    x = (torch.rand(4, 2, 8) < 0.5).float()
+    with torch.no_grad(), Recorder(tmp_path / "trace", model=model, batch_dim=None):
+        model(x)
+    trace = open_trace(tmp_path / "trace")
+    report = estimate_lemaire(trace, batch=2, time_steps=4)
+    assert (report.samples, report.batch, report.time_steps) == (2, 2, 4)
+    assert report.details["buffer_sizes_bytes"]["potential_buffer_bytes"] == 5 * 4
+    with pytest.raises(TraceError, match="give batch and time_steps"):
+        estimate_lemaire(trace, batch=3, time_steps=7)
+
+
+def test_rows_add_up_and_tell_where(spiking):
+    report = estimate_lemaire(spiking)
+    assert report.rows["energy_pj"].sum() == pytest.approx(report.total_pj, rel=1e-12)
+    for keys in (("module",), ("stage",), ("op",), ("label",), ("step",), ("component",)):
+        assert report.by(*keys)["energy_pj"].sum() == pytest.approx(report.total_pj, rel=1e-12)
+    columns = ["module", "stage", "op", "label", "step", "component"]
+    assert report.rows.select(columns).is_duplicated().sum() == 0
+    parts = dict(report.by("component").select("component", "energy_pj").rows())
+    assert parts == pytest.approx(
+        {name: report.breakdown_pj[f"{name}_pj"] for name in parts}, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_other_prices_need_no_trace(spiking, revision):
+    report = estimate_lemaire(spiking, revision=revision)
+    price = prices_of(report)
+    for config in (
+        LemaireConfig(),
+        LemaireConfig(e_add_pj=0.7, e_mul_pj=1.3),
+        LemaireConfig(word_bits=8, memory="piecewise"),
+        LemaireConfig(memory_breakpoints=((0, 1), (64, 2), (512, 3), (1024, 9))),
+    ):
+        direct = estimate_lemaire(spiking, config, revision=revision)
+        again = price(config)
+        assert again.pop("total_pj") == pytest.approx(direct.total_pj, rel=1e-12)
+        assert again == pytest.approx(direct.breakdown_pj, rel=1e-12)
+
+
+def test_structural_fields_are_fields():
+    assert set(LemaireConfig.model_fields) >= STRUCTURAL
+
+
+def test_long_runs_tell_steps_on_request(spiking, tmp_path, monkeypatch):
+    from opjoule.analyzers.energy import lemaire_amounts
+
+    model = small().eval()
+    with torch.no_grad(), Recorder(tmp_path / "trace", model=model) as recorder:
+        for _ in range(5):
+            model(torch.rand(2, 8) * 3)
+            model[1].reset()
+            recorder.step()
+    trace = open_trace(tmp_path / "trace")
+    wanted = estimate_lemaire(trace)
+    assert wanted.rows["step"].n_unique() == 5
+    monkeypatch.setattr(lemaire_amounts, "MOST_STEPS", 4)
+    report = estimate_lemaire(trace)
+    assert report.rows["step"].null_count() == report.rows.height
+    assert report.total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
+    assert report.by("step").sort("step")["energy_pj"].to_list() == pytest.approx(
+        wanted.by("step").sort("step")["energy_pj"].to_list(), rel=1e-12
+    )
