@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from math import prod
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,6 +16,47 @@ import pytest
 from opjoule.analyzers.rules import RULE_SETS, Call
 from opjoule.analyzers.rules.amount import CALLS, amount
 from opjoule.analyzers.rules.call import FLAGGED, call_of
+
+REFERENCE = Path(__file__).resolve().parents[2] / "reference" / "cases.py"
+
+
+def _reference() -> ModuleType:
+    name = "opjoule_reference_cases"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, REFERENCE)
+        assert spec is not None and spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that takes `case_name` each reference case."""
+    if "case_name" in metafunc.fixturenames:
+        pytest.importorskip("torch")
+        metafunc.parametrize("case_name", list(_reference().CASES))
+
+
+@pytest.fixture
+def build_case(case_name: str) -> Callable[[], Any]:
+    """Return a function that builds the reference case anew."""
+    pytest.importorskip("spikingjelly")
+    return lambda: _reference().build(case_name)
+
+
+def run(case: Any) -> None:
+    """Run a case: forward, and where it trains a whole step."""
+    output = case.model(*case.inputs)
+    if case.train:
+        case.loss_fn(output, case.target).backward()
+        case.optimizer.step()
+
+
+@pytest.fixture(scope="session")
+def run_case() -> Callable[[Any], None]:
+    """Return the function that runs a case."""
+    return run
+
 
 SIZES = {"float32": 4, "float64": 8, "float16": 2, "int64": 8, "int32": 4, "int8": 1, "bool": 1}
 

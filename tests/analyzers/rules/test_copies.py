@@ -35,7 +35,8 @@ ROW = ("index", (3,), "int64")  # 24 B
         # what is written in place: three rows of the source
         ("index_copy_", [X, ROW, ("source", (3, 5))], [(4, 5)], {"dim": 0}, 24 + 60 + 60),
         ("index_copy", [X, ROW, ("source", (3, 5))], [(4, 5)], {"dim": 0}, 24 + 60 + 160),
-        ("index_put_", [X, ("indices", (3,), "int64", 0), ("values", ())], [(4, 5)], {}, 24 + 4 + 60),
+        ("index_put_", [X, ("indices", (3,), "int64", 0), ("values", ())], [(4, 5)], {},
+         24 + 4 + 60),
         ("index_put_", [X, ("indices", (3,), "int64", 0), ("indices", (3,), "int64", 1),
                         ("values", (3,))], [(4, 5)], {}, 48 + 12 + 12),
         ("index_fill_.int_Scalar", [X, ROW], [(4, 5)], {"dim": 0}, 24 + 60),

@@ -42,11 +42,13 @@ def test_gradients(of_five, op, each):
 
 
 def test_negative_log_likelihood_reads_what_it_takes(of_five):
-    # 4 samples of 100 classes: 4 negations, 3 additions, a division; 4 elements, 4 classes, 2 results
+    # 4 samples of 100 classes: 4 negations, 3 additions, a division; 4 elements, 4 classes read
     operands = [("self", (4, 100)), ("target", (4,), "int64"), None]
     found = of_five("nll_loss_forward", operands, [(), ()], reduction=1)
     assert found == (8, 16 + 32 + 8, 0, 0, 3)
-    weighted = of_five("nll_loss_forward", [*operands[:2], ("weight", (100,))], [(), ()], reduction=1)
+    weighted = of_five(
+        "nll_loss_forward", [*operands[:2], ("weight", (100,))], [(), ()], reduction=1
+    )
     # 4 products more, and 3 additions of weights; 4 weights read
     assert weighted[:2] == (15, 72)
 

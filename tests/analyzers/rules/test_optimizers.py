@@ -1,4 +1,4 @@
-"""Kernels on lists against the single-tensor ops, and the forms of an optimizer against each other."""
+"""Kernels on lists against the single-tensor ops; the forms of an optimizer beside each other."""
 
 from __future__ import annotations
 
