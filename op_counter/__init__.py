@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from .configs import (
     ComputeEnergyConfig,
     ComputeEnergyCostConfig,
     LemaireEnergyConfig,
     LemaireEnergyCostConfig,
+    MemoryInstanceSpec,
     SimpleEnergyConfig,
     SimpleEnergyCostConfig,
     SpikeSimEnergyConfig,
@@ -33,7 +32,9 @@ from .energy import (
     estimate_spikesim_event_energy,
 )
 from .known_ops import UncoveredOpError
+from .memories import MemoryHierarchyConfig
 from .mode import DispatchCounterMode
+from .neuromc import NeuroMCEnergyProfiler, estimate_neuromc_runtime_energy
 from .reports import (
     ComputeEnergyReport,
     LemaireEnergyReport,
@@ -42,10 +43,6 @@ from .reports import (
     SpikeSimEnergyReport,
 )
 from .revisions import revision
-
-if TYPE_CHECKING:
-    from .memories import MemoryHierarchyConfig, MemoryInstanceSpec
-    from .neuromc import NeuroMCEnergyProfiler, estimate_neuromc_runtime_energy
 
 __all__ = [
     "ACCounter",
@@ -79,15 +76,3 @@ __all__ = [
     "estimate_spikesim_event_energy",
     "revision",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("NeuroMCEnergyProfiler", "estimate_neuromc_runtime_energy"):
-        from . import neuromc
-
-        return getattr(neuromc, name)
-    if name in ("MemoryHierarchyConfig", "MemoryInstanceSpec"):
-        from . import memories
-
-        return getattr(memories, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -126,4 +126,6 @@ class MemoryHierarchyConfig:
             ours: self.memory_instances[_name(ours)].size_bits
             for ours in NeuroMCCapacities.model_fields
         }
-        return NeuroMCConfig(memories=memories, capacity_bits=sizes, stages=dict(stages))
+        return NeuroMCConfig.model_validate(
+            {"memories": memories, "capacity_bits": sizes, "stages": dict(stages)}
+        )

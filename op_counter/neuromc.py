@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..analyzers import open_trace
-from ..analyzers.energy import estimate_neuromc
-from ..schemas import ConfigError, RecordError
+from ..analyzers.energy.neuromc import estimate_neuromc
+from ..schemas import ConfigError, RecordError, TraceError
 from ..schemas.costs import NeuroMCStage
 from .memories import MemoryHierarchyConfig
 from .reports import NeuroMCRuntimeEnergyReport
 from .revisions import chosen
-from .runs import MISSING, call, forward_of, is_trace, own_part
+from .runs import MISSING, call, forward_of, is_trace, of_the_model, own_part
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from ..analyzers.energy.report import EnergyReport
     from ..tracer import Recorder
 
-PHASES = ("forward", "backward", "optimizer")
+Phase = Literal["forward", "backward", "optimizer"]
+
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 class NeuroMCEnergyProfiler:
@@ -50,6 +52,7 @@ class NeuroMCEnergyProfiler:
         self._stages: dict[str, NeuroMCStage] = {}
         self._in_stage = False
         self._energy: EnergyReport | None = None
+        self._refused: TraceError | None = None
         self.revision = chosen()
 
     def bind_model(self, model: nn.Module) -> None:
@@ -68,7 +71,7 @@ class NeuroMCEnergyProfiler:
         if self._model is None:
             raise RecordError("NeuroMCEnergyProfiler: call bind_model(model) before entering it.")
         self.revision = chosen()
-        self._stages, self._energy = {}, None
+        self._stages, self._energy, self._refused = {}, None, None
         self._folder = TemporaryDirectory(prefix="opjoule-")
         recorder = Recorder(Path(self._folder.name) / "trace", model=self._model)
         recorder.__enter__()
@@ -82,12 +85,14 @@ class NeuroMCEnergyProfiler:
             recorder.__exit__(kind, error, trace)
             if kind is None:
                 self._energy = self._estimate(own_part(recorder.path))
+        except TraceError as refused:  # is told when the report is asked for, as in SpikingJelly
+            self._refused = refused
         finally:
             self._recorder = None
             self._folder.cleanup()
 
     @contextmanager
-    def stage(self, name: str, *, phase: str = "forward", reuse_weights: bool = False,
+    def stage(self, name: str, *, phase: Phase = "forward", reuse_weights: bool = False,
               batch_norm_backward: bool = True) -> Iterator[NeuroMCEnergyProfiler]:  # fmt: skip
         """Charge what runs inside to a stage.
 
@@ -144,6 +149,8 @@ class NeuroMCEnergyProfiler:
         if self._recorder is not None:
             with TemporaryDirectory(prefix="opjoule-") as folder:
                 energy = self._estimate(self._recorder.snapshot(Path(folder) / "snapshot"))
+        elif self._refused is not None:
+            raise self._refused
         if energy is None:
             raise RecordError("NeuroMCEnergyProfiler has profiled nothing: run a model inside it.")
         return NeuroMCRuntimeEnergyReport.of(energy, deepcopy(self.memory_config))
@@ -166,7 +173,7 @@ class NeuroMCEnergyProfiler:
             )
         return self._recorder
 
-    def _declare(self, name: str, phase: str, reuse: bool, norm: bool) -> None:
+    def _declare(self, name: str, phase: Phase, reuse: bool, norm: bool) -> None:
         if phase not in PHASES:
             raise ConfigError(f"stage {name!r}: phase = {phase!r}: choose from {', '.join(PHASES)}")
         stage = NeuroMCStage(phase=phase, reuse_weights=reuse, batch_norm_backward=norm)
@@ -175,8 +182,10 @@ class NeuroMCEnergyProfiler:
 
     def _estimate(self, path: Path) -> EnergyReport:
         config = self.memory_config.typed(self._stages)
-        trace = open_trace(path, partial=True)
-        return estimate_neuromc(trace, config, revision=self.revision, strict=self.strict)
+        assert self._model is not None
+        with of_the_model(path, self._model):
+            trace = open_trace(path, partial=True)
+            return estimate_neuromc(trace, config, revision=self.revision, strict=self.strict)
 
 
 def estimate_neuromc_runtime_energy(

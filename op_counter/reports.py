@@ -22,7 +22,7 @@ class Report:
 
     warnings: list[str]
     config: Any
-    energy: EnergyReport = field(repr=False)
+    energy: EnergyReport = field(repr=False, compare=False)
 
     @property
     def revision(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..analyzers import Trace, open_trace
-from ..schemas import RecordError
+from ..schemas import RecordError, TraceError
 from .without import modules_inside, without_modules
 
 if TYPE_CHECKING:
@@ -50,8 +51,19 @@ def forward_of(subject: Any, inputs: Any, *, grad: bool | None = None,
     with TemporaryDirectory(prefix="opjoule-") as folder:
         wanted = torch.is_grad_enabled() if grad is None else grad
         path = record(subject, inputs, Path(folder) / "trace", grad=wanted)
-        trace = open_trace(own_part(path))
-        yield without_modules(trace, modules_inside(trace, ignored))
+        with of_the_model(path, subject):
+            trace = open_trace(own_part(path))
+            yield without_modules(trace, modules_inside(trace, ignored))
+
+
+@contextmanager
+def of_the_model(path: Path, model: nn.Module) -> Iterator[None]:
+    """Name the model in errors that speak of a temporary recording of it."""
+    try:
+        yield
+    except TraceError as error:
+        told = re.sub(re.escape(str(path)) + r"[^\s:]*", type(model).__name__, str(error))
+        raise type(error)(told) from None
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
