@@ -159,6 +159,4 @@ def norm_fragment(row: dict[str, Any], products: Products, stage_of: StageOf) ->
         process="with_bn",
         loops=loops,
         norm_modelled=stage.norm_modelled,
-        batch_reused=stage.batch_reused and forward,
-        step_reused=stage.step_reused and forward,
     )
