@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import NeuroMCConfig, load_config
+from .compute import MOST_STEPS
 from .forward import inferences, narrowed
 from .neuromc_account import Account, account_of
 from .neuromc_prices import amounts_of, price
@@ -48,9 +49,10 @@ def estimate_neuromc(
 
     Returns:
         A report whose components are `mac`, `extra_compute`, `base_memory` and `extra_memory`;
-        `amount` in its rows are MACs, operations or bits, `fragments` how many there are. `details`
-        has the figures by SpikingJelly's names (`energy_by_stage`, `energy_by_core_type`,
-        `energy_by_memory_level_dir`, `mapping_summary`, ...) and `amounts`, which `prices_of` needs.
+        `amount` in its rows are MACs, operations or bits, `fragments` how many there are.
+        `details` has the figures by SpikingJelly's names (`energy_by_stage`,
+        `energy_by_core_type`, `energy_by_memory_level_dir`, `mapping_summary`, ...) and `amounts`,
+        which `prices_of` needs.
 
     Raises:
         ConfigError: no such revision.
@@ -93,8 +95,10 @@ def _report(
 ) -> EnergyReport:  # fmt: skip
     pieces = account.pieces
     priced = price(amounts_of(pieces.fragments, revision, config), config)
-    rows, parts = rows_of(pieces, priced, trace), parts_of(priced, pieces)
-    details = details_of(pieces, priced, revision, parts)
+    counts = pieces.counts()
+    parts = parts_of(priced, counts)
+    details = details_of(pieces, counts, priced, revision, parts)
+    rows = rows_of(pieces, priced, trace, by_step=trace.manifest.steps <= MOST_STEPS)
     known = inferences(trace, batch, time_steps)
     totals = details["primitive_counts"]["totals"]
     return EnergyReport(
@@ -102,7 +106,7 @@ def _report(
         revision=revision,
         total_pj=sum(parts.values()),
         breakdown_pj={f"{name}_pj": value for name, value in parts.items()},
-        counts={**totals, "fragments": sum(pieces.counts())},
+        counts={**totals, "fragments": sum(counts)},
         rows=rows,
         config=config.model_dump(),
         scope=scope_of(rows, revision),
@@ -114,4 +118,5 @@ def _report(
         samples=known.samples,
         input_types=input_types(account),
         details=details,
+        recount=lambda keys: rows_of(pieces, priced, trace, by_step="step" in keys),
     )

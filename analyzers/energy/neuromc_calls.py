@@ -149,9 +149,9 @@ def _role(
 def _by_storage_or_size(calls: pl.DataFrame, trace: Trace, products: Products) -> pl.DataFrame:
     """Return `rank`, `seq` and `found`, the role of products whose factors have new value ids.
 
-    After a pause in the recording values are new, their storages are not. Where both factors lie in
-    one storage, the length of the sums tells: an input's gradient sums over columns of the result, a
-    weight's over its rows.
+    After a pause in the recording values are new, their storages are not. Where both factors lie
+    in one storage, the length of the sums tells: an input's gradient sums over columns of the
+    result, a weight's over its rows.
     """
     names = ("first", "second", "of_first", "of_second")
     wanted = pl.concat([calls.select("rank", value_id=name) for name in names]).unique()

@@ -17,7 +17,7 @@ ID = ("rank", "module_call_id")
 WHERE = ("rank", "module_id", "stage", "label", "step")
 """What a call is charged to."""
 
-_MODULES = {
+_MODULES: dict[str, Any] = {
     "rank": pl.Int32,
     "module_id": pl.Int32,
     "kind": pl.String,

@@ -35,17 +35,18 @@ def refusal(row: dict[str, Any]) -> str | None:
 
 def add_optimizers(pieces: Pieces, trace: Trace, stage_of: StageOf) -> None:
     """Take in the steps of optimizers that have fragments; they belong to no module."""
-    for (rank, _), rows in trace.optimizer_steps.group_by(
-        "rank", "optimizer_step_id", maintain_order=True
-    ):
-        groups = [row for row in rows.iter_rows(named=True) if refusal(row) is None]
-        if not groups:
-            continue
+    steps: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for row in trace.optimizer_steps.iter_rows(named=True):
+        if refusal(row) is None:
+            steps.setdefault((row["rank"], row["optimizer_step_id"]), []).append(row)
+    found = []
+    for (rank, _), groups in steps.items():
         first = groups[0]
         stage = stage_of(first["label"], "optimizer").name
-        found = list(_sgd(groups, stage) if _named(first) == "SGD" else _adam(groups, stage))
-        where = (rank, None, "optimizer", first["label"], first["step"], first["first_seq"])
-        pieces.add_rows([(*where, place) for place in range(len(found))], found)
+        fragments = list(_sgd(groups, stage) if _named(first) == "SGD" else _adam(groups, stage))
+        place = (rank, None, "optimizer", first["label"])
+        found.append((place, first["step"], first["first_seq"], fragments))
+    pieces.add_single(found)
 
 
 def _named(row: dict[str, Any]) -> str:

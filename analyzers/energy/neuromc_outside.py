@@ -137,8 +137,10 @@ def _macs(signature: dict[str, Any]) -> int | None:
 
 def _attention_backward(signature: dict[str, Any]) -> int | None:
     """Return the MACs of attention's backward: scores again, and four gradients."""
-    shapes = {o["slot"]: o["shape"] for o in signature["operands"] if o["role"] == "in"}
+    shapes: dict[int, list[int]] = {
+        o["slot"]: o["shape"] for o in signature["operands"] if o["role"] == "in"
+    }
     query, key, value = (shapes.get(slot) for slot in (1, 2, 3))
     if not query or not key or not value:
         return None
-    return prod(query[:-1]) * int(key[-2]) * (3 * int(query[-1]) + 2 * int(value[-1]))
+    return prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])

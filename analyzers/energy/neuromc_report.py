@@ -9,7 +9,7 @@ import polars as pl
 
 from .neuromc_extra import OPERATIONS
 from .neuromc_fragments import Fragment
-from .neuromc_pieces import Pieces
+from .neuromc_pieces import PLACE, Pieces
 from .neuromc_prices import COMPONENTS, PRICED
 
 if TYPE_CHECKING:
@@ -18,49 +18,75 @@ if TYPE_CHECKING:
 PRESET = "neuromc_like_v1"
 """SpikingJelly's name of the hardware."""
 
+_MOST = 2**63 - 1
+
 MOST_LISTED = 100_000
 """Fragments up to which the table of fragments has a row for each that ran."""
 
 
-def rows_of(pieces: Pieces, priced: pl.DataFrame, trace: Trace) -> pl.DataFrame:
+def rows_of(pieces: Pieces, priced: pl.DataFrame, trace: Trace, *, by_step: bool) -> pl.DataFrame:
     """Return the rows of a report: each component of what ran in a module, stage and step.
 
     Returns:
-        `module`, `stage`, `op`, `label`, `step`, `component`, `energy_pj`, `amount` (MACs,
-        operations or bits) and `fragments`.
+        `module`, `stage`, `op`, `label`, `step` (null unless asked for), `component`, `energy_pj`,
+        `amount` (MACs, operations or bits) and `fragments`.
     """
-    each = priced.group_by("fragment", "component", maintain_order=True).agg(
-        pl.col("energy_pj", "amount").sum()
-    )
     ops = pl.DataFrame(
         {"fragment": range(len(pieces.fragments)), "op": [one.op for one in pieces.fragments]},
         schema={"fragment": pl.UInt32, "op": pl.String},
     )
+    each = priced.group_by("fragment", "component", maintain_order=True).agg(
+        pl.col("energy_pj", "amount").sum()
+    )
     paths = trace.modules.select("rank", "module_id", module="path")
-    keys = ("module", "stage", "op", "label", "step", "component")
-    return (
-        pieces.grouped()
-        .join(each, on="fragment", maintain_order="left_right")
+    grouped = pieces.grouped(by_step)
+    if sum(pieces.counts()) * max(each["amount"].to_list(), default=0) > _MOST:
+        each = each.cast({"amount": pl.Float64})
+    # What differs but in rank, or in a fragment of the same op, is one row: numbered before steps.
+    rows = (
+        grouped.select(*PLACE, "fragment")
+        .unique(maintain_order=True)
         .join(ops, on="fragment", how="left", maintain_order="left")
         .join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
-        .with_columns(pl.col("energy_pj", "amount") * pl.col("calls"))
-        .group_by(*keys, maintain_order=True)
-        .agg(pl.col("energy_pj", "amount").sum(), fragments=pl.col("calls").sum())
     )
+    told = rows.select("module", "stage", "op", "label").unique(maintain_order=True)
+    told = told.with_row_index("row")
+    rows = rows.join(told, on=["module", "stage", "op", "label"], nulls_equal=True).select(
+        *PLACE, "fragment", "row"
+    )
+    components = pl.Enum(COMPONENTS)
+    summed = (
+        grouped.join(rows, on=[*PLACE, "fragment"], nulls_equal=True, maintain_order="left")
+        .select("row", "step", "fragment", "calls")
+        .join(each.cast({"component": components}), on="fragment", maintain_order="left_right")
+        .group_by("row", "step", "component", maintain_order=True)
+        .agg(
+            (pl.col("energy_pj", "amount") * pl.col("calls")).sum(),
+            fragments=pl.col("calls").sum(),
+        )
+    )
+    return summed.join(told, on="row", maintain_order="left").select(
+        "module", "stage", "op", "label", "step",
+        pl.col("component").cast(pl.String), "energy_pj", "amount", "fragments",
+    )  # fmt: skip
 
 
 def details_of(
-    pieces: Pieces, priced: pl.DataFrame, revision: str, parts: Mapping[str, float]
+    pieces: Pieces,
+    counts: Sequence[int],
+    priced: pl.DataFrame,
+    revision: str,
+    parts: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the figures by SpikingJelly's names, the fragments, and `amounts` for other prices.
 
     Args:
         pieces: the fragments.
+        counts: how often each ran.
         priced: amounts of each fragment, once, with `energy_pj`.
         revision: 2026-08 names a core type beside the primitive counts.
         parts: energy by component.
     """
-    counts = pieces.counts()
     times = pl.DataFrame(
         {"fragment": range(len(counts)), "calls": counts},
         schema={"fragment": pl.UInt32, "calls": pl.Int64},
@@ -181,8 +207,7 @@ def mapping_summary(pieces: Pieces, counts: Sequence[int]) -> list[dict[str, Any
     told = [_told(one) for one in pieces.fragments]
     if sum(counts) > MOST_LISTED:
         return [{**each, "calls": n} for each, n in zip(told, counts, strict=True) if n]
-    order = pieces.table().sort("section", "rank", "seq", "place", maintain_order=True)
-    return [told[place] for place in order["fragment"]]
+    return [told[place] for place in pieces.in_order().to_list()]
 
 
 def _told(one: Fragment) -> dict[str, Any]:
@@ -210,10 +235,10 @@ def _told(one: Fragment) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def parts_of(priced: pl.DataFrame, pieces: Pieces) -> dict[str, float]:
-    """Return energy by component."""
-    counts = pl.Series(pieces.counts(), dtype=pl.Float64)
-    energy = priced["energy_pj"] * counts.gather(priced["fragment"])
+def parts_of(priced: pl.DataFrame, counts: Sequence[int]) -> dict[str, float]:
+    """Return energy by component of fragments that ran so often."""
+    times = pl.Series(counts, dtype=pl.Float64)
+    energy = priced["energy_pj"] * times.gather(priced["fragment"])
     sums = dict(
         priced.select("component", energy=energy).group_by("component").agg(pl.col("energy").sum())
         .iter_rows()

@@ -27,8 +27,7 @@ _UNPROVEN = {
     "adam": "Adam",
     "adamw": "AdamW",
 }
-_ARITHMETIC = ("add", "sub", "mul", "div", "sqrt", "sigmoid", "sum", "mean", "where", "logical",
-               "eq", "ne", "lt", "le", "gt", "ge")  # fmt: skip
+_ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "sqrt", "rsqrt", "sigmoid", "sum", "mean")
 
 
 def scope_of(rows: pl.DataFrame, revision: str) -> Scope:
@@ -74,9 +73,9 @@ def warnings_of(
         found += [*_unproven(account), *_elementwise(account, trace), *_weights(account, config)]
         if account.unplaced:
             found.append(
-                f"{account.unplaced} products in the backward pass come from forward calls that the "
-                "trace does not tell: whether they are gradients of inputs or of weights was told "
-                "by their sizes"
+                f"{account.unplaced} products in the backward pass come from forward calls that "
+                "the trace does not tell: whether they are gradients of inputs or of weights was "
+                "told by their sizes"
             )
     if account.unmeasured:
         found.append(
@@ -93,8 +92,8 @@ def _unproven(account: Account) -> list[str]:
     if not names:
         return []
     return [
-        f"{listed(names)}: no external evidence; the formulas are those of SpikingJelly 2.0, and no "
-        "published output of NeuroMC shows them"
+        f"{listed(names)}: no external evidence; the formulas are those of SpikingJelly 2.0, and "
+        "no published output of NeuroMC shows them"
     ]
 
 

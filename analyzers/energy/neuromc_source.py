@@ -175,9 +175,9 @@ def _part(
 def positions(one: Convolution, role: str, config: NeuroMCConfig) -> tuple[int, ...]:
     """Return the positions that a convolution is worked off at.
 
-    A transposed one meets its kernel at every input position, forward and backward. The gradients of
-    a strided one are charged at the resolution of its input, zeros set between the gradients of its
-    outputs: at the positions of the same convolution with stride 1.
+    A transposed one meets its kernel at every input position, forward and backward. The gradients
+    of a strided one are charged at the resolution of its input, zeros set between the gradients of
+    its outputs: at the positions of the same convolution with stride 1.
     """
     x, out = one.x.shape[2:], one.out_shape[2:]
     if one.transposed:

@@ -40,6 +40,7 @@ def add_traced(
     known = {one.likeness for one in pieces.fragments}
 
     def describe(row: dict[str, Any]) -> list[Fragment]:
+        one: Fragment | None
         if row["sort"] in ("norm", "norm_backward"):
             one = norm_fragment({**row, "spikes": bool(row["first_spikes"])}, products, stage_of)
         else:
