@@ -42,7 +42,7 @@ def _parts(report: EnergyReport) -> Iterator[str]:
     if report.left_out.height:
         yield _left_out(report)
     if report.coverage:
-        yield f"coverage: {report.coverage}"
+        yield f"coverage: {report.coverage.removeprefix('coverage: ')}"
     yield f"source: {scope.source}"
 
 

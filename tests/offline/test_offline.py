@@ -8,6 +8,7 @@ pool, linear 64 -> 5, LIF.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -92,3 +93,27 @@ def test_compute_energy(capsys):
     }
     assert report["config"]["e_mac_pj"] == 4.6
     assert {"estimator", "revision", "rows", "warnings", "coverage"} <= set(report)
+
+
+def test_a_trace_compared_with_itself(capsys):
+    words = ["compare", str(STORED), str(STORED), "--energy", "compute", "--fail-on", "flops>+0%"]
+    assert run([*words, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    counted = count(open_trace(STORED)).total
+    totals = {row["figure"]: row for row in found["totals"]}
+    for figure, expected in counted.items():
+        assert (totals[figure]["base"], totals[figure]["head"]) == (expected, expected)
+    assert {row["mark"] for row in found["rows"]} == {"equal"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
+@pytest.mark.parametrize("words", [["record", "-o", "DIR", "SCRIPT"], ["demo"]], ids=lambda w: w[0])
+def test_what_needs_pytorch_says_so(words, capsys, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("print('ran')")
+    places = {"DIR": str(tmp_path / "trace"), "SCRIPT": str(script)}
+    assert run([places.get(word, word) for word in words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "torch" in err.lower() and "not installed: pip install" in err
+    assert not (tmp_path / "trace").exists()
