@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..analyzers import open_trace
-from ..analyzers.energy.neuromc import estimate_neuromc
+from ..analyzers.energy import estimate_neuromc
 from ..schemas import ConfigError, RecordError, TraceError
 from ..schemas.costs import NeuroMCStage
 from .memories import MemoryHierarchyConfig

@@ -156,7 +156,8 @@ _KINDS = {
 
 
 def _warnings(coverage: Coverage, counted: pl.DataFrame, revision: str, strict: bool) -> list[str]:
-    nothing = not (counted["macs"].sum() or counted["acs"].sum())
+    figures = ("macs", "acs") if revision == "source" else ("macs", "acs", "synops", "flops")
+    nothing = not any(counted[name].sum() for name in figures)
     found = ["nothing was counted: no MAC and no AC in the forward pass"] if nothing else []
     if revision == "source":
         if coverage.uncovered:

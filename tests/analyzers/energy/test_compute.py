@@ -199,6 +199,17 @@ def test_what_no_rule_covers_is_named(inputs, tmp_path):
     assert estimate_compute(trace, revision="spikingjelly-2.0").warnings == ()
 
 
+def test_a_silent_network_is_nothing_to_the_source_alone(tmp_path):
+    """No spike, no AC; SpikingJelly calls it nothing if there was no FLOP either."""
+    layer = nn.Linear(3, 4, bias=False).eval()
+    with Recorder(tmp_path / "t", model=layer) as recorder, torch.no_grad():
+        layer(recorder.spikes(torch.zeros(2, 3)))
+    trace = open_trace(recorder.path)
+    assert estimate_compute(trace).warnings[0].startswith("nothing was counted")
+    report = estimate_compute(trace, revision="spikingjelly-2026-08", strict=True)
+    assert (report.total_pj, report.warnings) == (0.0, ())
+
+
 @pytest.mark.parametrize("revision", ["source", "spikingjelly-2.0"])
 def test_nothing_counted(revision, inputs, tmp_path):
     trace = open_trace(record(nn.ReLU().eval(), inputs[0], tmp_path / "t"))
