@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from .charges import NEURON_OP
-from .lemaire_operands import Chunk, chunks_inside
+from .lemaire_operands import Chunk, chunks_inside, place_of
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -33,9 +33,8 @@ _VIEWS = (
 ).split()
 _STARTS = ("full_like", "zeros_like")
 
-_KEY = ["rank", "storage", "dtype"]
-_SEQ = ["rank", "seq"]
-_STATES = {"rank": pl.Int32, "storage": pl.Int64, "dtype": pl.String, "since": pl.Int64}
+_OUT, _TARGET = place_of("out", 0) % 2, place_of("in", 0)
+_STATES = {"key": pl.Int64, "since": pl.Int64}
 
 DONE = ("additions", "multiplications", "read_bytes", "written_bytes")
 """What operations do to state."""
@@ -60,32 +59,40 @@ def state_operations(
         trace: the trace.
         neurons: rows of `neuron_calls`.
         share: share of zeros from which an operand is sparse, if it is no spike tensor.
-        keys: columns of `neurons` that are kept apart.
+        keys: columns of `neurons` that are kept apart, `rank` among them.
 
     Returns:
-        `keys`, `op`, `DONE` added up and `largest` (bytes of the largest state operand of any of
+        `op`, `keys`, `DONE` added up and `largest` (bytes of the largest state operand of any of
         these ops); what touches no state is left out.
     """
-    by = ["op", *keys]
+    kinds = _kinds(trace)
+    views = kinds.filter("view").select("rank", "signature_id")
+    by = ["signature_id", *keys]
+    figures = [pl.col(DONE).sum(), pl.col("largest").max()]
+    named = neurons.select(*keys, neuron_call="module_call_id")
     found = []
-    carried = pl.DataFrame(schema=_STATES)
-    named = neurons.select(*dict.fromkeys(("rank", *keys)), neuron_call="module_call_id")
-    for chunk in chunks_inside(trace, neurons, share):
-        ops = _classed(chunk)
+    carried, rank = pl.DataFrame(schema=_STATES), -1
+    for chunk in chunks_inside(trace, neurons, views, share):
+        if chunk.rank != rank:
+            carried, rank = pl.DataFrame(schema=_STATES), chunk.rank
+        ops = _classed(chunk, kinds.filter(rank=rank))
         states = _followed(ops, chunk, carried)
         done = _done(ops, chunk.operands, states)
+        # What no neuron of a whole chunk touches is not alive any more, or never comes to neurons.
+        carried = states.join(chunk.operands.select("key").unique(), on="key", how="semi")
         found.append(
-            done.join(named, on=["rank", "neuron_call"], maintain_order="left")
+            done.join(named.filter(rank=rank), on="neuron_call", maintain_order="left")
             .group_by(by, maintain_order=True)
-            .agg(pl.col(DONE).sum(), pl.col("largest").max())
+            .agg(figures)
         )
-        carried = states
     if not found:
         return pl.DataFrame(schema={"op": pl.String, **named.select(keys).schema, **_DONE})
+    ops = kinds.select("rank", "signature_id", "op")
     return (
         pl.concat(found)
-        .group_by(by, maintain_order=True)
-        .agg(pl.col(DONE).sum(), pl.col("largest").max())
+        .join(ops, on=["rank", "signature_id"], maintain_order="left")
+        .group_by("op", *keys, maintain_order=True)
+        .agg(figures)
         .cast(_DONE)
     )
 
@@ -115,68 +122,88 @@ def own_operations(neurons: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     )
 
 
-def _classed(chunk: Chunk) -> pl.DataFrame:
-    """Return the calls that may touch state, with `name`, `kind`, `writes` and `starts`.
+def _kinds(trace: Trace) -> pl.DataFrame:
+    """Return what the ops of each signature do to state.
 
-    A neuron without state yet makes it by its first `full_like` or `zeros_like` (`starts`).
+    Returns:
+        `rank`, `signature_id`, `op`, `kind`, `view`, `starts` (makes state from nothing), `copies`
+        and `writes`.
     """
-    word = pl.col("op").str.split(".").list.get(1)
-    plain = pl.when(word == "_to_copy").then(word).otherwise(word.str.strip_chars_end("_"))
-    held = chunk.held.select("rank", "neuron_call", holds=pl.lit(True)).unique()
-    kind = pl.col("kind")
-    in_place = pl.col("mutates").list.len() > 0
-    first = pl.col("seq") == pl.col("seq").filter(pl.col("name").is_in(_STARTS)).min().over(
-        "rank", "neuron_call"
+    rows = []
+    for rank, number, op, mutates in trace.signatures.select(
+        "rank", "signature_id", "op", "mutates"
+    ).iter_rows():
+        word = op.split(".")[1]
+        name = word if word == "_to_copy" else word.rstrip("_")
+        kind = _CLASS_OF.get(name, "other")
+        writes = kind in _WRITES or (kind == "non_linear" and bool(mutates))
+        flags = (name in _VIEWS, name in _STARTS, name == "copy", writes)
+        rows.append((rank, number, op, kind, *flags))
+    flagged = dict.fromkeys(("view", "starts", "copies", "writes"), pl.Boolean)
+    text = {"op": pl.String, "kind": pl.String}
+    return pl.DataFrame(
+        rows,
+        schema={"rank": pl.Int32, "signature_id": pl.Int32, **text, **flagged},
+        orient="row",
+    )
+
+
+def _classed(chunk: Chunk, kinds: pl.DataFrame) -> pl.DataFrame:
+    """Return the calls of a chunk with what `_kinds` tells.
+
+    A neuron without state yet makes it by its first `full_like` or `zeros_like`: `starts` is true
+    for that one alone.
+    """
+    held = chunk.held.select("neuron_call", holds=pl.lit(True)).unique()
+    calls = chunk.calls.join(
+        kinds.drop("rank", "op", "view"), on="signature_id", maintain_order="left"
+    )
+    starting = (
+        calls.filter("starts")
+        .join(held, on="neuron_call", how="anti")
+        .group_by("neuron_call")
+        .agg(pl.col("seq").min())
+        .select("seq", first=pl.lit(True))
     )
     return (
-        chunk.calls.with_columns(name=plain)
-        .filter(~pl.col("name").is_in(_VIEWS))
-        .join(held, on=["rank", "neuron_call"], how="left", maintain_order="left")
-        .with_columns(kind=pl.col("name").replace_strict(_CLASS_OF, default="other"))
-        .with_columns(
-            writes=kind.is_in(_WRITES) | ((kind == "non_linear") & in_place.fill_null(False)),
-            starts=(pl.col("holds").is_null() & first).fill_null(False),
-        )
+        calls.drop("starts")
+        .join(starting, on="seq", how="left", maintain_order="left")
+        .with_columns(starts=pl.col("first").fill_null(False))
+        .drop("first")
     )
 
 
 def _followed(ops: pl.DataFrame, chunk: Chunk, carried: pl.DataFrame) -> pl.DataFrame:
-    """Return which storages hold state, and since which seq: `_STATES`.
+    """Return which keys are state, and since which seq: `_STATES`.
 
     Goes from the states that are known to the ops that read them, and on to what those write,
     for all neurons at once.
     """
-    ins, outs = (chunk.operands.filter(pl.col("role") == role) for role in ("in", "out"))
-    started = outs.join(ops.filter("starts").select(_SEQ), on=_SEQ, how="semi")
-    working = ops.filter(~pl.col("starts"))
-    makers = working.filter("writes")
-    copies = makers.filter(pl.col("name") == "copy").select(_SEQ)
-    made = pl.concat(
-        [
-            outs.join(makers.select(_SEQ), on=_SEQ, how="semi"),
-            ins.filter(pl.col("slot") == 0).join(copies, on=_SEQ, how="semi"),
-        ]
-    ).select(*_KEY, since="seq")
-    readers = ins.join(makers.select(_SEQ), on=_SEQ, how="semi").select(*_KEY, "seq")
+    out = pl.col("place") % 2 == _OUT
+    makers = ops.filter(~pl.col("starts") & pl.col("writes")).select("seq", "copies")
+    theirs = chunk.operands.drop_nulls("key").join(makers, on="seq")
+    made = theirs.filter(out | (pl.col("copies") & (pl.col("place") == _TARGET))).select(
+        "key", since="seq"
+    )
+    readers = theirs.filter(~out).select("key", "seq")
+    started = chunk.operands.filter(out).join(
+        ops.filter("starts").select("seq"), on="seq", how="semi"
+    )
+    states = pl.DataFrame(schema=_STATES)
     new = pl.concat(
         [
             carried,
-            chunk.held.select(*_KEY, pl.col("since") - 1),
-            started.select(*_KEY, since="seq"),
+            chunk.held.select("key", pl.col("since") - 1),
+            started.select("key", since="seq"),
         ]
     ).drop_nulls()
-    states = pl.DataFrame(schema=_STATES)
     while not new.is_empty():
-        new = new.group_by(_KEY).agg(pl.col("since").min())
-        states = pl.concat([states, new]).group_by(_KEY).agg(pl.col("since").min())
-        read = readers.join(new, on=_KEY).filter(pl.col("seq") > pl.col("since"))
-        written = made.join(
-            read.select("rank", since="seq").unique(), on=["rank", "since"], how="semi"
-        )
-        known = states.select(*_KEY, before="since")
+        new = new.group_by("key").agg(pl.col("since").min())
+        states = pl.concat([states, new]).group_by("key").agg(pl.col("since").min())
+        read = readers.join(new, on="key").filter(pl.col("seq") > pl.col("since"))
         new = (
-            written.drop_nulls("storage")
-            .join(known, on=_KEY, how="left")
+            made.join(read.select(since="seq").unique(), on="since", how="semi")
+            .join(states.rename({"since": "before"}), on="key", how="left")
             .filter(pl.col("before").is_null() | (pl.col("since") < pl.col("before")))
             .drop("before")
         )
@@ -184,41 +211,53 @@ def _followed(ops: pl.DataFrame, chunk: Chunk, carried: pl.DataFrame) -> pl.Data
 
 
 def _done(ops: pl.DataFrame, operands: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
-    """Return what each op that touches state does: `rank`, `seq`, `neuron_call`, `op`, `DONE`.
+    """Return what each op that touches state does: its signature, neuron, `DONE` and `largest`.
 
     If an operand that is no state is sparse, reads and writes are limited to its nonzero elements,
     except those of `copy_`, which reads its source alone.
     """
     working = ops.filter(~pl.col("starts"))
-    known = (
-        operands.join(working.select(*_SEQ, "name", "kind", "writes"), on=_SEQ)
-        .join(states, on=_KEY, how="left")
-        .with_columns(state=(pl.col("since") < pl.col("seq")).fill_null(False))
+    out = pl.col("place") % 2 == _OUT
+    target = pl.col("copies") & (pl.col("place") == _TARGET)
+    known = operands.join(states, on="key", how="left").with_columns(
+        state=~out & (pl.col("since") < pl.col("seq")).fill_null(False)
     )
-    is_in, copies = pl.col("role") == "in", pl.col("name") == "copy"
-    reads = is_in & pl.col("state")
-    target = copies & is_in & (pl.col("slot") == 0)
-    written = pl.col("writes") & pl.when(copies).then(target).otherwise(~is_in)
-    limit = pl.col("nonzero").filter(is_in & ~pl.col("state") & pl.col("sparse")).max()
+    touching = working.join(known.filter("state").select("seq").unique(), on="seq", how="semi")
+    theirs = known.join(touching.select("seq", "copies", "writes"), on="seq")
+    # Nulls for what does not count: sums skip them, and filters inside groups are slow.
+    bound = pl.when(~out & ~pl.col("state") & pl.col("sparse")).then("nonzero")
+    limits = theirs.group_by("seq").agg(
+        limit=bound.max(), elements=pl.when(out).then("numel").sum()
+    )
     size = pl.col("bytes") // pl.max_horizontal("numel", 1)
     limited = (
-        pl.when(pl.col("limit").is_null() | copies)
+        pl.when(pl.col("limit").is_null() | pl.col("copies"))
         .then("bytes")
         .otherwise(pl.min_horizontal("limit", "numel") * size)
     )
-    elements = pl.col("numel").filter(~is_in).sum()
-    kind = pl.col("kind").first()
+    written = pl.col("writes") & pl.when("copies").then(target).otherwise(out)
+    moved = (
+        theirs.join(limits, on="seq")
+        .select(
+            "seq",
+            read_bytes=pl.when(pl.col("state") & ~target).then(limited),
+            written_bytes=pl.when(written).then(limited),
+            largest=pl.when(pl.col("state") | written).then("bytes"),
+        )
+        .group_by("seq")
+        .agg(pl.col("read_bytes", "written_bytes").sum(), pl.col("largest").max())
+    )
+    kind, elements = pl.col("kind"), pl.col("elements")
     return (
-        known.with_columns(limit=limit.over(_SEQ), touched=reads.any().over(_SEQ))
-        .filter("touched")
-        .with_columns(moved=limited)
-        .group_by(_SEQ, maintain_order=True)
-        .agg(
+        touching.join(limits, on="seq")
+        .join(moved, on="seq")
+        .select(
+            "signature_id",
+            "neuron_call",
+            "read_bytes",
+            "written_bytes",
+            "largest",
             additions=pl.when(kind.is_in(_ADDITIONS)).then(elements).otherwise(0),
             multiplications=pl.when(kind == "mul").then(elements).otherwise(0),
-            read_bytes=pl.col("moved").filter(reads & ~target).sum(),
-            written_bytes=pl.col("moved").filter(written).sum(),
-            largest=pl.col("bytes").filter(reads | written).max(),
         )
-        .join(working.select(*_SEQ, "neuron_call", "op"), on=_SEQ, maintain_order="left")
     )
