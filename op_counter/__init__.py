@@ -34,7 +34,8 @@ from .energy import (
 from .known_ops import UncoveredOpError
 from .memories import MemoryHierarchyConfig
 from .mode import DispatchCounterMode
-from .neuromc import NeuroMCEnergyProfiler, estimate_neuromc_runtime_energy
+from .neuromc import estimate_neuromc_runtime_energy
+from .profiler import NeuroMCEnergyProfiler
 from .reports import (
     ComputeEnergyReport,
     LemaireEnergyReport,
