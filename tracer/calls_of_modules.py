@@ -247,7 +247,9 @@ class ModuleCalls:
                 value.kind = kind
             if read and not value.measured and session.statistics != "none":
                 session.measure(value, tensor)
-            if events and (value.bits > 0 or value.slot >= 0):
+            if events and value.measured == 3:
+                session.device_measurer.claim(value)
+            elif events and value.bits > 0:
                 value.events = True
         shape = session.values.layout.shape
         return {

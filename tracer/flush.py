@@ -49,7 +49,7 @@ def bits_of(value: Value) -> int:
 
 def live_values(session: Session) -> list[Value]:
     """Return every value that rows since the last flush may name, once each."""
-    found = {id(v): v for v in session.values.fresh}
+    found = {id(v): v for v in (*session.values.fresh, *session.values.retired)}
     for storage in session.values.storages.values():
         for value in storage.values.values():
             found[id(value)] = value
@@ -199,7 +199,7 @@ def flush(
     if module_calls:
         write("module_calls", module_calls_table(module_calls))
         module_calls.clear()
-    session.values.forget()
+    session.values.flushed()
 
 
 __all__ = ["CALL_WIDTH", "flush"]

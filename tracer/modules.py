@@ -102,10 +102,27 @@ class ModuleCall:
     """A module call that runs."""
 
     __slots__ = (
-        "batch", "context", "epoch", "first_node", "first_seq", "grad", "in_task", "info",
-        "inputs", "label", "number", "parent", "sample", "stage", "state_before", "step", "step_mode", "thread",
-        "time_steps", "training",
-    )  # fmt: skip
+        "batch",
+        "context",
+        "epoch",
+        "first_node",
+        "first_seq",
+        "grad",
+        "in_task",
+        "info",
+        "inputs",
+        "label",
+        "number",
+        "parent",
+        "sample",
+        "stage",
+        "state_before",
+        "step",
+        "step_mode",
+        "thread",
+        "time_steps",
+        "training",
+    )
 
     batch: int | None
     context: tuple[int, int, int]

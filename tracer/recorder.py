@@ -446,9 +446,8 @@ class Recorder:
         self._replays.remove()
         if not self._in_optimizer_hook():
             self._optimizers.remove()
-        mode = self._mode
-        if self._mode_on and mode is _get_current_dispatch_mode():
-            mode.__exit__(None, None, None)
+        if self._mode_on and _get_current_dispatch_mode() == self._mode:
+            self._mode.__exit__(None, None, None)
             self._mode_on = False
 
     def _in_optimizer_hook(self) -> bool:

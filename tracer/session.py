@@ -175,9 +175,9 @@ class Session:
             signature = self.signatures.known.get(key)
         if signature is None:
             signature = self._sign(key, op, ins, listed, outs, others, numbers)
-        self._note(seq, signature, stage, thread.number, context, forward, grad, ins, outs)
         if synaptic is not None:
             self.synaptic_rows.append((seq, synaptic))
+        self._note(seq, signature, stage, thread.number, context, forward, grad, ins, outs)
         if self.watch is not None:
             self.watch(seq, context[0], func, args, kwargs, result)
         return result

@@ -37,6 +37,13 @@ class Statistics(NamedTuple):
 
 EMPTY = Statistics(int(VALUE_BITS), 0, 0, 0, None, None)
 
+
+def zeros_and_ones(ones: int, size: int) -> Statistics:
+    """Return the facts about `size` elements of which `ones` are 1 and all others 0."""
+    bits = _B | _T | _S | _W | (_C if ones in (0, size) else 0)
+    return Statistics(bits, ones, ones, 0, 1.0 if ones == size else 0.0, 1.0 if ones else 0.0)
+
+
 # 8-bit floats decoded by table, 16-bit ones by their bits; the sign is masked for zeros.
 _MASKS: dict[str, int] = {
     "float16": 0x7FFF, "bfloat16": 0x7FFF,
@@ -120,9 +127,7 @@ class Measurer:
             return self._classify(array)
         kind = array.dtype.kind
         if kind == "b":
-            ones = int(np.count_nonzero(array))
-            constant = _C if ones in (0, size) else 0
-            return Statistics(_B | _T | _S | _W | constant, ones, ones, 0, *_range01(ones, size))
+            return zeros_and_ones(int(np.count_nonzero(array)), size)
         if kind == "c":
             return Statistics(0, int(np.count_nonzero(array)))
         if bits:
@@ -159,8 +164,7 @@ class Measurer:
         nonzero = size - _count(array, 0, buffer)
         ones = _count(array, 1, buffer) if nonzero else 0
         if ones == nonzero:
-            constant = _C if nonzero in (0, size) else 0
-            return Statistics(_B | _T | _S | _W | constant, nonzero, ones, 0, *_range01(ones, size))
+            return zeros_and_ones(ones, size)
         signed = array.dtype.kind != "u"
         minus = _count(array, -1, buffer) if signed else 0
         bits = (_T | _W) if ones + minus == nonzero else 0
@@ -182,7 +186,3 @@ def _first_nonzero(array: Any) -> Any:
         if found.size:
             return array[start + int(found[0])]
     raise AssertionError("an array with nonzero elements has a first one")
-
-
-def _range01(ones: int, size: int) -> tuple[float, float]:
-    return (1.0 if ones == size else 0.0), (1.0 if ones else 0.0)

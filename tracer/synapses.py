@@ -130,10 +130,10 @@ class Reach:
         """Tell for each output position whether its receptive field holds a nonzero element.
 
         Args:
-            mask: (rows, *inputs) of uint8.
+            mask: (rows, *inputs) of uint8 or bool, an array or a tensor.
 
         Returns:
-            (rows, *outputs) of uint8.
+            (rows, *outputs) of the same kind.
         """
         g = self.geometry
         for axis, (m, kernel, stride, padding, dilation) in enumerate(
@@ -155,7 +155,8 @@ def _pool_axis(
 ) -> Any:
     """Or together, along one axis, the input positions that an output position meets."""
     n = mask.shape[axis]
-    out = np.zeros((*mask.shape[:axis], m, *mask.shape[axis + 1 :]), np.uint8)
+    shape = (*mask.shape[:axis], m, *mask.shape[axis + 1 :])
+    out = np.zeros(shape, np.uint8) if isinstance(mask, np.ndarray) else mask.new_zeros(shape)
     before = (slice(None),) * axis
     for k in range(kernel):
         shift = k * dilation - padding
@@ -173,7 +174,8 @@ def _pool_axis(
                 continue
             target = slice(first, last + 1)
             source = slice(first * stride + shift, last * stride + shift + 1, stride)
-        np.bitwise_or(out[(*before, target)], mask[(*before, source)], out=out[(*before, target)])
+        part = out[(*before, target)]
+        part |= mask[(*before, source)]
     return out
 
 

@@ -42,10 +42,35 @@ class SynapticRow:
         self.active_patches: list[int] | None = None
         self.last_tile_rows: list[int] | None = None
 
+    def take_over(self, other: SynapticRow) -> None:
+        """Become a copy of another row."""
+        for name in SynapticRow.__slots__:
+            setattr(self, name, getattr(other, name))
+
 
 def sparse_enough(value: Value) -> bool:
     """Tell whether a value has a spike class or at least a quarter zeros."""
     return bool(value.bits) or 4 * (value.layout.numel - value.nonzero) >= value.layout.numel
+
+
+def both_spike(first: Value, second: Value) -> bool:
+    """Tell whether both values have a spike class."""
+    return (
+        first.measured == second.measured == 1
+        and bool(first.bits & _BITS)
+        and bool(second.bits & _BITS)
+    )
+
+
+def factors_of(op: Op, ins: list[Any]) -> tuple[Any, Any]:
+    """Return the operands that a product multiplies."""
+    first, second = _FACTORS.get(op.packet.split(".")[1], (0, 1))
+    return ins[first], ins[second]
+
+
+def geometry_arguments(op: Op, others: list[Any]) -> dict[str, Any]:
+    """Return the non-tensor arguments of a convolution by name."""
+    return {name: value for (_, name, _, _), value in zip(op.others, others, strict=True)}
 
 
 def mask_of(tensor: Any, layout: Layout) -> Any:
@@ -88,7 +113,7 @@ class Synapses:
     def _measure(self, op: Op, ins: list[Any], others: list[Any]) -> SynapticRow | None:
         if op.synaptic == "product":
             return _product(op, ins)
-        arguments = {name: v for (_, name, _, _), v in zip(op.others, others, strict=True)}
+        arguments = geometry_arguments(op, others)
         if op.synaptic == "convolution":
             x, w = ins[0], ins[1]
             reach = self.reach(x[2].shape, w[2].shape, arguments)
@@ -128,8 +153,9 @@ class Synapses:
         if row is None:
             row = value.synapses[reach] = self._input(reach, value, tensor, layout)
         weight = w[0]
-        if row.x_fanout is not None and weight.bits & _BITS and value.bits & _BITS:
-            row = _copied(row)
+        if row.x_fanout is not None and both_spike(weight, value):
+            known, row = row, SynapticRow()
+            row.take_over(known)
             row.overlap = _overlap(mask_of(tensor, layout), mask_of(w[1], w[2]), arguments)
         return row
 
@@ -210,13 +236,11 @@ def _geometry(
 
 
 def _product(op: Op, ins: list[Any]) -> SynapticRow | None:
-    base = op.packet.split(".")[1]
-    first, second = _FACTORS.get(base, (0, 1))
-    (x, x_tensor, x_layout), (w, w_tensor, w_layout) = ins[first], ins[second]
+    (x, x_tensor, x_layout), (w, w_tensor, w_layout) = factors_of(op, ins)
     if x.measured != 1 or w.measured != 1:
         return None
     row = SynapticRow()
-    both = bool(x.bits & _BITS) and bool(w.bits & _BITS)
+    both = both_spike(x, w)
     if not both and not sparse_enough(x):
         return None
     mask = mask_of(x_tensor, x_layout)
@@ -251,10 +275,3 @@ def _overlap(x: Any, w: Any, arguments: dict[str, Any]) -> int:
         list(arguments.get("output_padding") or (0,) * spatial), int(arguments["groups"]),
     )  # fmt: skip
     return int(done.sum(dtype=torch.float64).item())
-
-
-def _copied(row: SynapticRow) -> SynapticRow:
-    new = SynapticRow()
-    for name in SynapticRow.__slots__:
-        setattr(new, name, getattr(row, name))
-    return new

@@ -48,8 +48,7 @@ class Value:
     Attributes:
         bits: SpikeClass bits without provenance; -1 not measured.
         events: provenance is spikes.
-        measured: 0 no, 1 yes, 2 never will be.
-        slot: place in a device's buffer of results, -1 without.
+        measured: 0 no, 1 yes, 2 never will be, 3 a device is at it.
         synapses: what was measured of it as an input of convolutions, by geometry.
     """
 
@@ -62,7 +61,6 @@ class Value:
     high: float | None = None
     events = False
     measured = 0
-    slot = -1
     synapses: dict[Any, Any] | None = None
 
     def __init__(self, number: int, storage: Storage, layout: Layout, offset: int) -> None:
@@ -103,9 +101,11 @@ class Values:
         self.layout: Any = None
         self.storages: dict[int, Storage] = {}
         self.fresh: list[Value] = []
+        self.retired: list[Value] = []
         self.epoch = 1
         self.distrust = 0
         self._next_value = 0
+        self._written = 0
         self.storages_seen = 0
         self._forget_at = _FORGET_AFTER
 
@@ -155,7 +155,20 @@ class Values:
         """What the storage holds is no longer known: somebody outside may have written it."""
         storage.version += 1
         storage.written_seq = -1
+        self._retire(storage)
         storage.values.clear()
+
+    def _retire(self, storage: Storage) -> None:
+        """Keep values that the tables hold until the calls that may name them are written."""
+        for value in storage.values.values():
+            if value.number < self._written:
+                self.retired.append(value)
+
+    def flushed(self) -> None:
+        """Note that all values so far are in the tables or in `fresh`, all calls in the tables."""
+        self.retired.clear()
+        self._written = self._next_value
+        self.forget()
 
     def wrote(self, storage: Storage, seq: int) -> None:
         """Note that call `seq` wrote to the storage."""
@@ -163,6 +176,7 @@ class Values:
         storage.written_seq = seq
         if storage.counter != -2:
             storage.counter = -1
+        self._retire(storage)
         storage.values.clear()
 
     def of(self, tensor: torch.Tensor) -> Value:
@@ -231,7 +245,7 @@ class Values:
         kind: Any = torch.UntypedStorage
         expired, free = kind._expired, kind._free_weak_ref
         for cdata in [c for c in self.storages if expired(c)]:
-            del self.storages[cdata]
+            self._retire(self.storages.pop(cdata))
             free(cdata)
         self._forget_at = max(_FORGET_AFTER, 2 * len(self.storages))
 

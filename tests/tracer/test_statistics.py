@@ -29,11 +29,19 @@ POOLS = [
 ]  # fmt: skip
 
 
-def measured(tensor):
-    """Return the facts that the recorder notes of a tensor."""
+HOW = pytest.mark.parametrize("apart", [False, True], ids=["cpu", "as on a device"])
+
+
+def measured(tensor, apart=False):
+    """Return the facts that the recorder notes of a tensor; `apart`: as if it were on a device."""
     session = Session("full")
     value = session.value_of(tensor)
+    if apart:
+        value.storage.device = "cpu:0"
     session.measure(value, tensor)
+    if apart and tensor.numel():
+        assert (value.measured, value.bits) == (3, -1)
+        session.device_measurer.collect()
     assert value.measured == 1
     session.values.close()
     return value
@@ -66,8 +74,8 @@ def counted(tensor):
     )  # fmt: skip
 
 
-def check(tensor):
-    value, expected = measured(tensor), counted(tensor)
+def check(tensor, apart=False):
+    value, expected = measured(tensor, apart), counted(tensor)
     found = (value.bits, value.nonzero, value.ones, value.minus_ones, value.low, value.high)
     if not expected[0]:
         assert found[:2] == expected[:2]
@@ -119,8 +127,9 @@ def tensors(draw):
 @example(torch.tensor([1e-45, 0.0]))
 @example(torch.tensor([255, 0], dtype=torch.uint8))
 @example(torch.tensor([1 + 0j, 0, 1j]))
-def test_facts_equal_counting(tensor):
-    check(tensor)
+@HOW
+def test_facts_equal_counting(apart, tensor):
+    check(tensor, apart)
 
 
 def test_bool_is_binary_by_type():

@@ -15,16 +15,27 @@ FORWARD = torch.ops.aten.convolution.default
 BACKWARD = torch.ops.aten.convolution_backward.default
 
 
-def synaptic_row(func, args):
-    """Return the statistics of a call as the recorder takes them, its operands measured."""
+HOW = pytest.mark.parametrize("apart", [False, True], ids=["cpu", "as on a device"])
+
+
+def synaptic_row(func, args, apart=False):
+    """Return the statistics of a call as the recorder takes them, its operands measured.
+
+    Args:
+        apart: as if the operands were on a device.
+    """
     session = Session("full")
     session.passive = False
     op = describe_op(func)
     ins, _, _ = session._operands(op, args, {})
     for value, tensor, _ in ins:
+        if value is not None and apart:
+            value.storage.device = "cpu:0"
         if value is not None and not value.measured:
             session.measure(value, tensor)
     row = session.synapses.before(session, op, ins, session._others(op, args, {}))
+    if apart:
+        session.device_measurer.collect()
     assert session.unread == {}
     session.values.close()
     return row
@@ -91,9 +102,10 @@ def windows(x, w, arguments):
 
 @settings(max_examples=250, deadline=None)
 @given(convolutions())
-def test_convolutions(drawn):
+@HOW
+def test_convolutions(apart, drawn):
     x, w, arguments = drawn
-    row = synaptic_row(FORWARD, (x, w, None, *arguments))
+    row = synaptic_row(FORWARD, (x, w, None, *arguments), apart)
     # Each weight a one: every product that a nonzero input takes part in counts once.
     meets = FORWARD(mask(x), torch.ones_like(w, dtype=torch.float64), None, *arguments)
     assert row.x_fanout == total(meets)
@@ -127,23 +139,25 @@ def check_crossbar(row, met):
 @given(
     st.integers(1, 300), st.integers(1, 2), st.sampled_from([0.02, 0.3, 0.9]), st.integers(0, 10**6)
 )
-def test_crossbar_of_many_channels(channels, stride, rate, seed):
+@HOW
+def test_crossbar_of_many_channels(apart, channels, stride, rate, seed):
     generator = torch.Generator().manual_seed(seed)
     x = (torch.rand(2, channels, 5, 4, generator=generator) < rate).float()
     w = torch.rand(3, channels, 3, 2, generator=generator)
     arguments = ([stride, 1], [1, 0], [1, 1], False, [0, 0], 1)
-    row = synaptic_row(FORWARD, (x, w, None, *arguments))
+    row = synaptic_row(FORWARD, (x, w, None, *arguments), apart)
     check_crossbar(row, windows(x, w, arguments))
 
 
 @settings(max_examples=200, deadline=None)
 @given(convolutions(), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 2**31))
-def test_backward_of_convolutions(drawn, rate, seed):
+@HOW
+def test_backward_of_convolutions(apart, drawn, rate, seed):
     x, w, arguments = drawn
     out = FORWARD(x, w, None, *arguments)
     generator = torch.Generator().manual_seed(seed)
     grad = (torch.rand(out.shape, generator=generator) < rate).to(x.dtype)
-    row = synaptic_row(BACKWARD, (grad, x, w, None, *arguments, [True, True, False]))
+    row = synaptic_row(BACKWARD, (grad, x, w, None, *arguments, [True, True, False]), apart)
     meets = FORWARD(mask(x), torch.ones_like(w, dtype=torch.float64), None, *arguments)
     assert row.x_fanout == total(meets)
     # Autograd takes the mask of the output's gradient back through weights of one.
@@ -173,7 +187,8 @@ matrices = st.tuples(
 
 @settings(max_examples=150, deadline=None)
 @given(matrices)
-def test_products(drawn):
+@HOW
+def test_products(apart, drawn):
     m, k, n, batch, first, second, seed, turned = drawn
     generator = torch.Generator().manual_seed(seed)
     lead = (batch,) if batch else ()
@@ -182,7 +197,7 @@ def test_products(drawn):
     if not turned:
         w = w.contiguous()
     func = torch.ops.aten.bmm.default if batch else torch.ops.aten.mm.default
-    row = synaptic_row(func, (x, w))
+    row = synaptic_row(func, (x, w), apart)
     meets = mask(x) @ mask(w)
     assert row.overlap == total(meets)
     assert row.active_outputs == int((mask(x) @ torch.ones_like(mask(w)) > 0).sum())

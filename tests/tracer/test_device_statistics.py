@@ -1,0 +1,218 @@
+"""What a device is asked to count, on tensors that only pass for a device's: no GPU is needed.
+
+The reductions are the same code that runs on a GPU; what they say is compared with the CPU's own
+measurer over whole recordings, and the ops that they use are watched for any that would wait.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from opjoule.tracer import Recorder, device_cells, device_statistics, session, values
+from opjoule.tracer.session import Session
+
+STATISTICS = (
+    *(f"{slot}_{what}" for slot in ("in0", "in1", "in2", "out0") for what in ("class", "nonzero")),
+    "x_fanout", "grad_fanout", "overlap", "active_outputs", "active_sites", "active_patches",
+    "last_tile_rows",
+)  # fmt: skip
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Have every storage pass for one of a device."""
+
+    def adopt(self, handle, cdata, tensor, original=values.Values._adopt):
+        storage = original(self, handle, cdata, tensor)
+        storage.device = "cpu:0"
+        return storage
+
+    monkeypatch.setattr(values.Values, "_adopt", adopt)
+
+
+class Spiking(nn.Module):
+    """Convolutions and products of spikes, graded spikes, signed spikes and dense values."""
+
+    def __init__(self, jelly):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 20, 3, padding=1)
+        self.norm = nn.BatchNorm2d(20)
+        self.fire = jelly.neuron.LIFNode(tau=2.0)
+        self.conv2 = nn.Conv2d(20, 12, 3, stride=2, groups=4, bias=False)
+        self.up = nn.ConvTranspose2d(12, 6, 2, stride=2)
+        self.head = nn.Linear(6 * 144, 5)
+
+    def forward(self, x):
+        spikes = self.fire(self.norm(self.conv1(x)))
+        x = self.conv2(spikes)
+        x = self.up(x.relu()) + self.up((x > 0).to(x) - (x < 0).to(x) * 2)
+        return self.head(x.relu().flatten(1)) + self.head.weight.sum()
+
+
+def whole(path, read):
+    """Return every statistic of a trace, calls and values."""
+    trace = read(path)
+    calls = [{name: call[name] for name in ("op", *STATISTICS)} for call in trace.calls]
+    facts = [
+        {
+            name: row[name]
+            for name in ("kind", "class", "nonzero", "ones", "minus_ones", "min", "max")
+        }
+        for row in trace.rows("values")
+    ]
+    return calls, facts, trace.rows("call_operands")
+
+
+def recorded(path, jelly, level):
+    """Record a training step, an inference in bfloat16 and the kinds of values by themselves."""
+    torch.manual_seed(0)
+    model = Spiking(jelly)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = (torch.rand(4, 3, 14, 14) < 0.3).float()
+    with Recorder(path, model=model, statistics=level) as recorder:
+        model(x).square().mean().backward()
+        optimizer.step()
+        jelly.functional.reset_net(model)
+        with torch.inference_mode():
+            model.eval()(x)
+            signs = torch.tensor([[1.0, 0, -1], [0.5, 0, 0], [0, 0, 0]])
+            _ = (
+                signs @ signs.T,
+                signs.to(torch.bfloat16) + 1,
+                signs[0] + signs[1],
+                signs[:, ::2] + 1,
+            )
+            _ = torch.ones(3, 3).expand(2, 3, 3) @ signs, torch.eye(3) @ torch.eye(3).bool().float()
+            _ = (signs.double() * float("nan")) + 1, signs.long() + 2, signs.to(torch.cfloat) + 0
+            _ = torch.empty(0, 3) @ signs, torch.full((3, 3), 0.25) @ signs
+    return recorder.path
+
+
+@pytest.mark.parametrize("level", ["full", "synaptic"])
+def test_a_recording_says_what_the_cpu_says(tmp_path, read, jelly, level, request):
+    expected = whole(recorded(tmp_path / "cpu", jelly, level), read)
+    request.getfixturevalue("apart")
+    found = whole(recorded(tmp_path / "apart", jelly, level), read)
+    assert found == expected
+    assert (
+        sum(call["x_fanout"] is not None for call in found[0]) == 12
+    )  # 4 forward, 4 backward, 4 in inference
+
+
+def test_flushes_in_between_change_nothing(tmp_path, read, jelly, request, monkeypatch):
+    """Parts of five calls: values are named by calls of later parts, or written over before."""
+
+    def statistics(name):
+        # A view reads nothing: its operand may be measured only after the view's part is written.
+        trace = read(recorded(tmp_path / name, jelly, "full"))
+        return [
+            [call[name] for name in ("op", *STATISTICS)]
+            for call in trace.calls
+            if not call["is_view"]
+        ]
+
+    expected = statistics("cpu")
+    monkeypatch.setattr(session, "_PART_CELLS", 5 * session.CALL_WIDTH)
+    assert statistics("parts") == expected
+    request.getfixturevalue("apart")
+    assert statistics("apart") == expected
+
+
+class Watch(TorchDispatchMode):
+    """Notes the ops that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.add(str(func.overloadpacket))
+        return func(*args, **(kwargs or {}))
+
+
+WAITING = {"aten._local_scalar_dense", "aten.nonzero", "aten.item", "aten.masked_select",
+           "aten.equal", "aten.is_nonzero", "aten.unique", "aten.bincount"}  # fmt: skip
+
+
+def test_nothing_waits_before_the_flush(tmp_path, jelly, apart, monkeypatch):
+    """No op whose result the host needs, and no copy between devices, before `collect`."""
+    monkeypatch.setattr(torch._C, "_DisableTorchDispatch", nullcontext)
+    collected = []
+    real = device_statistics.DeviceMeasurer.collect
+
+    def collect(self):
+        collected.append(set(watch.seen))
+        real(self)
+
+    monkeypatch.setattr(device_statistics.DeviceMeasurer, "collect", collect)
+    torch.manual_seed(0)
+    model, x = Spiking(jelly), (torch.rand(4, 3, 14, 14) < 0.3).float()
+    with Recorder(tmp_path / "plain", model=model, statistics="none"):
+        model(x).mean().backward()
+    jelly.functional.reset_net(model)
+    with Watch() as watch, Recorder(tmp_path / "trace", model=model):
+        model(x).mean().backward()
+    (before,) = collected
+    assert {"aten.aminmax", "aten.sum", "aten.stack"} <= before
+    assert not before & WAITING
+
+
+def test_its_own_reductions_are_not_recorded(tmp_path, read, jelly, apart):
+    path = recorded(tmp_path / "trace", jelly, "full")
+    assert not {"aten.aminmax", "aten.as_strided"} & {call["packet"] for call in read(path).calls}
+
+
+def test_no_tensor_is_kept_until_the_flush():
+    """What was measured may be freed at once: only counts stay on the device."""
+    import weakref
+
+    inner = Session("full")
+    x, w = torch.eye(4), torch.eye(4)
+    op = session.describe_op(torch.ops.aten.mm.default)
+    ins, _, _ = inner._operands(op, (x, w), {})
+    for value, tensor, _ in ins:
+        value.storage.device = "cpu:0"
+        inner.measure(value, tensor)
+    row = inner.synapses.before(inner, op, ins, [])
+    gone = weakref.ref(x)
+    del x, ins, tensor
+    assert gone() is None
+    inner.device_measurer.collect()
+    assert (row.overlap, row.active_outputs) == (4, 16)
+    inner.values.close()
+
+
+def test_cells_grow_by_blocks_and_serve_again(monkeypatch):
+    monkeypatch.setattr(device_cells, "BLOCK", 8)
+    cells = device_cells.Cells(torch.device("cpu"))
+    for turn in range(2):
+        firsts = []
+        for k in range(5):
+            run, first = cells.take(3)
+            run.fill_(10 * turn + k)
+            firsts.append(first)
+        assert firsts == [0, 3, 8, 11, 16]  # two runs of three fill a block of eight
+        read = cells.collect()
+        assert [read[first : first + 3].tolist() for first in firsts] == [
+            [10 * turn + k] * 3 for k in range(5)
+        ]
+
+
+def test_a_tensor_that_cannot_be_counted_stops_nothing(monkeypatch):
+    def refuse(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(device_statistics, "_count", refuse)
+    inner = Session("full")
+    x = torch.ones(3)
+    value = inner.value_of(x)
+    value.storage.device = "cpu:0"
+    inner.measure(value, x)
+    inner.device_measurer.collect()
+    assert (value.measured, value.bits) == (2, -1)
+    inner.values.close()
