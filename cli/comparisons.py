@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from . import tables, tree
+from . import tables, terminal, tree
 from .tables import Column
 from .units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text, share_text
 
@@ -220,7 +220,7 @@ def _lines(lines: Sequence[str], markdown: bool) -> str:
             f"{lead}{tables.markdown_text(line.strip())}\n"
             for lead, line in zip(leads, lines, strict=True)
         )
-    return "".join(f"{tables.clean(line)}\n" for line in lines)
+    return "".join(terminal.wrapped(tables.clean(line)) for line in lines)
 
 
 def _heading(text: str, kind: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import reading, tables, tree
+from . import reading, tables, terminal, tree
 from .tables import Column
 from .units import bar, bytes_text, count_text, ratio_text, share_text
 
@@ -22,13 +22,13 @@ RULES = ("full", "torch", "spikingjelly-2.0", "spikingjelly-2026-08")
 SPIKES = ("binary", "ternary", "scaled", "graded")
 
 _FIGURES = (
-    Column("calls", "calls", count_text),
+    Column("calls", "calls", count_text, optional=1),
     Column("flops", "FLOP", count_text),
     Column("bytes", "bytes", bytes_text),
     Column("synops", "SynOp", count_text),
     Column("macs", "MAC", count_text),
     Column("acs", "AC", count_text),
-    Column("intensity", "FLOP/B", ratio_text),
+    Column("intensity", "FLOP/B", ratio_text, optional=2),
 )
 
 
@@ -149,7 +149,7 @@ def coverage_data(found: Coverage) -> dict[str, Any]:
 def _answered(content: str | bytes, kind: str, line: str, output: Path | None) -> None:
     """Write a result with its coverage line: under a table, inside JSON, else on stderr."""
     if kind == "table" and isinstance(content, str):
-        content += f"\n{tables.clean(line)}\n"
+        content += f"\n{terminal.wrapped(tables.clean(line))}"
     elif kind != "json":
         click.echo(f"opjoule: {line}", err=True)
     tables.answer(content, output)
@@ -172,10 +172,10 @@ def _drawn(counts: Counts, by: tuple[str, ...], share: str, kind: str) -> str:
         frame = as_tree(frame)
     (unit,) = (column.title for column in _FIGURES if column.name == share)
     columns = [
-        *(Column(key, key, left=True, style="bold") for key in keys),
+        *(Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys),
         *_FIGURES,
-        Column("share", f"share of {unit}", share_text),
-        *([Column("bar", "", left=True, style="cyan")] if kind == "table" else []),
+        Column("share", f"of {unit}", share_text),
+        *([Column("bar", "", left=True, style="cyan", optional=3)] if kind == "table" else []),
     ]
     return tables.as_text(kind, frame, columns)
 

@@ -133,7 +133,7 @@ def _record(path: Path, trained: Trained, data: Digits, overwrite: bool) -> None
         trained.optimizer.zero_grad(set_to_none=True)
         with recorder.label("training"):
             loss = cross_entropy(net(seen).mean(0), data.labels[:size])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             trained.optimizer.step()
         functional.reset_net(net)
 

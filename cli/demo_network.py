@@ -131,10 +131,10 @@ def train(
     for _ in range(epochs):
         net.train()
         shuffled: Tensor = torch.randperm(len(data.labels), generator=order)
-        for batch in shuffled.split(BATCH):  # type: ignore[no-untyped-call]
+        for batch in shuffled.split(BATCH):
             adam.zero_grad()
             loss = cross_entropy(trained.scores(data.images[batch]), data.labels[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             adam.step()
         slower.step()
         trained.accuracy = accuracy(trained, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import tables
@@ -43,7 +44,7 @@ def firing(spiking: Trace, relu: Trace) -> str:
         Column("neurons", "neurons", count_text),
         Column("spikes", "spikes an image", count_text),
         Column("rate", "firing rate", share_text),
-        Column("bar", "", left=True, style="cyan"),
+        Column("bar", "", left=True, style="cyan", optional=1),
         Column("through", "ReLU: not zero", share_text),
     )
     return tables.as_table(frame, columns)
@@ -92,7 +93,7 @@ def energies(spiking: Trace, relu: Trace, accuracy: dict[str, float]) -> str:
     totals = [count(trace, by="total").total for trace in pair]
     rows = [_row("accuracy", [accuracy["spiking"], accuracy["relu"]], share_text)]
     for name, title in (("flops", "FLOP"), ("macs", "MAC"), ("acs", "AC"), ("synops", "SynOp")):
-        figures = [total[name] / n for total, n in zip(totals, images, strict=True)]
+        figures = [_each(total[name], n) for total, n in zip(totals, images, strict=True)]
         rows.append(_row(f"{title} an image", figures, count_text))
     coverage = ""
     for regime in REGIMES:
@@ -150,9 +151,16 @@ def _estimate(reports: list[EnergyReport]) -> str:
     )
 
 
-def _row(what: str, figures: list[float], show: Any) -> tuple[str, str, str, str]:
+def _each(total: int | None, samples: int) -> float | None:
+    """Return a total by sample; None if it is not known."""
+    return None if total is None else total / samples
+
+
+def _row(
+    what: str, figures: Sequence[float | None], show: Callable[[Any], str]
+) -> tuple[str, str, str, str]:
     spiking, relu = figures
-    ratio = ratio_text(spiking / relu) if relu else ""
+    ratio = ratio_text(spiking / relu) if relu and spiking is not None else ""
     return what, show(spiking), show(relu), ratio
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import choosing, count, reading, tables
+from . import choosing, count, reading, tables, terminal
 from .tables import Column
 from .units import count_text, energy_text, share_text
 
@@ -150,14 +150,14 @@ def summary(report: EnergyReport) -> str:
         *([f"inputs {report.input_types}"] if report.input_types else []),
         *([report.coverage] if report.coverage else []),
     ]
-    return "".join(f"{tables.clean(line)}\n" for line in lines)
+    return "".join(terminal.wrapped(tables.clean(line)) for line in lines)
 
 
 def _rows(report: EnergyReport, keys: tuple[str, ...], kind: str, modules: list[str]) -> str:
     frame = report.by(*keys).select(*keys, "energy_pj")
     if keys == ("module",):
         frame = count.as_tree(with_submodules(frame, report.total_pj, modules))
-    heads = [Column(key, key, left=True, style="bold") for key in keys]
+    heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
     return _energies(frame, heads, report.total_pj, kind)
 
 
@@ -179,7 +179,7 @@ def _energies(frame: pl.DataFrame, heads: list[Column], whole: float, kind: str)
         *heads,
         Column("energy_pj", "energy", energy_text),
         Column("share", "share", share_text),
-        *([Column("bar", "", left=True, style="cyan")] if kind == "table" else []),
+        *([Column("bar", "", left=True, style="cyan", optional=1)] if kind == "table" else []),
     ]
     return tables.as_text(kind, count.with_shares(frame, "energy_pj", whole), columns)
 

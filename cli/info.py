@@ -2,59 +2,125 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import reading, tables
+from . import reading, tables, terminal
+from .contents import content_lines, contents
+from .tables import Column
 from .units import bytes_text, count_text
 
 if TYPE_CHECKING:
+    from ..analyzers import Trace
     from ..schemas import Manifest
+    from ..schemas.manifest import Hidden
+
+Fact = tuple[str, list[str]]
+"""A heading and its lines; without lines there is nothing to say."""
 
 
 @click.command(short_help="What was recorded, where, when, from which commit.")
 @reading.reads_trace
-@reading.answers("table", "json")
-def info(trace: Path, partial: bool, rank: int | None, kind: str, output: Path | None) -> None:
-    """Tell what TRACE holds and how it was made."""
-    manifest = reading.opened(trace, partial=partial, rank=rank).manifest
+@reading.narrows
+@reading.answers(*tables.FORMATS)
+def info(
+    trace: Path,
+    partial: bool,
+    rank: int | None,
+    where: tuple[str, ...],
+    kind: str,
+    output: Path | None,
+) -> None:
+    """Tell what TRACE holds, how it was made, what was hidden and what is not the same to the bit.
+
+    --where narrows what is told of calls, not what is told of the recording.
+    """
+    opened = reading.opened(trace, partial=partial, rank=rank, where=where)
+    held = contents(opened)
+    content: str | bytes
     if kind == "json":
-        content = tables.as_json({"path": str(trace), **manifest.model_dump(mode="json")})
+        content = tables.as_json(_data(opened) | {"contents": held})
     else:
-        rows = facts(trace, manifest)
-        width = max(len(name) for name, _ in rows)
-        content = "".join(f"{name:<{width}}  {tables.clean(text)}\n" for name, text in rows)
+        content = _shown([*_made(opened), *content_lines(held), *_missing(opened)], kind)
     tables.answer(content, output)
 
 
-def facts(path: Path, manifest: Manifest) -> list[tuple[str, str]]:
-    """Return what there is to say of a trace as (heading, text) lines; "" continues."""
-    size = sum(part.bytes for part in manifest.parts)
-    rows = [
-        ("trace", f"{path} (format {manifest.format_version}, {manifest.status})"),
-        ("size", f"{bytes_text(size)} in {len(manifest.parts)} files"),
-        (
-            "recorded",
-            f"{manifest.started} to {manifest.ended} by opjoule {manifest.opjoule_version}",
-        ),
-        ("steps", count_text(manifest.steps)),
-        ("statistics", manifest.statistics),
-    ]
+def _data(trace: Trace) -> dict[str, Any]:
+    """Return the manifest of the lowest rank, and those of all if there are several."""
+    ranks = [manifest.model_dump(mode="json") for manifest in trace.manifests]
+    several = {"ranks": ranks} if len(ranks) > 1 else {}
+    return {"path": str(trace.path), **ranks[0], **several, "filters": list(trace.filters)}
+
+
+def _shown(facts: Iterable[Fact], kind: str) -> str | bytes:
+    """Return facts as text, a heading once for all its lines; or one row a line."""
+    import polars as pl
+
+    rows = [(name, text) for name, texts in facts for text in texts]
+    if kind == "table":
+        width = max(len(name) for name, _ in rows)
+        heads = [name if name != above else "" for (name, _), above in
+                 zip(rows, [None, *(name for name, _ in rows)], strict=False)]  # fmt: skip
+        return "".join(
+            terminal.wrapped(f"{head:<{width}}  {tables.clean(text)}", " " * (width + 2))
+            for head, (_, text) in zip(heads, rows, strict=True)
+        )
+    frame = pl.DataFrame(rows, schema={"what": pl.String, "text": pl.String}, orient="row")
+    if kind == "markdown":
+        columns = [Column(name, name, left=True) for name in frame.columns]
+        return tables.as_markdown(frame, columns)
+    return tables.as_data(kind, frame)
+
+
+def _made(trace: Trace) -> Iterator[Fact]:
+    """Yield how the trace was made."""
+    manifest, ranks = trace.manifest, trace.manifests
+    parts = [part for each in ranks for part in each.parts]
+    state = f"format {manifest.format_version}, {manifest.status}"
+    yield "trace", [f"{trace.path} ({state})"]
+    yield "size", [f"{bytes_text(sum(part.bytes for part in parts))} in {len(parts)} files"]
     if manifest.failure is not None:
-        rows.append(("ended by", f"{manifest.failure.type}: {manifest.failure.message}"))
+        yield "ended by", [f"{manifest.failure.type}: {manifest.failure.message}"]
+    by = f" by opjoule {manifest.opjoule_version}" if manifest.opjoule_version else ""
+    if manifest.started:
+        yield "recorded", [f"{manifest.started} to {manifest.ended}{by}"]
     if manifest.world_size > 1:
-        rows.append(("rank", f"{manifest.rank} of {manifest.world_size}"))
-    if manifest.command:
-        rows.append(("command", " ".join(manifest.command)))
-    rows += [("code", _code(manifest)), *_environment(manifest)]
-    if manifest.seed is not None:
-        rows.append(("seed", str(manifest.seed)))
-    rows += _headed("rows", [f"{name} {count:,}" for name, count in manifest.rows.items()])
-    rows += _headed("not seen", [f"{h.what}: {h.why} ({h.calls:,} calls)" for h in manifest.hidden])
-    rows += _headed("inexact", [f"{h.what}: {h.why} ({h.calls:,} calls)" for h in manifest.inexact])
-    return rows + _headed("note", list(manifest.notes))
+        read = ", ".join(str(each.rank) for each in ranks)
+        yield "ranks", [f"{read} of {manifest.world_size}"]
+    yield "command", [" ".join(manifest.command)] if manifest.command else []
+    yield "code", [_code(manifest)]
+    yield from _environment(manifest)
+    yield "seed", [str(manifest.seed)] if manifest.seed is not None else []
+    yield "steps", [count_text(manifest.steps)]
+    yield "statistics", [manifest.statistics]
+    prints = manifest.fingerprint
+    named = [("inputs", prints.inputs), ("parameters", prints.parameters)]
+    yield "fingerprint", [f"{name} {value}" for name, value in named if value]
+    tables_of = {name: sum(each.rows.get(name, 0) for each in ranks) for name in manifest.rows}
+    rows = ", ".join(f"{name} {count:,}" for name, count in tables_of.items())
+    yield "rows", [rows] if rows else []
+    if trace.filters:
+        yield "narrowed by", [", ".join(trace.filters)]
+
+
+def _missing(trace: Trace) -> Iterator[Fact]:
+    """Yield what was not seen or is not exact."""
+    ranks = trace.manifests
+    yield "not seen", _listed(ranks, [each.hidden for each in ranks])
+    yield "not bit-equal", _listed(ranks, [each.inexact for each in ranks])
+    yield "note", list(dict.fromkeys(note for each in ranks for note in each.notes))
+
+
+def _listed(ranks: Sequence[Manifest], found: Sequence[Sequence[Hidden]]) -> list[str]:
+    several = len(ranks) > 1
+    return [
+        f"{f'rank {rank.rank}: ' if several else ''}{h.what}: {h.why} ({h.calls:,} calls)"
+        for rank, hidden in zip(ranks, found, strict=True)
+        for h in hidden
+    ]
 
 
 def _code(manifest: Manifest) -> str:
@@ -62,23 +128,16 @@ def _code(manifest: Manifest) -> str:
     if revision.commit is None:
         return "no git revision"
     branch = f" on {revision.branch}" if revision.branch else ""
-    return (
-        f"commit {revision.commit}{branch}{', with uncommitted changes' if revision.dirty else ''}"
-    )
+    dirty = ", with uncommitted changes" if revision.dirty else ""
+    return f"commit {revision.commit}{branch}{dirty}"
 
 
-def _environment(manifest: Manifest) -> list[tuple[str, str]]:
+def _environment(manifest: Manifest) -> Iterator[Fact]:
     made = manifest.environment
     packages = ", ".join(f"{name} {version}" for name, version in sorted(made.packages.items()))
-    devices = [
-        f"{d.name} ({d.model}{f', driver {d.driver}' if d.driver else ''})" for d in made.devices
-    ]
-    return [
-        ("with", f"Python {made.python} on {made.platform}"),
-        *_headed("", [packages] if packages else []),
-        *_headed("device", devices),
-    ]
-
-
-def _headed(name: str, lines: list[Any]) -> list[tuple[str, str]]:
-    return [(name if place == 0 else "", str(line)) for place, line in enumerate(lines)]
+    python = f"Python {made.python} on {made.platform}" if made.python else ""
+    yield "with", [text for text in (python, packages) if text]
+    yield (
+        "device",
+        [f"{d.name} ({d.model}{f', driver {d.driver}' if d.driver else ''})" for d in made.devices],
+    )

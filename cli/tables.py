@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import terminal
+from .terminal import fitted
+
 if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-_MARKUP = set("\\|`*[]<&~")
+_MARKUP = set("\\|`*[<&~")
 
 FORMATS = ("table", "json", "csv", "markdown", "parquet")
 
@@ -33,6 +36,7 @@ class Column:
         left: text, not a figure.
         style: how a terminal shows it.
         wrap: fold long text over lines where a terminal is narrow; else it is cut.
+        optional: left out where a terminal is too narrow, the highest number first; 0: never.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Column:
     left: bool = False
     style: str | None = None
     wrap: bool = False
+    optional: int = 0
 
 
 def clean(text: str) -> str:
@@ -49,23 +54,37 @@ def clean(text: str) -> str:
 
 
 def as_table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
-    """Return the frame as a table; coloured and cut to the width if stdout is a terminal."""
+    """Return the frame as a table; coloured and made to fit if it goes to a terminal."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    rows = [
+        [_cell(column, value) for column, value in zip(columns, row, strict=True)]
+        for row in frame.select([column.name for column in columns]).iter_rows()
+    ]
+    titles = [column.title for column in columns]
+    widths = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
+    room = terminal.width()
+    kept, caps = (range(len(columns)), {}) if room is None else fitted(columns, widths, room)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
+    for place in kept:
+        column = columns[place]
         table.add_column(
             Text(column.title),
             justify="left" if column.left else "right",
             style=column.style,
             no_wrap=not column.wrap,
             overflow="fold" if column.wrap else "ellipsis",
+            min_width=None if column.left else widths[place],
+            max_width=caps.get(place),
         )
-    for row in frame.select([column.name for column in columns]).iter_rows():
-        table.add_row(*(Text(_cell(c, v)) for c, v in zip(columns, row, strict=True)))
-    return _printed(table)
+    for row in rows:
+        table.add_row(*(Text(row[place]) for place in kept))
+    hidden = [c.title for place, c in enumerate(columns) if place not in kept and c.title]
+    note = f"(too narrow for {', '.join(hidden)})\n" if hidden else ""
+    return _printed(table, room) + note
 
 
 def as_markdown(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
@@ -134,16 +153,15 @@ def _cell(column: Column, value: Any) -> str:
     return clean("" if value is None and column.left else column.show(value))
 
 
-def _printed(table: Table) -> str:
+def _printed(table: Table, room: int | None) -> str:
     """Return what rich makes of a table; as wide as it likes where there is no terminal."""
     from rich.console import Console
 
-    terminal = sys.stdout.isatty()
     console = Console(
         file=io.StringIO(),
-        force_terminal=terminal,
-        color_system="auto" if terminal else None,
-        width=None if terminal else 1000,
+        force_terminal=room is not None,
+        color_system="auto" if room is not None else None,
+        width=room or 100_000,
         highlight=False,
         markup=False,
         emoji=False,

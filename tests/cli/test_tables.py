@@ -43,8 +43,8 @@ def test_markdown_is_golden():
         "| module | FLOP | bytes | share |\n"
         "| :-- | --: | --: | --: |\n"
         "| Net | 1.82 G | 1.50 MiB | 100.0 % |\n"
-        "| Net.[red]conv[/red] | 7 | 512 B | 25.0 % |\n"
-        "| a\\|b\\\\x1b[2J | ? | 0 | 0.0 % |\n"
+        "| Net.\\[red]conv\\[/red] | 7 | 512 B | 25.0 % |\n"
+        "| a\\|b\\\\x1b\\[2J | ? | 0 | 0.0 % |\n"
     )
 
 

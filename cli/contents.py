@@ -1,0 +1,126 @@
+"""What a trace is of: models, calls by stage and label, modes, batches, optimizers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .units import bytes_text, count_text
+
+if TYPE_CHECKING:
+    from ..analyzers import Trace
+
+_NAMED = 8
+"""So many models, labels or optimizers are named in one line."""
+
+
+def contents(trace: Trace) -> dict[str, Any]:
+    """Count what a trace holds.
+
+    Returns:
+        `models` (each root with its modules, parameters, their bytes, and neurons by kind),
+        `calls`, `stages` and `labels` (calls of each), `root_calls` (how often the models were
+        called, by training flag, batch and time steps) and `optimizers` (class, hyper-parameters
+        and steps).
+    """
+    import polars as pl
+
+    stage, label = (pl.col(name).cast(pl.String) for name in ("stage", "label"))
+    calls = trace.calls.group_by(stage, label).len("calls").collect(engine="streaming")
+    sums = {
+        key: calls.drop_nulls(key).group_by(key).agg(pl.col("calls").sum()).sort("calls", key)
+        for key in ("stage", "label")
+    }
+    keys = ("training", "batch", "time_steps")
+    roots = trace.module_calls.filter(pl.col("parent_call_id").is_null() & (stage == "forward"))
+    modes = roots.group_by(keys).len("calls").collect(engine="streaming").sort(keys)
+    return {
+        "models": list(_models(trace)),
+        "calls": int(calls["calls"].sum()),
+        "stages": dict(sums["stage"].reverse().iter_rows()),
+        "labels": dict(sums["label"].reverse().iter_rows()),
+        "root_calls": modes.to_dicts(),
+        "optimizers": _optimizers(trace),
+    }
+
+
+def _models(trace: Trace) -> Iterable[dict[str, Any]]:
+    """Yield the roots of the module tree; of several ranks' the same once."""
+    found: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
+    columns = ("path", "class", "parameters", "neuron")
+    for path, kind, parameters, neuron in trace.modules.select(columns).iter_rows():
+        if path in seen:
+            continue
+        seen.add(path)
+        root = found.setdefault(
+            path.partition(".")[0],
+            {"path": path, "class": kind, "modules": 0, "parameters": 0, "bytes": 0, "neurons": {}},
+        )
+        root["modules"] += 1
+        root["parameters"] += sum(each["numel"] for each in parameters or ())
+        root["bytes"] += sum(each["bytes"] for each in parameters or ())
+        if neuron is not None:
+            root["neurons"][neuron] = root["neurons"].get(neuron, 0) + 1
+    return found.values()
+
+
+def _optimizers(trace: Trace) -> list[dict[str, Any]]:
+    """Return classes of optimizers with the hyper-parameters they started with, and steps."""
+    found: dict[str, dict[str, Any]] = {}
+    steps: dict[str, set[tuple[int, int]]] = {}
+    columns = ("class", "hyper", "rank", "optimizer_step_id")
+    for kind, hyper, rank, number in trace.optimizer_steps.select(columns).iter_rows():
+        found.setdefault(kind, {"class": kind, "hyper": json.loads(hyper or "{}")})
+        steps.setdefault(kind, set()).add((rank, number))
+    return [each | {"steps": len(steps[kind])} for kind, each in found.items()]
+
+
+def content_lines(held: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return what `contents` counted as (heading, lines) for people."""
+    return [
+        ("model", _some([_model(each) for each in held["models"]])),
+        ("calls", [f"{held['calls']:,}{_of(held['stages'])}"]),
+        ("labels", [_of(held["labels"]).removeprefix(": ")] if held["labels"] else []),
+        ("model calls", _some([_mode(each) for each in held["root_calls"]])),
+        ("optimizer", _some([_optimizer(each) for each in held["optimizers"]])),
+    ]
+
+
+def _some(lines: list[str]) -> list[str]:
+    more = len(lines) - _NAMED
+    return [*lines[:_NAMED], *([f"and {more} more"] if more > 0 else [])]
+
+
+def _of(counts: Mapping[str, int]) -> str:
+    parts = _some([f"{name} {count:,}" for name, count in counts.items()])
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    neurons = ", ".join(f"{count} {kind}" for kind, count in model["neurons"].items())
+    return (
+        f"{model['path']} ({model['class']}): {model['modules']:,} modules, "
+        f"{count_text(model['parameters'])} parameters of {bytes_text(model['bytes'])}"
+        + (f", neurons: {neurons}" if neurons else "")
+    )
+
+
+def _mode(calls: Mapping[str, Any]) -> str:
+    known = [
+        f"{name} {calls[key]}"
+        for name, key in (("batch", "batch"), ("time steps", "time_steps"))
+        if calls[key] is not None
+    ]
+    mode = "training" if calls["training"] else "eval"
+    return ", ".join([f"{calls['calls']:,} in {mode} mode", *known])
+
+
+def _optimizer(optimizer: Mapping[str, Any]) -> str:
+    kind = optimizer["class"].rpartition(".")[2]
+    rate = optimizer["hyper"].get("lr")
+    steps = optimizer["steps"]
+    return f"{kind}{f', lr {rate:g}' if isinstance(rate, float) else ''}, {steps:,} step" + (
+        "s" if steps != 1 else ""
+    )
