@@ -90,3 +90,55 @@ def test_a_reader_that_leaves_is_no_error():
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout in ("141\n", "0\n")  # 0: all was in the pipe before the reader left
     assert done.stderr == ""
+
+
+def completed(words: str, monkeypatch, capsys) -> list[str]:
+    """Return what bash is told to offer for a command line whose last word is unfinished."""
+    monkeypatch.setenv("_OPJOULE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    run([])
+    return [line.partition(",")[2] for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("opjoule co", ["count", "coverage", "compare", "config"]),
+        ("opjoule count --by st", ["stage", "step"]),
+        ("opjoule energy le", ["lemaire"]),
+        ("opjoule compare a b --energy sp", ["spikesim"]),
+        ("opjoule compare a b --fai", ["--fail-on"]),
+    ],
+)
+def test_shells_complete(words, offered, monkeypatch, capsys):
+    assert completed(words, monkeypatch, capsys) == offered
+
+
+def test_completion_scripts_are_printed(monkeypatch, capsys):
+    for shell in ("bash", "zsh", "fish"):
+        monkeypatch.setenv("_OPJOULE_COMPLETE", f"{shell}_source")
+        assert run([]) == 0
+        assert "_OPJOULE_COMPLETE" in capsys.readouterr().out
+
+
+OFFLINE = (["info"], ["count"], ["coverage"], ["compare"], ["sweep"], ["energy", "compute"])
+
+
+@pytest.mark.parametrize("verb", OFFLINE, ids=" ".join)
+def test_every_offline_verb_filters_and_answers_in_every_format(verb, capsys):
+    assert run([*verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    for option in ("--where", "--format [table|json|csv|markdown|parquet]", "-o, --output"):
+        assert option in text
+
+
+def test_help_needs_nothing_heavy():
+    """Every `--help` starts without PyTorch, Polars, Arrow and rich."""
+    code = (
+        "import sys; from opjoule.cli.main import VERBS, run\n"
+        "for verb in VERBS: run([verb, '--help'])\n"
+        "print(sorted({'torch', 'polars', 'pyarrow', 'rich', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"

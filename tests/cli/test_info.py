@@ -1,0 +1,95 @@
+"""`opjoule info`: what was recorded, where, when, from which commit, and what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+
+import pytest
+
+
+def lines(text):
+    """Return the text of each heading, of its first line."""
+    told = (line.partition("  ") for line in text.splitlines() if line[0] != " ")
+    return {heading: rest.strip() for heading, _, rest in told}
+
+
+def test_what_is_told(stored, answered):
+    shown = lines(answered("info", stored))
+    # tests/data/make_trace.py: conv 1 -> 4 of 3x3, norm of 4, linear 64 -> 5 with bias:
+    # 36 + 8 + 325 = 369 parameters of 4 bytes; one IF and one LIF node
+    assert shown["model"] == (
+        "Sequential (torch.nn.modules.container.Sequential): 10 modules, 369 parameters of "
+        "1.44 KiB, neurons: 1 IF, 1 LIF"
+    )
+    assert shown["calls"] == "276: forward 135, backward 81, optimizer 60"
+    assert shown["labels"] == "training 211, inference 65"
+    assert shown["optimizer"] == "Adam, lr 0.01, 1 step"
+    assert shown["steps"] == "2"
+    assert shown["code"].startswith("commit ") and "uncommitted" in shown["code"]
+    assert shown["recorded"].startswith("2026-") and "by opjoule" in shown["recorded"]
+    assert "in 7 files" in shown["size"]
+
+
+def test_filters_narrow_the_calls(stored, answered):
+    shown = lines(answered("info", stored, "--where", "label=inference"))
+    assert shown["calls"] == "65: forward 65"
+    assert shown["narrowed by"] == "label=inference"
+    data = json.loads(answered("info", stored, "--where", "stage=backward", "--format", "json"))
+    assert data["contents"]["stages"] == {"backward": 81}
+    assert data["filters"] == ["stage=backward"]
+
+
+def test_json_is_the_manifest_and_the_contents(stored, answered):
+    data = json.loads(answered("info", stored, "--format", "json"))
+    manifest = json.loads((stored / "trace.json").read_text())
+    assert {key: data[key] for key in ("rows", "started", "seed")} == {
+        key: manifest[key] for key in ("rows", "started", "seed")
+    }
+    (model,) = data["contents"]["models"]
+    assert (model["parameters"], model["neurons"]) == (369, {"IF": 1, "LIF": 1})
+    assert sum(each["calls"] for each in data["contents"]["root_calls"]) == 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "markdown"])
+def test_other_formats_hold_the_same_lines(kind, stored, answered):
+    text = answered("info", stored, "--format", kind)
+    if kind == "csv":
+        rows = [(row["what"], row["text"]) for row in csv.DictReader(io.StringIO(text))]
+        assert ("steps", "2") in rows
+    else:
+        assert "| steps | 2 |" in text.splitlines()
+
+
+def test_hidden_and_inexact_work_is_told(edit, answered):
+    what = {"what": "Net.lstm", "why": "a fused kernel", "calls": 1234}
+    shown = lines(answered("info", edit(hidden=[what], inexact=[what])))
+    for heading in ("not seen", "not bit-equal"):
+        assert shown[heading] == "Net.lstm: a fused kernel (1,234 calls)"
+
+
+def test_every_rank_is_told(copied, answered, tmp_path):
+    for rank in (0, 1):
+        folder = tmp_path / "ranks" / f"rank={rank:05}"
+        shutil.copytree(copied, folder)
+        file = folder / "trace.json"
+        hidden = [{"what": "thread", "why": "not seen", "calls": rank}]
+        changes = {"rank": rank, "world_size": 2, "hidden": hidden}
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    text = answered("info", tmp_path / "ranks")
+    assert lines(text)["calls"] == "552: forward 270, backward 162, optimizer 120"
+    assert lines(text)["ranks"] == "0, 1 of 2"
+    assert "rank 1: thread: not seen (1 calls)" in text
+    assert "in 14 files" in text
+    data = json.loads(answered("info", tmp_path / "ranks", "--format", "json"))
+    assert [each["rank"] for each in data["ranks"]] == [0, 1]
+
+
+def test_a_killed_recording_is_told_on_request(copied, answered):
+    (copied / "trace.json").unlink()
+    (copied / "recording.json").write_text("{}")
+    shown = lines(answered("info", "--partial", copied))
+    assert "unfinished" in shown["trace"]
+    assert shown["calls"].startswith("276")

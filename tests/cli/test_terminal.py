@@ -1,0 +1,122 @@
+"""Tables on a real terminal of a given width: figures whole, nothing beyond the edge."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from opjoule.cli.tables import Column
+from opjoule.cli.terminal import fitted
+
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def columns(*parts):
+    """Return columns of (left, optional)."""
+    return [
+        Column(str(i), str(i), left=left, optional=rank) for i, (left, rank) in enumerate(parts)
+    ]
+
+
+# Text of 30 and two figures of 10; three blanks between: 30 + 3 + 10 + 3 + 10 = 56.
+PARTS = columns((True, 0), (False, 1), (False, 0))
+
+
+@pytest.mark.parametrize(
+    ("room", "kept", "caps"),
+    [
+        (80, [0, 1, 2], {}),
+        (56, [0, 1, 2], {}),
+        (55, [0, 1, 2], {0: 29}),
+        (46, [0, 1, 2], {0: 20}),  # the least that text keeps
+        (45, [0, 2], {}),  # the optional figure goes: 30 + 3 + 10 = 43
+        (40, [0, 2], {0: 27}),
+        (20, [0, 2], {0: 7}),
+        (1, [0, 2], {0: 1}),
+    ],
+)
+def test_what_fits(room, kept, caps):
+    assert fitted(PARTS, [30, 10, 10], room) == (kept, caps)
+
+
+def test_the_most_optional_column_goes_first():
+    several = columns((True, 0), (False, 1), (False, 3), (False, 2))
+    assert fitted(several, [5, 10, 10, 10], 34)[0] == [0, 1, 3]
+    assert fitted(several, [5, 10, 10, 10], 20)[0] == [0, 1]
+
+
+def test_the_longest_text_is_cut():
+    assert fitted(columns((True, 0), (True, 0)), [40, 9], 40) == ([0, 1], {0: 28})
+
+
+def on_terminal(width, *words):
+    """Run a command on a terminal of a width; return its lines, and whether they were coloured."""
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "opjoule.cli", *map(str, words)],
+        stdout=other,
+        stderr=subprocess.DEVNULL,
+        stdin=other,
+        env=environment | {"TERM": "xterm-256color"},
+    ) as process:
+        os.close(other)
+        content = b""
+        while True:
+            try:
+                part = os.read(main, 1 << 16)
+            except OSError:  # Linux ends a terminal so
+                break
+            if not part:
+                break
+            content += part
+        os.close(main)
+    assert process.returncode == 0
+    text = content.decode()
+    return ESCAPES.sub("", text).splitlines(), ESCAPES.search(text) is not None
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("info",),
+        ("count",),
+        ("count", "--by", "op", "--by", "stage"),
+        ("coverage",),
+        ("energy", "compute"),
+        ("compare",),
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_wider_than_the_terminal(words, width, stored):
+    traces = [stored, stored] if words == ("compare",) else [stored]
+    lines, coloured = on_terminal(width, *words, *traces)
+    assert lines and max(map(len, lines)) <= width
+    assert coloured == (words != ("info",))
+
+
+def test_figures_are_never_cut(stored):
+    lines, _ = on_terminal(80, "count", stored)
+    (total,) = (line for line in lines if line.startswith("Global"))
+    wide, _ = on_terminal(200, "count", stored)
+    (whole,) = (line for line in wide if line.startswith("Global"))
+    assert set(total.split()) <= set(whole.split())
+    assert any(line.startswith("(too narrow for ") for line in lines)
+    assert not any(line.startswith("(too narrow for ") for line in wide)
+
+
+def test_a_file_is_neither_coloured_nor_cut(stored, tmp_path):
+    on_terminal(60, "count", stored, "-o", tmp_path / "counts.txt")
+    text = (tmp_path / "counts.txt").read_text()
+    assert not ESCAPES.search(text)
+    assert "FLOP/B" in text and "…" not in text
