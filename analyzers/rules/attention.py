@@ -69,7 +69,7 @@ def forward(call: Call) -> Figures:
     if sizes is None:
         return Figures(None, call.moved, None, None, None)
     macs, acs = products(sizes, q, k, v)
-    flops, added = around(sizes, masked=_mask(call), dropped=call.arg("dropout_p", 0.0) > 0)
+    flops, added = around(sizes, masked=_mask(call), dropped=_drops(call))
     flops += 2 * sizes.scores * (sizes.d_q + sizes.d_v)
     return Figures(flops, call.moved, acs, macs, None if acs is None else acs + added)
 
@@ -78,6 +78,10 @@ def _slots(call: Call) -> tuple[int, int, int]:
     """Return the slots of query, key and value."""
     first = next((o.slot for o in call.ins.values() if o.name in ("query", "q")), 0)
     return first, first + 1, first + 2
+
+
+def _drops(call: Call) -> bool:
+    return not call.is_number("dropout_p", 0, 0)
 
 
 def _mask(call: Call) -> bool:
@@ -130,7 +134,7 @@ def backward(call: Call) -> Figures:
     if sizes is None:
         return Figures(None, call.moved, None, None, None)
     s, rows = sizes.scores, sizes.rows
-    masked, dropped = _mask(call), call.arg("dropout_p", 0.0) > 0
+    masked, dropped = _mask(call), _drops(call)
     flops = 2 * s * (3 * sizes.d_q + 2 * sizes.d_v) + 6 * s + rows * (2 * sizes.d_v - 1)
     flops += (s if masked else 0) + (2 * s if dropped else 0)
     macs, driven = _backward_products(sizes, _gradient(call), q, k, v)

@@ -105,6 +105,17 @@ class Call:
         found = self.arguments.get(name)
         return default if found is None else found
 
+    def is_number(self, name: str, number: float, default: float) -> bool:
+        """Tell whether an argument is a number.
+
+        The recorder leaves out (None) numbers that change too often to be told, as a learning rate
+        does; such a one is neither 0 nor 1.
+        """
+        found = self.arguments.get(name, default)
+        if isinstance(found, list):
+            return bool(found) and all(each == number for each in found)
+        return bool(found == number)
+
     @cached_property
     def only_written(self) -> frozenset[str]:
         """Names of arguments that are written without being read.

@@ -108,7 +108,7 @@ def scatter(call: Call) -> Figures:
         written = call.written
     elif how:
         read += places * _item(target)
-    flops = (places if how else 0) + (places if call.arg("alpha", 1) != 1 else 0)
+    flops = (places if how else 0) + (0 if call.is_number("alpha", 1, 1) else places)
     return Figures(flops, read + written, acs=places if how == "sum" else 0)
 
 

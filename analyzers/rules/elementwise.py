@@ -25,11 +25,11 @@ def addition(call: Call) -> Figures:
 
     FLOPs: one for each element of the result, and one for each of the operand that alpha scales
     (the second; rsub's is the first).
-    ACs: one for each element; of two tensors that are known to be spikes, one for each of their
-    spikes. (What an optimizer adds is not measured, and is no spikes.)
+    ACs: one for each element; of two tensors of spikes, one for each of their spikes; null where
+    neither was measured. (What an optimizer adds is not measured, and no spikes: see `collapsed`.)
     """
     found = sum_of(call, call.ins.get(0), call.ins.get(1))
-    if call.base == "rsub" and call.arg("alpha", 1) != 1:
+    if call.base == "rsub" and not call.is_number("alpha", 1, 1):
         return replace(found, flops=call.out.numel + call.ins[0].numel)
     return found
 
@@ -38,11 +38,14 @@ def sum_of(call: Call, first: Operand | None, second: Operand | None) -> Figures
     """Return the counters of an addition of two operands; a number is None."""
     out = call.out.numel
     scaled = call.ins[1].numel if call.has(1) else 1
-    flops = out + (scaled if call.arg("alpha", 1) != 1 else 0)
+    flops = out + (0 if call.is_number("alpha", 1, 1) else scaled)
     acs: Figure = out
-    if first is not None and second is not None and first.spikes and second.spikes:
-        assert first.nonzero is not None and second.nonzero is not None
-        acs = first.nonzero + second.nonzero
+    if first is not None and second is not None and False not in (first.spikes, second.spikes):
+        if first.spikes and second.spikes:
+            assert first.nonzero is not None and second.nonzero is not None
+            acs = first.nonzero + second.nonzero
+        else:
+            acs = None  # not measured: both may be spikes
     return Figures(flops=flops, bytes=call.moved, acs=acs)
 
 
@@ -72,9 +75,8 @@ def element_cost(call: Call, base: str) -> Cost:
     """
     name = base.rstrip("_")
     if name in ("add", "sub", "rsub"):
-        scaled = call.arg("alpha", 1) != 1
-        return Cost(1 + scaled, acs=1)
-    if name in ("addcmul", "addcdiv") and _all_ones(call.arg("value", call.arg("scalars", 1))):
+        return Cost(1 if call.is_number("alpha", 1, 1) else 2, acs=1)
+    if name in ("addcmul", "addcdiv") and _unscaled(call):
         return Cost(2, macs=1) if name == "addcmul" else Cost(2, acs=1)
     if name in ("pow", "float_power"):
         return _power(call.arguments.get("exponent"), cost_of(name))
@@ -92,9 +94,9 @@ def _given(call: Call, name: str) -> bool:
     return call.arguments.get(name) is not None or call.named(name) is not None
 
 
-def _all_ones(value: Any) -> bool:
-    values: Iterable[Any] = value if isinstance(value, list) else [value]
-    return all(each == 1 for each in values)
+def _unscaled(call: Call) -> bool:
+    name = "scalars" if "scalars" in call.arguments else "value"
+    return call.is_number(name, 1, 1) and call.named("scalars") is None
 
 
 def _power(exponent: Any, general: Cost) -> Cost:
@@ -110,7 +112,7 @@ def _number(value: Any) -> bool:
 
 def dropout(call: Call) -> Figures:
     """Native dropout: x·mask·scale in training, a copy else; drawing the mask is no FLOP."""
-    drops = call.arg("train", True) and call.arg("p", 0.5) > 0
+    drops = call.arg("train", True) and not call.is_number("p", 0, 0.5)
     return costing(call, cost_of("native_dropout") * call.out.numel if drops else Cost())
 
 

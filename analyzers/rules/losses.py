@@ -90,7 +90,7 @@ def margin(call: Call, *, grad: bool = False) -> Figures:
     """
     x = call.ins[1 if grad else 0]
     n = x.numel
-    extra = (call.arg("p", 1) != 1) + (call.named("weight") is not None)
+    extra = (not call.is_number("p", 1, 1)) + (call.named("weight") is not None)
     cost = Cost(4 + extra, acs=3) * n
     return costing(call, cost if grad else cost + _reduced(call, x.dim(0)))
 

@@ -64,7 +64,7 @@ def _fused(call: Call, cost: Cost, states: tuple[str, ...]) -> Figures:
 
 def _decay(call: Call) -> Cost:
     """Weight decay added to the gradient: g + decay·p."""
-    return Cost(2, acs=1) if call.arg("weight_decay", 0) != 0 else Cost()
+    return Cost() if call.is_number("weight_decay", 0, 0) else Cost(2, acs=1)
 
 
 def adam(call: Call) -> Figures:
@@ -78,7 +78,7 @@ def adam(call: Call) -> Figures:
     if call.arg("amsgrad", False):
         cost, states = cost + Cost(1), (*states, "max_exp_avg_sqs")
     if call.base.rstrip("_") == "_fused_adamw":
-        cost += Cost(1) if call.arg("weight_decay", 0) != 0 else Cost()
+        cost += Cost() if call.is_number("weight_decay", 0, 0) else Cost(1)
     else:
         cost += _decay(call)
     return _fused(call, cost, states)
@@ -90,9 +90,9 @@ def sgd(call: Call) -> Figures:
     The first step copies the gradient to the momentum.
     """
     cost = Cost(2, acs=1) + _decay(call)
-    momentum = call.arg("momentum", 0) != 0
+    momentum = not call.is_number("momentum", 0, 0)
     if momentum and not call.arg("is_first_step", False):
-        cost += Cost(2 + (call.arg("dampening", 0) != 0), acs=1)
+        cost += Cost(2 if call.is_number("dampening", 0, 0) else 3, acs=1)
     if momentum and call.arg("nesterov", False):
         cost += Cost(2, acs=1)
     return _fused(call, cost, ("momentum_buffer_list",) if momentum else ())

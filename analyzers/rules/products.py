@@ -59,11 +59,10 @@ def driven(call: Call, x: Operand, w: Operand) -> tuple[Figure, Figure]:
 def scaling(call: Call, bias: Operand | None) -> int:
     """Return the FLOPs that alpha and beta and the added operand add to a product."""
     out = call.out.numel
-    beta = call.arg("beta", 1)
-    extra = out if call.arg("alpha", 1) != 1 else 0
-    if beta == 1:
+    extra = 0 if call.is_number("alpha", 1, 1) else out
+    if call.is_number("beta", 1, 1):
         extra += out
-    elif beta != 0:
+    elif not call.is_number("beta", 0, 1):
         extra += (bias.numel if bias else 0) + out
     return extra
 
@@ -89,10 +88,10 @@ def product(
     if bias is not None:
         added = call.ins.get(bias)
         flops += scaling(call, added)
-        if call.arg("beta", 1) != 0 and added is not None:
+        if not call.is_number("beta", 0, 1) and added is not None:
             moved += added.bytes
         one_spikes = first.spikes != second.spikes
-        if call.arg("alpha", 1) != 1 and one_spikes and acs is not None:
+        if not call.is_number("alpha", 1, 1) and one_spikes and acs is not None:
             acs = 0  # each addend is scaled: a multiplication is left
     return Figures(flops=flops, bytes=moved, synops=acs, macs=macs, acs=acs)
 

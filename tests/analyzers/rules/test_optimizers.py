@@ -79,6 +79,27 @@ def test_unscaled_gradients_are_written_too(of_five):
     assert found[:2] == (33, 4 * 23 + 88)
 
 
+def test_numbers_that_change_with_every_step(recorded):
+    """The recorder leaves a learning rate out once it has changed often: the work is the same."""
+    torch = pytest.importorskip("torch")
+    steps = 40
+    for form in ({"foreach": False}, {"foreach": True}, {"fused": True}):
+        parameter = torch.nn.Parameter(torch.rand(50))
+        optimizer = torch.optim.AdamW([parameter], lr=0.1, weight_decay=0.1, **form)
+
+        def run(parameter=parameter, optimizer=optimizer):
+            for number in range(steps):
+                optimizer.param_groups[0]["lr"] = 0.1 / (number + 1)
+                parameter.grad = torch.rand(50)
+                optimizer.step()
+
+        run()
+        frame = count(recorded(run), by=["stage"]).frame
+        flops = frame.row(by_predicate=_optimizer(), named=True)["flops"]
+        # 14 an element and the step's counter
+        assert flops == steps * (14 * 50 + 1)
+
+
 def test_every_function_of_lists_has_a_cost():
     names = {op.removeprefix("aten._foreach_").rstrip("_") for op in RULES[0].ops}
     assert names - {"add", "sub"} <= set(COSTS)
