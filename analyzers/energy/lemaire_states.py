@@ -12,26 +12,10 @@ import polars as pl
 
 from .charges import NEURON_OP
 from .lemaire_operands import Chunk, chunks_inside, place_of
+from .lemaire_state_kinds import ADDITIONS, state_kinds
 
 if TYPE_CHECKING:
     from ..trace import Trace
-
-_CLASSES = {
-    "add": ("add", "sub", "rsub"),
-    "mul": ("mul", "div"),
-    "compare": ("eq", "ne", "lt", "le", "gt", "ge"),
-    "non_linear": ("sigmoid", "sqrt", "rsqrt", "exp", "tanh"),
-    "select": ("where",),
-    "copy": ("clone", "copy", "_to_copy"),
-}
-_CLASS_OF = {name: kind for kind, names in _CLASSES.items() for name in names}
-_ADDITIONS = ("add", "compare", "non_linear", "select")
-_WRITES = ("add", "mul", "select", "copy")
-_VIEWS = (
-    "detach view alias _unsafe_view as_strided expand slice select unsqueeze squeeze transpose "
-    "permute lift_fresh"
-).split()
-_STARTS = ("full_like", "zeros_like")
 
 _OUT, _TARGET = place_of("out", 0) % 2, place_of("in", 0)
 _STATES = {"key": pl.Int64, "since": pl.Int64}
@@ -65,7 +49,7 @@ def state_operations(
         `op`, `keys`, `DONE` added up and `largest` (bytes of the largest state operand of any of
         these ops); what touches no state is left out.
     """
-    kinds = _kinds(trace)
+    kinds = state_kinds(trace)
     views = kinds.filter("view").select("rank", "signature_id")
     by = ["signature_id", *keys]
     figures = [pl.col(DONE).sum(), pl.col("largest").max()]
@@ -122,34 +106,8 @@ def own_operations(neurons: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     )
 
 
-def _kinds(trace: Trace) -> pl.DataFrame:
-    """Return what the ops of each signature do to state.
-
-    Returns:
-        `rank`, `signature_id`, `op`, `kind`, `view`, `starts` (makes state from nothing), `copies`
-        and `writes`.
-    """
-    rows = []
-    for rank, number, op, mutates in trace.signatures.select(
-        "rank", "signature_id", "op", "mutates"
-    ).iter_rows():
-        word = op.split(".")[1]
-        name = word if word == "_to_copy" else word.rstrip("_")
-        kind = _CLASS_OF.get(name, "other")
-        writes = kind in _WRITES or (kind == "non_linear" and bool(mutates))
-        flags = (name in _VIEWS, name in _STARTS, name == "copy", writes)
-        rows.append((rank, number, op, kind, *flags))
-    flagged = dict.fromkeys(("view", "starts", "copies", "writes"), pl.Boolean)
-    text = {"op": pl.String, "kind": pl.String}
-    return pl.DataFrame(
-        rows,
-        schema={"rank": pl.Int32, "signature_id": pl.Int32, **text, **flagged},
-        orient="row",
-    )
-
-
 def _classed(chunk: Chunk, kinds: pl.DataFrame) -> pl.DataFrame:
-    """Return the calls of a chunk with what `_kinds` tells.
+    """Return the calls of a chunk with what `state_kinds` tells.
 
     A neuron without state yet makes it by its first `full_like` or `zeros_like`: `starts` is true
     for that one alone.
@@ -257,7 +215,7 @@ def _done(ops: pl.DataFrame, operands: pl.DataFrame, states: pl.DataFrame) -> pl
             "read_bytes",
             "written_bytes",
             "largest",
-            additions=pl.when(kind.is_in(_ADDITIONS)).then(elements).otherwise(0),
+            additions=pl.when(kind.is_in(ADDITIONS)).then(elements).otherwise(0),
             multiplications=pl.when(kind == "mul").then(elements).otherwise(0),
         )
     )

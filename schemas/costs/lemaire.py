@@ -67,13 +67,14 @@ class LemaireConfig(CostConfig):
     linear_dense_addressing: Literal["product", "sum"] = "product"
     """Revision source: n_in * n_out additions (authors), or n_in + n_out (Q5 of the docs)."""
     hybrid_first_layer: bool = True
-    """Revision source: a non-binary input into a spiking layer is one pass of a sparse
-    formal layer; off: a dense pass at every time step."""
+    """Revision source: a non-binary input into a spiking layer is one pass of a formal layer
+    (convolutions skip its zeros); off: a dense pass at every time step."""
 
     neurons: dict[str, NeuronOperations] = Field(
         default={"IF": NeuronOperations(), "LIF": NeuronOperations(macs_per_step=1.0)}
     )
-    """Revision source: operations by kind (IF, LIF) or class name; your own neurons go here."""
+    """Revision source: operations by kind (IF, LIF) or class name; your own neurons go here. Those
+    named by their class hold for revision spikingjelly-2026-08 too."""
 
     sparse_share: Share = 0.5
     """Revision spikingjelly-2026-08: share of zeros from which a tensor is stored sparsely."""
