@@ -15,6 +15,7 @@ from .neuromc_optimizers import add_optimizers, refused_optimizers
 from .neuromc_outside import LEFT_OUT, left_out, op_counts
 from .neuromc_pieces import Pieces
 from .neuromc_release import add_layers, counts, half_run_backward, layer_rows
+from .neuromc_signatures import Norm
 from .neuromc_source import StageOf, add_products
 from .neuromc_stages import Stage, stage_of
 from .neuromc_traced import add_traced
@@ -30,7 +31,9 @@ class Account:
     Attributes:
         pieces: the fragments and the calls that they stand for.
         left_out: `what`, `calls` and `macs` of what no fragment covers.
+        outside: likewise of losses and what runs outside every module, which nobody charges.
         op_counts: every op that ran, see `op_counts`.
+        neurons: `rank` and `module_id` of neurons and of what is below them.
         half_run: layers that ran backward less often than forward (spikingjelly-2.0).
         unplaced: backward products of which the trace does not tell the forward product.
         unmeasured: products whose input was not measured; it is taken for dense.
@@ -39,7 +42,9 @@ class Account:
 
     pieces: Pieces
     left_out: pl.DataFrame
+    outside: pl.DataFrame
     op_counts: pl.DataFrame
+    neurons: pl.DataFrame
     half_run: tuple[str, ...]
     unplaced: int
     unmeasured: int
@@ -72,12 +77,16 @@ def account_of(trace: Trace, whole: Trace, revision: str, config: NeuroMCConfig)
     else:
         half_run = _add_release(pieces, trace, whole, calls, modules, products, stage, revision)
     ran = op_counts(trace)
+    neurons = inside(whole, modules, "neuron").select("rank", "module_id")
+    missing, outside = _left_out(trace, revision, ran, modules, neurons)
     forward = calls.filter((pl.col("role") == "forward") & pl.col("sort").is_in(["matmul", "conv"]))
     gradient = (pl.col("sort") == "matmul") & pl.col("role").is_null()
     return Account(
         pieces=pieces,
-        left_out=_left_out(trace, whole, revision, ran, calls, modules),
+        left_out=missing,
+        outside=outside,
         op_counts=ran,
+        neurons=neurons,
         half_run=tuple(half_run),
         unplaced=calls.filter(gradient).height,
         unmeasured=int(forward["first_spikes"].null_count()),
@@ -134,6 +143,7 @@ def _add_release(
     """Take in what a revision of SpikingJelly counts; return layers half of whose calls it has."""
     layers = layer_rows(calls, products, revision)
     add_layers(pieces, layers, revision, stage)
+    calls = calls.join(_volumes(products), on=["rank", "signature_id"], how="anti")
     norms = _norm_calls(calls)
     add_norms(pieces, norms.filter(pl.col("in_shape").is_not_null()), products, stage, counts)
     add_neurons(pieces, trace, whole, modules, stage, counts)
@@ -156,6 +166,12 @@ def _norm_calls(calls: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _volumes(products: Products) -> pl.DataFrame:
+    """Return the batch norms of three dimensions in space, for which there is no fragment."""
+    rows = [key for key, one in products.items() if isinstance(one, Norm) and len(one.shape) > 4]
+    return pl.DataFrame(rows, schema={"rank": pl.Int32, "signature_id": pl.Int32}, orient="row")
+
+
 def _trainable(trace: Trace) -> frozenset[tuple[int, ...]]:
     return frozenset(
         tuple(parameter["shape"])
@@ -166,12 +182,10 @@ def _trainable(trace: Trace) -> frozenset[tuple[int, ...]]:
 
 
 def _left_out(
-    trace: Trace, whole: Trace, revision: str, ran: pl.DataFrame, calls: pl.DataFrame,
-    modules: pl.DataFrame,
-) -> pl.DataFrame:  # fmt: skip
-    """Return what no fragment covers, optimizers first."""
-    neurons = inside(whole, modules, "neuron").select("rank", "module_id")
-    of_convs = (pl.col("sort") == "conv_backward") & pl.col("kind").is_in(["conv1d", "conv2d"])
-    rest = left_out(ran, trace, revision, neurons, calls.filter(of_convs).height)
+    trace: Trace, revision: str, ran: pl.DataFrame, modules: pl.DataFrame, neurons: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return what no fragment covers, optimizers first; and what is outside the account."""
+    convs = modules.filter(pl.col("kind").is_in(["conv1d", "conv2d"])).select("rank", "module_id")
+    rest, outside = left_out(ran, trace, revision, neurons, convs)
     steps = [(what, n, 0) for what, n in refused_optimizers(trace).items()]
-    return pl.concat([pl.DataFrame(steps, schema=LEFT_OUT, orient="row"), rest])
+    return pl.concat([pl.DataFrame(steps, schema=LEFT_OUT, orient="row"), rest]), outside

@@ -38,20 +38,21 @@ def op_counts(trace: Trace) -> pl.DataFrame:
 
 
 def left_out(
-    counts: pl.DataFrame, trace: Trace, revision: str, covered: pl.DataFrame, conv_backwards: int
-) -> pl.DataFrame:
+    counts: pl.DataFrame, trace: Trace, revision: str, neurons: pl.DataFrame, convs: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the ops that no fragment covers and that are not free.
 
     Args:
         counts: see `op_counts`; of the optimizer's stage nothing is looked at.
         trace: the trace.
         revision: whose rule.
-        covered: `rank`, `module_id` of modules whose work a fragment covers: neurons (revision
-            source).
-        conv_backwards: calls of convolution_backward that belong to Conv modules.
+        neurons: `rank`, `module_id` of neurons and what is below them; revision source: their work
+            is that of their fragment.
+        convs: likewise of Conv1d and Conv2d modules; 2.0 knows the backward of these alone.
 
     Returns:
-        `what`, `calls` and `macs` (null: the op multiplies, but nobody knows how much).
+        `what`, `calls` and `macs` (null: the op multiplies, but nobody knows how much); and the
+        same of what is outside the account: losses, and what runs outside every module.
     """
     rows = [
         (row["rank"], row["signature_id"], row["op"], row["packet"], row["is_view"], _macs(row),
@@ -63,15 +64,27 @@ def left_out(
     found = counts.filter(pl.col("stage") != "optimizer").join(
         pl.DataFrame(rows, schema=schema, orient="row"), on=["rank", "signature_id"]
     )
-    if revision == "source":
-        found = found.join(covered, on=["rank", "module_id"], how="anti", nulls_equal=True)
-        found = found.filter(~_source_knows())
-    else:
-        found = found.filter(~_release_knows(revision, found, conv_backwards))
+    if revision != "source":
+        own = pl.lit(revision == "spikingjelly-2.0") & pl.col("own")
+        marked = found.join(
+            convs.with_columns(own=pl.lit(True)), on=["rank", "module_id"], how="left"
+        ).with_columns(pl.col("own").fill_null(False))
+        return _summed(marked.filter(~_release_knows(own))), _summed(found.head(0))
+    found = found.join(neurons, on=["rank", "module_id"], how="anti", nulls_equal=True)
+    found = found.filter(~_source_knows())
+    multiplies = pl.col("each").is_null() | (pl.col("each") > 0)
+    loss = pl.any_horizontal(pl.col("packet").str.contains(word, literal=True) for word in LOSSES)
+    nowhere = pl.lit(trace.modules.height > 0) & pl.col("module_id").is_null()
+    outside = (loss | nowhere) & ~multiplies
+    return _summed(found.filter(~outside)), _summed(found.filter(outside))
+
+
+def _summed(found: pl.DataFrame) -> pl.DataFrame:
     volume = pl.when(pl.col("spatial") > 2).then(pl.format("{} (3-d)", "op")).otherwise("op")
+    macs = (pl.col("each") * pl.col("calls")).sum()
     return (
         found.group_by(what=volume)
-        .agg(pl.col("calls").sum(), macs=(pl.col("each") * pl.col("calls")).sum())
+        .agg(pl.col("calls").sum(), macs=pl.when(pl.col("each").null_count() == 0).then(macs))
         .sort("macs", "calls", "what", descending=[True, True, False])
         .cast(LEFT_OUT)  # type: ignore[arg-type]
     )
@@ -88,25 +101,22 @@ def _source_knows() -> pl.Expr:
         | pl.col("is_view")
         | op.is_in(list(FREE))
         | packet.is_in(list(MOVES))
-        | pl.any_horizontal(packet.str.contains(word, literal=True) for word in LOSSES)
-        | ~packet.str.starts_with("aten.")
     )
 
 
-def _release_knows(revision: str, found: pl.DataFrame, conv_backwards: int) -> pl.Expr:
+def _release_knows(own_convolution: pl.Expr) -> pl.Expr:
     """Return whether a revision of SpikingJelly lets an op pass.
 
-    2.0 lets convolution_backward pass as often as Conv modules ran backward, 2026-08 never.
+    Neither has a fragment for what it meets in three dimensions of space, batch norm included.
+
+    Args:
+        own_convolution: whether the backward of a convolution is known.
     """
     op = pl.col("op")
-    ran = found.filter(op == "aten.convolution_backward.default")["calls"].sum()
-    backward = revision == "spikingjelly-2.0" and ran <= conv_backwards
     known = op.is_in(list(RELEASE)) | (
-        (op == "aten.convolution_backward.default") & pl.lit(backward)
+        (op == "aten.convolution_backward.default") & own_convolution
     )
-    # 2.0 has no fragment for what it meets in three dimensions of space, batch norm included.
-    flat = pl.col("spatial").fill_null(0) <= 2
-    return op.is_in(list(FREE)) | (known & flat) | ~op.str.starts_with("aten.")
+    return op.is_in(list(FREE)) | (known & (pl.col("spatial").fill_null(0) <= 2))
 
 
 def _spatial(signature: dict[str, Any]) -> int | None:

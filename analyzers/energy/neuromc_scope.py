@@ -69,6 +69,9 @@ def warnings_of(
 ) -> list[str]:
     """Return what a reader of the figures has to know."""
     found = [f"left out: {text}" for text in refused]
+    if account.outside.height:
+        names = [f"{what} ({n})" for what, n in account.outside[:, :2].iter_rows()]
+        found.append(f"outside the account, as losses are: {listed(names)}")
     if revision == "source":
         found += [*_unproven(account), *_elementwise(account, trace), *_weights(account, config)]
         if account.unplaced:
@@ -99,15 +102,13 @@ def _unproven(account: Account) -> list[str]:
 
 def _elementwise(account: Account, trace: Trace) -> list[str]:
     """Name arithmetic outside neurons and batch norms that the model does not charge."""
-    neurons = trace.modules.filter(pl.col("neuron").is_not_null()).select("rank", "module_id")
-    inside = pl.concat([neurons, _below(trace, neurons)])
     ops = trace.signatures.select("rank", "signature_id", "op")
     arithmetic = pl.col("op").is_in(
         [op for op in FREE if op.split(".")[1].removesuffix("_") in _ARITHMETIC]
     )
     found = (
         account.op_counts.filter(pl.col("stage") != "optimizer")
-        .join(inside, on=["rank", "module_id"], how="anti", nulls_equal=True)
+        .join(account.neurons, on=["rank", "module_id"], how="anti", nulls_equal=True)
         .join(ops, on=["rank", "signature_id"])
         .filter(arithmetic)
         .group_by("op")
@@ -118,13 +119,6 @@ def _elementwise(account: Account, trace: Trace) -> list[str]:
         return []
     names = [f"{op} ({calls})" for op, calls in found.iter_rows()]
     return [f"element-wise work outside neurons is not charged: {listed(names)}"]
-
-
-def _below(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
-    parents = modules.rename({"module_id": "parent_id"})
-    return trace.modules.join(parents, on=["rank", "parent_id"], how="semi").select(
-        "rank", "module_id"
-    )
 
 
 def _weights(account: Account, config: NeuroMCConfig) -> list[str]:
