@@ -32,6 +32,8 @@ def collapsed(
 ) -> pl.DataFrame:
     """Sum the calls of a trace by signature, spike tensors and `keys`.
 
+    What an optimizer works on is not measured at any level; it is no spikes.
+
     Args:
         trace: the trace.
         keys: of `KEYS`: what is kept apart besides.
@@ -48,7 +50,11 @@ def collapsed(
     """
     kept = list(keys)
     calls = _with_fourth(trace)
-    flags = {f"{slot}_spikes": spike_expr(slot, spikes, by_values_only) for slot in FLAGGED}
+    optimizing = (pl.col("stage") == "optimizer").fill_null(False)
+    flags = {}
+    for slot in FLAGGED:
+        known = spike_expr(slot, spikes, by_values_only)
+        flags[f"{slot}_spikes"] = pl.when(optimizing).then(known.fill_null(False)).otherwise(known)
     for slot in FLAGGED[:-1]:
         decided = pl.lit(False) if by_values_only else decided_by_provenance(slot, spikes)
         flags[f"{slot}_decided"] = decided.fill_null(False)

@@ -23,7 +23,7 @@ def facts_of(call, spikes, by_values_only):
     for slot in SLOTS:
         bits = call.get(f"{slot}_class")
         if bits is None:
-            flags.append(None)
+            flags.append(False if call["stage"] == "optimizer" else None)
             decided.append(False)
             continue
         fits, constant = bool(bits & BITS[spikes]), bool(bits & SpikeClass.CONSTANT)

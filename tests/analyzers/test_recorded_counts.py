@@ -235,6 +235,35 @@ def test_without_statistics_nobody_knows(recorded, statistics):
         assert "lack statistics" not in found.coverage.line()
 
 
+def test_an_addition_of_what_was_not_measured(recorded):
+    """Of two tensors nobody knows if both are spikes; of a tensor and a number it is dense.
+
+    What an optimizer adds is not measured at any level; weights and gradients are no spikes:
+    SGD adds 3x4 of the gradient, at a rate, to 3x4 of the weights.
+    """
+    x, y = (torch.rand(2, 2, 4) > 0.5).float()
+    layer = nn.Linear(4, 3, bias=False)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5, foreach=False)
+
+    def run(recorder):
+        with recorder.label("tensors"):
+            x + y
+        with recorder.label("number"):
+            x + 1
+        layer(x).sum().backward()
+        with recorder.label("optimizer"):
+            optimizer.step()
+
+    acs = {}
+    for statistics in ("none", "full"):
+        trace = recorded(run, statistics=statistics)
+        frame = count(trace, by="label", where="op=aten.add*").frame.drop_nulls("label")
+        acs[statistics] = dict(frame.select("label", "acs").rows())
+    spikes = int(x.sum() + y.sum())
+    assert acs["none"] == {"tensors": None, "number": 8, "optimizer": 12}
+    assert acs["full"] == {"tensors": spikes, "number": 8, "optimizer": 12}
+
+
 def test_what_lacks_statistics_is_left_out_of_sums_and_told(recorded):
     """One product of two was measured: its figures are the sum, the line tells of the other."""
     x = torch.rand(2, 3).to_sparse()
