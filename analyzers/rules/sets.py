@@ -26,6 +26,7 @@ from . import (
     small_products,
     spikingjelly,
     torch_flops,
+    transforms,
     views,
 )
 from .call import Call
@@ -43,6 +44,7 @@ FULL = (
     *layer_norms.RULES,
     *pooling.RULES,
     *interpolations.RULES,
+    *transforms.RULES,
     *reductions.RULES,
     *elementwise.RULES,
     *losses.RULES,

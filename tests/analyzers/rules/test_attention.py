@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from opjoule.analyzers import count
+
 # b=2, h=3, q=4, k=5, d=6, d_v=7: 24 rows, 120 scores
 Q, K, V = ("query", (2, 3, 4, 6)), ("key", (2, 3, 5, 6)), ("value", (2, 3, 5, 7))
 OUT = [(2, 3, 4, 7), (2, 3, 4)]
@@ -68,6 +70,26 @@ def test_spikes_in_the_backward_pass(of_five):
     # q drives scores and k's gradient, v the softmax's; left: v's gradient 7, q's 6, rows' sums
     assert found[2] == 2 * 10 * 5 + 12 * 4
     assert found[3] == 120 * 13 + 24 * 7
+
+
+def test_spiking_values_are_seen_in_the_backward_pass(recorded):
+    """The fourth operand's class is joined from its own table."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    q, k = (torch.rand(2, 3, n, 6, requires_grad=True) for n in (4, 5))
+    v = (torch.rand(2, 3, 5, 6) > 0.5).float().requires_grad_()
+    spikes = int(v.detach().sum())
+
+    def run():
+        torch.nn.functional.scaled_dot_product_attention(q, k, v).square().sum().backward()
+
+    found = count(recorded(run), by=["op"]).frame
+    rows = {row["op"]: row for row in found.iter_rows(named=True)}
+    s = 2 * 3 * 4 * 5
+    forward, back = rows[f"aten.{FLASH}.default"], rows[f"aten.{FLASH}_backward.default"]
+    # a spike meets 4 rows: of the softmax forward, of the gradient backward
+    assert (forward["synops"], forward["macs"]) == (spikes * 4, s * 6)
+    assert (back["synops"], back["macs"]) == (spikes * 4, s * 6 * 4 + 24 * 6)
 
 
 def test_shared_heads_of_keys(of_five):

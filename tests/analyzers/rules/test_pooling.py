@@ -60,6 +60,37 @@ def test_adaptive_windows_are_those_of_the_layer(of_five, sizes):
     assert found[0] == 2 * 3 * 4 * (taken - m)
 
 
+@pytest.mark.parametrize(
+    ("mode", "flops"),
+    [
+        # 2 coordinates at 4 and 3, 4 weights; 4 products and 3 additions a channel
+        (0, 50 * (2 * 7 + 4) + 150 * 7),
+        # 2 coordinates at 4, rounded
+        (1, 50 * 2 * 5),
+    ],
+)
+def test_grid_sampling(of_five, mode, flops):
+    operands = [X, ("grid", (2, 5, 5, 2))]
+    found = of_five("grid_sampler_2d", operands, [(2, 3, 5, 5)], interpolation_mode=mode,
+                    padding_mode=0, align_corners=False)  # fmt: skip
+    assert found[0] == flops
+
+
+def test_fourier_transforms(of_five):
+    # 5·96·log2(8), in rows of 8; real input: half
+    operands = [("self", (12, 8))]
+    assert of_five("_fft_c2c", operands, [(12, 8)], dim=[1])[0] == 1440
+    assert of_five("_fft_r2c", operands, [(12, 5)], dim=[1])[0] == 720
+    assert of_five("_fft_c2r", [("self", (12, 5))], [(12, 8)], dim=[1])[0] == 720
+
+
+def test_distances(of_five):
+    # 12 pairs of 5 elements: 5 differences, 5 squares, 4 additions, a root
+    operands = [("x1", (4, 5)), ("x2", (3, 5))]
+    assert of_five("_cdist_forward", operands, [(4, 3)], p=2.0)[0] == 12 * 15
+    assert of_five("_cdist_forward", operands, [(4, 3)], p=1.0)[0] == 12 * 14
+
+
 def test_interpolation(of_five):
     # an element of a bilinear one: 2·(2 products, an addition), then 2 and 1 across
     found = of_five("upsample_bilinear2d", [X], [(2, 3, 12, 12)], output_size=[12, 12])
