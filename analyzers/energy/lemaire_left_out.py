@@ -91,12 +91,13 @@ def left_out(
         known, on=["rank", "module_id"], how="left", maintain_order="left"
     )
     total = int(products["macs"].sum()) or 1
-    inside = products.filter(pl.col("covered").fill_null(False) & ~training)
+    meant = products.filter(~training)
+    inside = meant.filter(pl.col("covered").fill_null(False))
     rest = pl.concat(
         [
-            _modules(trace, known, products, source=source),
-            _loose(products.filter(pl.col("owner").is_null()), "product"),
-            _in_training(products.filter(pl.col("covered").fill_null(False) & training)),
+            _modules(trace, known, meant, source=source),
+            _loose(meant.filter(pl.col("owner").is_null()), "product"),
+            _in_training(products.filter(training)),
             *([_loose(_functional(trace, known), "op")] if source else []),
         ]
     )
@@ -115,7 +116,10 @@ def _modules(
     if source:
         missing = missing.filter(~pl.col("class").is_in(list(FREE)))
     calls = (
-        trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward")
+        trace.module_calls.filter(
+            (pl.col("stage").cast(pl.String) == "forward")
+            & (~pl.col("training") | pl.lit(not source))
+        )
         .group_by("rank", "module_id")
         .agg(calls=pl.len().cast(pl.Int64))
         .collect(engine="streaming")

@@ -135,7 +135,11 @@ def test_an_inference_beside_a_training_step(tmp_path):
         assert report.total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
         assert report.samples == 2
     assert set(report.rows["label"]) == {"inference"}  # the last filter
-    assert estimate_lemaire(trace).total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
+    mixed = estimate_lemaire(trace)
+    assert mixed.total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
+    assert mixed.left_out.rows() == [
+        ("layers in training mode (Sequential.0, Sequential.2)", 2, 0.5)
+    ]
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
