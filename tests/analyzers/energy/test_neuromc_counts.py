@@ -231,3 +231,38 @@ def test_what_runs_again_in_the_backward_pass_counts_again_but_not_in_spikingjel
     report = estimate_neuromc(trace, revision="spikingjelly-2026-08")
     assert any("ran again inside the backward pass" in text for text in report.warnings)
     assert "recompute" not in report.details["energy_by_stage"]
+
+
+class Mixture(nn.Module):
+    """Convolutions, a Linear on three dimensions, attention, a functional product."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 12, 3, stride=2, padding=1, bias=False)
+        self.third = nn.Conv2d(12, 12, 3, padding=1, dilation=2)
+        self.up = nn.ConvTranspose2d(12, 6, 2, stride=2)
+        self.line = nn.Conv1d(6, 4, 3)
+        self.mix = nn.Linear(10, 7)
+        self.weight = nn.Parameter(torch.rand(5, 7))
+
+    def forward(self, x):
+        x = self.up(self.third(self.second(self.first(x))))
+        x = self.mix(self.line(x.flatten(2)[:, :, :12]))
+        x = torch.bmm(torch.bmm(x, x.transpose(1, 2)), x)
+        return F.linear(x, self.weight)
+
+
+def test_macs_are_those_of_torch_s_flop_counter(recorded):
+    """Every product once: half the FLOPs that `FlopCounterMode` counts, forward and backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, x = Mixture(), torch.rand(2, 3, 12, 12)
+    with FlopCounterMode(display=False) as counter:
+        model(x).sum().backward()
+    model.zero_grad()
+    report = estimate_neuromc(
+        recorded(model, x, train=True), NeuroMCConfig(strided_backward="output")
+    )
+    assert 2 * report.counts["mac"] == counter.get_total_flops()
+    assert report.left_out.is_empty()
