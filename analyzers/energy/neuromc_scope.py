@@ -33,7 +33,10 @@ _ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "sqrt", "rsqrt", "sigmoid", "
 def scope_of(rows: pl.DataFrame, revision: str) -> Scope:
     """Return the scope of an estimate with these rows."""
     ran = set(rows["stage"])
-    whose = "" if revision == "source" else f"; as SpikingJelly computes it ({revision})"
+    whose = f"; as SpikingJelly computes it ({revision})"
+    if revision == "source":
+        names = _without_evidence(set(rows["op"]))
+        whose = f"; no external evidence for {listed(names)}" if names else ""
     return Scope(
         title="NeuroMC",
         source=_SOURCE + whose,
@@ -90,14 +93,18 @@ def warnings_of(
 
 def _unproven(account: Account) -> list[str]:
     """Name what is charged by formulas that no output of NeuroMC confirms."""
-    ops = {one.op.partition(".")[0] for one in account.pieces.fragments}
-    names = [name for op, name in _UNPROVEN.items() if op in ops]
+    names = _without_evidence({one.op for one in account.pieces.fragments})
     if not names:
         return []
     return [
         f"{listed(names)}: no external evidence; the formulas are those of SpikingJelly 2.0, and "
         "no published output of NeuroMC shows them"
     ]
+
+
+def _without_evidence(ops: set[str]) -> list[str]:
+    found = {op.partition(".")[0] for op in ops}
+    return [name for op, name in _UNPROVEN.items() if op in found]
 
 
 def _elementwise(account: Account, trace: Trace) -> list[str]:

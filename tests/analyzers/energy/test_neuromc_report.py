@@ -100,9 +100,10 @@ def test_what_has_no_evidence_is_said(stored):
     report = estimate_neuromc(stored)
     (text,) = [text for text in report.warnings if "no external evidence" in text]
     assert text.startswith("batch norm, Adam: ")
-    assert estimate_neuromc(stored, where="module=2").warnings == ()
-    assert "NeuroMC" in report.statement()
-    assert "revision source" in report.statement()
+    assert "no external evidence for batch norm, Adam" in report.statement()
+    proven = estimate_neuromc(stored, where="module=2")
+    assert proven.warnings == ()
+    assert "evidence" not in proven.statement()
 
 
 def test_pooling_is_left_out_by_name_and_refused_under_strict(stored):
