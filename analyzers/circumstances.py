@@ -176,8 +176,10 @@ def _estimates(base: Side, head: Side) -> Iterator[str]:
                 f"energy.{name} is of {_text(one.samples)} -> {_text(two.samples)} samples; "
                 f"of one sample: {' -> '.join(each)}"
             )
-        for side, report in (("BASE", one), ("HEAD", two)):
-            yield from (f"{name}, {side}: {warning}" for warning in report.warnings)
+        for warning in dict.fromkeys((*one.warnings, *two.warnings)):
+            told = [side for side, report in (("BASE", one), ("HEAD", two))
+                    if warning in report.warnings]  # fmt: skip
+            yield f"{name}{f', {told[0]}' if len(told) == 1 else ''}: {warning}"
 
 
 def _per_sample(energy_pj: float | None) -> str:
