@@ -11,7 +11,6 @@ import polars as pl
 
 from ..schemas import ConfigError
 from ..schemas.costs import config_class
-from .explanations import op_text
 from .sides import COUNTED, ENERGY
 
 if TYPE_CHECKING:
@@ -152,9 +151,3 @@ def _culprits(comparison: Comparison, condition: Budget, total: Total) -> pl.Dat
     return largest.filter(pl.col(head) > 0).select(
         "module", "op", "stage", amount=head, reason=pl.lit("largest, not grown")
     )
-
-
-def culprit_text(row: dict[str, str | None]) -> str:
-    """Return where a culprit is: its module, op and stage."""
-    words = (row["module"] or "(no module)", op_text(row["op"]), row["stage"] or "")
-    return " ".join(word for word in words if word)

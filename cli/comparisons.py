@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from . import tables, terminal, tree
+from .differences import change_text, place_text, shown_as, signed, title
 from .tables import Column
-from .units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text, share_text
+from .units import share_text
 
 if TYPE_CHECKING:
     import polars as pl
 
     from ..analyzers import Comparison
     from ..analyzers.budgets import Failure
-    from ..analyzers.differences import Total
-
-Show = Callable[[Any], str]
 
 
 def figures(comparison: Comparison, asked: Sequence[str], failures: Sequence[Failure]) -> list[str]:
@@ -28,48 +26,6 @@ def figures(comparison: Comparison, asked: Sequence[str], failures: Sequence[Fai
     for name in asked:
         comparison.changes(name)  # refuses what is no figure
     return list(dict.fromkeys(asked or failed)) or changed[:1]
-
-
-def shown_as(figure: str) -> Show:
-    """Return what makes the text of a figure's values."""
-    if figure.startswith("energy."):
-        return energy_text
-    return bytes_text if figure == "bytes" else count_text
-
-
-def signed(show: Show) -> Show:
-    """Return what makes the text of a difference: with a sign, but for 0."""
-    return lambda value: f"+{show(value)}" if value and value > 0 else show(value)
-
-
-def change_text(total: Total) -> str:
-    """Return by how much a total changed: "+12.3 %", "x 20.5", "equal"."""
-    if total.difference is None:
-        return UNKNOWN
-    if not total.difference:
-        return "equal"
-    if total.ratio is None:
-        return "from 0"
-    if total.ratio >= 10:
-        return f"x {ratio_text(total.ratio)}"
-    percent = 100 * (total.ratio - 1)
-    return f"{percent:+.1f} %" if abs(percent) >= 0.05 else f"{percent:+.2g} %"
-
-
-def title(total: Total) -> str:
-    """Return what a total is of: "FLOP", "SynOp", "compute energy"."""
-    if total.figure.startswith("energy."):
-        return f"{total.figure.removeprefix('energy.')} energy"
-    return {"flops": "FLOP", "synops": "SynOp", "macs": "MAC", "acs": "AC"}.get(
-        total.figure, total.figure
-    )
-
-
-def place_text(row: Mapping[str, Any]) -> str:
-    """Return where a row is: module, op and stage."""
-    op = (row["op"] or "").removesuffix(".default")
-    words = (row["module"] or "(no module)", op, row["stage"] or "")
-    return ", ".join(word for word in words if word)
 
 
 class Texts:
