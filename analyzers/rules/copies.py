@@ -196,8 +196,8 @@ RULES: tuple[OpRule, ...] = (
     OpRule(
         "indexing",
         aten(
-            "embedding_dense_backward _embedding_bag_dense_backward unfold_backward "
-            "_unsafe_masked_index_put_accumulate"
+            "embedding_dense_backward _embedding_bag_backward _embedding_bag_dense_backward "
+            "unfold_backward _unsafe_masked_index_put_accumulate"
         ),
         copy,
     ),
