@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules import module as nn_module
 
 from .modules import ModuleCall, ModuleInfo, Modules
+from .nested import handed_back, tensors_in
 from .neurons import Neurons
 from .session import Session, Thread, _graph_task, _sequence_nr
 from .values import Value
@@ -33,19 +34,6 @@ class _quiet:
         self._thread.quiet = False
 
 
-def tensors_in(thing: Any, depth: int = 0) -> Iterator[torch.Tensor]:
-    """Yield the tensors in nested tuples, lists, dicts and objects with such fields, in order."""
-    if isinstance(thing, torch.Tensor):
-        yield thing
-    elif isinstance(thing, list | tuple):
-        if depth < 4:
-            for item in thing:
-                yield from tensors_in(item, depth + 1)
-    elif isinstance(thing, dict) and depth < 4:
-        for item in thing.values():
-            yield from tensors_in(item, depth + 1)
-
-
 class ModuleCalls:
     """Keeps the stack of module calls and turns ended ones into rows.
 
@@ -56,13 +44,16 @@ class ModuleCalls:
         batch_dim: dimension of the batch in inputs of modules that do not tell.
         time_dim: dimension of time in them, None if they have none.
         find_thread: returns the thread that is recorded under the calling one, or None.
-        root_entered: called at each root call with whether it starts a new sample.
+        root_entered: called at each root call that counts, with its arguments and whether it
+            starts a new sample.
+        root_left: called at the end of a recorded root call with its keyword arguments.
     """
 
     def __init__(self, session: Session, modules: Modules, neurons: Neurons, *,
                  batch_dim: int | None, time_dim: int | None,
                  find_thread: Callable[[], Thread | None],
-                 root_entered: Callable[[nn.Module, Any, bool], None]) -> None:  # fmt: skip
+                 root_entered: Callable[[nn.Module, Any, bool], None],
+                 root_left: Callable[[Any], None]) -> None:  # fmt: skip
         self.session = session
         self.modules = modules
         self.neurons = neurons
@@ -73,12 +64,14 @@ class ModuleCalls:
         self._time_dim = time_dim
         self._find_thread = find_thread
         self._root_entered = root_entered
+        self._root_left = root_left
         self._handles: list[Any] = []
         self._next = 0
         self._sample = -1
         self._epochs: dict[int, int] = {}
         self._live: set[int] = set()
         self.off = False
+        self.waiting = False
 
     def install(self) -> None:
         """Set the hooks."""
@@ -104,22 +97,36 @@ class ModuleCalls:
         with session.lock, _quiet(thread):
             in_task = _graph_task() != -1
             parent = thread.stack[-1] if thread.stack else None
-            if parent is None and not in_task:
-                new_sample = self._starts_sample()
-                if not session.passive:
-                    session.values.root_call()
-                self._root_entered(module, args, new_sample)
-                if new_sample:
-                    self._sample += 1
-                    if session.passive:
-                        self._sample -= 1
+            if parent is None and not thread.passed and not in_task:
+                self._root(module, args)
             if session.passive:
+                self._pass(thread, module)
                 return
             info = self.modules.find(module) or self.modules.adopt(
                 module, parent.info if parent is not None else None
             )
             call = self._open(thread, module, info, parent, args, in_task)
             thread.stack.append(call)
+
+    def _root(self, module: nn.Module, args: Any) -> None:
+        session = self.session
+        new_sample = self._starts_sample()
+        if not session.passive:
+            session.values.root_call()
+        self._root_entered(module, args, new_sample)
+        if new_sample and not session.passive:
+            self._sample += 1
+
+    def _pass(self, thread: Thread, module: nn.Module) -> None:
+        """Follow a call that is not recorded: it may leave state in neurons, hold other calls."""
+        above = thread.passed[-1] if thread.passed else None
+        info = self.modules.find(module)
+        if info is None and self.waiting:
+            info = self.modules.adopt(module, None if above is None else self.modules.find(above))
+        if info is not None and info.neuron is not None:
+            self._live.add(info.number)
+        if not thread.stack:
+            thread.passed.append(module)
 
     def _open(self, thread: Thread, module: nn.Module, info: ModuleInfo, parent: ModuleCall | None,
               args: Any, in_task: bool) -> ModuleCall:  # fmt: skip
@@ -159,6 +166,11 @@ class ModuleCalls:
         thread = self._find_thread()
         if thread is None:
             return
+        passed = thread.passed
+        if passed:
+            if module in passed:
+                del passed[len(passed) - 1 - passed[::-1].index(module) :]
+            return
         with self.session.lock, _quiet(thread):
             stack = thread.stack
             place = len(stack) - 1
@@ -179,14 +191,19 @@ class ModuleCalls:
         if kwargs and not session.passive:
             read = neuron or call.parent is None
             kind = _INPUT if call.parent is None else _ACTIVATION
+            first = not call.inputs
             call.inputs += [self._described(t, kind, read) for t in tensors_in(kwargs)]
+            if first and module is not None:
+                self._steps(call, module)
+        if call.parent is None and not session.passive:
+            self._root_left(kwargs)
         read = neuron or call.parent is None
         outputs = (
             []
             if session.passive
             else [
                 self._described(t, None, read, events=neuron and spikes == 0)
-                for spikes, t in enumerate(_handed_back(output))
+                for spikes, t in enumerate(handed_back(output))
             ]
         )
         states = self.neurons.states(module) if neuron and module is not None else []
@@ -297,14 +314,6 @@ class ModuleCalls:
         what = info.path if info is not None else type(module).__name__
         key = (what, f"ran in thread {threading.current_thread().name!r}, which is not recorded")
         self.hidden[key] = self.hidden.get(key, 0) + 1
-
-
-def _handed_back(output: Any) -> list[torch.Tensor]:
-    found = list(tensors_in(output))
-    if not found and hasattr(output, "__dict__"):
-        for item in vars(output).values():
-            found.extend(tensors_in(item))
-    return found
 
 
 def _flattens(info: ModuleInfo) -> bool:

@@ -181,6 +181,7 @@ def flush(
     if len(rows):
         order = np.argsort(rows[:, 0], kind="stable")
         write("calls", calls_table(session, rows[order], facts, labels))
+        session.parts += 1
     session.synaptic_rows.clear()
     operands = session.operands.take()
     if len(operands):

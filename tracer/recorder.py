@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch._compile import _disable_dynamo
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..schemas import (
     FORMAT_VERSION,
@@ -27,15 +26,18 @@ from ..schemas import (
     RecordError,
 )
 from . import environment
-from .calls_of_modules import ModuleCalls, tensors_in
+from .calls_of_modules import ModuleCalls
 from .columns import NULL
 from .fingerprints import fingerprint
 from .flush import flush
 from .hidden_work import GraphReplays
+from .mode import Mode
 from .modules import Modules
+from .nested import tensors_in
 from .neurons import NeuronRule, Neurons
 from .optimizers import OptimizerSteps
-from .session import BACKWARD, Session, Thread
+from .session import Session, Thread
+from .steps import Steps
 from .values import Value
 from .writer import Writer, static_table
 
@@ -44,37 +46,6 @@ Statistics = Literal["auto", "full", "synaptic", "none"]
 
 class RecordingWarning(UserWarning):
     """Something about a recording that its reader has to know."""
-
-
-class _Mode(TorchDispatchMode):
-    """Hands every call of one thread to the session."""
-
-    def __init__(self, session: Session, thread: Thread) -> None:
-        TorchDispatchMode.__init__(self)
-        self._session = session
-        self._thread = thread
-
-
-def _handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-    return self._session.dispatch(self, self._thread, func, types, args, kwargs or {})
-
-
-def _unseen_by_the_compiler(handler: Any) -> Any:
-    """Return a handler that torch.compile leaves alone, with all that it calls.
-
-    A handler in a mode's class body is wrapped by PyTorch to that end at several microseconds a
-    call, and imports the compiler at the first; a mark on its code costs nothing.
-    """
-    frames = torch._C._dynamo.eval_frame
-    try:
-        skip = frames._FrameAction.SKIP
-        frames.set_code_exec_strategy(handler.__code__, frames._FrameExecStrategy(skip, skip))
-    except (AttributeError, TypeError):  # another version of PyTorch: let it wrap
-        return _disable_dynamo(handler)
-    return handler
-
-
-_Mode.__torch_dispatch__ = _unseen_by_the_compiler(_handle)  # type: ignore[method-assign]
 
 
 class Recorder:
@@ -125,12 +96,8 @@ class Recorder:
         self._statistics = statistics
         self._entered = False
         self._labels: list[str] = []
-        self._by_hand = False
-        self._optimizer_seen = False
-        self._root: tuple[bool, bool] | None = None
-        self._waiting = warmup > 0
-        self._passed = 0
         self._prints = Fingerprint()
+        self._seen = False
         self._notes: list[str] = []
         self._broken: RecordError | None = None
 
@@ -155,6 +122,7 @@ class Recorder:
         self._calls = ModuleCalls(
             session, self._modules, self._neurons, batch_dim=self._dims[0], time_dim=self._dims[1],
             find_thread=self._find_thread, root_entered=self._root_entered,
+            root_left=self._root_left,
         )  # fmt: skip
         self._calls.labels = self._labels
         self._optimizers = OptimizerSteps(
@@ -163,17 +131,22 @@ class Recorder:
             self._optimizer_stepped,
             lambda: self._label_name(session.label),
         )
+        self._steps = Steps(
+            session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
+            tables=(self._calls.rows, self._optimizers.rows),
+        )  # fmt: skip
+        self._calls.waiting = self._steps.waiting
         self._replays = GraphReplays(self._calls.hidden)
         self._started = _now()
         if self._model is not None:
             self._modules.adopt(self._model)
             self._prints = Fingerprint(parameters=fingerprint(_state(self._model)))
-        self._mode: Any = _Mode(session, main)
+        self._mode: Any = Mode(session, main)
         self._mode_on = False
         self._calls.install()
         self._optimizers.install()
         self._replays.install()
-        if not self._waiting:
+        if not self._steps.waiting:
             self._start()
         return self
 
@@ -192,8 +165,8 @@ class Recorder:
 
     def step(self) -> None:
         """End a step: what follows belongs to the next one. Steps are then counted by hand only."""
-        self._by_hand = True
-        self._boundary()
+        if self._counts():
+            self._steps.said()
 
     @contextmanager
     def label(self, name: str) -> Iterator[None]:
@@ -229,7 +202,7 @@ class Recorder:
             thread = self._threads[identity] = Thread(self._next_thread)
             self._next_thread += 1
         try:
-            with _Mode(self._session, thread):
+            with Mode(self._session, thread):
                 yield
         finally:
             del self._threads[identity]
@@ -301,50 +274,40 @@ class Recorder:
             return
 
     def _start(self) -> None:
-        self._waiting = False
+        self._calls.waiting = False
         self._session.values.trust_nothing()
         self._mode.__enter__()
         self._mode_on = True
         self._session.passive = False
 
+    def _counts(self) -> bool:
+        """Tell whether what happens now belongs to a step: no suspended work does."""
+        return not self.done and (self._steps.waiting or not self._session.passive)
+
     def _root_entered(self, module: nn.Module, args: Any, new_sample: bool) -> None:
-        if self.done:
+        if not self._counts():
             return
-        session = self._session
-        if self._root is not None and new_sample and not self._by_hand:
-            inference, _ = self._root
-            backward = bool(session.seen_stages & (1 << BACKWARD))
-            if inference or not backward or not self._optimizer_seen:
-                self._boundary()
-        if self.done:
-            return
-        if self._prints.inputs is None and not session.passive:
-            prints = self._prints.parameters or fingerprint(_state(module))
-            self._prints = Fingerprint(inputs=fingerprint(tensors_in(args)), parameters=prints)
-        self._root = (not (torch.is_grad_enabled() and module.training), True)
+        training = torch.is_grad_enabled() and module.training
+        self._steps.root_entered(inference=not training, new_sample=new_sample)
+        if not self._session.passive and not self._seen:
+            parameters = self._prints.parameters or fingerprint(_state(module))
+            self._prints = Fingerprint(inputs=fingerprint(tensors_in(args)), parameters=parameters)
+
+    def _root_left(self, kwargs: Any) -> None:
+        if not self._seen:
+            self._seen = True
+            more = fingerprint(tensors_in(kwargs))  # hooks learn of keyword arguments only now
+            if more is not None:
+                inputs = more if self._prints.inputs is None else f"{self._prints.inputs} {more}"
+                self._prints = self._prints.model_copy(update={"inputs": inputs})
 
     def _optimizer_stepped(self) -> None:
-        self._optimizer_seen = True
-        if not self._by_hand and not self.done:
-            self._boundary()
+        if self._counts():
+            self._steps.optimizer_stepped()
 
-    def _boundary(self) -> None:
-        session = self._session
-        self._root = None
-        session.seen_stages = 0
-        self._passed += 1
-        if self._waiting:
-            if self._passed >= self._warmup:
-                self._passed = 0
-                self._start()
-            return
-        if self.done:
-            return
-        if self._limit is not None and self._passed >= self._limit:
-            self._finish(None)
-            self._detach()
-            return
-        session.step += 1
+    def _end(self) -> None:
+        self._finish(None)
+        self._detach()
 
     def _flush(self, *, last: bool = False) -> None:
         flush(self._session, self._writer.write, self._labels, self._calls.rows, last=last)
@@ -401,9 +364,6 @@ class Recorder:
         session = self._session
         from .. import __version__
 
-        steps = session.step + 1 if session.seq else 0
-        if session.seq and self._root is None and self._passed == session.step and self._passed:
-            steps = session.step
         if session.unread:
             named = ", ".join(f"{n} ({c})" for n, c in sorted(session.unread.items()))
             self._notes.append(f"tensors that could not be read: {named}")
@@ -427,7 +387,7 @@ class Recorder:
             ended=_now(),
             seed=self._seed,
             fingerprint=self._prints,
-            steps=steps,
+            steps=self._steps.count(),
             hidden=[
                 Hidden(what=w, why=y, calls=c) for (w, y), c in sorted(self._calls.hidden.items())
             ],

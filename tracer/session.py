@@ -41,11 +41,12 @@ _ABSENT = (None, None, None)
 class Thread:
     """What is particular to a thread that is recorded."""
 
-    __slots__ = ("newest", "number", "optimizing", "quiet", "stack")
+    __slots__ = ("newest", "number", "optimizing", "passed", "quiet", "stack")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.stack: list[Any] = []
+        self.passed: list[Any] = []  # modules whose calls run unrecorded
         self.newest = -1
         self.optimizing = 0
         self.quiet = False
@@ -84,7 +85,7 @@ class Session:
         self.opaque: dict[Any, OpaqueLayout] = {}
         self.device_measurer: Any = None
         self.unread: dict[str, int] = {}
-        self.seen_stages = 0
+        self.parts = 0
 
     def dispatch(
         self, mode: Any, thread: Thread, func: Any, types: Any, args: Any, kwargs: Any
@@ -112,7 +113,6 @@ class Session:
         grad = _grad_enabled()
         if _graph_task() != -1:
             stage, context, forward = self._backward_context(thread)
-            self.seen_stages |= 1 << stage
         else:
             forward = NULL
             stack = thread.stack

@@ -59,10 +59,9 @@ def jelly():
 
 
 @pytest.fixture(autouse=True)
-def _no_git(request, monkeypatch):
-    """Ask git nothing, but where the test is about that: it takes longer than the recording."""
-    if "revision" not in request.keywords:
-        monkeypatch.setattr(environment, "revision", lambda directory: Revision())
+def _no_git(monkeypatch):
+    """Ask git nothing: it takes longer than the recording."""
+    monkeypatch.setattr(environment, "revision", lambda directory: Revision())
 
 
 class Tables:

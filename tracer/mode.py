@@ -1,0 +1,42 @@
+"""The dispatch mode that hands the calls of a thread to the session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch._compile import _disable_dynamo
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .session import Session, Thread
+
+
+class Mode(TorchDispatchMode):
+    """Hands every call of one thread to the session."""
+
+    def __init__(self, session: Session, thread: Thread) -> None:
+        TorchDispatchMode.__init__(self)
+        self._session = session
+        self._thread = thread
+
+
+def _handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    return self._session.dispatch(self, self._thread, func, types, args, kwargs or {})
+
+
+def _unseen_by_the_compiler(handler: Any) -> Any:
+    """Return a handler that torch.compile leaves alone, with all that it calls.
+
+    A handler in a mode's class body is wrapped by PyTorch to that end at several microseconds a
+    call, and imports the compiler at the first; a mark on its code costs nothing.
+    """
+    frames = torch._C._dynamo.eval_frame
+    try:
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(handler.__code__, frames._FrameExecStrategy(skip, skip))
+    except (AttributeError, TypeError):  # another version of PyTorch: let it wrap
+        return _disable_dynamo(handler)
+    return handler
+
+
+Mode.__torch_dispatch__ = _unseen_by_the_compiler(_handle)  # type: ignore[method-assign]
