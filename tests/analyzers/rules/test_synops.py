@@ -11,7 +11,7 @@ from opjoule.analyzers import count
 torch = pytest.importorskip("torch")
 
 QUICK = settings(
-    max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 
