@@ -135,9 +135,10 @@ class DeviceSynapses:
             if flat:
                 row.active_sites = int(cells[1])
                 row.active_patches = [int(n) for n in cells[2 : 2 + _TILES]]
-                row.last_tile_rows = [int(n) for n in cells[2 + _TILES :]]
+                row.tile_rows = [int(n) for n in cells[2 + _TILES :]]
 
-        cells = self._cells(tensor.device, 2 + 2 * _TILES, fill)
+        tiles = _TILES - (-g.c_in // TILE_WIDTHS[0])
+        cells = self._cells(tensor.device, 2 + tiles if flat else 2, fill)
         mask = _mask(tensor)
         pairs = self._by_channel(reach, mask, forward=True)
         cells[0].copy_(pairs.sum() * (g.c_out // g.groups))
@@ -232,17 +233,17 @@ def _taps(g: Geometry, device: torch.device) -> tuple[list[torch.Tensor], list[t
 
 
 def _crossbar(reach: Reach, mask: torch.Tensor, pairs: torch.Tensor, cells: torch.Tensor) -> None:
-    """Count sites, and by tile width patches and the rows of the last, partial tile."""
-    channels = mask.shape[1]
+    """Count sites, by tile width patches, and by tile of the smallest width the rows."""
     tiles = _merged(mask, TILE_WIDTHS[0])
     met = reach.pooled(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
     for place, width in enumerate(TILE_WIDTHS):
         if place and met.shape[1] > 1:
             met = _merged(met, width // TILE_WIDTHS[place - 1])
         torch.sum(met, dim=None, dtype=torch.int64, out=cells[2 + place])
-        rest = channels % width
-        cells[2 + _TILES + place].copy_(pairs[channels - rest :].sum())
     torch.sum(met.any(1), dim=None, dtype=torch.int64, out=cells[1])
+    missing = -pairs.numel() % TILE_WIDTHS[0]
+    padded = torch.cat([pairs, pairs.new_zeros(missing)]) if missing else pairs
+    cells[2 + _TILES :].copy_(padded.unflatten(0, (-1, TILE_WIDTHS[0])).sum(1))
 
 
 def _merged(tiles: torch.Tensor, factor: int) -> torch.Tensor:

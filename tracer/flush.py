@@ -15,7 +15,7 @@ from .values import Value
 _EVENTS = int(SpikeClass.EVENTS)
 _SLOT_COLUMNS = ("in0", "in1", "in2", "out0")
 _SYNAPTIC = ("x_fanout", "grad_fanout", "overlap", "active_outputs", "active_sites")
-_LISTS = ("active_patches", "last_tile_rows")
+_LISTS = ("active_patches", "tile_rows")
 
 
 class Facts:

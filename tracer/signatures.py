@@ -11,8 +11,6 @@ import torch
 from .layouts import Layout
 from .operands import Op
 
-_FLOAT_VARIANTS = 32
-
 
 def plain_argument(value: Any) -> Any:
     """Return a non-tensor argument as JSON can hold it."""
@@ -70,18 +68,16 @@ class Signatures:
             others: the non-tensor arguments in the order of `op.others`; numbers that stand in
                 tensor slots follow as (name, value).
         """
-        floats = any(isinstance(v, float) for v in others) or any(
-            isinstance(v, tuple) and len(v) == 2 and isinstance(v[1], float) for v in others
-        )
-        if floats:
-            rough = tuple(None if isinstance(k, float) and k not in (0.0, 1.0) else k for k in key)
-            count = self._variants[rough] = self._variants.get(rough, 0) + 1
-            if count > _FLOAT_VARIANTS:
-                # A number that changes with every step (a learning rate) makes no new rows.
-                if rough not in self._generic:
-                    blank = [_blank(v) for v in others]
-                    self._generic[rough] = self._row(op, operands, results, blank)
-                return self._generic[rough]
+        for blank, most in _ROUGHER:
+            rough = blank(key)
+            if rough == key:
+                continue
+            count = self._variants[blank, rough] = self._variants.get((blank, rough), 0) + 1
+            if count > most:
+                if (blank, rough) not in self._generic:
+                    row = self._row(op, operands, results, [blank(v) for v in others])
+                    self._generic[blank, rough] = row
+                return self._generic[blank, rough]
         number = self._row(op, operands, results, others)
         self.known[key] = number
         return number
@@ -125,9 +121,20 @@ class Signatures:
         return len(self.rows) - 1
 
 
-def _blank(value: Any) -> Any:
-    if isinstance(value, float) and value not in (0.0, 1.0):
-        return None
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], float):
-        return (value[0], None)
-    return value
+def _without_floats(thing: Any) -> Any:
+    """Return None for a float other than 0 and 1, wherever it stands in nested tuples."""
+    if type(thing) is float:
+        return thing if thing in (0.0, 1.0) else None
+    return tuple(map(_without_floats, thing)) if type(thing) is tuple else thing
+
+
+def _without_numbers(thing: Any) -> Any:
+    """Return None for any number other than 0 and 1, wherever it stands in nested tuples."""
+    if type(thing) is float or type(thing) is int:
+        return thing if thing in (0, 1) else None
+    return tuple(map(_without_numbers, thing)) if type(thing) is tuple else thing
+
+
+# A number that changes with every step (a learning rate, where a slice starts) makes no new rows:
+# after so many variants of a signature that differ in nothing else, one row stands for the rest.
+_ROUGHER = ((_without_floats, 32), (_without_numbers, 1024))

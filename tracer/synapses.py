@@ -81,10 +81,12 @@ def _by_position(mask: Any) -> Any:
     return total
 
 
-def _weighted(counts: Any, vectors: Sequence[Any]) -> int:
+def _pairs(counts: Any, vectors: Sequence[Any]) -> Any:
+    """Weight (rows, positions) counts by one vector for each dimension; one sum for each row."""
+    rows = counts.shape[0]
     for vector in reversed(vectors):
-        counts = counts.reshape(-1, vector.size) @ vector
-    return int(counts.sum())
+        counts = counts.reshape(rows, -1, vector.size) @ vector
+    return counts.reshape(rows)
 
 
 class Reach:
@@ -102,7 +104,7 @@ class Reach:
         """Count (nonzero input, output) pairs; `mask` is (batch, c_in, *inputs) of uint8."""
         g = self.geometry
         flat = mask.reshape(mask.shape[0] * mask.shape[1], -1)
-        return _weighted(_by_position(flat), self.forward) * (g.c_out // g.groups)
+        return int(_pairs(_by_position(flat)[None], self.forward)[0]) * (g.c_out // g.groups)
 
     def dense_fanout(self, batch: int) -> int:
         """Count the pairs of an input without zeros."""
@@ -116,7 +118,7 @@ class Reach:
         """Count (nonzero output gradient, input gradient) pairs; mask (batch, c_out, *outputs)."""
         g = self.geometry
         flat = mask.reshape(mask.shape[0] * mask.shape[1], -1)
-        return _weighted(_by_position(flat), self.backward) * (g.c_in // g.groups)
+        return int(_pairs(_by_position(flat)[None], self.backward)[0]) * (g.c_in // g.groups)
 
     def dense_grad_fanout(self, batch: int) -> int:
         """Count the pairs of an output gradient without zeros."""
@@ -194,19 +196,18 @@ class Crossbar:
     Attributes:
         sites: output positions whose receptive field holds a nonzero element.
         patches: by tile width, (output position, channel tile) pairs with a nonzero element.
-        last_rows: by tile width, nonzero elements meeting a position in the last, partial tile.
+        rows: by tile of the smallest width, (nonzero element, output position) pairs.
     """
 
     sites: int
     patches: list[int]
-    last_rows: list[int]
+    rows: list[int]
 
 
 def crossbar(reach: Reach, mask: Any) -> Crossbar:
     """Measure `mask`, (batch, c_in, height, width) of uint8, for every tile width."""
     channels = mask.shape[1]
     patches: list[int] = []
-    last_rows: list[int] = []
     tiles = mask
     width = 1
     for target in TILE_WIDTHS:
@@ -214,23 +215,32 @@ def crossbar(reach: Reach, mask: Any) -> Crossbar:
         width = target
         if patches and channels < width // 2:
             patches.append(patches[-1])  # one tile already: wider ones are the same
-            last_rows.append(last_rows[-1])
             continue
         met = reach.pooled(tiles.reshape(-1, *tiles.shape[2:]))
         patches.append(int(np.count_nonzero(met)))
-        rest = channels % width
-        last_rows.append(_rows(reach, mask[:, channels - rest :]) if rest else 0)
     sites = patches[-1]
     if tiles.shape[1] > 1:
         any_channel = np.bitwise_or.reduce(tiles, axis=1)
         sites = int(np.count_nonzero(reach.pooled(any_channel)))
-    return Crossbar(sites, patches, last_rows)
+    return Crossbar(sites, patches, _rows(reach, mask))
 
 
-def _rows(reach: Reach, mask: Any) -> int:
-    """Count (nonzero element, output position) pairs."""
-    flat = np.ascontiguousarray(mask).reshape(mask.shape[0] * mask.shape[1], -1)
-    return _weighted(_by_position(flat), reach.forward)
+def _rows(reach: Reach, mask: Any) -> list[int]:
+    """Count (nonzero element, output position) pairs by tile of the smallest width."""
+    batch, channels = mask.shape[:2]
+    width = TILE_WIDTHS[0]
+    whole = channels // width * width
+    flat = mask.reshape(batch, channels, -1)
+    counts = np.zeros((-(-channels // width), flat.shape[2]), np.int64)
+    for start in range(0, batch, 255 // width):  # so that a byte holds a tile's ones
+        summed = np.add.reduce(flat[start : start + 255 // width], axis=0, dtype=np.uint8)
+        if whole:
+            tiles = summed[:whole].reshape(-1, width, flat.shape[2])
+            counts[: len(tiles)] += np.add.reduce(tiles, axis=1, dtype=np.uint8)
+        if whole < channels:
+            counts[-1] += np.add.reduce(summed[whole:], axis=0, dtype=np.uint8)
+    rows: list[int] = _pairs(counts, reach.forward).tolist()
+    return rows
 
 
 def _merge(tiles: Any, factor: int) -> Any:

@@ -28,8 +28,8 @@ class SynapticRow:
         "active_patches",
         "active_sites",
         "grad_fanout",
-        "last_tile_rows",
         "overlap",
+        "tile_rows",
         "x_fanout",
     )
 
@@ -40,7 +40,7 @@ class SynapticRow:
         self.active_outputs: int | None = None
         self.active_sites: int | None = None
         self.active_patches: list[int] | None = None
-        self.last_tile_rows: list[int] | None = None
+        self.tile_rows: list[int] | None = None
 
     def take_over(self, other: SynapticRow) -> None:
         """Become a copy of another row."""
@@ -169,16 +169,18 @@ class Synapses:
             if not value.bits:
                 return row
         mask = mask_of(tensor, layout)
+        sparse = sparse_enough(value)
+        if sparse and len(g.kernel) == 2 and g.groups == 1 and not g.transposed:
+            seen = crossbar(reach, mask)
+            row.active_sites = seen.sites
+            row.active_patches = seen.patches
+            row.tile_rows = seen.rows
+            row.active_outputs = seen.sites * g.c_out
+            row.x_fanout = sum(seen.rows) * g.c_out
+            return row
         row.x_fanout = reach.fanout(mask)
-        if sparse_enough(value):
-            if len(g.kernel) == 2 and g.groups == 1 and not g.transposed:
-                seen = crossbar(reach, mask)
-                row.active_sites = seen.sites
-                row.active_patches = seen.patches
-                row.last_tile_rows = seen.last_rows
-                row.active_outputs = seen.sites * g.c_out
-            else:
-                row.active_outputs = active_outputs(reach, mask)
+        if sparse:
+            row.active_outputs = active_outputs(reach, mask)
         return row
 
     def _backward(self, reach: Reach, grad: Any, x: Any) -> SynapticRow:
