@@ -137,8 +137,8 @@ class DeviceSynapses:
                 row.active_patches = [int(n) for n in cells[2 : 2 + _TILES]]
                 row.tile_rows = [int(n) for n in cells[2 + _TILES :]]
 
-        tiles = _TILES - (-g.c_in // TILE_WIDTHS[0])
-        cells = self._cells(tensor.device, 2 + tiles if flat else 2, fill)
+        count = 2 + _TILES + -(-g.c_in // TILE_WIDTHS[0]) if flat else 2
+        cells = self._cells(tensor.device, count, fill)
         mask = _mask(tensor)
         pairs = self._by_channel(reach, mask, forward=True)
         cells[0].copy_(pairs.sum() * (g.c_out // g.groups))

@@ -69,6 +69,7 @@ class OptimizerSteps:
         self._label = label
         self._handles: list[Any] = []
         self._pending: list[list[dict[str, Any]]] = []
+        self._closures = 0
         self._count = 0
 
     def install(self) -> None:
@@ -83,6 +84,12 @@ class OptimizerSteps:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+    def interrupted(self, thread: Thread) -> None:
+        """A root module call begins: without a closure, no step that began can still be running."""
+        if thread.optimizing and not self._closures:
+            thread.optimizing = 0
+            self._pending.clear()
 
     def note(self, optimizer: Any) -> None:
         """Enter a step that an optimizer would now take, without taking it."""
@@ -100,6 +107,7 @@ class OptimizerSteps:
         rows: list[dict[str, Any]] = []
         # A closure makes the gradients inside the step: what had none is looked at again after it.
         late = any(callable(a) for a in (*args[1:], kwargs.get("closure")))
+        self._closures += late
         thread.quiet = True
         try:
             for index, group in enumerate(optimizer.param_groups):
@@ -137,6 +145,8 @@ class OptimizerSteps:
         if thread is None or not self._pending:
             return
         thread.optimizing = max(0, thread.optimizing - 1)
+        if not thread.optimizing:
+            self._closures = 0
         for row in self._pending.pop():
             row["last_seq"] = self._session.seq - 1
             waiting = row.pop("waiting", None)

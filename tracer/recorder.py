@@ -287,6 +287,7 @@ class Recorder:
     def _root_entered(self, module: nn.Module, args: Any, new_sample: bool) -> None:
         if not self._counts():
             return
+        self._optimizers.interrupted(self._main)
         training = torch.is_grad_enabled() and module.training
         self._steps.root_entered(inference=not training, new_sample=new_sample)
         if not self._session.passive and not self._seen:
