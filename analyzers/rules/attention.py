@@ -64,7 +64,7 @@ def sizes_of(call: Call, q: Operand, k: Operand, v: Operand) -> Sizes | None:
 
 def forward(call: Call) -> Figures:
     """Return the counters of a forward pass: 2·b·h·q·k·(d_q + d_v), scale and softmax."""
-    q, k, v = (call.ins[slot] for slot in _slots(call))
+    q, k, v = factors_of(call)
     sizes = sizes_of(call, q, k, v)
     if sizes is None:
         return Figures(None, call.moved, None, None, None)
@@ -74,10 +74,10 @@ def forward(call: Call) -> Figures:
     return Figures(flops, call.moved, acs, macs, None if acs is None else acs + added)
 
 
-def _slots(call: Call) -> tuple[int, int, int]:
-    """Return the slots of query, key and value."""
+def factors_of(call: Call) -> tuple[Operand, Operand, Operand]:
+    """Return query, key and value."""
     first = next((o.slot for o in call.ins.values() if o.name in ("query", "q")), 0)
-    return first, first + 1, first + 2
+    return call.ins[first], call.ins[first + 1], call.ins[first + 2]
 
 
 def _drops(call: Call) -> bool:
@@ -129,7 +129,7 @@ def backward(call: Call) -> Figures:
     scale, deviation, exponential s each; the softmax's gradient 2s, less the rows' sums of
     gradient·result (2·d_v - 1 a row); its scale s; mask s; dropout 2s.
     """
-    q, k, v = (call.ins[slot] for slot in _slots(call))
+    q, k, v = factors_of(call)
     sizes = sizes_of(call, q, k, v)
     if sizes is None:
         return Figures(None, call.moved, None, None, None)

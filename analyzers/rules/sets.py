@@ -99,7 +99,7 @@ class RuleSet:
     extra: Mapping[str, OpRule] = field(default_factory=lambda: MappingProxyType({}))
     with_classes: bool = True
     by_values_only: bool = False
-    flops: Callable[[Call], int] | None = None
+    flops: Callable[[Call], int | None] | None = None
 
     def figures(self, call: Call) -> tuple[str, str, Figures | None]:
         """Count a call.

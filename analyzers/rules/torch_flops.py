@@ -8,9 +8,7 @@ formula for it).
 
 from __future__ import annotations
 
-from math import prod
-
-from . import convolutions, products
+from . import attention, convolutions, products
 from .call import Call
 
 _FACTORS = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "_scaled_mm": 0}
@@ -23,15 +21,17 @@ _CONVOLUTIONS = frozenset(
 _ATTENTION = frozenset(
     "_scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention "
     "_scaled_dot_product_cudnn_attention _scaled_dot_product_flash_attention_for_cpu "
-    "_scaled_dot_product_fused_attention_overrideable".split()
+    "_scaled_dot_product_fused_attention_overrideable flex_attention "
+    "_flash_attention _efficient_attention".split()
 )
 
 
-def flops(call: Call) -> int:
-    """Return the FLOPs that FlopCounterMode counts for a call; 0 for ops that it has not."""
+def flops(call: Call) -> int | None:
+    """Return the FLOPs that FlopCounterMode counts for a call; 0 for ops that it has not.
+
+    None for sequences packed one after another: their lengths are in the data.
+    """
     base = call.base
-    if not call.packet.startswith("aten."):
-        return 0
     if base in _FACTORS:
         first = _FACTORS[base]
         return 2 * products.multiplications(call, call.ins[first], call.ins[first + 1])
@@ -43,7 +43,7 @@ def flops(call: Call) -> int:
         terms = convolutions.multiplications(x, w, grad, transposed)
         grad_input, grad_weight, _ = convolutions.wanted(call)
         return 2 * terms * (grad_input + grad_weight)
-    if base.removesuffix("_backward") in _ATTENTION:
+    if base.removesuffix("_forward").removesuffix("_backward") in _ATTENTION:
         return attention_flops(call)
     return 0
 
@@ -55,10 +55,10 @@ def convolution_flops(call: Call) -> int:
     return 2 * convolutions.multiplications(x, w, call.out, transposed)
 
 
-def attention_flops(call: Call) -> int:
+def attention_flops(call: Call) -> int | None:
     """Return 2·b·h·q·k·(d_q + d_v), backward 2·b·h·q·k·(3·d_q + 2·d_v); masks count as dense."""
-    backward = call.base.endswith("_backward")
-    q, k, v = (call.ins[slot + backward] for slot in range(3))
-    pairs = prod(q.shape[:-1]) * k.dim(-2)
-    times = (3, 2) if backward else (1, 1)
-    return 2 * pairs * (times[0] * q.dim(-1) + times[1] * v.dim(-1))
+    sizes = attention.sizes_of(call, *attention.factors_of(call))
+    if sizes is None:
+        return None
+    times = (3, 2) if call.base.endswith("_backward") else (1, 1)
+    return 2 * sizes.scores * (times[0] * sizes.d_q + times[1] * sizes.d_v)

@@ -107,6 +107,8 @@ def test_kernels_of_batch_sequence_heads(of_five):
     operands = [("query", (2, 4, 3, 6)), ("key", (2, 5, 3, 6)), ("value", (2, 5, 3, 7)), None, None]
     for op in ("_flash_attention_forward", "_efficient_attention_forward"):
         assert of_five(op, operands, [(2, 4, 3, 7)], dropout_p=0.0)[0] == PRODUCTS + AROUND
+        torch = of_five(op, operands, [(2, 4, 3, 7)], dropout_p=0.0, rules="torch")
+        assert torch[0] == PRODUCTS
 
 
 def test_packed_sequences_are_unknown(of_five):
@@ -114,6 +116,8 @@ def test_packed_sequences_are_unknown(of_five):
                 ("cum_seq_q", (3,), "int32"), ("cum_seq_k", (3,), "int32")]  # fmt: skip
     found = of_five("_flash_attention_forward", operands, [(8, 3, 7)], dropout_p=0.0)
     assert found[0] is found[3] is found[4] is None and found[1] > 0
+    torch = of_five("_flash_attention_forward", operands, [(8, 3, 7)], rules="torch")
+    assert torch[0] is None
 
 
 D, F = 6, 8  # model, hidden
