@@ -82,7 +82,7 @@ class DeviceMeasurer:
             read = {device: cells.collect() for device, cells in self._cells.items()}
         for value, device, first, kind in self._values:
             counts = read[device][first : first + _CELLS]
-            found = _statistics(counts, value.layout.numel // value.layout.repeats, kind)
+            found = _statistics(counts, value.layout.distinct, kind)
             if found is None:
                 value.measured = 2
             else:

@@ -37,6 +37,7 @@ class Layout:
 
     Attributes:
         dense: the elements fill one run of the storage, in whatever order.
+        distinct: elements without repeats.
         repeats: how often each element of `reduced` stands in the tensor (expanded dimensions).
         ctype: ctypes array over the run of a dense tensor, else over its span.
     """
@@ -46,6 +47,7 @@ class Layout:
         "contiguous",
         "ctype",
         "dense",
+        "distinct",
         "dtype",
         "dtype_name",
         "expanded_strides",
@@ -72,6 +74,7 @@ class Layout:
         for n, s in zip(self.shape, self.stride, strict=True):
             if s == 0 and n > 1:
                 self.repeats *= n
+        self.distinct = self.numel // self.repeats if self.numel else 0
         expected = 1
         self.dense = self.repeats == 1 and self.numel > 0
         for n, s in sorted(kept, key=lambda pair: pair[1]):

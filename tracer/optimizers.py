@@ -120,11 +120,9 @@ class OptimizerSteps:
         finally:
             thread.quiet = False
         self._pending.append(rows)
-        self._count += 1
 
     def _row(self, optimizer: Any, index: int, group: dict[str, Any]) -> dict[str, Any]:
         return {
-            "optimizer_step_id": self._count,
             "group": index,
             "first_seq": self._session.seq,
             "step": self._session.step,
@@ -147,12 +145,18 @@ class OptimizerSteps:
         thread.optimizing = max(0, thread.optimizing - 1)
         if not thread.optimizing:
             self._closures = 0
+        done: list[dict[str, Any]] = []
         for row in self._pending.pop():
-            row["last_seq"] = self._session.seq - 1
             waiting = row.pop("waiting", None)
             if waiting is None:
-                self.rows.append(row)
-                continue
-            made = {p: s for p, s in waiting.items() if p.grad is not None}
-            self.rows.extend(row | counts for counts in _counts(made))
-        self._stepped()
+                done.append(row)
+            else:
+                made = {p: s for p, s in waiting.items() if p.grad is not None}
+                done.extend(row | counts for counts in _counts(made))
+        if done and self._pending:
+            self._pending[-1].clear()  # a step that wraps another one does no work of its own
+        ended = {"optimizer_step_id": self._count, "last_seq": self._session.seq - 1}
+        self.rows.extend(row | ended for row in done)
+        self._count += bool(done)
+        if not self._pending:
+            self._stepped()

@@ -156,7 +156,7 @@ class Session:
         seq = self.seq
         self.seq = seq + 1
         if writes:
-            self._note_writes(writes, args, kwargs, seq)
+            self._note_writes(op, writes, args, kwargs, seq)
         outs = self._results(op, result, seq, stage, measure, ins)
         for value, tensor, layout in outs:
             keys.append(layout)
@@ -308,16 +308,18 @@ class Session:
                 return bool(value)
         return True
 
-    def _note_writes(self, writes: Any, args: Any, kwargs: Any, seq: int) -> None:
+    def _note_writes(self, op: Op, writes: Any, args: Any, kwargs: Any, seq: int) -> None:
         count = len(args)
+        counted = 0 if op.unsaid_if_training else 1
         for slot in writes:
             a = args[slot.index] if slot.index < count else kwargs.get(slot.name)
             for tensor in a if slot.is_list and a is not None else (a,):
                 if isinstance(tensor, _Tensor):
                     try:
-                        self.values.wrote(self.values.storage_of(tensor), seq)
+                        storage = self.values.storage_of(tensor)
                     except Exception:  # no storage to speak of
                         continue
+                    self.values.wrote(storage, seq, counted)
 
     def _results(
         self, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any]

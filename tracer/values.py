@@ -23,14 +23,17 @@ class Storage:
         version: writes so far, as the recorder counts.
         written_seq: call that wrote it last; -1 if none did.
         epoch: root call in which what it holds was last taken for known.
-        counter: PyTorch's version counter when last seen; -1 unknown, -2 there is none.
+        counter: PyTorch's version counter when last seen; -2 there is none.
+        most: what it may have become by the call that wrote last: PyTorch counts a write, if at
+            all, after the recorder has seen it.
         kind: index into VALUE_KINDS.
         values: the values at the present version, by (layout, offset).
     """
 
     version = 0
     written_seq = -1
-    counter = -1
+    counter = -2
+    most = -2
     kind = 5
     device = "cpu"
     readable = True
@@ -132,11 +135,10 @@ class Values:
         counter = storage.counter
         if counter != -2:
             now = tensor._version
-            if counter == -1:
+            if now > counter:
                 storage.counter = now
-            elif now > counter:
-                storage.counter = now
-                self._renew(storage)
+                if now > storage.most:
+                    self._renew(storage)
 
     def _adopt(self, handle: Any, cdata: int, tensor: torch.Tensor) -> Storage:
         if len(self.storages) >= self._forget_at:
@@ -170,12 +172,12 @@ class Values:
         self._written = self._next_value
         self.forget()
 
-    def wrote(self, storage: Storage, seq: int) -> None:
-        """Note that call `seq` wrote to the storage."""
+    def wrote(self, storage: Storage, seq: int, counted: int) -> None:
+        """Note that call `seq` wrote to the storage; `counted`: PyTorch will count it so often."""
+        before = storage.most if storage.written_seq == seq else storage.counter
+        storage.most = before + counted
         storage.version += 1
         storage.written_seq = seq
-        if storage.counter != -2:
-            storage.counter = -1
         self._retire(storage)
         storage.values.clear()
 
@@ -262,8 +264,8 @@ def _covering(known: dict[Any, Value], layout: Layout, offset: int) -> Value | N
     for value in known.values():
         if (
             value.offset <= offset
-            and value.layout.numel >= layout.numel
-            and (best is None or value.layout.numel > best.layout.numel)
+            and value.layout.distinct >= layout.distinct
+            and (best is None or value.layout.distinct > best.layout.distinct)
         ):
             best = value
     return best

@@ -19,7 +19,7 @@ from opjoule.tracer.session import Session
 STATISTICS = (
     *(f"{slot}_{what}" for slot in ("in0", "in1", "in2", "out0") for what in ("class", "nonzero")),
     "x_fanout", "grad_fanout", "overlap", "active_outputs", "active_sites", "active_patches",
-    "last_tile_rows",
+    "tile_rows",
 )  # fmt: skip
 
 

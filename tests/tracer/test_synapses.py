@@ -125,14 +125,13 @@ def test_convolutions(apart, drawn):
 def check_crossbar(row, met):
     """Compare with `met`: nonzeros that each output position meets, by input channel."""
     assert row.active_sites == int((met.sum(1) > 0).sum())
-    assert len(row.active_patches) == len(row.last_tile_rows) == len(TILE_WIDTHS)
     channels = met.shape[1]
-    for width, patches, last in zip(
-        TILE_WIDTHS, row.active_patches, row.last_tile_rows, strict=True
-    ):
+    for width, patches in zip(TILE_WIDTHS, row.active_patches, strict=True):
         tiles = [met[:, first : first + width].sum(1) for first in range(0, channels, width)]
         assert patches == sum(int((tile > 0).sum()) for tile in tiles), width
-        assert last == (total(tiles[-1]) if channels % width else 0), width
+        together = width // TILE_WIDTHS[0]
+        rows = [row.tile_rows[at : at + together] for at in range(0, len(row.tile_rows), together)]
+        assert [sum(tile) for tile in rows] == [total(tile) for tile in tiles], width
 
 
 @settings(max_examples=25, deadline=None)
@@ -175,7 +174,16 @@ def test_the_fanout_of_a_corner_by_hand():
     row = synaptic_row(FORWARD, (x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1))
     assert (row.x_fanout, row.active_outputs, row.active_sites) == (20, 20, 4)
     assert row.active_patches == [4] * len(TILE_WIDTHS)
-    assert row.last_tile_rows == [4] * len(TILE_WIDTHS)
+    assert row.tile_rows == [4]
+
+
+@pytest.mark.parametrize("images", [31, 32, 70, 300])
+def test_rows_of_many_images(images):
+    """All ones, kernel 1: each of 3x2 positions meets every channel, 8, 8 and 4 of them a tile."""
+    x, w = torch.ones(images, 20, 3, 2), torch.rand(5, 20, 1, 1)
+    row = synaptic_row(FORWARD, (x, w, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1))
+    assert row.tile_rows == [images * 6 * 8, images * 6 * 8, images * 6 * 4]
+    assert row.x_fanout == images * 6 * 20 * 5
 
 
 matrices = st.tuples(

@@ -285,3 +285,29 @@ def test_random_programs(checked_trace, program):
         return x * y
 
     checked_trace(run)
+
+
+def test_what_an_op_wrote_in_place_is_the_next_ones_operand(trace_of):
+    """PyTorch counts a write only after the recorder has seen it: that is no write from outside."""
+    x = torch.rand(4)
+
+    def run():
+        a, b = x.clone(), [torch.rand(2), torch.rand(3)]
+        a.add_(1).mul_(2).relu_().exp()
+        torch.exp(a, out=a).sin()
+        torch._foreach_add_(b, 1)
+        torch._foreach_mul_(b, 2)
+
+    trace = trace_of(run)
+    for first, second in (
+        ("add_", "mul_"),
+        ("mul_", "relu_"),
+        ("relu_", "exp."),
+        ("exp.out", "sin"),
+    ):
+        (made,), used = trace.named(f"aten.{first}"), trace.named(f"aten.{second}")[0]
+        assert used["in0_value"] == made["out0_value"], (first, second)
+        assert trace.values[made["out0_value"]]["written_seq"] == made["seq"]
+    added, scaled = trace.named("_foreach_add_")[0], trace.named("_foreach_mul_")[0]
+    assert trace.values[scaled["in0_value"]]["written_seq"] == added["seq"]
+    assert trace.values[scaled["in1_value"]]["written_seq"] == added["seq"]
