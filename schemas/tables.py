@@ -140,11 +140,11 @@ CALLS = _schema(
             "by tile width: (output position, channel tile) pairs with a nonzero element",
         ),
         (
-            "last_tile_rows",
+            "tile_rows",
             _INT64S,
-            "elements",
-            "by tile width: nonzero elements that meet a position in the last, partial tile "
-            "(0 if the width divides the channels)",
+            "pairs",
+            "by tile of the smallest width, in order, the last one perhaps partial: (nonzero "
+            "element, output position) pairs that meet; wider tiles' pairs are sums of these",
         ),
     ]
 )

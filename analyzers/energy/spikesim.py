@@ -136,7 +136,9 @@ def covered(
     """
     _check(config, revision)
     source = revision == "source"
-    calls = conv_calls(trace).with_columns(reason=outside_reason(source and config.with_gradients))
+    calls = conv_calls(
+        trace, config.xbar_size, events=config.activity_mode == "event"
+    ).with_columns(reason=outside_reason(source and config.with_gradients))
     inside = calls.filter(pl.col("reason").is_null())
     outside = calls.filter(pl.col("reason").is_not_null())
     warnings = _warnings(trace, config, revision, inside, outside, strict)

@@ -48,31 +48,39 @@ _MODULE = {
 }
 
 
-def conv_calls(trace: Trace) -> pl.DataFrame:
+def conv_calls(trace: Trace, xbar_size: int, *, events: bool) -> pl.DataFrame:
     """Return the forward convolutions, calls that differ in nothing but their data added up.
+
+    Args:
+        trace: the trace.
+        xbar_size: channels of an input tile.
+        events: whether the statistics of crossbars are asked for.
 
     Returns:
         `rank`, `module_id`, `module` (path; null outside), `class`, `kind` (Conv2d, ...; null in
         no such module), `stage`, `label`, `step`, `training`, `grad_enabled`, `in0_class`, the
         geometry (`_GEOMETRY`), `calls`, `first_seq`, `unmeasured` (calls without statistics of
         crossbars), and sums over the calls: `nonzero` (null: not known), `x_fanout`,
-        `active_sites`, `patches_W` and `last_rows_W` for each tile width W of the trace. In the
-        order of the first calls.
+        `active_sites`, `patches` and `rest_rows` (of the last, partial tile), and `rows_0`,
+        `rows_1`, ... of each input tile, as many as the widest input has. Without `events`, and
+        where the trace cannot tell them of this size, `patches` and `rest_rows` are null and
+        there is no `rows_0`. In the order of the first calls.
     """
     keys = (
         *("rank", "signature_id", "module_id", "stage", "label", "step"),
         *("training", "grad_enabled", "in0_class"),
     )
     geometry = _geometries(trace)
-    widths = {
-        f"{new}_{width}": pl.col(name).list.get(place, null_on_oob=True).sum()
-        for new, name in (("patches", "active_patches"), ("last_rows", "last_tile_rows"))
-        for place, width in enumerate(trace.manifest.tile_widths)
-    }
+    most = max(geometry["in_channels"].to_list(), default=0)
+    widths = trace.manifest.tile_widths if events else []
+    tiles = _tiles(widths, xbar_size, most)
     calls = (
         trace.calls.with_columns(pl.col("stage", "label").cast(pl.String))
         .filter(pl.col("stage") == "forward")
-        .join(geometry.lazy().select("rank", "signature_id"), on=["rank", "signature_id"])
+        .join(
+            geometry.lazy().select("rank", "signature_id", "in_channels"),
+            on=["rank", "signature_id"],
+        )
         .group_by(keys)
         .agg(
             calls=pl.len().cast(pl.Int64),
@@ -83,7 +91,7 @@ def conv_calls(trace: Trace) -> pl.DataFrame:
             .then(None)
             .otherwise(pl.col("in0_nonzero").sum()),
             active_sites=pl.col("active_sites").sum(),
-            **widths,
+            **tiles,
         )
         .collect()
     )
@@ -92,6 +100,31 @@ def conv_calls(trace: Trace) -> pl.DataFrame:
         .join(_modules(trace), on=["rank", "module_id"], how="left")
         .sort("rank", "first_seq")
     )
+
+
+def _tiles(widths: list[int], xbar_size: int, most: int) -> dict[str, pl.Expr]:
+    """Return the sums over calls that depend on the tiles' width.
+
+    Args:
+        widths: tile widths that the trace has statistics of.
+        xbar_size: channels of an input tile.
+        most: channels of the widest input.
+    """
+    if xbar_size not in widths:
+        return dict.fromkeys(("patches", "rest_rows"), pl.lit(None, pl.Int64))
+    patches = pl.col("active_patches").list.get(widths.index(xbar_size), null_on_oob=True)
+    narrow = min(widths)  # `tile_rows` is by tile of this width, which divides all others
+    together = xbar_size // narrow
+    rows = pl.col("tile_rows")
+    full = pl.col("in_channels") // xbar_size
+    return {
+        "patches": patches.sum(),
+        "rest_rows": rows.list.slice(full * together).list.sum().sum(),
+        **{
+            f"rows_{tile}": rows.list.slice(tile * together, together).list.sum().sum()
+            for tile in range(-(-most // xbar_size))
+        },
+    }
 
 
 def _modules(trace: Trace) -> pl.DataFrame:

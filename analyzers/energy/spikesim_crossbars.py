@@ -110,27 +110,26 @@ def mapped(
         pe_cycles=pl.col("all_sites") * pl.col("in_tiles") * pl.col("out_tiles"),
     )
     weighted = pl.col("rest_rows") * size / pl.col("rest")
-    return frame.with_columns(**_live(size, widths)).with_columns(
+    return frame.with_columns(**_live(size)).with_columns(
         weighted_rows=pl.col("full_rows")
         + pl.when(pl.col("rest") > 0).then(weighted).otherwise(0.0)
     )
 
 
-def _live(size: int, widths: list[int]) -> dict[str, pl.Expr]:
+def _live(size: int) -> dict[str, pl.Expr]:
     """Return what is active: the trace's statistics for event calls, everything for others."""
     sites, taps, event = pl.col("all_sites"), pl.col("kernel_numel"), pl.col("event")
     alone = pl.col("in_tiles") == 1
     rows = pl.col("x_fanout") // pl.col("out_channels")
-    known = size in widths
-    patches = pl.col(f"patches_{size}") if known else pl.lit(None, pl.Int64)
-    last = pl.col(f"last_rows_{size}") if known else pl.lit(None, pl.Int64)
     rest_rows = (
-        pl.when(alone).then(pl.when(pl.col("rest") > 0).then(rows).otherwise(0)).otherwise(last)
+        pl.when(alone)
+        .then(pl.when(pl.col("rest") > 0).then(rows).otherwise(0))
+        .otherwise("rest_rows")
     )
     return {
         "live_sites": pl.when(event).then("active_sites").otherwise(sites),
         "live_patches": pl.when(event)
-        .then(pl.when(alone).then("active_sites").otherwise(patches))
+        .then(pl.when(alone).then("active_sites").otherwise("patches"))
         .otherwise(sites * pl.col("in_tiles")),
         "full_rows": pl.when(event)
         .then(rows - rest_rows)

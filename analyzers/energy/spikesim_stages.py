@@ -36,7 +36,7 @@ def statistics_by_stage(counts: pl.DataFrame, xbar_size: int) -> dict[str, dict[
 
     `output_tile_site` are sites times output tiles, `patch_tile` (site, input tile) pairs, `row`
     inputs that meet a kernel position (padding too where nothing is left out by events), in all
-    and by tile. How active rows divide among several full tiles is not in a trace: None.
+    and by input tile.
 
     Args:
         counts: what `counted` returns.
@@ -46,11 +46,12 @@ def statistics_by_stage(counts: pl.DataFrame, xbar_size: int) -> dict[str, dict[
     for row in _summed(counts, "event").iter_rows(named=True):
         widths = tiles(row["in_channels"], xbar_size)
         dense = [row["all_sites"] * row["kernel_numel"] * width for width in widths]
+        rows = row["full_rows"] + row["rest_rows"]
         known = {
             "active_output_tile_site_count": row["live_sites"] * row["out_tiles"],
             "active_patch_tile_count": row["live_patches"],
-            "active_row_count": row["full_rows"] + row["rest_rows"],
-            "active_row_count_by_tile": _live_by_tile(row, dense),
+            "active_row_count": rows,
+            "active_row_count_by_tile": _by_tile(row, rows, dense),
             "dense_output_tile_site_count": row["all_sites"] * row["out_tiles"],
             "dense_patch_tile_count": row["all_sites"] * row["in_tiles"],
             "dense_pe_cycle_count": row["pe_cycles"],
@@ -62,15 +63,11 @@ def statistics_by_stage(counts: pl.DataFrame, xbar_size: int) -> dict[str, dict[
     return stages
 
 
-def _live_by_tile(row: Mapping[str, Any], dense: list[int]) -> list[int | None]:
-    """Return the active rows of each tile, None where a trace does not tell full tiles apart."""
-    full, rest = row["full_tiles"], row["rest"]
-    last: list[int | None] = [row["rest_rows"]] if rest else []
-    if row["full_rows"] == sum(dense[:full]):
-        return [*dense[:full], *last]
-    if full <= 1 or row["full_rows"] == 0:
-        return [*([row["full_rows"]] * full), *last]
-    return [*([None] * full), *last]
+def _by_tile(row: Mapping[str, Any], rows: int, dense: list[int]) -> list[int]:
+    """Return the active rows of each input tile: all of `dense` where events do not count."""
+    if len(dense) == 1:
+        return [rows]
+    return [row[f"rows_{tile}"] for tile in range(len(dense))] if row["event"] else dense
 
 
 def _added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -79,8 +76,8 @@ def _added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def _plus(one: Any, other: Any) -> Any:
     if isinstance(one, list):
-        return [_plus(a, b) for a, b in zip(one, other, strict=False)]
-    return None if one is None or other is None else one + other
+        return [a + b for a, b in zip(one, other, strict=False)]
+    return one + other
 
 
 def metadata_by_stage(counts: pl.DataFrame) -> dict[str, dict[str, Any]]:
@@ -124,4 +121,6 @@ def _summed(counts: pl.DataFrame, *keys: str) -> pl.DataFrame:
         *("module", "in_channels", "out_channels", "kernel_numel"),
         *("in_tiles", "out_tiles", "full_tiles", "rest"),
     )
-    return counts.group_by(*geometry, *keys, maintain_order=True).agg(pl.col(*_SUMS).sum())
+    return counts.group_by(*geometry, *keys, maintain_order=True).agg(
+        pl.col(*_SUMS).sum(), pl.col("^rows_[0-9]+$").sum()
+    )
