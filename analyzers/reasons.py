@@ -131,9 +131,7 @@ def _rates(base: Sequence[Kind], head: Sequence[Kind], least: float) -> list[str
     before, after = _nonzero(base), _nonzero(head)
     spiking = {name for side in (base, head) for name, (yes, _) in _spiking(side).items() if yes}
     changed = {
-        name
-        for name in before.keys() & after.keys()
-        if _differ(before[name], after[name], least)
+        name for name in before.keys() & after.keys() if _differ(before[name], after[name], least)
     }
     chosen = sorted(spiking & changed or changed)
     return [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from .base import CostConfig, CostPart, Count, PicoJoule
 
 REGISTER_BIT_PJ = 0.00901 / 7.1 * 2
@@ -110,7 +112,7 @@ class NeuroMCConfig(CostConfig):
     capacity_bits: NeuroMCCapacities = NeuroMCCapacities()
     """Sizes of the memories that can hold weights."""
 
-    stages: dict[str, NeuroMCStage] = {}
+    stages: dict[str, NeuroMCStage] = Field(default={})
     """Stages by the label that they were recorded under; other labels are no stages."""
     stage_options: Literal["explicit", "names"] = "explicit"
     """`names`: every label is a stage, and its options are read off its name, as
