@@ -13,7 +13,8 @@ from torch.nn.modules import module as nn_module
 from .modules import ModuleCall, ModuleInfo, Modules
 from .nested import handed_back, tensors_in
 from .neurons import Neurons
-from .session import Session, Thread, _graph_task, _sequence_nr
+from .session import Session, _graph_task, _sequence_nr
+from .threads import Thread
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5

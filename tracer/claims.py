@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import NamedTuple
 
 _KEEP = 2_000_000
 
 
-class Claim(NamedTuple):
-    """A forward call that first showed an autograd sequence number."""
-
-    seq: int
-    module: int
-    module_call: int
-    training: int
-    packet: str
-    thread: int
+Claim = tuple[int, int, int, int, str, int]
+"""A forward call that first showed an autograd sequence number: seq, module, module call, training,
+packet, thread."""
 
 
 class Claims:
@@ -28,14 +21,10 @@ class Claims:
 
     def __init__(self) -> None:
         self._claims: dict[int, Claim | list[Claim]] = {}
-        self._newest: dict[int, int] = {}
         self._spans: dict[int, tuple[list[int], list[tuple[int, int, int, int]]]] = {}
 
-    def note(self, thread: int, number: int, claim: Claim) -> None:
-        """Claim a number for a call unless the thread has shown it already."""
-        if number <= self._newest.get(thread, -1):
-            return
-        self._newest[thread] = number
+    def note(self, number: int, claim: Claim) -> None:
+        """Claim a number, new in its thread, for a call."""
         known = self._claims.get(number)
         if known is None:
             self._claims[number] = claim
@@ -56,10 +45,10 @@ class Claims:
         if node_name.endswith("Backward") or "CppNode" in node_name:
             return None
         known = self._claims.get(number)
-        if known is None or isinstance(known, Claim):
+        if not isinstance(known, list):
             return known
         stem = _stem(node_name)
-        fitting = [claim for claim in known if _stem(claim.packet.split(".")[1]) == stem]
+        fitting = [claim for claim in known if _stem(claim[4].split(".")[1]) == stem]
         return fitting[0] if len(fitting) == 1 else None
 
     def span(

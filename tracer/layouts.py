@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,26 @@ for _name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnu
     if hasattr(torch, _name):
         _NUMPY[getattr(torch, _name)] = np.uint8
 
-_OPAQUE_NAMES = ("qint8", "quint8", "qint32", "quint4x2", "quint2x4")
+
+class _Kind:
+    """What is fixed for a dtype.
+
+    Attributes:
+        numpy: the NumPy type that its elements are read as, None if they cannot be read.
+        bits: name of a 16- or 8-bit float that is read as unsigned integers, else "".
+    """
+
+    __slots__ = ("bits", "itemsize", "name", "numpy")
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.name = str(dtype).removeprefix("torch.")
+        self.itemsize = dtype.itemsize
+        self.numpy: Any = _NUMPY.get(dtype)
+        small = dtype.is_floating_point and self.numpy in (np.uint8, np.uint16)
+        self.bits = self.name if small else ""
+
+
+_kind = cache(_Kind)
 
 
 class Layout:
@@ -37,14 +57,13 @@ class Layout:
 
     Attributes:
         dense: the elements fill one run of the storage, in whatever order.
-        distinct: elements without repeats.
         repeats: how often each element of `reduced` stands in the tensor (expanded dimensions).
+        distinct: elements without repeats.
         ctype: ctypes array over the run of a dense tensor, else over its span.
     """
 
     __slots__ = (
         "bits",
-        "contiguous",
         "ctype",
         "dense",
         "distinct",
@@ -52,7 +71,6 @@ class Layout:
         "dtype_name",
         "expanded_strides",
         "itemsize",
-        "name",
         "nbytes",
         "numel",
         "numpy",
@@ -65,35 +83,24 @@ class Layout:
 
     def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> None:
         self.shape, self.stride, self.dtype = tuple(shape), tuple(stride), dtype
-        self.dtype_name = str(dtype).removeprefix("torch.")
-        self.itemsize = dtype.itemsize
-        self.numel = int(np.prod(self.shape, dtype=object)) if self.shape else 1
-        self.nbytes = self.numel * self.itemsize
-        kept = [(n, s) for n, s in zip(self.shape, self.stride, strict=True) if n != 1 and s != 0]
-        self.repeats = 1
+        kind = _kind(dtype)
+        self.dtype_name, self.itemsize = kind.name, kind.itemsize
+        self.numpy, self.bits = kind.numpy, kind.bits
+        self.readable = kind.numpy is not None
+        kept, self.repeats, self.numel = [], 1, 1
         for n, s in zip(self.shape, self.stride, strict=True):
-            if s == 0 and n > 1:
-                self.repeats *= n
+            self.numel *= n
+            if n != 1:
+                if s:
+                    kept.append((s, n))
+                else:
+                    self.repeats *= n
         self.distinct = self.numel // self.repeats if self.numel else 0
-        expected = 1
-        self.dense = self.repeats == 1 and self.numel > 0
-        for n, s in sorted(kept, key=lambda pair: pair[1]):
-            self.dense = self.dense and s == expected
-            expected *= n
-        span = 1 + sum((n - 1) * s for n, s in kept) if self.numel else 0
-        self.reduced = tuple(n for n, _ in kept)
-        self.expanded_strides = tuple(s * self.itemsize for _, s in kept)
-        self.numpy: Any = _NUMPY.get(dtype)
-        self.readable = self.numpy is not None and self.dtype_name not in _OPAQUE_NAMES
-        self.bits = (
-            ""
-            if self.numpy is None
-            else (
-                self.dtype_name
-                if self.dtype.is_floating_point and np.dtype(self.numpy).kind == "u"
-                else ""
-            )
-        )
+        self.nbytes = self.numel * self.itemsize
+        self.dense = self.repeats == 1 and self.numel > 0 and _fills(kept)
+        self.reduced = tuple(n for _, n in kept)
+        self.expanded_strides = tuple(s * self.itemsize for s, _ in kept)
+        span = 1 + sum((n - 1) * s for s, n in kept) if self.numel else 0
         self.ctype = (ctypes.c_char * (span * self.itemsize)) if self.readable and span else None
 
     def flat(self, pointer: int) -> Any:
@@ -114,3 +121,13 @@ class Layout:
             return span
         view = np.ndarray(self.reduced, self.numpy, span, 0, self.expanded_strides)
         return np.ascontiguousarray(view).reshape(-1)
+
+
+def _fills(kept: list[tuple[int, int]]) -> bool:
+    """Tell whether dimensions, (stride, size) each, fill one run of a storage."""
+    expected = 1
+    for stride, size in sorted(kept):
+        if stride != expected:
+            return False
+        expected *= size
+    return True

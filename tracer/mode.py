@@ -8,7 +8,8 @@ import torch
 from torch._compile import _disable_dynamo
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .session import Session, Thread
+from .session import Session
+from .threads import Thread
 
 
 class Mode(TorchDispatchMode):

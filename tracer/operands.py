@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
+
+from .derivations import DERIVATIONS
 
 _KEY = torch._C.DispatchKey
 _COMPOSITE = _KEY.CompositeImplicitAutograd
@@ -63,6 +66,11 @@ _ASKED = {
 # Ops whose result holds nothing yet.
 _HOLLOW = frozenset("empty empty_like new_empty empty_strided new_empty_strided resize_".split())
 
+# Ops that carry spikes on only if all their operands are spikes.
+_NEED_ALL = frozenset("mul mul_ add add_ bitwise_and bitwise_or maximum minimum cat stack".split())
+
+_SKIPPED = ("record_stream", "_record_function_enter_new")
+
 _PRODUCTS = frozenset("mm addmm bmm baddbmm mv addmv dot vdot _int_mm _scaled_mm".split())
 _CONVOLUTIONS = frozenset(
     "convolution _convolution convolution_overrideable mkldnn_convolution cudnn_convolution "
@@ -105,7 +113,12 @@ class Op:
         unsaid_if_training: what it writes unsaid, it writes only in training.
         hollow: its result holds nothing yet.
         inexact: why recording may change the kernel that computes it, or None.
-        results: number of results.
+        special: skipped, composite or inexact.
+        plan: for each argument of the schema 0, 1 for a tensor, 2 for a list of tensors.
+        absent: by number of positional arguments, an ABSENT for each tensor that is missing.
+        overwrites: the first operand is written and not read.
+        derive: what gives the result's statistics from those of the operands, or None.
+        call: what runs it.
     """
 
     name: str
@@ -128,6 +141,17 @@ class Op:
     unsaid_if_training: bool
     hollow: bool
     inexact: str | None
+    special: bool
+    plan: tuple[int, ...]
+    absent: tuple[tuple[Any, ...], ...]
+    slot_names: frozenset[str]
+    overwrites: bool
+    derive: Any
+    call: Any
+
+
+ABSENT = (None, None, None)
+"""Stands in a list of operands, (value, tensor, layout) each, for one that is not there."""
 
 
 def _synaptic(base: str) -> str:
@@ -151,6 +175,7 @@ def _composite(func: OpOverload[..., Any]) -> Any:
     return None
 
 
+@cache
 def describe_op(func: OpOverload[..., Any]) -> Op:
     """Read the schema of `func`."""
     schema = func._schema
@@ -158,48 +183,41 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
     slots: list[Slot] = []
     others: list[tuple[int, str, bool, Any]] = []
     writes = set()
+    plan: list[int] = []
     for index, argument in enumerate(schema.arguments):
         kind = str(argument.type)
+        is_list = "List[" in kind
         if "Tensor" in kind:
-            slots.append(Slot(index, argument.name, "List[" in kind, argument.kwarg_only))
+            slots.append(Slot(index, argument.name, is_list, argument.kwarg_only))
             if argument.alias_info is not None and argument.alias_info.is_write:
                 writes.add(argument.name)
         else:
             default = argument.default_value if argument.has_default_value() else None
             others.append((index, argument.name, argument.kwarg_only, default))
+        plan.append((2 if is_list else 1) if "Tensor" in kind else 0)
     names = {slot.name for slot in slots}
     unsaid = frozenset(n for n in _UNSAID_WRITES.get(base, ()) if n in names and n not in writes)
     all_writes = frozenset(writes) | unsaid
     aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
+    reads_written = bool(writes) and base not in _ONLY_WRITES
+    reads_written = reads_written and not any(s.kwarg_only for s in slots if s.name in writes)
     synaptic = _synaptic(base)
+    packet = ".".join(str(func).split(".")[:2])
+    skipped = func.namespace in ("profiler", "prim") or base in _SKIPPED
+    composite, inexact = _composite(func), _ASKED.get(base)
     return Op(
         name=str(func),
-        packet=".".join(str(func).split(".")[:2]),
-        skipped=func.namespace in ("profiler", "prim")
-        or base in ("record_stream", "_record_function_enter_new"),
-        composite=_composite(func),
+        packet=packet,
+        skipped=skipped,
+        composite=composite,
         slots=tuple(slots),
         others=tuple(others),
         writes=all_writes,
         written_slots=tuple(slot for slot in slots if slot.name in all_writes),
-        reads_written=bool(writes)
-        and base not in _ONLY_WRITES
-        and not any(slot.kwarg_only for slot in slots if slot.name in writes),
+        reads_written=reads_written,
         is_view=aliases and not writes,
         carries=base in _CARRIES,
-        needs_all_events=base
-        in (
-            "mul",
-            "mul_",
-            "add",
-            "add_",
-            "bitwise_and",
-            "bitwise_or",
-            "maximum",
-            "minimum",
-            "cat",
-            "stack",
-        ),
+        needs_all_events=base in _NEED_ALL,
         events=base in _EVENTS,
         synaptic=synaptic,
         measured=bool(synaptic) or base in _ADDITIVE or any(w in base for w in _ATTENTION_WORDS),
@@ -207,5 +225,26 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
         result_names=tuple(r.name for r in schema.returns),
         unsaid_if_training=bool(unsaid),
         hollow=base in _HOLLOW,
-        inexact=_ASKED.get(base),
+        inexact=inexact,
+        special=skipped or composite is not None or inexact is not None,
+        plan=tuple(plan),
+        absent=tuple((ABSENT,) * plan[count:].count(1) for count in range(len(plan) + 1)),
+        slot_names=frozenset(names),
+        overwrites=bool(slots) and slots[0].name in writes and not reads_written,
+        derive=DERIVATIONS.get(packet),
+        call=getattr(func, "_op", func),
     )
+
+
+def other_arguments(op: Op, args: Any, kwargs: Any) -> list[Any]:
+    """Return the arguments that are no tensors, in the order of `op.others`, defaults filled in."""
+    count = len(args)
+    found = []
+    for index, name, _, default in op.others:
+        a = args[index] if index < count else kwargs.get(name, default)
+        if type(a) is list:
+            a = tuple(a)
+        elif type(a) is torch.Generator:
+            a = None
+        found.append(a)
+    return found

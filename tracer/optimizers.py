@@ -10,7 +10,8 @@ import torch
 from torch.optim import optimizer as torch_optimizer
 
 from .modules import class_name
-from .session import Session, Thread
+from .session import Session
+from .threads import Thread
 
 
 def _hyper(group: dict[str, Any]) -> str:

@@ -36,8 +36,9 @@ from .modules import Modules
 from .nested import tensors_in
 from .neurons import NeuronRule, Neurons
 from .optimizers import OptimizerSteps
-from .session import Session, Thread
+from .session import Session
 from .steps import Steps
+from .threads import Thread
 from .values import Value
 from .writer import Writer, static_table
 

@@ -8,55 +8,33 @@ from typing import Any
 import torch
 
 from ..schemas import SpikeClass
-from .claims import Claim, Claims
+from .claims import Claims
 from .columns import NULL, Rows
 from .composites import Composites, within_autocast
-from .gradients import recomputes
-from .layouts import Layout
-from .operands import Op, describe_op
+from .operands import ABSENT, Op, describe_op, other_arguments
 from .signatures import Signatures
 from .statistics import Measurer
 from .synapses_of_calls import Synapses
+from .threads import BACKWARD, FORWARD, OPTIMIZER, OUTSIDE, RECOMPUTE, Thread, in_backward
 from .values import OpaqueLayout, Value, Values
 
-FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = range(4)
-_ACCUMULATE = (1 << 64) - 1
 _GRADIENT = 2
 CALL_WIDTH = 15
 _PART_CELLS = (1 << 16) * CALL_WIDTH
-_OUTSIDE = (NULL, NULL, NULL)
-_THREE_NULLS = [NULL] * 3
-_NONE: Any = ()
+EVENTS = int(SpikeClass.EVENTS)
 
 _graph_task = torch._C._current_graph_task_id
 _sequence_nr = torch._C._autograd._get_sequence_nr
-_current_node = torch._C._current_autograd_node
 _grad_enabled = torch.is_grad_enabled
-_within_autocast = within_autocast
 _CPU = torch._C.DispatchKey.CPU
 _Tensor = torch.Tensor
-_ABSENT = (None, None, None)
-
-
-class Thread:
-    """What is particular to a thread that is recorded."""
-
-    __slots__ = ("newest", "number", "optimizing", "passed", "quiet", "stack")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.stack: list[Any] = []
-        self.passed: list[Any] = []  # modules whose calls run unrecorded
-        self.newest = -1
-        self.optimizing = 0
-        self.quiet = False
 
 
 class Session:
     """The state of a recording and the handler of its calls.
 
     Args:
-        statistics: "full", "synaptic" or "none"; "auto" decides by the device of each storage.
+        statistics: "full", "synaptic" or "none".
     """
 
     def __init__(self, statistics: str) -> None:
@@ -67,13 +45,14 @@ class Session:
         self.composites = Composites()
         self.measurer = Measurer()
         self.synapses = Synapses()
-        self.ops: dict[Any, Op] = {}
+        self.ops: dict[int, Op] = {}
         self.calls = Rows(CALL_WIDTH)
         self.operands = Rows(4)
         self.synaptic_rows: list[tuple[int, Any]] = []
         self.seq = 0
         self.step = 0
         self.label = NULL
+        self.parts = 0
         self.passive = True
         self.lock = threading.RLock()
         self.shared = torch.cuda.device_count() > 1  # an autograd thread for each device
@@ -85,7 +64,6 @@ class Session:
         self.opaque: dict[Any, OpaqueLayout] = {}
         self.device_measurer: Any = None
         self.unread: dict[str, int] = {}
-        self.parts = 0
 
     def dispatch(
         self, mode: Any, thread: Thread, func: Any, types: Any, args: Any, kwargs: Any
@@ -98,159 +76,179 @@ class Session:
         op = self.ops.get(id(func))  # ops live for ever; hashing one takes longer
         if op is None:
             op = self.ops[id(func)] = describe_op(func)
-        if op.skipped:
-            return func(*args, **kwargs)
-        if op.composite is not None and (op.composite is not _CPU or _on_cpu(args)):
-            return self.composites.run(mode, func, op, args, kwargs)
-        if op.inexact is not None:
-            self.composites.doubt(op)
+        if op.special:
+            if op.skipped:
+                return func(*args, **kwargs)
+            if op.composite is not None and (op.composite is not _CPU or _on_cpu(args)):
+                return self.composites.run(mode, func, op, args, kwargs)
+            if op.inexact is not None:
+                self.composites.doubt(op)
         if self.shared:
             with self.lock:  # threads take turns: the order of calls is that of their numbers
                 return self._run(thread, func, op, args, kwargs)
         return self._run(thread, func, op, args, kwargs)
 
     def _run(self, thread: Thread, func: Any, op: Op, args: Any, kwargs: Any) -> Any:
+        """Run a call and note it; written out at length, for it is what recording costs."""
         grad = _grad_enabled()
+        forward = NULL
         if _graph_task() != -1:
-            stage, context, forward = self._backward_context(thread)
+            stage, context, forward = in_backward(thread, self.claims, self.owner_of)
+        elif thread.stack:
+            stage, context = FORWARD, thread.stack[-1].context
         else:
-            forward = NULL
-            stack = thread.stack
-            if stack:
-                context = stack[-1].context
-                stage = FORWARD
-            else:
-                context = _OUTSIDE
-                # Optimizers run without grad; what runs with it is a closure's.
-                stage = OPTIMIZER if thread.optimizing and not grad else FORWARD
+            # Optimizers run without grad; what runs with it is a closure's.
+            stage, context = OPTIMIZER if thread.optimizing and not grad else FORWARD, OUTSIDE
+        seq = self.seq
         if grad:
             number = _sequence_nr() - 1
             if number > thread.newest:
                 thread.newest = number
-                claim = Claim(self.seq, *context, op.packet, thread.number)
-                self.claims.note(thread.number, number, claim)
+                self.claims.note(number, (seq, *context, op.packet, thread.number))
         level = self.statistics
         measure = stage != OPTIMIZER and (level == "full" or (level == "synaptic" and op.measured))
-        ins, listed, numbers = self._operands(op, args, kwargs)
-        others = self._others(op, args, kwargs) if op.others else _NONE
-        writes = op.written_slots
-        if writes and op.unsaid_if_training and not self._training(op, others):
-            writes = _NONE
-        keys: list[Any] = [op]
-        for value, tensor, layout in ins:
-            keys.append(layout)
-            if value is not None:
-                keys.append(tensor.requires_grad)
-                if type(value) is Value:
-                    keys.append(value.storage.device)
-                    if measure and not value.measured and not op.is_view:
-                        if op.reads_written or not writes or value is not ins[0][0]:
-                            self.measure(value, tensor)
+        reads = measure and not op.is_view
+        spare = op.overwrites
+        key: list[Any] = [op]
+        ins: list[Any] = []
+        flags = 1
+        values = self.values
+        of = values.of
+        for kind, a in zip(op.plan, args, strict=False):
+            if not kind:
+                key.append(tuple(a) if type(a) is list else a)
+            elif isinstance(a, _Tensor):
+                try:
+                    value = of(a)
+                except Exception:  # no strided elements
+                    value = self.value_of(a)
+                layout = values.layout
+                ins.append((value, a, layout))
+                key.append(layout)
+                flags += flags + a.requires_grad
+                if value.device != "cpu":
+                    key.append(value.device)
+                if reads and not value.measured and not spare:
+                    self.measure(value, a)
+                spare = False
+            elif kind == 2 and a is not None:
+                flags = self._listed(a, ins, key, flags, reads and not spare)
+                spare = False
+            else:
+                key.append(a)
+                if kind == 1:
+                    ins.append(ABSENT)
+        if kwargs:
+            flags = self._named(op, len(args), kwargs, ins, key, flags, reads)
+        else:
+            ins += op.absent[len(args)]
         synaptic = None
         if op.synaptic and measure:
-            synaptic = self.synapses.before(self, op, ins, others)
-        if _within_autocast() and not op.is_view:
+            synaptic = self.synapses.before(self, op, ins, other_arguments(op, args, kwargs))
+        if within_autocast() and not op.is_view:
             result = self.composites.call(func, args, kwargs)
         else:
-            result = func(*args, **kwargs)
-        seq = self.seq
+            result = op.call(*args, **kwargs)
         self.seq = seq + 1
-        if writes:
-            self._note_writes(op, writes, args, kwargs, seq)
-        outs = self._results(op, result, seq, stage, measure, ins)
-        for value, tensor, layout in outs:
-            keys.append(layout)
-            if value is not None:
-                keys.append(tensor.requires_grad)
-                if type(value) is Value:
-                    keys.append(value.storage.device)
-        keys += others
-        if numbers:
-            keys += numbers
-        key = tuple(keys)
+        if op.writes:
+            self._note_writes(op, args, kwargs, seq)
+        outs: Any = ()
+        if isinstance(result, _Tensor):
+            before = values.storages_seen
+            try:
+                value = of(result)
+            except Exception:  # no strided elements
+                value = self.value_of(result)
+            layout = values.layout
+            if values.storages_seen != before:
+                self._adopt(value, op, seq, stage)
+            if not op.is_view and value.measured != 2:
+                if op.events or layout.dtype is torch.bool:
+                    value.events = True
+                elif op.carries and not value.events:
+                    value.events = _carried(op, ins)
+                if measure and not value.measured and not op.hollow:
+                    found = None if op.derive is None else op.derive(ins, args, kwargs, layout)
+                    if found is None:
+                        self.measure(value, result)
+                    else:
+                        value.told(found)
+            key.append(layout)
+            flags += flags + result.requires_grad
+            if value.device != "cpu":
+                key.append(value.device)
+            out = value.number
+        elif isinstance(result, tuple | list):
+            outs, flags = self._results(op, result, seq, stage, measure, ins, key, flags)
+            out = outs[0][0].number if outs and outs[0][0] is not None else NULL
+        else:
+            out = NULL
+        key.append(flags)
         try:
-            signature = self.signatures.known.get(key)
+            signature = self.signatures.known.get(tuple(key))
         except TypeError:  # an argument that cannot be hashed
-            key = tuple(k if _hashable(k) else str(k) for k in key)
-            signature = self.signatures.known.get(key)
+            key = [k if _hashable(k) else str(k) for k in key]
+            signature = self.signatures.known.get(tuple(key))
         if signature is None:
-            signature = self._sign(key, op, ins, listed, outs, others, numbers)
+            made = [(value, result, layout)] if isinstance(result, _Tensor) else outs
+            signature = self.signatures.add(tuple(key), op, args, kwargs, ins, made)
         if synaptic is not None:
             self.synaptic_rows.append((seq, synaptic))
-        self._note(seq, signature, stage, thread.number, context, forward, grad, ins, outs)
+        ids = [NULL if value is None else value.number for value, _, _ in ins]
+        count = len(ids)
+        if count < 3:
+            ids += (NULL, NULL, NULL)
+        calls = self.calls
+        calls.append(
+            (seq, signature, stage, self.label, self.step, thread.number, context[0], context[1],
+             forward, grad, context[2], ids[0], ids[1], ids[2], out)
+        )  # fmt: skip
+        if count > 3 or len(outs) > 1:
+            self._note_more(seq, ids, outs)
+        if len(calls.flat) >= _PART_CELLS and not self.spiking_calls:
+            self.on_full()
         if self.watch is not None:
             self.watch(seq, context[0], func, args, kwargs, result)
         return result
 
-    def _backward_context(self, thread: Thread) -> tuple[int, tuple[int, int, int], int]:
-        node = _current_node()
-        stack = thread.stack
-        name = node.name() if node is not None else ""
-        if stack and stack[-1].in_task:
-            top = stack[-1]
-            return RECOMPUTE, (top.info.number, top.number, top.training), NULL
-        stage = RECOMPUTE if recomputes(name) else BACKWARD
-        if node is None:
-            return stage, (NULL, NULL, NULL), NULL
-        number = node._sequence_nr()
-        if number == _ACCUMULATE:
-            owner = self.owner_of(node.variable) if hasattr(node, "variable") else None
-            return stage, (NULL if owner is None else owner, NULL, NULL), NULL
-        claim = self.claims.find(number, name)
-        if claim is not None:
-            return stage, (claim.module, claim.module_call, claim.training), claim.seq
-        enclosing = self.claims.enclosing(number)
-        return stage, enclosing or (NULL, NULL, NULL), NULL
-
-    def _operands(self, op: Op, args: Any, kwargs: Any) -> tuple[list[Any], Any, Any]:
-        """Return [(value, tensor, layout)] by slot, lists' lengths, and numbers."""
-        ins: list[Any] = []
-        listed = None
-        numbers = None
-        count = len(args)
-        values = self.values
-        of = values.of
-        for slot in op.slots:
-            index = slot.index
-            a = args[index] if index < count else kwargs.get(slot.name)
-            if isinstance(a, _Tensor):
-                try:
-                    ins.append((of(a), a, values.layout))
-                except Exception:  # no strided elements
-                    ins.append((self.value_of(a), a, values.layout))
-            elif a is None:
-                if slot.is_list:
-                    listed = listed or {}
-                    listed[slot.name] = 0
-                else:
-                    ins.append(_ABSENT)
-            elif slot.is_list:
-                listed = listed or {}
-                listed[slot.name] = len(a)
-                for element in a:
-                    ins.append(
-                        (self.value_of(element), element, values.layout)
-                        if isinstance(element, _Tensor)
-                        else _ABSENT
-                    )
+    def _listed(self, listed: Any, ins: list[Any], key: list[Any], flags: int, reads: bool) -> int:
+        """Add the elements of a list of tensors to operands and key; return the flags."""
+        key.append(len(listed))
+        for element in listed:
+            if isinstance(element, _Tensor):
+                value = self.value_of(element)
+                layout = self.values.layout
+                ins.append((value, element, layout))
+                key.append(layout)
+                key.append(value.device)
+                flags += flags + element.requires_grad
+                if reads and not value.measured:
+                    self.measure(value, element)
             else:
-                ins.append(_ABSENT)
-                numbers = numbers or []
-                numbers.append((slot.name, a))
-        return ins, listed, numbers
+                ins.append(ABSENT)
+                key.append(None)
+        return flags
 
-    @staticmethod
-    def _others(op: Op, args: Any, kwargs: Any) -> list[Any]:
-        count = len(args)
-        found = []
-        for index, name, _, default in op.others:
-            a = args[index] if index < count else (kwargs.get(name, default) if kwargs else default)
-            if type(a) is list:
-                a = tuple(a)
-            elif isinstance(a, torch.Generator):
-                a = None
-            found.append(a)
-        return found
+    def _named(self, op: Op, count: int, kwargs: Any, ins: list[Any], key: list[Any], flags: int,
+               reads: bool) -> int:  # fmt: skip
+        """Add keyword arguments to operands and key; return the flags."""
+        for slot in op.slots:
+            if slot.index < count:
+                continue
+            a = kwargs.get(slot.name)
+            read = reads and (op.reads_written or slot.name not in op.writes)
+            if isinstance(a, _Tensor):
+                flags = self._listed((a,), ins, key, flags, read)
+            elif slot.is_list and a is not None:
+                flags = self._listed(a, ins, key, flags, read)
+            elif not slot.is_list:
+                ins.append(ABSENT)
+                key.append(a)
+        names = op.slot_names
+        for name, a in kwargs.items():
+            if name not in names and type(a) is not torch.Generator:
+                key.append((name, tuple(a) if type(a) is list else a))
+        return flags
 
     def value_of(self, tensor: torch.Tensor) -> Any:
         """Return the value of a tensor, or the opaque layout of one without strided elements."""
@@ -266,8 +264,7 @@ class Session:
     def measure(self, value: Value, tensor: torch.Tensor) -> None:
         """Measure a value while a tensor that holds it is at hand."""
         layout = value.layout
-        storage = value.storage
-        if storage.device != "cpu":
+        if value.device != "cpu":
             self._measure_on_device(value, tensor)
             return
         try:
@@ -275,24 +272,21 @@ class Session:
         except Exception:  # nothing may stop a recording
             value.measured = 2
             return
-        if found[0] or layout.repeats != 1:
-            self.keep(value, found)
-        else:
+        if type(found) is int:  # no class: only the nonzero elements are told
             value.measured = 1
             value.bits = 0
-            value.nonzero = found[1]
+            value.nonzero = found * layout.repeats
+        else:
+            self.keep(value, found)
 
     def keep(self, value: Value, found: Any) -> None:
-        """Note what was measured."""
+        """Note what was measured of the elements without repeats."""
+        value.told(found)
         times = value.layout.repeats
-        value.measured = 1
-        value.bits, nonzero, ones, minus, value.low, value.high = found
-        value.nonzero = nonzero * times
-        if value.bits:
-            value.ones = None if ones is None else ones * times
-            value.minus_ones = None if minus is None else minus * times
-        else:
-            value.low = value.high = None
+        if times != 1:
+            value.nonzero *= times
+            value.ones = None if value.ones is None else value.ones * times
+            value.minus_ones = None if value.minus_ones is None else value.minus_ones * times
 
     def _measure_on_device(self, value: Value, tensor: torch.Tensor) -> None:
         if self.device_measurer is None:
@@ -301,17 +295,12 @@ class Session:
             self.device_measurer = DeviceMeasurer(self)
         self.device_measurer.measure(value, tensor)
 
-    @staticmethod
-    def _training(op: Op, others: list[Any]) -> bool:
-        for (_, name, _, _), value in zip(op.others, others, strict=True):
-            if name == "training":
-                return bool(value)
-        return True
-
-    def _note_writes(self, op: Op, writes: Any, args: Any, kwargs: Any, seq: int) -> None:
+    def _note_writes(self, op: Op, args: Any, kwargs: Any, seq: int) -> None:
+        if op.unsaid_if_training and not _training(op, args, kwargs):
+            return
         count = len(args)
         counted = 0 if op.unsaid_if_training else 1
-        for slot in writes:
+        for slot in op.written_slots:
             a = args[slot.index] if slot.index < count else kwargs.get(slot.name)
             for tensor in a if slot.is_list and a is not None else (a,):
                 if isinstance(tensor, _Tensor):
@@ -322,104 +311,63 @@ class Session:
                     self.values.wrote(storage, seq, counted)
 
     def _results(
-        self, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any]
-    ) -> list[Any]:
-        """Return [(value or opaque or None, tensor, layout)] of the results; measure new ones."""
-        if isinstance(result, _Tensor):
-            return [self._result(op, result, seq, stage, measure, ins)]
-        if not isinstance(result, tuple | list):
-            return []
+        self, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any],
+        key: list[Any], flags: int,
+    ) -> tuple[list[Any], int]:  # fmt: skip
+        """Return [(value, tensor, layout)] of several results, and the flags; measure new ones."""
         outs: list[Any] = []
         for item in result:
             for tensor in item if isinstance(item, list | tuple) else (item,):
-                if isinstance(tensor, _Tensor):
-                    outs.append(self._result(op, tensor, seq, stage, measure, ins))
-                else:
-                    outs.append(_ABSENT)
-        return outs
+                if not isinstance(tensor, _Tensor):
+                    outs.append(ABSENT)
+                    key.append(None)
+                    continue
+                before = self.values.storages_seen
+                value = self.value_of(tensor)
+                layout = self.values.layout
+                if self.values.storages_seen != before:
+                    self._adopt(value, op, seq, stage)
+                if not op.is_view and value.measured != 2:
+                    if op.events or layout.dtype is torch.bool:
+                        value.events = True
+                    elif op.carries and not value.events:
+                        value.events = _carried(op, ins)
+                    if measure and not value.measured and not op.hollow:
+                        self.measure(value, tensor)
+                outs.append((value, tensor, layout))
+                key.append(layout)
+                key.append(value.device)
+                flags += flags + tensor.requires_grad
+        return outs, flags
 
-    def _result(
-        self, op: Op, tensor: Any, seq: int, stage: int, measure: bool, ins: list[Any]
-    ) -> Any:
-        values = self.values
-        before = values.storages_seen
-        try:
-            value = values.of(tensor)
-        except Exception:  # no strided elements
-            return (self.value_of(tensor), tensor, values.layout)
-        layout = values.layout
-        if values.storages_seen != before:
-            storage = value.storage
-            if not op.hollow:  # what holds nothing yet is filled by somebody unseen, perhaps
-                storage.written_seq = value.written_seq = seq
-            if stage == BACKWARD:
-                storage.kind = value.kind = _GRADIENT
-            if storage.device != "cpu":
-                self.devices.add(storage.device)
-        if not op.is_view:
-            if op.events or layout.dtype is torch.bool:
-                value.events = True
-            elif op.carries and not value.events:
-                value.events = _carried(op, ins)
-            if measure and not value.measured and not op.hollow:
-                self.measure(value, tensor)
-        return (value, tensor, layout)
+    def _adopt(self, value: Any, op: Op, seq: int, stage: int) -> None:
+        """Note who made the storage of a result."""
+        if type(value) is not Value:
+            return
+        storage = value.storage
+        if not op.hollow:  # what holds nothing yet is filled by somebody unseen, perhaps
+            storage.written_seq = value.written_seq = seq
+        if stage == BACKWARD:
+            storage.kind = value.kind = _GRADIENT
+        if value.device != "cpu":
+            self.devices.add(value.device)
 
-    def _sign(
-        self,
-        key: Any,
-        op: Op,
-        ins: list[Any],
-        listed: Any,
-        outs: list[Any],
-        others: list[Any],
-        numbers: Any,
-    ) -> int:
-        names: list[tuple[str, int | None]] = []
-        for slot in op.slots:
-            if slot.is_list and listed is not None and slot.name in listed:
-                names.extend((slot.name, index) for index in range(listed[slot.name]))
-            else:
-                names.append((slot.name, None))
-        operands = [
-            (name, index, _layout_key(*operand))
-            for (name, index), operand in zip(names, ins, strict=True)
-        ]
-        results = [_layout_key(*result) for result in outs]
-        return self.signatures.add(key, op, operands, results, [*others, *(numbers or ())])
+    def _note_more(self, seq: int, ids: list[int], outs: Any) -> None:
+        """Note the operands past the third and the results past the first."""
+        for slot in range(3, len(ids)):
+            if ids[slot] != NULL:
+                self.operands.append((seq, 0, slot, ids[slot]))
+        for slot in range(1, len(outs)):
+            value = outs[slot][0]
+            if value is not None and value.number != NULL:
+                self.operands.append((seq, 1, slot, value.number))
 
-    def _note(
-        self,
-        seq: int,
-        signature: int,
-        stage: int,
-        thread: int,
-        context: Any,
-        forward: int,
-        grad: bool,
-        ins: list[Any],
-        outs: list[Any],
-    ) -> None:
-        ids = [v.number if type(v) is Value else NULL for v, _, _ in ins]
-        ids += _THREE_NULLS
-        out = outs[0][0] if outs else None
-        module, call, training = context
-        calls = self.calls
-        calls.append(
-            (seq, signature, stage, self.label, self.step, thread, module, call, forward, grad,
-             training, ids[0], ids[1], ids[2], out.number if type(out) is Value else NULL)
-        )  # fmt: skip
-        if len(ins) > 3:
-            for slot in range(3, len(ins)):
-                if ids[slot] != NULL:
-                    self.operands.append((seq, 0, slot, ids[slot]))
-        if len(outs) > 1:
-            for slot in range(1, len(outs)):
-                value = outs[slot][0]
-                if type(value) is Value:
-                    self.operands.append((seq, 1, slot, value.number))
-        if len(calls.flat) >= _PART_CELLS and not self.spiking_calls:
-            self.on_full()
+
+def _training(op: Op, args: Any, kwargs: Any) -> bool:
+    for index, name, _, default in op.others:
+        if name == "training":
+            return bool(args[index] if index < len(args) else kwargs.get(name, default))
+    return True
 
 
 def _carried(op: Op, ins: list[Any]) -> bool:
@@ -435,14 +383,6 @@ def _on_cpu(args: Any) -> bool:
     return all(a.is_cpu for a in args if isinstance(a, _Tensor))
 
 
-def _layout_key(value: Any, tensor: Any, layout: Any) -> Any:
-    if value is None:
-        return None
-    if type(value) is Value:
-        return (layout, value.storage.device, bool(tensor.requires_grad))
-    return (layout, str(tensor.device), bool(tensor.requires_grad))
-
-
 def _hashable(thing: Any) -> bool:
     try:
         hash(thing)
@@ -456,5 +396,4 @@ def _foreign(types: Any) -> bool:
     return any(t.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl for t in types)
 
 
-EVENTS = int(SpikeClass.EVENTS)
-__all__ = ["BACKWARD", "EVENTS", "FORWARD", "OPTIMIZER", "RECOMPUTE", "Layout", "Session", "Thread"]
+__all__ = ["BACKWARD", "EVENTS", "FORWARD", "OPTIMIZER", "RECOMPUTE", "Session", "Thread"]

@@ -1,7 +1,8 @@
 """What the elements of a value are: nonzero count and spike class, exact, from NumPy arrays.
 
 A sample rules most dense values out of every class; for those only the nonzero elements are
-counted. The rest is read in chunks that stay in the processor's cache.
+counted. Zeros and one other number are counted in two passes. All is read in chunks that stay in
+the processor's cache; small arrays are looked at in Python, which takes less than NumPy's calls.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from ..schemas import VALUE_BITS, SpikeClass
 
 _B, _T, _S, _W, _C = (int(bit) for bit in SpikeClass if bit in VALUE_BITS)
 _CHUNK = 1 << 16
-_FIRST = 24
-_SAMPLE = 512
+_FEW = 128
+_SOME = 4096
+_FIRST = 16
+_SAMPLE = 128
 
 
 class Statistics(NamedTuple):
@@ -73,7 +76,7 @@ def _ruled_out(sample: list[Any]) -> bool:
     fraction = False
     for x in sample:
         if x:
-            if not fraction and (x != x or x in (np.inf, -np.inf) or x != int(x)):
+            if not fraction and not _is_whole(x):
                 fraction = True
             if first is None:
                 first = x
@@ -82,7 +85,11 @@ def _ruled_out(sample: list[Any]) -> bool:
     return False
 
 
-def _count(array: Any, number: float, buffer: Any) -> int:
+def _is_whole(x: Any) -> bool:
+    return type(x) is not float or x.is_integer()  # NaN and infinities are not
+
+
+def _count(array: Any, number: Any, buffer: Any) -> int:
     """Count the elements equal to `number` in chunks."""
     size = array.size
     if size <= _CHUNK:
@@ -112,77 +119,105 @@ class Measurer:
     def __init__(self) -> None:
         self._buffer = np.empty(_CHUNK, np.bool_)
 
-    def measure(self, array: Any, bits: str = "") -> Statistics:
-        """Measure a flat array; `bits` names the 16- or 8-bit float that it holds as integers."""
+    def measure(self, array: Any, bits: str = "") -> Statistics | int:
+        """Measure a flat array; return its nonzero elements alone if it has no class.
+
+        Args:
+            array: the elements.
+            bits: the 16- or 8-bit float that it holds as integers, else "".
+        """
         size = array.size
-        if size == 0:
-            return EMPTY
-        kind = array.dtype.char
-        if kind == "f":
-            # The common case first: 32-bit floats that no class fits.
-            if _ruled_out(array[:_FIRST].tolist()) or (
-                size > _FIRST and self._sample_rules_out(array)
-            ):
-                return Statistics(0, size - _count(array, 0, self._buffer))
-            return self._classify(array)
-        kind = array.dtype.kind
-        if kind == "b":
-            return zeros_and_ones(int(np.count_nonzero(array)), size)
-        if kind == "c":
-            return Statistics(0, int(np.count_nonzero(array)))
-        if bits:
-            return self._small_floats(array, bits)
-        first = array[:_FIRST].tolist()
-        if _ruled_out(first) or (size > _FIRST and self._sample_rules_out(array)):
-            return Statistics(0, size - _count(array, 0, self._buffer))
+        if bits or array.dtype.kind in "bc":
+            return self._unlike(array, bits)
+        if size <= _FEW:
+            return _few(array.tolist()) if size else EMPTY
+        if _ruled_out(array[:_FIRST].tolist()) or _ruled_out(_sample(array)):
+            return self._nonzero(array)
         return self._classify(array)
 
-    def _sample_rules_out(self, array: Any) -> bool:
-        step = array.size // _SAMPLE
-        sample = array[:: step or 1] if step < 4096 else array[: 4096 * _SAMPLE : 4096]
-        nonzero = sample[sample != 0]
-        if nonzero.size < 2:
-            return False
-        if bool((nonzero == nonzero[0]).all()):
-            return False
-        return array.dtype.kind == "f" and not _whole(nonzero)
+    def _nonzero(self, array: Any) -> int:
+        if array.size <= _SOME:
+            return int(np.count_nonzero(array))
+        return int(array.size) - _count(array, 0, self._buffer)
 
-    def _small_floats(self, array: Any, bits: str) -> Statistics:
-        mask = _MASKS.get(bits)
-        if mask is None:  # floats whose negative zero is a NaN
-            return self.measure(decode(array, bits))
-        sample = decode(array[:_FIRST], bits)
-        if _ruled_out(sample.tolist()):
+    def _unlike(self, array: Any, bits: str) -> Statistics | int:
+        """Measure what is not read as numbers: bool, complex numbers, small floats."""
+        size = array.size
+        if not size:
+            return EMPTY
+        if not bits:
+            nonzero = int(np.count_nonzero(array))
+            return zeros_and_ones(nonzero, size) if array.dtype.kind == "b" else nonzero
+        mask = _MASKS.get(bits)  # there is none for floats whose negative zero is a NaN
+        if mask is not None and _ruled_out(decode(array[:_FIRST], bits).tolist()):
             nonzero = 0
-            for start in range(0, array.size, _CHUNK):
+            for start in range(0, size, _CHUNK):
                 nonzero += int(np.count_nonzero(array[start : start + _CHUNK] & mask))
-            return Statistics(0, nonzero)
+            return nonzero
         return self.measure(decode(array, bits))
 
-    def _classify(self, array: Any) -> Statistics:
+    def _classify(self, array: Any) -> Statistics | int:
         size, buffer = array.size, self._buffer
-        nonzero = size - _count(array, 0, buffer)
-        ones = _count(array, 1, buffer) if nonzero else 0
-        if ones == nonzero:
-            return zeros_and_ones(ones, size)
+        nonzero = self._nonzero(array)
+        if not nonzero:
+            return zeros_and_ones(0, size)
+        number = _first_nonzero(array)
+        same = _count(array, number, buffer)
+        if same == nonzero:
+            return _one_number(number, nonzero, size)
+        ones = same if number == 1 else _count(array, 1, buffer)
         signed = array.dtype.kind != "u"
-        minus = _count(array, -1, buffer) if signed else 0
-        bits = (_T | _W) if ones + minus == nonzero else 0
-        representative = (
-            array[int(np.flatnonzero(array)[0])] if size <= _CHUNK else _first_nonzero(array)
-        )
-        if _count(array, representative, buffer) == nonzero:
-            bits |= _S | (_C if nonzero == size else 0)
-        if not bits & _W and _whole(array):
-            bits |= _W
-        if not bits:
-            return Statistics(0, nonzero)
+        minus = same if number == -1 else _count(array, -1, buffer) if signed else 0
+        if ones + minus == nonzero:
+            bits = _T | _W
+        elif _whole(array):
+            bits = _W
+        else:
+            return nonzero
         return Statistics(bits, nonzero, ones, minus, float(array.min()), float(array.max()))
 
 
+def _sample(array: Any) -> list[Any]:
+    """Return numbers from all over a large array, at a stride that no layout has."""
+    step = (array.size // _SAMPLE) | 1
+    return array[::step].tolist()  # type: ignore[no-any-return]
+
+
+def _one_number(number: Any, nonzero: int, size: int) -> Statistics:
+    """Return the facts about `nonzero` elements equal to `number` and zeros besides."""
+    if number == 1:
+        return zeros_and_ones(nonzero, size)
+    bits = _S | (_C if nonzero == size else 0) | (_W if _is_whole(number) else 0)
+    minus = nonzero if number == -1 else 0
+    low = high = float(number)
+    if nonzero < size:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Statistics(bits | (_T if minus else 0), nonzero, 0, minus, low, high)
+
+
+def _few(items: list[Any]) -> Statistics | int:
+    """Measure few elements."""
+    if _ruled_out(items):
+        return len(items) - items.count(0)
+    zeros = items.count(0)
+    nonzero = len(items) - zeros
+    if not nonzero:
+        return zeros_and_ones(0, len(items))
+    number = next(x for x in items if x)
+    if items.count(number) == nonzero and number == number:
+        return _one_number(number, nonzero, len(items))
+    if not all(map(_is_whole, items)):
+        return nonzero
+    ones, minus = items.count(1), items.count(-1)
+    bits = (_T | _W) if ones + minus == nonzero else _W
+    return Statistics(bits, nonzero, ones, minus, float(min(items)), float(max(items)))
+
+
 def _first_nonzero(array: Any) -> Any:
-    for start in range(0, array.size, _CHUNK):
-        found = np.flatnonzero(array[start : start + _CHUNK])
-        if found.size:
-            return array[start + int(found[0])]
+    """Return the first number that is not zero; there is one."""
+    for start in (0, *range(_FIRST, array.size, _CHUNK)):
+        chunk = array[start : start + (_CHUNK if start else _FIRST)]
+        places = np.flatnonzero(chunk)
+        if places.size:
+            return chunk[places[0]].item()
     raise AssertionError("an array with nonzero elements has a first one")

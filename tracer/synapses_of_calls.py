@@ -102,7 +102,7 @@ class Synapses:
     def before(self, session: Any, op: Op, ins: list[Any], others: list[Any]) -> SynapticRow | None:
         """Measure the operands of a call before it runs; None if there is nothing to tell."""
         try:
-            if any(type(v) is Value and v.storage.device != "cpu" for v, _, _ in ins):
+            if any(v is not None and v.device != "cpu" for v, _, _ in ins):
                 measurer = session.device_measurer
                 return measurer.synapses(op, ins, others) if measurer is not None else None
             return self._measure(op, ins, others)

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from .columns import NULL
 from .layouts import Layout
+from .statistics import Statistics
 
 _FORGET_AFTER = 4096
 
@@ -52,6 +54,7 @@ class Value:
         bits: SpikeClass bits without provenance; -1 not measured.
         events: provenance is spikes.
         measured: 0 no, 1 yes, 2 never will be, 3 a device is at it.
+        device: that of its storage.
         synapses: what was measured of it as an input of convolutions, by geometry.
     """
 
@@ -64,6 +67,7 @@ class Value:
     high: float | None = None
     events = False
     measured = 0
+    device = "cpu"
     synapses: dict[Any, Any] | None = None
 
     def __init__(self, number: int, storage: Storage, layout: Layout, offset: int) -> None:
@@ -74,12 +78,25 @@ class Value:
         self.kind = storage.kind
         self.layout = layout
         self.offset = offset
+        if storage.device != "cpu":
+            self.device = storage.device
+
+    def told(self, found: Statistics) -> None:
+        """Note facts about all elements."""
+        self.measured = 1
+        self.bits, self.nonzero, ones, minus, low, high = found
+        if self.bits:
+            self.ones, self.minus_ones, self.low, self.high = ones, minus, low, high
 
 
 class OpaqueLayout:
-    """The layout of a tensor without strided elements: sparse, nested, quantized, ..."""
+    """The layout, and in its place the value, of a tensor without strided elements: sparse, ..."""
 
-    __slots__ = ("dtype_name", "layout_name", "nbytes", "numel", "shape")
+    __slots__ = ("device", "dtype_name", "layout_name", "nbytes", "numel", "shape")
+    number = NULL
+    measured = 2
+    bits = -1
+    events = False
 
     def __init__(self, tensor: torch.Tensor) -> None:
         try:
@@ -90,10 +107,11 @@ class OpaqueLayout:
         self.dtype_name = str(tensor.dtype).removeprefix("torch.")
         self.layout_name = str(tensor.layout).removeprefix("torch.")
         self.nbytes = self.numel * tensor.dtype.itemsize
+        self.device = str(tensor.device)
 
     def key(self) -> tuple[Any, ...]:
         """Return what two equal opaque layouts share."""
-        return (self.shape, self.dtype_name, self.layout_name)
+        return (self.shape, self.dtype_name, self.layout_name, self.device)
 
 
 class Values:
@@ -149,7 +167,10 @@ class Values:
         if not tensor.is_cpu:
             storage.device = str(tensor.device)
             storage.readable = not tensor.is_meta
-        storage.counter = -2 if tensor.is_inference() else tensor._version
+        try:
+            storage.counter = tensor._version
+        except RuntimeError:  # a tensor of inference mode has none
+            storage.counter = -2
         self.storages[cdata] = storage
         return storage
 

@@ -174,9 +174,9 @@ def test_no_tensor_is_kept_until_the_flush():
     inner = Session("full")
     x, w = torch.eye(4), torch.eye(4)
     op = session.describe_op(torch.ops.aten.mm.default)
-    ins, _, _ = inner._operands(op, (x, w), {})
+    ins = [(inner.value_of(tensor), tensor, inner.values.layout) for tensor in (x, w)]
     for value, tensor, _ in ins:
-        value.storage.device = "cpu:0"
+        value.storage.device = value.device = "cpu:0"
         inner.measure(value, tensor)
     row = inner.synapses.before(inner, op, ins, [])
     gone = weakref.ref(x)
@@ -211,7 +211,7 @@ def test_a_tensor_that_cannot_be_counted_stops_nothing(monkeypatch):
     inner = Session("full")
     x = torch.ones(3)
     value = inner.value_of(x)
-    value.storage.device = "cpu:0"
+    value.storage.device = value.device = "cpu:0"
     inner.measure(value, x)
     inner.device_measurer.collect()
     assert (value.measured, value.bits) == (2, -1)

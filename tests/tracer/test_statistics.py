@@ -37,7 +37,7 @@ def measured(tensor, apart=False):
     session = Session("full")
     value = session.value_of(tensor)
     if apart:
-        value.storage.device = "cpu:0"
+        value.storage.device = value.device = "cpu:0"
     session.measure(value, tensor)
     if apart and tensor.numel():
         assert (value.measured, value.bits) == (3, -1)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opjoule.schemas import TILE_WIDTHS
-from opjoule.tracer.operands import describe_op
+from opjoule.tracer.operands import ABSENT, describe_op, other_arguments
 from opjoule.tracer.session import Session
 
 FORWARD = torch.ops.aten.convolution.default
@@ -27,13 +27,17 @@ def synaptic_row(func, args, apart=False):
     session = Session("full")
     session.passive = False
     op = describe_op(func)
-    ins, _, _ = session._operands(op, args, {})
+    ins = [
+        ABSENT if a is None else (session.value_of(a), a, session.values.layout)
+        for kind, a in zip(op.plan, args, strict=False)
+        if kind
+    ]
     for value, tensor, _ in ins:
         if value is not None and apart:
-            value.storage.device = "cpu:0"
+            value.storage.device = value.device = "cpu:0"
         if value is not None and not value.measured:
             session.measure(value, tensor)
-    row = session.synapses.before(session, op, ins, session._others(op, args, {}))
+    row = session.synapses.before(session, op, ins, other_arguments(op, args, {}))
     if apart:
         session.device_measurer.collect()
     assert session.unread == {}

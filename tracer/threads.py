@@ -1,0 +1,68 @@
+"""What is particular to a recorded thread, and to which stage and module its calls belong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .claims import Claims
+from .columns import NULL
+from .gradients import recomputes
+
+FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = range(4)
+OUTSIDE = (NULL, NULL, NULL)
+_ACCUMULATE = (1 << 64) - 1
+_current_node = torch._C._current_autograd_node
+
+Place = tuple[int, int, int]
+"""(module, module call, training) as columns; OUTSIDE where there is no module."""
+
+
+class Thread:
+    """A thread that is recorded.
+
+    Attributes:
+        number: 0 is the thread that opened the recording.
+        stack: module calls that run.
+        passed: modules whose calls run unrecorded.
+        newest: highest autograd number that it has shown.
+        optimizing: optimizer steps that run.
+        quiet: the recorder itself is at work.
+    """
+
+    __slots__ = ("newest", "number", "optimizing", "passed", "quiet", "stack")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.stack: list[Any] = []
+        self.passed: list[Any] = []
+        self.newest = -1
+        self.optimizing = 0
+        self.quiet = False
+
+
+def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Place, int]:
+    """Return stage, place and forward call of what runs now, inside a backward pass.
+
+    Args:
+        thread: the thread that runs it.
+        claims: which call made which autograd number.
+        owner_of: returns the number of the module that owns a parameter, or None.
+    """
+    node = _current_node()
+    name = node.name() if node is not None else ""
+    stack = thread.stack
+    if stack and stack[-1].in_task:
+        return RECOMPUTE, stack[-1].context, NULL
+    stage = RECOMPUTE if recomputes(name) else BACKWARD
+    if node is None:
+        return stage, OUTSIDE, NULL
+    number = node._sequence_nr()
+    if number == _ACCUMULATE:
+        owner = owner_of(node.variable) if hasattr(node, "variable") else None
+        return stage, OUTSIDE if owner is None else (owner, NULL, NULL), NULL
+    claim = claims.find(number, name)
+    if claim is not None:
+        return stage, claim[1:4], claim[0]
+    return stage, claims.enclosing(number) or OUTSIDE, NULL
