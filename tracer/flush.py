@@ -51,7 +51,7 @@ def live_values(session: Session) -> list[Value]:
     """Return every value that rows since the last flush may name, once each."""
     found = {id(v): v for v in (*session.values.fresh, *session.values.retired)}
     for storage in session.values.storages.values():
-        for value in storage.values.values():
+        for value in storage.values():
             found[id(value)] = value
     return list(found.values())
 

@@ -59,6 +59,7 @@ class Layout:
         dense: the elements fill one run of the storage, in whatever order.
         repeats: how often each element of `reduced` stands in the tensor (expanded dimensions).
         distinct: elements without repeats.
+        span: elements of the storage from its first to its last one.
         ctype: ctypes array over the run of a dense tensor, else over its span.
     """
 
@@ -78,6 +79,7 @@ class Layout:
         "reduced",
         "repeats",
         "shape",
+        "span",
         "stride",
     )
 
@@ -101,6 +103,7 @@ class Layout:
         self.reduced = tuple(n for _, n in kept)
         self.expanded_strides = tuple(s * self.itemsize for s, _ in kept)
         span = 1 + sum((n - 1) * s for s, n in kept) if self.numel else 0
+        self.span = span
         self.ctype = (ctypes.c_char * (span * self.itemsize)) if self.readable and span else None
 
     def flat(self, pointer: int) -> Any:

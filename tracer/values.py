@@ -15,6 +15,7 @@ from .layouts import Layout
 from .statistics import Statistics
 
 _FORGET_AFTER = 4096
+_MOST_PARTS = 4096
 
 
 class Storage:
@@ -29,7 +30,9 @@ class Storage:
         most: what it may have become by the call that wrote last: PyTorch counts a write, if at
             all, after the recorder has seen it.
         kind: index into VALUE_KINDS.
-        values: the values at the present version, by (layout, offset).
+        value: the value at the present version that was seen first, None without.
+        whole: the largest one.
+        more: values by (layout, offset), once one look does not do.
     """
 
     version = 0
@@ -39,12 +42,24 @@ class Storage:
     kind = 5
     device = "cpu"
     readable = True
+    value: Value | None = None
+    whole: Value | None = None
+    more: dict[Any, Value] | None = None
 
     def __init__(self, number: int, cdata: int, epoch: int) -> None:
         self.number = number
         self.cdata = cdata
         self.epoch = epoch
-        self.values: dict[Any, Value] = {}
+
+    def values(self) -> list[Value]:
+        """Return the values at the present version, some perhaps twice."""
+        if self.value is None:
+            return []
+        return [self.value] if self.more is None else [self.value, *self.more.values()]
+
+    def clear(self) -> None:
+        """Forget the values: what is in the storage has changed."""
+        self.value = self.whole = self.more = None
 
 
 class Value:
@@ -179,13 +194,14 @@ class Values:
         storage.version += 1
         storage.written_seq = -1
         self._retire(storage)
-        storage.values.clear()
 
     def _retire(self, storage: Storage) -> None:
-        """Keep values that the tables hold until the calls that may name them are written."""
-        for value in storage.values.values():
-            if value.number < self._written:
-                self.retired.append(value)
+        """Forget values, but for those in the tables that unwritten calls may name."""
+        if storage.value is not None and storage.value.number < self._written:
+            self.retired += storage.values()
+        elif storage.more is not None:
+            self.retired += [v for v in storage.more.values() if v.number < self._written]
+        storage.clear()
 
     def flushed(self) -> None:
         """Note that all values so far are in the tables or in `fresh`, all calls in the tables."""
@@ -200,7 +216,6 @@ class Values:
         storage.version += 1
         storage.written_seq = seq
         self._retire(storage)
-        storage.values.clear()
 
     def of(self, tensor: torch.Tensor) -> Value:
         """Return the value that a tensor holds now; `layout` is then how the tensor lies.
@@ -225,34 +240,55 @@ class Values:
             layout = self.layouts[key] = Layout(*key)
         self.layout = layout
         offset: Any = tensor.storage_offset()
-        value = storage.values.get((layout, offset))
-        return value if value is not None else self._new(storage, layout, offset)
+        value = storage.value
+        if value is not None and value.layout is layout and value.offset == offset:
+            return value
+        return self._other(storage, layout, offset)
+
+    def _other(self, storage: Storage, layout: Layout, offset: int) -> Value:
+        """Return a value that is not the first of its storage."""
+        first = storage.value
+        if first is None:
+            storage.value = storage.whole = value = self._new(storage, layout, offset)
+            return value
+        more = storage.more
+        if more is None or len(more) > _MOST_PARTS:
+            if more is not None:
+                self.retired += more.values()
+            more = storage.more = {_run(first.layout, first.offset): first}
+        known = more.get((layout, offset))
+        if known is None:
+            # Dense tensors over the same run are views of the same elements: one value.
+            run = _run(layout, offset)
+            known = more.get(run)
+            if known is None:
+                known = more[run] = self._new(storage, layout, offset)
+                self._base(storage, known)
+            more[(layout, offset)] = known
+        return known
 
     def _new(self, storage: Storage, layout: Layout, offset: int) -> Value:
-        known = storage.values
-        if known and layout.dense:
-            # Dense tensors over the same run are views of the same elements: one value.
-            for (other, start), value in known.items():
-                if (
-                    start == offset
-                    and other.dense
-                    and other.numel == layout.numel
-                    and other.dtype is layout.dtype
-                ):
-                    known[(layout, offset)] = value
-                    return value
         value = Value(self._next_value, storage, layout, offset)
         self._next_value += 1
-        if known:
-            base = _covering(known, layout, offset)
-            if base is not None:
-                value.base = base
-                value.events = base.events
         if not layout.readable or not storage.readable:
             value.measured = 2
-        known[(layout, offset)] = value
         self.fresh.append(value)
         return value
+
+    @staticmethod
+    def _base(storage: Storage, value: Value) -> None:
+        """Say of which value another one is a part: of the largest that holds it."""
+        whole: Any = storage.whole
+        layout, most = value.layout, whole.layout
+        if layout.span > most.span:
+            storage.whole = value
+        elif (
+            whole.offset <= value.offset
+            and value.offset + layout.span <= whole.offset + most.span
+            and layout.dtype is most.dtype
+        ):
+            value.base = whole
+            value.events = whole.events
 
     def trust_nothing(self) -> None:
         """After a pause: anything may have been written meanwhile."""
@@ -279,14 +315,8 @@ class Values:
         self.storages.clear()
 
 
-def _covering(known: dict[Any, Value], layout: Layout, offset: int) -> Value | None:
-    """Return the largest known value of the storage that starts no later."""
-    best = None
-    for value in known.values():
-        if (
-            value.offset <= offset
-            and value.layout.distinct >= layout.distinct
-            and (best is None or value.layout.distinct > best.layout.distinct)
-        ):
-            best = value
-    return best
+def _run(layout: Layout, offset: int) -> tuple[Any, ...]:
+    """Return what dense tensors over the same elements share."""
+    if layout.dense:
+        return (offset, layout.numel, layout.dtype)
+    return (layout, offset)
