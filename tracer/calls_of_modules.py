@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules import module as nn_module
 
+from .columns import NULL
+from .module_rows import Described, ModuleRows
 from .modules import ModuleCall, ModuleInfo, Modules
 from .nested import handed_back, tensors_in
 from .neurons import Neurons
@@ -18,21 +20,6 @@ from .threads import Thread
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
-
-
-class _quiet:
-    """What the recorder itself does in a hook is not recorded."""
-
-    __slots__ = ("_thread",)
-
-    def __init__(self, thread: Thread) -> None:
-        self._thread = thread
-
-    def __enter__(self) -> None:
-        self._thread.quiet = True
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.quiet = False
 
 
 class ModuleCalls:
@@ -58,8 +45,7 @@ class ModuleCalls:
         self.session = session
         self.modules = modules
         self.neurons = neurons
-        self.rows: list[dict[str, Any]] = []
-        self.labels: list[str] = []
+        self.rows = ModuleRows()
         self.hidden: dict[tuple[str, str], int] = {}
         self._batch_dim = batch_dim
         self._time_dim = time_dim
@@ -94,20 +80,28 @@ class ModuleCalls:
         if thread is None:
             self._hide(module)
             return
-        session = self.session
-        with session.lock, _quiet(thread):
-            in_task = _graph_task() != -1
-            parent = thread.stack[-1] if thread.stack else None
-            if parent is None and not thread.passed and not in_task:
-                self._root(module, args)
-            if session.passive:
-                self._pass(thread, module)
-                return
-            info = self.modules.find(module) or self.modules.adopt(
-                module, parent.info if parent is not None else None
-            )
-            call = self._open(thread, module, info, parent, args, in_task)
-            thread.stack.append(call)
+        thread.quiet = True  # what the recorder itself does in a hook is not recorded
+        try:
+            if self.session.shared:
+                with self.session.lock:
+                    self._entered(thread, module, args)
+            else:
+                self._entered(thread, module, args)
+        finally:
+            thread.quiet = False
+
+    def _entered(self, thread: Thread, module: nn.Module, args: Any) -> None:
+        in_task = _graph_task() != -1
+        parent = thread.stack[-1] if thread.stack else None
+        if parent is None and not thread.passed and not in_task:
+            self._root(module, args)
+        if self.session.passive:
+            self._pass(thread, module)
+            return
+        info = self.modules.find(module) or self.modules.adopt(
+            module, parent.info if parent is not None else None
+        )
+        thread.stack.append(self._open(thread, module, info, parent, args, in_task))
 
     def _root(self, module: nn.Module, args: Any) -> None:
         session = self.session
@@ -137,19 +131,20 @@ class ModuleCalls:
         call.training = 1 if module.training else 0
         call.context = (info.number, call.number, call.training)
         call.in_task = in_task or (parent is not None and parent.in_task)
-        call.stage = "recompute" if call.in_task else "forward"
+        call.stage = 1 if call.in_task else 0
         call.grad = torch.is_grad_enabled()
         call.first_seq = session.seq
-        call.first_node = _sequence_nr()
-        thread.newest = max(thread.newest, call.first_node - 1)  # nobody inside made those
+        call.first_node = node = _sequence_nr()
+        if node > thread.newest:
+            thread.newest = node - 1  # nobody inside made those
         call.step, call.label, call.sample = session.step, session.label, max(self._sample, 0)
         call.thread = thread.number
-        call.step_mode = getattr(module, "step_mode", None)
-        kind = _INPUT if parent is None else _ACTIVATION
+        call.step_mode = getattr(module, "step_mode", None) if info.tells else None
         read = info.neuron is not None or parent is None
+        kind = _INPUT if parent is None else _ACTIVATION
         call.inputs = [self._described(t, kind, read) for t in tensors_in(args)]
         self._steps(call, module)
-        call.state_before, call.epoch = None, None
+        call.state_before, call.epoch = None, NULL
         if info.neuron is not None:
             states = self.neurons.states(module)
             call.state_before = [self._described(t, _STATE, True) for t in states]
@@ -172,91 +167,83 @@ class ModuleCalls:
             if module in passed:
                 del passed[len(passed) - 1 - passed[::-1].index(module) :]
             return
-        with self.session.lock, _quiet(thread):
-            stack = thread.stack
-            place = len(stack) - 1
-            while place >= 0 and stack[place].info.module() is not module:
-                place -= 1
-            if place < 0:
-                return
-            while len(stack) > place + 1:  # calls that ended by an exception unseen
-                self._close(thread, stack.pop(), None, {}, None)
-            self._close(thread, stack.pop(), module, kwargs, output)
+        thread.quiet = True
+        try:
+            if self.session.shared:
+                with self.session.lock:
+                    self._left(thread, module, kwargs, output)
+            else:
+                self._left(thread, module, kwargs, output)
+        finally:
+            thread.quiet = False
+
+    def _left(self, thread: Thread, module: nn.Module, kwargs: Any, output: Any) -> None:
+        stack = thread.stack
+        place = len(stack) - 1
+        while place >= 0 and stack[place].info.module() is not module:
+            place -= 1
+        if place < 0:
+            return
+        while len(stack) > place + 1:  # calls that ended by an exception unseen
+            self._close(thread, stack.pop(), None, {}, None)
+        self._close(thread, stack.pop(), module, kwargs, output)
 
     def _close(
         self, thread: Thread, call: ModuleCall, module: nn.Module | None, kwargs: Any, output: Any
     ) -> None:
         session = self.session
         info = call.info
-        neuron = info.neuron is not None
-        if kwargs and not session.passive:
-            read = neuron or call.parent is None
-            kind = _INPUT if call.parent is None else _ACTIVATION
-            first = not call.inputs
-            call.inputs += [self._described(t, kind, read) for t in tensors_in(kwargs)]
-            if first and module is not None:
-                self._steps(call, module)
-        if call.parent is None and not session.passive:
-            self._root_left(kwargs)
-        read = neuron or call.parent is None
-        outputs = (
-            []
-            if session.passive
-            else [
-                self._described(t, None, read, events=neuron and spikes == 0)
-                for spikes, t in enumerate(handed_back(output))
+        root, neuron = call.parent is None, info.neuron is not None
+        outputs: list[Described] = []
+        if not session.passive:
+            if kwargs:
+                self._keywords(call, module, kwargs)
+            if root:
+                self._root_left(kwargs)
+            outputs = [
+                self._described(t, None, neuron or root, events=neuron and place == 0)
+                for place, t in enumerate(handed_back(output))
             ]
-        )
-        states = self.neurons.states(module) if neuron and module is not None else []
-        after = None
-        if neuron:
-            session.spiking_calls -= 1
-            after = [] if session.passive else [self._described(t, _STATE, True) for t in states]
-            (self._live.add if states else self._live.discard)(info.number)
+        after = self._after(info, module) if neuron else None
         last_node = _sequence_nr()
-        thread.newest = max(thread.newest, last_node - 1)
-        session.claims.span(
-            thread.number, call.first_node, last_node, info.number, call.number, call.training
-        )
-        why = self.modules.rows[info.number]["hides_work"]
-        if why is not None:
-            key = (info.path, why)
+        if last_node > thread.newest:
+            thread.newest = last_node - 1
+        if last_node > call.first_node:
+            session.claims.span(thread.number, call.first_node, last_node, call.context)
+        if info.hides is not None:
+            key = (info.path, info.hides)
             self.hidden[key] = self.hidden.get(key, 0) + 1
         self.rows.append(
-            {
-                "module_call_id": call.number,
-                "module_id": info.number,
-                "parent_call_id": call.parent.number if call.parent is not None else None,
-                "first_seq": call.first_seq,
-                "last_seq": session.seq - 1,
-                "first_node": call.first_node,
-                "last_node": last_node,
-                "thread": call.thread,
-                "stage": call.stage,
-                "label": self.labels[call.label] if 0 <= call.label < len(self.labels) else None,
-                "step": call.step,
-                "training": bool(call.training),
-                "grad_enabled": call.grad,
-                "step_mode": call.step_mode if isinstance(call.step_mode, str) else None,
-                "batch": call.batch,
-                "time_steps": call.time_steps,
-                "inputs": call.inputs,
-                "outputs": outputs,
-                "state_before": call.state_before,
-                "state_after": after,
-                "state_epoch": call.epoch,
-                "sample": call.sample,
-            }
-        )
+            (call.number, info.number, NULL if call.parent is None else call.parent.number,
+             call.first_seq, session.seq - 1, call.first_node, last_node, call.thread, call.stage,
+             call.label, call.step, call.training, call.grad, self.rows.mode_code(call.step_mode),
+             _cell(call.batch), _cell(call.time_steps), call.epoch, call.sample),
+            call.inputs, outputs, call.state_before, after,
+        )  # fmt: skip
+
+    def _keywords(self, call: ModuleCall, module: nn.Module | None, kwargs: Any) -> None:
+        """Add what was passed in by keyword to a call's inputs: hooks learn of it at the end."""
+        first = not call.inputs
+        read = call.info.neuron is not None or call.parent is None
+        kind = _INPUT if call.parent is None else _ACTIVATION
+        call.inputs += [self._described(t, kind, read) for t in tensors_in(kwargs)]
+        if first and module is not None:
+            self._steps(call, module)
+
+    def _after(self, info: ModuleInfo, module: nn.Module | None) -> list[Described]:
+        """Return the states of a neuron at the end of its call."""
+        self.session.spiking_calls -= 1
+        states = self.neurons.states(module) if module is not None else []
+        (self._live.add if states else self._live.discard)(info.number)
+        return [] if self.session.passive else [self._described(t, _STATE, True) for t in states]
 
     def _described(
         self, tensor: torch.Tensor, kind: int | None, read: bool, *, events: bool = False
-    ) -> dict[str, Any]:
+    ) -> Described:
         session = self.session
         value = session.value_of(tensor)
-        number = None
+        layout = session.values.layout
         if type(value) is Value:
-            number = value.number
             if (
                 kind is not None
                 and value.kind == _ACTIVATION
@@ -269,26 +256,20 @@ class ModuleCalls:
                 session.device_measurer.claim(value)
             elif events and value.bits > 0:
                 value.events = True
-        shape = session.values.layout.shape
-        return {
-            "value_id": number,
-            "shape": None if shape is None else [int(n) for n in shape],
-            "dtype": str(tensor.dtype).removeprefix("torch."),
-            "requires_grad": bool(tensor.requires_grad),
-        }
+        return (value.number, layout, tensor.requires_grad)
 
     def _steps(self, call: ModuleCall, module: nn.Module) -> None:
         call.batch = call.time_steps = None
-        shape = tuple(call.inputs[0]["shape"] or ()) if call.inputs else ()
-        told = self.neurons.steps(module, shape)
+        shape: tuple[int, ...] = (call.inputs[0][1].shape or ()) if call.inputs else ()
+        told = self.neurons.steps(module, shape) if call.info.tells else None
         if told is not None:
             call.batch, call.time_steps = told
             return
         parent = call.parent
-        if parent is not None and parent.step_mode is None and _flattens(parent.info):
+        if parent is not None and parent.step_mode is None and parent.info.flattens:
             call.batch, call.time_steps = parent.batch, parent.time_steps
             return
-        if _flattens(call.info) and len(shape) > 1:
+        if call.info.flattens and len(shape) > 1:
             call.batch, call.time_steps = shape[1], shape[0]
             return
         mode = call.info.in_tree_mode
@@ -317,9 +298,5 @@ class ModuleCalls:
         self.hidden[key] = self.hidden.get(key, 0) + 1
 
 
-def _flattens(info: ModuleInfo) -> bool:
-    module = info.module()
-    return module is not None and type(module).__name__ in (
-        "SeqToANNContainer",
-        "MultiStepContainer",
-    )
+def _cell(number: int | None) -> int:
+    return NULL if number is None else int(number)

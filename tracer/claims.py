@@ -51,16 +51,20 @@ class Claims:
         fitting = [claim for claim in known if _stem(claim[4].split(".")[1]) == stem]
         return fitting[0] if len(fitting) == 1 else None
 
-    def span(
-        self, thread: int, first: int, last: int, module: int, call: int, training: int
-    ) -> None:
-        """Note the numbers [first, last) that were given out during a module call, as it ends."""
-        if last > first:
-            ends, spans = self._spans.setdefault(thread, ([], []))
-            ends.append(last)
-            spans.append((first, module, call, training))
-            if len(ends) > 200_000:
-                del ends[:100_000], spans[:100_000]
+    def span(self, thread: int, first: int, last: int, place: tuple[int, int, int]) -> None:
+        """Note the numbers [first, last) that were given out during a module call, as it ends.
+
+        Args:
+            thread: its thread.
+            first: the first number.
+            last: one past the last number, larger than the first.
+            place: (module, module call, training).
+        """
+        ends, spans = self._spans.setdefault(thread, ([], []))
+        ends.append(last)
+        spans.append((first, *place))
+        if len(ends) > 200_000:
+            del ends[:100_000], spans[:100_000]
 
     def enclosing(self, number: int) -> tuple[int, int, int] | None:
         """Return (module, module call, training) of the innermost call that holds a number."""

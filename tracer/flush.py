@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ..schemas import PART_TABLES, STAGES, VALUE_KINDS, SpikeClass
 from .columns import NULL, column, words
+from .module_rows import ModuleRows
 from .session import CALL_WIDTH, Session
 from .values import Value
 
@@ -152,16 +153,11 @@ def values_table(values: list[Value]) -> pa.Table:
     )
 
 
-def module_calls_table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Return rows of the `module_calls` table."""
-    return pa.Table.from_pylist(rows, schema=PART_TABLES["module_calls"])
-
-
 def flush(
     session: Session,
     write: Any,
     labels: list[str],
-    module_calls: list[dict[str, Any]],
+    module_calls: ModuleRows,
     *,
     last: bool,
 ) -> None:
@@ -171,7 +167,7 @@ def flush(
         session: the recording.
         write: takes a table's name and a table.
         labels: the labels used so far, by code.
-        module_calls: rows of module calls that have ended; emptied.
+        module_calls: the module calls that have ended; emptied.
         last: nothing comes after: values that are not measured yet never will be.
     """
     if session.device_measurer is not None:
@@ -198,8 +194,7 @@ def flush(
     if ready:
         write("values", values_table(ready))
     if module_calls:
-        write("module_calls", module_calls_table(module_calls))
-        module_calls.clear()
+        write("module_calls", module_calls.take(labels))
     session.values.flushed()
 
 

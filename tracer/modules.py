@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .module_rows import Described
 from .neurons import Neurons
 
 _PARAMETER, _BUFFER = 0, 1
@@ -81,9 +82,18 @@ def class_name(thing: Any) -> str:
 
 
 class ModuleInfo:
-    """What is fixed for a module while it is recorded."""
+    """What is fixed for a module while it is recorded.
 
-    __slots__ = ("in_tree_mode", "kind", "module", "neuron", "number", "parent", "path", "root")
+    Attributes:
+        flattens: it joins time and batch for the modules inside.
+        hides: why the dispatcher does not see its work, or None.
+        tells: it may know batch and time steps.
+    """
+
+    __slots__ = (
+        "flattens", "hides", "in_tree_mode", "kind", "module", "neuron", "number", "parent", "path",
+        "root", "tells",
+    )  # fmt: skip
 
     def __init__(
         self, number: int, parent: int | None, path: str, module: nn.Module, neuron: str | None
@@ -96,6 +106,9 @@ class ModuleInfo:
         self.neuron = neuron
         self.root = number
         self.in_tree_mode: str | None = None
+        self.hides: str | None = None
+        self.tells = False
+        self.flattens = type(module).__name__ in ("SeqToANNContainer", "MultiStepContainer")
 
 
 class ModuleCall:
@@ -126,16 +139,16 @@ class ModuleCall:
 
     batch: int | None
     context: tuple[int, int, int]
-    epoch: int | None
+    epoch: int
     first_node: int
     first_seq: int
     grad: bool
     in_task: bool
-    inputs: list[dict[str, Any]]
+    inputs: list[Described]
     label: int
     sample: int
-    stage: str
-    state_before: list[dict[str, Any]] | None
+    stage: int
+    state_before: list[Described] | None
     step: int
     step_mode: Any
     thread: int
@@ -197,6 +210,8 @@ class Modules:
         info = ModuleInfo(len(self.infos), parent, path, module, self._neurons.kind(module))
         self._known[id(module)] = info
         self.infos.append(info)
+        info.hides = self._neurons.hides_work(module)
+        info.tells = self._neurons.tells(module)
         own = list(module._parameters.items())
         for _, parameter in own:
             if parameter is not None:
@@ -215,7 +230,7 @@ class Modules:
                 "parameters": _describe(own),
                 "buffers": _describe(module._buffers.items()),
                 "neuron": info.neuron,
-                "hides_work": self._neurons.hides_work(module),
+                "hides_work": info.hides,
             }
         )
         return info

@@ -41,22 +41,30 @@ def _package(module: torch.nn.Module) -> str:
 
 
 class Neurons:
-    """Recognizes neurons; users' rules come before the libraries' adapters."""
+    """Recognizes neurons, by class; users' rules come before the libraries' adapters."""
 
     def __init__(self, rules: Iterable[NeuronRule] = ()) -> None:
         self._rules = tuple(rules)
+        self._known: dict[type, tuple[NeuronRule | None, str | None]] = {}
+
+    def _of(self, module: torch.nn.Module) -> tuple[NeuronRule | None, str | None]:
+        """Return (the rule, the kind) of a module's class."""
+        cls = type(module)
+        known = self._known.get(cls)
+        if known is None:
+            rule = next((rule for rule in self._rules if issubclass(cls, rule.cls)), None)
+            adapter = _KINDS.get(_package(module))
+            kind = rule.kind if rule is not None else adapter(module) if adapter else None
+            known = self._known[cls] = (rule, kind)
+        return known
 
     def kind(self, module: torch.nn.Module) -> str | None:
         """Return "IF", "LIF", "other", or None for a module that is no spiking neuron."""
-        rule = self._rule(module)
-        if rule is not None:
-            return rule.kind
-        adapter = _KINDS.get(_package(module))
-        return adapter(module) if adapter else None
+        return self._of(module)[1]
 
     def states(self, module: torch.nn.Module) -> list[torch.Tensor]:
         """Return the live tensor states of a neuron, in a fixed order."""
-        rule = self._rule(module)
+        rule, _ = self._of(module)
         if rule is not None:
             found = [getattr(module, name, None) for name in rule.states]
         else:
@@ -67,11 +75,16 @@ class Neurons:
                 found = [getattr(module, name, None) for name in ("mem", "syn", "v", "i")]
         return [state for state in found if isinstance(state, torch.Tensor) and state.numel() > 0]
 
+    def tells(self, module: torch.nn.Module) -> bool:
+        """Tell whether `steps` may know something of a module, now or later."""
+        rule, kind = self._of(module)
+        return rule is not None or hasattr(module, "step_mode") or kind is not None
+
     def steps(
         self, module: torch.nn.Module, shape: tuple[int, ...]
     ) -> tuple[int | None, int | None] | None:
         """Return (batch, time steps) of an input shape; None if the module does not tell."""
-        rule = self._rule(module)
+        rule, kind = self._of(module)
         if rule is not None:
             steps = 1 if rule.time_dim is None else _size(shape, rule.time_dim)
             return _size(shape, rule.batch_dim), steps
@@ -80,7 +93,7 @@ class Neurons:
             return _size(shape, 1), _size(shape, 0)
         if mode == "s":
             return _size(shape, 0), 1
-        if _package(module) in ("snntorch", "norse") and self.kind(module):
+        if kind and _package(module) in ("snntorch", "norse"):
             return _size(shape, 0), 1
         return None
 
@@ -91,12 +104,6 @@ class Neurons:
             return f"backend {backend} runs outside the dispatcher"
         if type(module).__name__ == "OptimizedModule":
             return "compiled module: runs eagerly while recorded"
-        return None
-
-    def _rule(self, module: torch.nn.Module) -> NeuronRule | None:
-        for rule in self._rules:
-            if isinstance(module, rule.cls):
-                return rule
         return None
 
 

@@ -86,6 +86,11 @@ class OptimizerSteps:
             handle.remove()
         self._handles = []
 
+    def join(self, first: int) -> None:
+        """Make one step of `first` and all later ones."""
+        for row in self.rows:
+            row["step"] = min(row["step"], first)
+
     def interrupted(self, thread: Thread) -> None:
         """A root module call begins: without a closure, no step that began can still be running."""
         if thread.optimizing and not self._closures:

@@ -125,7 +125,6 @@ class Recorder:
             find_thread=self._find_thread, root_entered=self._root_entered,
             root_left=self._root_left,
         )  # fmt: skip
-        self._calls.labels = self._labels
         self._optimizers = OptimizerSteps(
             session,
             self._find_thread,
@@ -134,7 +133,7 @@ class Recorder:
         )
         self._steps = Steps(
             session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
-            tables=(self._calls.rows, self._optimizers.rows),
+            joins=(self._calls.rows.join, self._optimizers.join),
         )  # fmt: skip
         self._calls.waiting = self._steps.waiting
         self._replays = GraphReplays(self._calls.hidden)

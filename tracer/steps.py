@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import Any
 
 from .session import CALL_WIDTH, Session
 
@@ -26,19 +25,19 @@ class Steps:
         limit: steps to record, None for all.
         start: called when the warm-up is over.
         finish: called after the last step.
-        tables: rows, apart from the session's calls, that carry a `step`.
+        joins: called with a step to make one step of it and all later ones, in other tables.
     """
 
     def __init__(self, session: Session, *, warmup: int, limit: int | None,
                  start: Callable[[], None], finish: Callable[[], None],
-                 tables: tuple[list[dict[str, Any]], ...]) -> None:  # fmt: skip
+                 joins: tuple[Callable[[int], None], ...]) -> None:  # fmt: skip
         self.waiting = warmup > 0
         self._session = session
         self._warmup = warmup
         self._limit = limit
         self._start = start
         self._finish = finish
-        self._tables = tables
+        self._joins = joins
         self._passed = 0
         self._by_hand = False
         self._optimizer_seen = False
@@ -98,9 +97,8 @@ class Steps:
         cells = session.calls.flat
         steps = cells[_STEP_CELL::CALL_WIDTH]
         cells[_STEP_CELL::CALL_WIDTH] = array("q", [min(step, first) for step in steps])
-        for table in self._tables:
-            for row in table:
-                row["step"] = min(row["step"], first)
+        for join in self._joins:
+            join(first)
         self._passed -= session.step - first
         session.step = first
 
