@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -14,9 +14,7 @@ from .forms import COUNTERS
 from .rules import OpRule, rule_set
 from .spikes import SPIKE_MODES
 from .tally import tally
-
-if TYPE_CHECKING:
-    from .trace import Trace
+from .trace import Trace, narrowed
 
 BY = ("total", "module", "op", "stage", "label", "step", "rank")
 """What counts can be told apart by."""
@@ -30,11 +28,12 @@ class Counts:
     """Counters by the keys that were asked for.
 
     Attributes:
-        frame: the key columns, `calls`, the five counters (int64; null: nobody knows) and
-            `intensity` (FLOP by byte). A module's row includes its submodules; the row `Global`
-            is everything.
-        total: the counters of everything; null ones left out of the sums, and None if all are;
-            0 where there is nothing to count.
+        frame: the key columns, `calls`, the five counters (int64; null: nobody knows), `intensity`
+            (FLOP by byte) and `at_least`: the names of the counters that are lower bounds, since
+            some of the row's calls are unknown (null: all is exact). A module's row includes its
+            submodules; the row `Global` is everything.
+        total: the counters of everything: lower bounds as in `frame`, None where nobody knows, 0
+            where there is nothing to count.
         coverage: how far the counts reach.
         rules: name of the rule set.
         spikes: what a spike tensor may hold.
@@ -48,7 +47,7 @@ class Counts:
 
 
 def count(
-    trace: Trace,
+    trace: Trace | str | os.PathLike[str],
     by: str | Sequence[str] = "total",
     *,
     where: str | Sequence[str] | None = None,
@@ -60,7 +59,7 @@ def count(
     """Count the calls of a trace.
 
     Args:
-        trace: the trace.
+        trace: the trace, or its directory.
         by: of `BY`: one or several; several give a row for each combination.
         where: filters, see `where.parse_filters`.
         rules: "full", "torch", "spikingjelly-2.0" or "spikingjelly-2026-08".
@@ -78,16 +77,17 @@ def count(
     if spikes not in SPIKE_MODES:
         raise ConfigError(f"{spikes!r} is no kind of spikes; there are {', '.join(SPIKE_MODES)}.")
     chosen = rule_set(rules, extra_rules)
-    if where:
-        trace = trace.where(*([where] if isinstance(where, str) else where))
+    trace = narrowed(trace, where)
     kept = ["module_id" if key == "module" else key for key in keys if key not in ("op", "rank")]
     counted = tally(trace, chosen, kept, spikes=spikes)
     found = covered(trace, counted)
     if strict:
         refuse_gaps(trace, found, counted)
+    gaps = _gaps(counted, chosen.with_classes)
+    everything = _summed(trace, gaps, ()).row(0, named=True)
     return Counts(
-        frame=_summed(trace, counted, keys),
-        total=_total(counted),
+        frame=_summed(trace, gaps, keys),
+        total={name: everything[name] for name in COUNTERS},
         coverage=found,
         rules=rules,
         spikes=spikes,
@@ -102,13 +102,26 @@ def _keys(by: str | Sequence[str]) -> list[str]:
     return [key for key in dict.fromkeys(keys) if key != "total"]
 
 
+def _gaps(counted: pl.DataFrame, with_classes: bool) -> pl.DataFrame:
+    """Add, for each counter, how many calls it is known of (free ones apart) and unknown of.
+
+    In the sets of SpikingJelly an op without a rule counts nothing, by their definition.
+    """
+    free = pl.col("how") == "free"
+    open_ = pl.lit(with_classes) | (pl.col("how") != "uncovered")
+    none = pl.lit(0, pl.Int64)
+    return counted.with_columns(
+        **{f"{name}:seen": pl.when(pl.col(name).is_not_null() & ~free).then("calls").otherwise(none)
+           for name in COUNTERS},
+        **{f"{name}:lost": pl.when(pl.col(name).is_null() & open_).then("calls").otherwise(none)
+           for name in COUNTERS},
+    )  # fmt: skip
+
+
 def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Add up by the keys; modules with all below them."""
-    sums = [  # of nothing, 0; of what nobody knows, null
-        pl.when((pl.col(name).count() > 0) | (pl.len() == 0)).then(pl.col(name).sum()).alias(name)
-        for name in COUNTERS
-    ]
-    figures = [pl.col("calls").sum(), *sums]
+    sums = [pl.when(_is_known(name)).then(pl.col(name).sum()).alias(name) for name in COUNTERS]
+    figures = [pl.col("calls").sum(), *sums, pl.col("^.*:(seen|lost)$").sum()]
     rows = counted
     if "module" in keys:  # signatures together first: each row is then copied for every scope
         alone = ["rank", "module_id", *(key for key in keys if key not in ("module", "rank"))]
@@ -116,13 +129,29 @@ def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.Data
     if keys:
         order = [*([pl.col("place").min()] if "module" in keys else []), pl.col("first_seq").min()]
         frame = rows.group_by(keys).agg(*figures, *order).sort(*_order(keys), maintain_order=True)
-        frame = frame.drop("first_seq", "place", strict=False)
     else:
         frame = rows.select(figures)
     intensity = pl.col("flops") / pl.col("bytes")
-    return frame.with_columns(
-        intensity=pl.when(pl.col("bytes") > 0).then(intensity).otherwise(None)
+    bounds = [
+        pl.when(pl.col(name).is_not_null() & (pl.col(f"{name}:lost") > 0)).then(pl.lit(name))
+        for name in COUNTERS
+    ]
+    return frame.select(
+        *keys,
+        "calls",
+        *COUNTERS,
+        intensity=pl.when(pl.col("bytes") > 0).then(intensity).otherwise(None),
+        at_least=pl.concat_str(bounds, separator=" ", ignore_nulls=True).replace("", None),
     )
+
+
+def _is_known(name: str) -> pl.Expr:
+    """Return whether a sum says something: of nothing 0 is known, of what nobody knows nothing.
+
+    Beside calls that nobody knows, free ones (0 for certain) make no figure.
+    """
+    some = (pl.col(name).count() > 0) | (pl.len() == 0)
+    return some & ((pl.col(f"{name}:seen").sum() > 0) | (pl.col(f"{name}:lost").sum() == 0))
 
 
 def _order(keys: Sequence[str]) -> list[pl.Expr | str]:
@@ -160,10 +189,3 @@ def _lines(modules: pl.DataFrame) -> pl.DataFrame:
         data.extend((rank, number, *scope) for scope in line)
     schema = {"rank": pl.Int32, "module_id": pl.Int32, "module": pl.String, "place": pl.Int32}
     return pl.DataFrame(data, schema=schema, orient="row")
-
-
-def _total(counted: pl.DataFrame) -> dict[str, int | None]:
-    return {
-        name: int(counted[name].sum()) if counted[name].count() or not counted.height else None
-        for name in COUNTERS
-    }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,11 +12,9 @@ from ..schemas import RuleError
 from .parts import collected
 from .rules import OpRule, rule_set
 from .tally import tally
+from .trace import Trace, narrowed
 
-if TYPE_CHECKING:
-    from .trace import Trace
-
-_DRIVEN = ("product", "convolution", "attention")
+_DRIVEN = ("product", "convolution", "attention", "recurrence")
 """Families whose MACs become ACs where an operand is spikes."""
 
 HOW = ("rule", "class", "free", "uncovered")
@@ -96,7 +94,7 @@ class Coverage:
 
 
 def coverage(
-    trace: Trace,
+    trace: Trace | str | os.PathLike[str],
     *,
     rules: str = "full",
     where: str | Sequence[str] | None = None,
@@ -105,7 +103,7 @@ def coverage(
     """Tell for each op of a trace how it is counted.
 
     Args:
-        trace: the trace.
+        trace: the trace, or its directory.
         rules: name of the rule set.
         where: filters, see `where.parse_filters`.
         extra_rules: rules of your own, asked first.
@@ -113,8 +111,7 @@ def coverage(
     Raises:
         ConfigError: no such rule set, or a filter means nothing.
     """
-    if where:
-        trace = trace.where(*([where] if isinstance(where, str) else where))
+    trace = narrowed(trace, where)
     return covered(trace, tally(trace, rule_set(rules, extra_rules)))
 
 

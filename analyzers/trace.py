@@ -122,3 +122,13 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Files]]) -> Trace:
         values=table("values"),
         module_calls=table("module_calls"),
     )
+
+
+def narrowed(
+    trace: Trace | str | os.PathLike[str], where: str | Sequence[str] | None = None
+) -> Trace:
+    """Return a trace, opened if it is told by its directory, narrowed by one filter or several."""
+    opened = trace if isinstance(trace, Trace) else open_trace(trace)
+    if not where:
+        return opened
+    return opened.where(*([where] if isinstance(where, str) else where))

@@ -50,7 +50,7 @@ def test_rows_add_up_to_the_total(trace, by, where, rules, spikes):
         assert rows[counter].dtype == pl.Int64
         assert rows[counter].sum() == (found.total[counter] or 0)
     keys = [key for key in dict.fromkeys(by) if key != "total"]
-    assert found.frame.columns == [*keys, "calls", *COUNTERS, "intensity"]
+    assert found.frame.columns == [*keys, "calls", *COUNTERS, "intensity", "at_least"]
     assert not keys or not found.frame.select(keys).is_duplicated().any()
 
 
@@ -138,7 +138,7 @@ def test_nothing_counts_nothing(trace):
     """No call at all is 0, not unknown."""
     found = count(trace, where="step=99")
     assert found.total == dict.fromkeys(COUNTERS, 0)
-    assert found.frame.rows() == [(0, 0, 0, 0, 0, 0, None)]
+    assert found.frame.rows() == [(0, 0, 0, 0, 0, 0, None, None)]
     assert count(trace, by="op", where="step=99").frame.is_empty()
 
 

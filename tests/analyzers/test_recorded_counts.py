@@ -276,3 +276,26 @@ def test_what_lacks_statistics_is_left_out_of_sums_and_told(recorded):
     found = count(recorded(run), by="op")
     assert "calls lack statistics" in found.coverage.line()
     assert found.total["macs"] == 2 * 3 * 4
+    (row,) = found.frame.filter(pl.col("macs").is_not_null(), op="aten.mm.default").to_dicts()
+    assert row["at_least"] == "flops bytes synops macs acs"  # of a sparse operand nobody knows
+
+
+def test_sums_over_what_nobody_knows_are_lower_bounds_or_unknown(recorded):
+    """Linear: a view, free, and a product that was not measured; ReLU: known to need no MAC."""
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU())
+    frame = count(recorded(lambda: model(torch.rand(2, 3)), statistics="none"), by="module").frame
+    rows = {row["module"]: row for row in frame.to_dicts()}
+    linear, relu, everything = (rows[name] for name in ("Sequential.0", "Sequential.1", "Global"))
+    assert (linear["macs"], linear["flops"], linear["at_least"]) == (None, 2 * 2 * 3 * 4, None)
+    assert (relu["macs"], relu["at_least"]) == (0, None)
+    assert (everything["macs"], everything["flops"]) == (0, 2 * 2 * 3 * 4 + 8)
+    assert everything["at_least"] == "synops macs acs"
+
+
+def test_what_spikingjelly_has_no_rule_for_makes_no_lower_bound(recorded):
+    def run():
+        x = torch.rand(2, 3)
+        x @ x.t().tanh()  # 2.0 has no rule for tanh: by its definition it counts nothing
+
+    (row,) = count(recorded(run), rules="spikingjelly-2.0").frame.to_dicts()
+    assert (row["macs"], row["at_least"]) == (2 * 3 * 2, None)
