@@ -56,6 +56,12 @@ def tested(call: Call) -> Figures:
     return Figures(flops=call.ins[0].numel, bytes=call.moved)
 
 
+def looked_up(call: Call) -> Figures:
+    """Return the counters of isin: every element compared with every one of the set."""
+    sets = call.named("test_elements") or call.named("test_element")
+    return Figures(flops=call.out.numel * (sets.numel if sets else 1), bytes=call.moved)
+
+
 def variance(call: Call) -> Figures:
     """Return the counters of a variance, or its root.
 
@@ -162,6 +168,7 @@ def _ceil_log2(size: int) -> int:
 
 
 RULES: tuple[OpRule, ...] = (
+    OpRule("comparison", aten("isin"), looked_up),
     OpRule("sum", aten("sum"), total),
     OpRule("sum", aten("trace"), diagonal),
     OpRule("mean", aten("mean"), mean),

@@ -77,3 +77,10 @@ def test_search(of_five):
     # 20 elements in 7 bounds: ceil(log2 8) = 3
     operands = [("sorted_sequence", (7,)), ("self", (4, 5))]
     assert of_five("searchsorted.Tensor", operands, [("", (4, 5), "int64")])[0] == 60
+
+
+def test_membership(of_five):
+    # each of 20 elements is compared with each of 3; 80 + 12 bytes read, 20 bools written
+    operands = [("elements", (4, 5)), ("test_elements", (3,))]
+    found = of_five("isin.Tensor_Tensor", operands, [("", (4, 5), "bool")])
+    assert found == (60, 80 + 12 + 20, 0, 0, 0)
