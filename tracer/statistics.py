@@ -15,7 +15,7 @@ from ..schemas import VALUE_BITS, SpikeClass
 
 _B, _T, _S, _W, _C = (int(bit) for bit in SpikeClass if bit in VALUE_BITS)
 _CHUNK = 1 << 16
-_FEW = 128
+_FEW = 16
 _SOME = 4096
 _FIRST = 16
 _SAMPLE = 128
@@ -131,9 +131,19 @@ class Measurer:
             return self._unlike(array, bits)
         if size <= _FEW:
             return _few(array.tolist()) if size else EMPTY
-        if _ruled_out(array[:_FIRST].tolist()) or _ruled_out(_sample(array)):
+        head = array[:_FIRST].tolist()
+        if _ruled_out(head):
             return self._nonzero(array)
-        return self._classify(array)
+        first, zeros = head[0], -1
+        if head.count(first) == _FIRST:
+            same = _count(array, first, self._buffer)
+            if same == size:
+                return _one_number(first, size, size) if first else zeros_and_ones(0, size)
+            zeros = -1 if first else same
+        nonzero = size - zeros if zeros >= 0 else self._nonzero(array)
+        if _ruled_out(_sample(array)):
+            return nonzero
+        return self._classify(array, nonzero)
 
     def _nonzero(self, array: Any) -> int:
         if array.size <= _SOME:
@@ -156,9 +166,8 @@ class Measurer:
             return nonzero
         return self.measure(decode(array, bits))
 
-    def _classify(self, array: Any) -> Statistics | int:
+    def _classify(self, array: Any, nonzero: int) -> Statistics | int:
         size, buffer = array.size, self._buffer
-        nonzero = self._nonzero(array)
         if not nonzero:
             return zeros_and_ones(0, size)
         number = _first_nonzero(array)

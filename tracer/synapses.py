@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,13 @@ def writers(
 
 
 def _by_position(mask: Any) -> Any:
-    """Sum a (batch*channels, positions) mask of 0 and 1 over its rows, as int64."""
-    total = np.zeros(mask.shape[1], np.int64)
-    for start in range(0, mask.shape[0], 255):  # 255 ones fit into a byte
-        total += np.add.reduce(mask[start : start + 255], axis=0, dtype=np.uint8)
+    """Sum a (batch, channels, ...) mask of 0 and 1 over batch and channels, as int64."""
+    batch, channels = mask.shape[:2]
+    flat = mask.reshape(batch, -1)
+    total = np.zeros(flat.shape[1] // max(channels, 1), np.int64)
+    for start in range(0, batch, 255):  # 255 ones fit into a byte
+        summed = np.add.reduce(flat[start : start + 255], axis=0, dtype=np.uint8)
+        total += np.add.reduce(summed.reshape(channels, -1), axis=0, dtype=np.uint32)
     return total
 
 
@@ -103,8 +107,7 @@ class Reach:
     def fanout(self, mask: Any) -> int:
         """Count (nonzero input, output) pairs; `mask` is (batch, c_in, *inputs) of uint8."""
         g = self.geometry
-        flat = mask.reshape(mask.shape[0] * mask.shape[1], -1)
-        return int(_pairs(_by_position(flat)[None], self.forward)[0]) * (g.c_out // g.groups)
+        return int(_pairs(_by_position(mask)[None], self.forward)[0]) * (g.c_out // g.groups)
 
     def dense_fanout(self, batch: int) -> int:
         """Count the pairs of an input without zeros."""
@@ -117,8 +120,7 @@ class Reach:
     def grad_fanout(self, mask: Any) -> int:
         """Count (nonzero output gradient, input gradient) pairs; mask (batch, c_out, *outputs)."""
         g = self.geometry
-        flat = mask.reshape(mask.shape[0] * mask.shape[1], -1)
-        return int(_pairs(_by_position(flat)[None], self.backward)[0]) * (g.c_in // g.groups)
+        return int(_pairs(_by_position(mask)[None], self.backward)[0]) * (g.c_in // g.groups)
 
     def dense_grad_fanout(self, batch: int) -> int:
         """Count the pairs of an output gradient without zeros."""
@@ -128,21 +130,26 @@ class Reach:
             pairs *= int(vector.sum())
         return batch * g.c_out * pairs * (g.c_in // g.groups)
 
-    def pooled(self, mask: Any) -> Any:
+    def pooled(self, mask: Any, first: int = 1) -> Any:
         """Tell for each output position whether its receptive field holds a nonzero element.
 
         Args:
-            mask: (rows, *inputs) of uint8 or bool, an array or a tensor.
+            mask: uint8 or bool, an array or a tensor, whose dimensions from `first` are the inputs.
+            first: place of the first of them.
 
         Returns:
-            (rows, *outputs) of the same kind.
+            The same with the outputs in their place.
         """
         g = self.geometry
         for axis, (m, kernel, stride, padding, dilation) in enumerate(
-            zip(g.outputs, g.kernel, g.stride, g.padding, g.dilation, strict=True), start=1
+            zip(g.outputs, g.kernel, g.stride, g.padding, g.dilation, strict=True), start=first
         ):
             mask = _pool_axis(mask, axis, m, kernel, stride, padding, dilation, g.transposed)
         return mask
+
+
+reach_of = lru_cache(maxsize=4096)(Reach)
+"""Return the vectors of a geometry; they are made once."""
 
 
 def _pool_axis(
@@ -185,8 +192,13 @@ def active_outputs(reach: Reach, mask: Any) -> int:
     """Count output elements that meet at least one nonzero input element."""
     g = reach.geometry
     grouped = mask.reshape(mask.shape[0] * g.groups, g.c_in // g.groups, *mask.shape[2:])
-    sites = reach.pooled(np.bitwise_or.reduce(grouped, axis=1))
+    sites = reach.pooled(_positions_first(np.bitwise_or.reduce(grouped, axis=1)), first=0)
     return int(np.count_nonzero(sites)) * (g.c_out // g.groups)
+
+
+def _positions_first(mask: Any) -> Any:
+    """Return (rows, ...) as (..., rows): what is shifted then lies in long runs."""
+    return np.ascontiguousarray(np.moveaxis(mask, 0, -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,24 +217,28 @@ class Crossbar:
 
 
 def crossbar(reach: Reach, mask: Any) -> Crossbar:
-    """Measure `mask`, (batch, c_in, height, width) of uint8, for every tile width."""
-    channels = mask.shape[1]
-    patches: list[int] = []
-    tiles = mask
-    width = 1
-    for target in TILE_WIDTHS:
-        tiles = _merge(tiles, target // width)
-        width = target
-        if patches and channels < width // 2:
-            patches.append(patches[-1])  # one tile already: wider ones are the same
-            continue
-        met = reach.pooled(tiles.reshape(-1, *tiles.shape[2:]))
-        patches.append(int(np.count_nonzero(met)))
-    sites = patches[-1]
-    if tiles.shape[1] > 1:
-        any_channel = np.bitwise_or.reduce(tiles, axis=1)
-        sites = int(np.count_nonzero(reach.pooled(any_channel)))
-    return Crossbar(sites, patches, _rows(reach, mask))
+    """Measure `mask`, (batch, c_in, height, width) of uint8, for every tile width.
+
+    Pooling and joining channels may change places: the tiles of the smallest width are pooled, the
+    wider ones are joined from those.
+    """
+    tiles = _joined(mask, TILE_WIDTHS[0])
+    met = reach.pooled(np.ascontiguousarray(tiles.transpose(2, 3, 1, 0)), first=0)
+    patches = [int(np.count_nonzero(met.view(np.bool_)))]
+    for _ in TILE_WIDTHS[1:]:
+        if met.shape[2] > 1:
+            met = _halved(met)
+            patches.append(int(np.count_nonzero(met.view(np.bool_))))
+        else:
+            patches.append(patches[-1])  # one tile already
+    sites = np.bitwise_or.reduce(met, axis=2) if met.shape[2] > 1 else met
+    return Crossbar(int(np.count_nonzero(sites)), patches, _rows(reach, mask))
+
+
+def no_crossbar(reach: Reach) -> Crossbar:
+    """Return what is measured of an input of zeros."""
+    tiles = -(-reach.geometry.c_in // TILE_WIDTHS[0])
+    return Crossbar(0, [0] * len(TILE_WIDTHS), [0] * tiles)
 
 
 def _rows(reach: Reach, mask: Any) -> list[int]:
@@ -243,16 +259,26 @@ def _rows(reach: Reach, mask: Any) -> list[int]:
     return rows
 
 
-def _merge(tiles: Any, factor: int) -> Any:
-    """Or together `factor` neighbouring channels; the last group may be smaller."""
-    batch, channels = tiles.shape[:2]
-    if factor == 1 or channels == 1:
-        return tiles
-    whole = channels // factor
-    merged = np.empty((batch, -(-channels // factor), *tiles.shape[2:]), np.uint8)
+def _joined(mask: Any, width: int) -> Any:
+    """Or together `width` neighbouring channels, a power of 2; the last group may be smaller."""
+    batch, channels = mask.shape[:2]
+    whole, rest = divmod(channels, width)
+    joined = np.empty((batch, -(-channels // width), *mask.shape[2:]), np.uint8)
     if whole:
-        grouped = tiles[:, : whole * factor].reshape(batch, whole, factor, *tiles.shape[2:])
-        np.bitwise_or.reduce(grouped, axis=2, out=merged[:, :whole])
-    if channels % factor:
-        np.bitwise_or.reduce(tiles[:, whole * factor :], axis=1, out=merged[:, whole])
-    return merged
+        grouped = mask[:, : whole * width].reshape(batch, whole, width, *mask.shape[2:])
+        while width > 1:
+            width //= 2
+            grouped = grouped[:, :, :width] | grouped[:, :, width:]
+        joined[:, :whole] = grouped[:, :, 0]
+    if rest:
+        np.bitwise_or.reduce(mask[:, channels - rest :], axis=1, out=joined[:, whole])
+    return joined
+
+
+def _halved(met: Any) -> Any:
+    """Or together pairs of neighbours along the third axis; the last may stay alone."""
+    halved = met[:, :, 0::2].copy()
+    others = met[:, :, 1::2]
+    part = halved[:, :, : others.shape[2]]
+    part |= others
+    return halved

@@ -10,7 +10,14 @@ from ..schemas import VALUE_BITS
 from .layouts import Layout
 from .operands import Op
 from .statistics import decode
-from .synapses import Geometry, Reach, active_outputs, crossbar
+from .synapses import (
+    Geometry,
+    Reach,
+    active_outputs,
+    crossbar,
+    no_crossbar,
+    reach_of,
+)
 from .values import Value
 
 _BITS = int(VALUE_BITS)
@@ -142,7 +149,7 @@ class Synapses:
             geometry = _geometry(x, w, arguments, spatial)
             if geometry is None:
                 return None
-            reach = self._reaches[key] = Reach(geometry)
+            reach = self._reaches[key] = reach_of(geometry)
         return reach
 
     def _convolution(self, reach: Reach, x: Any, w: Any, arguments: dict[str, Any]) -> SynapticRow:
@@ -168,19 +175,20 @@ class Synapses:
             row.x_fanout = reach.dense_fanout(layout.shape[0])
             if not value.bits:
                 return row
-        mask = mask_of(tensor, layout)
+        flat = len(g.kernel) == 2 and g.groups == 1 and not g.transposed
         sparse = sparse_enough(value)
-        if sparse and len(g.kernel) == 2 and g.groups == 1 and not g.transposed:
-            seen = crossbar(reach, mask)
+        mask = mask_of(tensor, layout) if value.nonzero else None
+        if sparse and flat:
+            seen = no_crossbar(reach) if mask is None else crossbar(reach, mask)
             row.active_sites = seen.sites
             row.active_patches = seen.patches
             row.tile_rows = seen.rows
             row.active_outputs = seen.sites * g.c_out
             row.x_fanout = sum(seen.rows) * g.c_out
             return row
-        row.x_fanout = reach.fanout(mask)
+        row.x_fanout = 0 if mask is None else reach.fanout(mask)
         if sparse:
-            row.active_outputs = active_outputs(reach, mask)
+            row.active_outputs = 0 if mask is None else active_outputs(reach, mask)
         return row
 
     def _backward(self, reach: Reach, grad: Any, x: Any) -> SynapticRow:
@@ -195,6 +203,8 @@ class Synapses:
         if value.measured == 1:
             if value.nonzero == value.layout.numel:
                 row.grad_fanout = reach.dense_grad_fanout(layout.shape[0])
+            elif not value.nonzero:
+                row.grad_fanout = 0
             elif value.bits & _BITS:
                 row.grad_fanout = reach.grad_fanout(mask_of(tensor, layout))
         return row
@@ -203,7 +213,7 @@ class Synapses:
     def _fanout(reach: Reach, value: Value, tensor: Any, layout: Layout) -> int:
         if value.nonzero == value.layout.numel:
             return reach.dense_fanout(layout.shape[0])
-        return reach.fanout(mask_of(tensor, layout))
+        return reach.fanout(mask_of(tensor, layout)) if value.nonzero else 0
 
 
 def _geometry(
