@@ -67,7 +67,8 @@ class Comparison:
         for key in keys:
             if key not in KEYS:
                 raise ConfigError(f"comparisons have no {key!r}: by is one of {', '.join(KEYS)}")
-        return marked(summed(self.joined, list(self.totals), keys), list(self.totals))
+        named = tuple(dict.fromkeys(keys))
+        return marked(summed(self.joined, list(self.totals), named), list(self.totals))
 
     def changes(self, figure: str) -> pl.DataFrame:
         """Return what explains the change of a total, biggest first.

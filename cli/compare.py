@@ -65,7 +65,7 @@ KEYS = ("module", "op", "stage")
     help="Explain the change of this: flops, synops, energy.compute, ...  [default: what failed, "
     "or the first that changed]",
 )
-@click.option("--by", multiple=True, type=click.Choice(KEYS), help="Show rows by these too.")
+@reading.groups(*KEYS, help="Show rows by these too.")
 @click.option(
     "--top",
     type=click.IntRange(1),

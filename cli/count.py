@@ -34,10 +34,8 @@ _FIGURES = (
 
 @click.command(short_help="FLOPs, bytes, SynOps, MACs and ACs, by module or otherwise.")
 @reading.reads_trace
-@click.option(
-    "--by",
-    multiple=True,
-    type=click.Choice(KEYS),
+@reading.groups(
+    *KEYS,
     default=("module",),
     show_default="module",
     help="One row for each; several keys together give one row for each combination.",

@@ -29,6 +29,15 @@ ESTIMATORS: Mapping[str, str] = {
     "spikesim": "Inference on in-memory crossbars (SpikeSim), dense or event-driven.",
 }
 
+EXAMPLES: Mapping[str, str] = {
+    "compute": "e_mac_pj=3.2",
+    "simple": "e_memory_pj_per_byte=10",
+    "lemaire": "e_mul_pj=2.5",
+    "neuromc": "e_mul_pj=0.9",
+    "spikesim": "adc_pj=1.5",
+}
+"""What --set may say, an example for each."""
+
 
 @click.group(
     short_help="What a recorded run would cost, in joules.",
@@ -61,7 +70,7 @@ def _verb(name: str) -> click.Command:
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
-        help="One constant, e.g. e_mac_pj=3.2; overrides preset and file.",
+        help=f"One constant, e.g. {EXAMPLES[name]}; overrides preset and file.",
     )
     @click.option(
         "--revision",
@@ -70,7 +79,7 @@ def _verb(name: str) -> click.Command:
         show_default=True,
         help="Whose form of the model.",
     )
-    @click.option("--by", multiple=True, type=click.Choice(KEYS), help="Rows by these.")
+    @reading.groups(*KEYS, help="Rows by these. Of one rank: --rank N; a row does not tell it.")
     @reading.narrows
     @click.option(
         "--batch",

@@ -8,11 +8,11 @@ script that it ran.
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import click
 from click.shell_completion import shell_complete
@@ -31,6 +31,10 @@ VERBS = {
 """Verb -> file of this package that holds the command of that name."""
 
 
+_BARE: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What newer releases of click raise for a group without a verb; older ones print its help."""
+
+
 class Verbs(click.Group):
     """A group whose commands are loaded when they are named, so that starting costs little."""
 
@@ -43,15 +47,37 @@ class Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         found = getattr(importlib.import_module(f".{VERBS[cmd_name]}", __package__), cmd_name)
-        return found if isinstance(found, click.Command) else None
+        return debuggable(found) if isinstance(found, click.Command) else None
+
+
+def debuggable(command: click.Command) -> click.Command:
+    """Let a command, and those below it, take --debug, so that it may stand anywhere."""
+    if all(param.name != "debug" for param in command.params):
+        command.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,  # known before another option is refused
+                callback=_remember,
+                help="Show the traceback of an error.",
+            )
+        )
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        debuggable(below)
+    return command
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and isinstance(ctx.obj, dict):
+        ctx.obj["debug"] = True
 
 
 @click.group(
     cls=Verbs, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="opjoule", message="opjoule %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def opjoule(debug: bool) -> None:
+def opjoule() -> None:
     """Record a PyTorch model's aten calls once; count and cost them offline.
 
     \b
@@ -65,6 +91,9 @@ def opjoule(debug: bool) -> None:
     """  # noqa: D301
 
 
+debuggable(opjoule)
+
+
 def main() -> None:
     """Run the command line and leave with its exit code."""
     sys.exit(run(sys.argv[1:]))
@@ -76,16 +105,19 @@ def run(arguments: Sequence[str]) -> int:
     Args:
         arguments: the words after `opjoule`.
     """
-    debug = "--debug" in itertools.takewhile(lambda word: word.startswith("-"), arguments)
+    asked = {"debug": False}
     try:
         if completion := os.environ.get("_OPJOULE_COMPLETE"):
             return shell_complete(opjoule, {}, "opjoule", "_OPJOULE_COMPLETE", completion)
-        with opjoule.make_context("opjoule", list(arguments)) as context:
+        with opjoule.make_context("opjoule", list(arguments), obj=asked) as context:
             opjoule.invoke(context)
         sys.stdout.flush()
         return 0
     except click.exceptions.Exit as end:
         return end.exit_code
+    except _BARE as error:
+        click.echo(error.ctx.get_help(), err=True)
+        return 2
     except BrokenPipeError:
         # The interpreter flushes stdout once more at its end: give it something that takes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return told("interrupted", 130)
     except Exception as error:
-        if debug:
+        if asked["debug"]:
             traceback.print_exc()
         return told(_line(error), 2)
 
@@ -120,6 +152,6 @@ def _line(error: Exception) -> str:
     else:
         text = (
             f"internal error, please report it: {type(error).__name__}: {error} "
-            "(opjoule --debug ... shows where)"
+            "(--debug shows where)"
         )
     return " ".join(text.split())

@@ -8,9 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from ..analyzers import Trace
+
+ENDINGS = {
+    ".json": "json",
+    ".csv": "csv",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".parquet": "parquet",
+}
+"""Ending of a file's name -> the format that it asks for, where --format is silent."""
 
 WHERE_HELP = (
     "Only calls that fit: stage=forward, step=3:10, module=GLOB, label=NAME, op=GLOB, "
@@ -29,13 +39,32 @@ def reads_trace(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def groups(*keys: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command --by with these choices; what is named twice counts once."""
+
+    def once(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
+
+    return click.option("--by", multiple=True, type=click.Choice(keys), callback=once, **options)
+
+
 def narrows(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --where."""
     return click.option("--where", multiple=True, metavar="FIELD=VALUE", help=WHERE_HELP)(command)
 
 
 def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command --format with these choices, the first by default, and -o."""
+    """Give a command --format with these choices, and -o.
+
+    By default the format is the one that the file's name ends in, else the first.
+    """
+
+    def chosen(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        output: Path | None = ctx.params.get("output")
+        if output is None or ctx.get_parameter_source("kind") is not ParameterSource.DEFAULT:
+            return value
+        named = ENDINGS.get(output.suffix.lower(), value)
+        return named if named in formats else value
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         output = click.option(
@@ -43,6 +72,7 @@ def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
             "--output",
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
+            is_eager=True,  # known before the format is chosen
             help="Write the answer to a file.",
         )
         kind = click.option(
@@ -50,7 +80,8 @@ def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
             "kind",
             type=click.Choice(formats),
             default=formats[0],
-            show_default=True,
+            show_default=f"as FILE ends, else {formats[0]}",
+            callback=chosen,
             help="How to answer.",
         )
         return kind(output(command))

@@ -101,7 +101,7 @@ def load_config(
     if file is not None:
         data = _merged(data, _read(file, estimator))
     for override in overrides:
-        data = _merged(data, _parse(override))
+        data = _merged(data, _parse(override, config))
     try:
         return config(**_completed(config, data))
     except ConfigError as error:
@@ -143,13 +143,21 @@ def _read(file: Path, estimator: str) -> dict[str, Any]:
     return data
 
 
-def _parse(override: str) -> dict[str, Any]:
+def _parse(override: str, config: type[CostConfig]) -> dict[str, Any]:
     """Return "a.b=1" as {"a": {"b": 1}}; what is no TOML value is text."""
     key, equals, text = override.partition("=")
     names = [name.strip() for name in key.split(".")]
     if not equals or not all(names):
-        raise ConfigError(f"--set {override!r}: write key=value, e.g. e_add_pj=0.1")
+        raise ConfigError(f"--set {override!r}: write key=value, e.g. {_example(override, config)}")
     return _nested(names, toml_value(text.strip()))
+
+
+def _example(text: str, config: type[CostConfig]) -> str:
+    """Return a constant and its default as one may write them: the one that was meant, or any."""
+    fields = config.model_fields.items()
+    numbers = {name: field.default for name, field in fields if isinstance(field.default, float)}
+    name = text.strip("= ") if text.strip("= ") in numbers else next(iter(numbers))
+    return f"{name}={numbers[name]:g}"
 
 
 def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:

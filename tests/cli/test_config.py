@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 
 import pytest
 
 from opjoule.cli.config import as_toml
+from opjoule.cli.energy import EXAMPLES
 from opjoule.cli.main import run
 from opjoule.schemas.costs import CONFIGS, load_config, preset_names
 
@@ -59,6 +61,16 @@ def test_the_schema_is_a_json_schema(capsys):
     assert field["description"] == "A multiply-accumulate."
 
 
+@pytest.mark.parametrize("estimator", EXAMPLES)
+def test_the_example_of_every_help_is_a_constant_of_that_estimator(estimator, capsys):
+    assert run(["energy", estimator, "--help"]) == 0
+    (example,) = re.findall(r"One constant, e\.g\.\s+(\w+=[\d.]+\d);", capsys.readouterr().out)
+    assert example == EXAMPLES[estimator]
+    name, _, value = example.partition("=")
+    made = load_config(estimator, overrides=[example])
+    assert getattr(made, name) == float(value) != getattr(load_config(estimator), name)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -67,7 +79,11 @@ def test_the_schema_is_a_json_schema(capsys):
         (["show", "spikesim", "--set", "htree_pj=-inf"], "htree_pj = -inf: should be a finite"),
         (["show", "lemaire", "--set", "neurons.IF=3"], "neurons.IF = 3"),
         (["show", "compute", "--set", "e_mac=1"], "did you mean e_mac_pj?"),
-        (["show", "compute", "--set", "e_mac_pj"], "key=value"),
+        (["show", "compute", "--set", "e_ac_pj"], "write key=value, e.g. e_ac_pj=0.9"),
+        (["show", "compute", "--set", "price"], "write key=value, e.g. e_mac_pj=4.6"),
+        (["show", "lemaire", "--set", "e_mac_pj"], "write key=value, e.g. e_add_pj=0.1"),
+        (["show", "neuromc", "--set", "=3"], "write key=value, e.g. e_add_pj=0.548"),
+        (["show", "spikesim", "--set", "e_mac_pj"], "write key=value, e.g. tile_buffer_pj=397"),
         (["show", "compute", "--preset", "fp8"], "fp16, fp32, int8"),
         (["show", "magic"], "'magic' is not one of"),
         (["validate", "compute", "nowhere.toml"], "nowhere.toml"),

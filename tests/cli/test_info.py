@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 
 import pytest
@@ -28,9 +29,22 @@ def test_what_is_told(stored, answered):
     assert shown["labels"] == "training 211, inference 65"
     assert shown["optimizer"] == "Adam, lr 0.01, 1 step"
     assert shown["steps"] == "2"
-    assert shown["code"].startswith("commit ") and "uncommitted" in shown["code"]
+    assert re.fullmatch("commit [0-9a-f]{40} on main", shown["code"])
     assert shown["recorded"].startswith("2026-") and "by opjoule" in shown["recorded"]
     assert "in 7 files" in shown["size"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ({"commit": "abc", "branch": "work", "dirty": True},
+         "commit abc on work, with uncommitted changes"),
+        ({"commit": "abc", "branch": None, "dirty": False}, "commit abc"),
+        ({"commit": None, "branch": None, "dirty": None}, "no git revision"),
+    ],
+)  # fmt: skip
+def test_the_state_of_the_code_is_told(revision, said, edit, answered):
+    assert lines(answered("info", edit(revision=revision)))["code"] == said
 
 
 def test_filters_narrow_the_calls(stored, answered):

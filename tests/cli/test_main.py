@@ -65,6 +65,45 @@ def test_debug_shows_where(failing, capsys):
     assert err.endswith("opjoule: runs/a has no manifest\n")
 
 
+@pytest.mark.parametrize("words", [["count"], ["energy", "lemaire"], ["config", "show"]])
+def test_debug_may_stand_after_the_verb(words, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise TraceError("runs/a has no manifest")
+
+    monkeypatch.setattr("opjoule.analyzers.open_trace", fail)
+    monkeypatch.setattr("opjoule.schemas.costs.load_config", fail)
+    target = "lemaire" if words[0] == "config" else "runs/a"
+    for line in ([*words, "--debug", target], [*words, target, "--debug"]):
+        assert run(line) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("Traceback")
+        assert err.endswith("opjoule: runs/a has no manifest\n")
+    assert run([*words, target]) == 2
+    assert capsys.readouterr().err == "opjoule: runs/a has no manifest\n"
+
+
+def test_debug_after_a_script_is_the_scripts(tmp_path, monkeypatch):
+    """`opjoule record train.py --debug` hands the flag on."""
+    pytest.importorskip("torch")
+    script = tmp_path / "train.py"
+    script.write_text("import sys; sys.exit(len(sys.argv) + 40 * ('--debug' in sys.argv))")
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "opjoule.cli", "record", "train.py", "--debug"], capture_output=True
+    )
+    assert done.returncode == 42
+
+
+@pytest.mark.parametrize("words", [[], ["energy"], ["config"]], ids=" ".join)
+def test_without_a_verb_there_is_help(words, capsys):
+    assert run([*words, "--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert run(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", help_text)
+    assert err.count("\n") > 10
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

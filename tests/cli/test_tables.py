@@ -89,3 +89,37 @@ def test_an_answer_goes_to_stdout_or_a_file(tmp_path, capsys):
     tables.answer("figures\n", tmp_path / "new" / "out.txt")
     assert (tmp_path / "new" / "out.txt").read_text() == "figures\n"
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"),
+    [
+        ("out.json", "{"),
+        ("out.csv", "op,calls,flops,"),
+        ("out.MD", "| op | calls | FLOP |"),
+        ("out.markdown", "| op | calls | FLOP |"),
+        ("out.parquet", "PAR1"),
+        ("out.txt", "op  "),
+        ("out", "op  "),
+    ],
+)
+def test_a_file_gets_the_format_that_its_name_ends_in(name, starts, answered, stored, tmp_path):
+    file = tmp_path / name
+    assert answered("count", stored, "--by", "op", "-o", file) == ""
+    assert file.read_bytes().startswith(starts.encode())
+
+
+def test_a_format_that_is_named_wins_over_the_name(answered, stored, tmp_path):
+    file = tmp_path / "out.json"
+    answered("count", stored, "-o", file, "--format", "csv")
+    assert file.read_text().startswith("module,calls,")
+    answered("count", stored, "--format", "table", "-o", file)
+    assert file.read_text().startswith("module  ")
+
+
+@pytest.mark.parametrize("verb", [("count",), ("energy", "compute"), ("compare",)], ids=" ".join)
+def test_a_key_that_is_named_twice_counts_once(verb, answered, stored):
+    traces = [stored, stored] if verb == ("compare",) else [stored]
+    for kind in ("table", "csv"):
+        once = answered(*verb, *traces, "--by", "module", "--format", kind)
+        assert answered(*verb, *traces, *["--by", "module"] * 2, "--format", kind) == once
