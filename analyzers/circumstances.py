@@ -8,11 +8,16 @@ from typing import Any
 import polars as pl
 
 from .alignment import parent_of
+from .phrases import agreeing, number
 from .sides import Side
 from .tally import COUNTERS
 
 _NAMED = 2
 """So many modules, parameters or ops are named one by one."""
+
+_SIZES = ("numel",)
+_MEASURED = (*_SIZES, "nonzero", "class", "min", "max")
+"""What is known of values without statistics, and with them."""
 
 
 def circumstances(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str]:
@@ -51,13 +56,27 @@ def _inputs(base: Side, head: Side) -> Iterator[str]:
         yield "nobody knows if the inputs were the same: a recording has no fingerprint of them"
     elif prints[0] != prints[1]:
         yield "the inputs were not the same: counts that depend on data differ for that alone"
-    elif _values(base) != _values(head):
+    else:
+        yield from _later_inputs(base, head)
+
+
+def _later_inputs(base: Side, head: Side) -> Iterator[str]:
+    """Compare all that went into the models, by what both sides know of it."""
+    levels = {m.statistics for side in (base, head) for m in side.trace.manifests}
+    one, two = (_values(side, _SIZES if "none" in levels else _MEASURED) for side in (base, head))
+    if one != two:
         yield "later inputs were not the same, only the first was"
+    elif "none" in levels and len(levels) > 1 and _root_count(base) > 1:
+        yield "nobody knows if later inputs were the same: one side did not measure them"
 
 
-def _values(side: Side) -> list[tuple[Any, ...]]:
-    """Return what was measured of all that went into the models, in no order."""
-    facts = ("numel", "nonzero", "class", "min", "max")
+def _root_count(side: Side) -> int:
+    calls = side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
+    return int(calls.select(pl.len()).collect(engine="streaming").item())
+
+
+def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Return what is known of all that went into the models, in no order."""
     given = (
         side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
         .select("rank", pl.col("inputs").list.eval(pl.element().struct.field("value_id")))
@@ -163,7 +182,8 @@ def _paths(aligned: Mapping[str, str]) -> Iterator[str]:
         or one.rpartition(".")[2] != two.rpartition(".")[2]
     ]
     if moved:
-        yield f"{len(moved)} modules have other paths: took {', '.join(tops[:_NAMED])}{_more(tops)}"
+        have = f"{number(len(moved), 'module')} {agreeing(len(moved), 'has', 'have')}"
+        yield f"{have} other paths: took {', '.join(tops[:_NAMED])}{_more(tops)}"
 
 
 def _estimates(base: Side, head: Side) -> Iterator[str]:
@@ -192,13 +212,15 @@ def _gaps(base: Side, head: Side) -> Iterator[str]:
         unknown = base.unknown(counter), head.unknown(counter)
         if any(unknown):
             yield (
-                f"{counter} of {unknown[0]} calls in BASE and {unknown[1]} in HEAD are unknown and "
+                f"{counter} of {number(unknown[0], 'call')} in BASE and {unknown[1]} in HEAD are "
+                "unknown and "
                 f"left out ({', '.join(_unknown_ops(base, head, counter))})"
             )
     for name, side in (("BASE", base), ("HEAD", head)):
         for manifest in side.trace.manifests:
             for hidden in manifest.hidden[:_NAMED]:
-                yield f"{name}: {hidden.what}: {hidden.calls} calls were not seen: {hidden.why}"
+                calls = number(hidden.calls, "call")
+                yield f"{name}: {hidden.what}: {calls} not seen: {hidden.why}"
             for inexact in manifest.inexact[:_NAMED]:
                 yield f"{name}: {inexact.what} is perhaps not the same to the bit: {inexact.why}"
 

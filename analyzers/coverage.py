@@ -10,6 +10,7 @@ import polars as pl
 
 from ..schemas import RuleError
 from .parts import collected
+from .phrases import agreeing, number
 from .rules import OpRule, rule_set
 from .tally import tally
 from .trace import Trace, narrowed
@@ -69,7 +70,7 @@ class Coverage:
         """Return one line that belongs under every total."""
         shares = self.shares
         parts = [
-            f"coverage: of {self.calls} calls {_percent(shares['rule'])} by rule, "
+            f"coverage: of {number(self.calls, 'call')} {_percent(shares['rule'])} by rule, "
             f"{_percent(shares['free'])} free, {_percent(shares['class'])} by class, "
             f"{_percent(shares['uncovered'])} not counted"
         ]
@@ -82,14 +83,21 @@ class Coverage:
         unmeasured = int(self.frame["unmeasured"].sum())
         if unmeasured:
             parts.append(
-                f"{unmeasured} calls lack statistics: their MACs, ACs or SynOps are unknown"
+                f"{number(unmeasured, 'call')} {agreeing(unmeasured, 'lacks', 'lack')} statistics: "
+                f"{agreeing(unmeasured, 'its', 'their')} MACs, ACs or SynOps are unknown"
             )
         if self.decided:
-            parts.append(f"in {self.decided} products provenance decided if a constant is spikes")
+            products = number(self.decided, "product")
+            parts.append(f"in {products} provenance decided if a constant is spikes")
         if self.unattributed:
-            parts.append(f"{self.unattributed} backward calls belong to no known module")
+            belong = agreeing(self.unattributed, "belongs", "belong")
+            parts.append(
+                f"{number(self.unattributed, 'backward call')} {belong} to no known module"
+            )
         if self.hidden:
-            parts.append(f"{self.hidden} module calls were hidden (opjoule info names them)")
+            calls = f"{number(self.hidden, 'module call')} {agreeing(self.hidden, 'was', 'were')}"
+            them = agreeing(self.hidden, "it", "them")
+            parts.append(f"{calls} hidden (opjoule info names {them})")
         return "; ".join(parts)
 
 
@@ -153,20 +161,20 @@ def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:
         first = counted.filter(op=op, how="uncovered").sort("rank", "first_seq").row(0, named=True)
         place = _place(trace, first["rank"], first["first_seq"])
         raise RuleError(
-            f"{op}: no rule covers it ({calls} calls, first {place}). "
+            f"{op}: no rule covers it ({number(calls, 'call')}, first {place}). "
             "Give it one (extra_rules), or count without strict."
         )
     lacking = counted.filter(pl.col("unmeasured") > 0)
     if lacking.height:
         op, calls = lacking["op"][0], int(lacking["unmeasured"].sum())
         raise RuleError(
-            f"{op}: its operands were not measured ({calls} calls lack statistics). Record with "
-            'statistics="full", or count without strict.'
+            f"{op}: its operands were not measured ({number(calls, 'call')} without statistics). "
+            'Record with statistics="full", or count without strict.'
         )
     for manifest in trace.manifests:
         for hidden in manifest.hidden:
             raise RuleError(
-                f"{hidden.what}: {hidden.calls} calls were not seen: {hidden.why}. "
+                f"{hidden.what}: {number(hidden.calls, 'call')} not seen: {hidden.why}. "
                 "Count without strict to leave them out."
             )
 

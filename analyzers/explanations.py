@@ -9,6 +9,7 @@ import polars as pl
 
 from .alignment import parent_of
 from .kinds import kinds_of, signatures_of
+from .phrases import number
 from .reasons import reasons
 from .sides import ENERGY, Side
 
@@ -110,7 +111,7 @@ class Reasons:
         ops = list(dict.fromkeys(op_text(row["op"]) for row in largest if row["op"]))
         more = f" and {len(ops) - _NAMED} more" if ops[_NAMED:] else ""
         word = "new" if mark == "added" else "gone"
-        return f"module is {word}: {calls} calls, {', '.join(ops[:_NAMED])}{more}"
+        return f"module is {word}: {number(calls, 'call')}, {', '.join(ops[:_NAMED])}{more}"
 
     def of_row(self, row: _Row, figure: str) -> str:
         """Return why a figure of a module's op differs."""

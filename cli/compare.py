@@ -209,6 +209,8 @@ def _addressed(option: str, text: str, mark: str, estimators: Sequence[str]) -> 
     name, found, value = text.partition(mark)
     if found and name in estimators:
         return name, value
+    if found and name in energy.ESTIMATORS:
+        raise click.UsageError(f"{option} {text!r}: {name} is not compared; add --energy {name}")
     if len(estimators) == 1:
         return estimators[0], text
     if not estimators:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import tables, terminal, tree
 from .differences import change_text, place_text, shown_as, signed, title
 from .tables import Column
-from .units import share_text
+from .units import number_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -130,7 +130,7 @@ class Texts:
         rest = rows.slice(self._top)
         if rest.height:
             amount = signed(shown_as(figure))(rest["difference"].sum())
-            text += f"\n{rest.height} more rows: {amount} in all\n"
+            text += f"\n{number_text(rest.height, 'more row')}: {amount} in all\n"
         return f"{_heading(heading, kind)}\n{text}"
 
     def _rows(self, figure: str, by: Sequence[str], kind: str) -> str:

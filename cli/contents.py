@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .units import bytes_text, count_text
+from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..analyzers import Trace
@@ -101,7 +101,7 @@ def _of(counts: Mapping[str, int]) -> str:
 def _model(model: Mapping[str, Any]) -> str:
     neurons = ", ".join(f"{count} {kind}" for kind, count in model["neurons"].items())
     return (
-        f"{model['path']} ({model['class']}): {model['modules']:,} modules, "
+        f"{model['path']} ({model['class']}): {number_text(model['modules'], 'module')}, "
         f"{count_text(model['parameters'])} parameters of {bytes_text(model['bytes'])}"
         + (f", neurons: {neurons}" if neurons else "")
     )
@@ -121,6 +121,6 @@ def _optimizer(optimizer: Mapping[str, Any]) -> str:
     kind = optimizer["class"].rpartition(".")[2]
     rate = optimizer["hyper"].get("lr")
     steps = optimizer["steps"]
-    return f"{kind}{f', lr {rate:g}' if isinstance(rate, float) else ''}, {steps:,} step" + (
-        "s" if steps != 1 else ""
+    return (
+        f"{kind}{f', lr {rate:g}' if isinstance(rate, float) else ''}, {number_text(steps, 'step')}"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import count, demo_network, demo_report
-from .units import bytes_text, count_text
+from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from .demo_network import Digits, Trained
@@ -81,7 +81,7 @@ def _train(data: Digits, kind: str, epochs: int) -> Trained:
     with _progress(f"training ({kind})", epochs) as told:
         trained = demo_network.train(data, spiking=kind == "spiking", epochs=epochs, told=told)
     _say(
-        f"trained the {kind} network for {epochs} epochs: "
+        f"trained the {kind} network for {number_text(epochs, 'epoch')}: "
         f"{trained.accuracy:.1%} of {len(data.test_labels)} unseen digits are named rightly"
     )
     return trained

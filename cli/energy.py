@@ -94,7 +94,7 @@ def _verb(name: str) -> click.Command:
         help="Time steps of a sample, where the trace does not know.",
     )
     @click.option("--strict", is_flag=True, help="Refuse what the model does not cover.")
-    @click.option("--statement", is_flag=True, help="Print the sentence for a paper instead.")
+    @click.option("--statement", is_flag=True, help="Print the paragraph for a paper instead.")
     @reading.answers(*tables.FORMATS)
     def estimate(**options: Any) -> None:
         _estimate(name, **options)
@@ -118,6 +118,10 @@ def _estimate(
     rank: int | None,
     **options: Any,
 ) -> None:
+    if statement and by:
+        raise click.UsageError("--statement is of the whole estimate: leave --by out")
+    if statement and kind in ("csv", "parquet"):
+        raise click.UsageError(f"--statement is text, not {kind}: table, json or markdown")
     config = _loading().load_config(name, preset=preset, file=file, overrides=overrides)
     opened = reading.opened(trace, partial=partial, rank=rank, where=where)
     estimator = getattr(
@@ -128,8 +132,17 @@ def _estimate(
     for warning in report.warnings:
         click.echo(f"opjoule: warning: {warning}", err=True)
     if statement:
-        return tables.answer(report.statement() + "\n", output)
+        return tables.answer(_stated(report, kind), output)
     tables.answer(_shown(report, by, kind, list(opened.modules["path"])), output)
+
+
+def _stated(report: EnergyReport, kind: str) -> str:
+    """Return the paragraph for a paper; in JSON with the figures that it speaks of."""
+    if kind == "json":
+        rows = ("rows", "left_out", "details")
+        return tables.as_json({k: v for k, v in report.to_dict().items() if k not in rows})
+    text = tables.clean(report.statement())
+    return f"{tables.markdown_text(text) if kind == 'markdown' else text}\n"
 
 
 def _loading() -> Any:

@@ -11,7 +11,7 @@ import click
 from . import reading, tables, terminal
 from .contents import content_lines, contents
 from .tables import Column
-from .units import bytes_text, count_text
+from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..analyzers import Trace
@@ -81,7 +81,10 @@ def _made(trace: Trace) -> Iterator[Fact]:
     parts = [part for each in ranks for part in each.parts]
     state = f"format {manifest.format_version}, {manifest.status}"
     yield "trace", [f"{trace.path} ({state})"]
-    yield "size", [f"{bytes_text(sum(part.bytes for part in parts))} in {len(parts)} files"]
+    yield (
+        "size",
+        [f"{bytes_text(sum(part.bytes for part in parts))} in {number_text(len(parts), 'file')}"],
+    )
     if manifest.failure is not None:
         yield "ended by", [f"{manifest.failure.type}: {manifest.failure.message}"]
     by = f" by opjoule {manifest.opjoule_version}" if manifest.opjoule_version else ""
@@ -117,7 +120,8 @@ def _missing(trace: Trace) -> Iterator[Fact]:
 def _listed(ranks: Sequence[Manifest], found: Sequence[Sequence[Hidden]]) -> list[str]:
     several = len(ranks) > 1
     return [
-        f"{f'rank {rank.rank}: ' if several else ''}{h.what}: {h.why} ({h.calls:,} calls)"
+        f"{f'rank {rank.rank}: ' if several else ''}{h.what}: {h.why} "
+        f"({number_text(h.calls, 'call')})"
         for rank, hidden in zip(ranks, found, strict=True)
         for h in hidden
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import program
-from .units import bytes_text, count_text
+from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..tracer import Recorder
@@ -153,9 +153,10 @@ def _tell(recorder: Recorder, ended: BaseException | None) -> None:
     path = shlex.quote(str(recorder.path))
     if manifest is None:
         return _say(f"{path} holds no finished trace")
-    rows = count_text(manifest.rows.get("calls", 0))
+    rows = manifest.rows.get("calls", 0)
     size = bytes_text(sum(part.bytes for part in manifest.parts))
-    what = f"{rows} calls in {manifest.steps} steps, {size}"
+    calls = f"{count_text(rows)} {'call' if rows == 1 else 'calls'}"
+    what = f"{calls} in {number_text(manifest.steps, 'step')}, {size}"
     if ended is not None:
         why = f"{type(ended).__name__}" + (f" {ended}" if isinstance(ended, SystemExit) else "")
         _say(f"the script ended with {why}: the trace {path} is aborted ({what})")
@@ -163,7 +164,7 @@ def _tell(recorder: Recorder, ended: BaseException | None) -> None:
     if not manifest.rows.get("calls"):
         return _say(f"{path} is empty: no PyTorch operation ran in this process after the warm-up")
     for hidden in manifest.hidden:
-        _say(f"not seen: {hidden.what}: {hidden.why} ({hidden.calls} calls)")
+        _say(f"not seen: {hidden.what}: {hidden.why} ({number_text(hidden.calls, 'call')})")
     for inexact in manifest.inexact:
         _say(f"perhaps not the same to the bit: {inexact.what}: {inexact.why}")
     _say(f"recorded {what}, to {path}")

@@ -94,7 +94,13 @@ def sweep(
     The trace is read once for all configurations that count the same.
     """  # noqa: D301
     if sensitivity and (vary or configs):
-        raise click.UsageError("--sensitivity looks around one configuration: without --vary")
+        raise click.UsageError(
+            "--sensitivity looks around one configuration: without --vary and --configs"
+        )
+    if not (sensitivity or vary or configs):
+        raise click.UsageError(
+            "nothing to vary: give --vary FIELD=VALUES, --configs FILE or --sensitivity"
+        )
     axes = _axes(vary)
     loading = importlib.import_module("..schemas.costs", __package__)
     base: CostConfig = loading.load_config(estimator, preset=preset, file=file, overrides=overrides)

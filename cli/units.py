@@ -16,6 +16,11 @@ def count_text(value: float | None, unit: str = "") -> str:
     return _scaled(value, 1000, tuple(f"{prefix}{unit}" for prefix in _UP), exact=10_000)
 
 
+def number_text(count: int, noun: str) -> str:
+    """Return a number with its noun: "1 call", "1,234 calls"."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
 def bytes_text(value: float | None) -> str:
     """Return bytes with a binary unit: 1_572_864 as "1.50 MiB"."""
     return _scaled(value, 1024, _BYTES, exact=1024)

@@ -131,10 +131,10 @@ def test_added_and_removed_modules_are_one_row_each(record):
     assert (added["mark"], added["op"], added["stage"]) == ("added", None, None)
     # 5 rows by 16 x 16; the weight is transposed by a view first
     assert (added["base"], added["head"], added["difference"]) == (0, 2 * 5 * 256, 2 * 5 * 256)
-    assert added["reason"] == "module is new: 1 calls, aten.mm"
+    assert added["reason"] == "module is new: 1 call, aten.mm"
     (removed,) = (r for r in changes(compare(head, base), "flops") if r["module"] == "Net.1.0")
     assert (removed["mark"], removed["difference"]) == ("removed", -2 * 5 * 256)
-    assert removed["reason"] == "module is gone: 1 calls, aten.mm"
+    assert removed["reason"] == "module is gone: 1 call, aten.mm"
 
 
 def test_an_op_in_the_place_of_another(record):
@@ -190,6 +190,33 @@ def test_later_inputs_that_differ_are_told(tmp_path):
             model(torch.full((BATCH, 8), last))
         paths.append(tmp_path / name)
     assert compare(*paths).warnings == ("later inputs were not the same, only the first was",)
+
+
+def test_later_inputs_are_told_of_only_where_somebody_knows(record, tmp_path):
+    """Three recordings of the same first input; what came second, and what was measured, differ."""
+    first = torch.ones(BATCH, 8)
+
+    def of(name, second, statistics):
+        model = net()
+        with opjoule.Recorder(tmp_path / name, model=model, statistics=statistics), torch.no_grad():
+            for inputs in (first, second):
+                model(inputs)
+        return tmp_path / name
+
+    base = of("base", first * 2, "full")
+    unmeasured = of("unmeasured", first * 2, "none")
+    differs = "later inputs were not the same, only the first was"
+    unknown = "nobody knows if later inputs were the same: one side did not measure them"
+    texts = compare(base, unmeasured).warnings
+    assert differs not in texts and unknown in texts
+    assert not {differs, unknown} & set(compare(base, of("spikes", first * 2, "synaptic")).warnings)
+    assert differs in compare(base, of("other", first * 3, "synaptic")).warnings
+    # another size is known without measuring
+    texts = compare(base, of("larger", torch.ones(BATCH + 1, 8), "none")).warnings
+    assert differs in texts and unknown not in texts
+    # the only input is the first, of which there is a fingerprint
+    texts = compare(record("one", net()), record("none", net(), statistics="none")).warnings
+    assert "statistics full -> none" in texts and not {differs, unknown} & set(texts)
 
 
 def test_other_circumstances_are_told(record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -180,7 +181,7 @@ def test_only_constants_that_could_be_spikes_count_as_decided(recorded):
     assert count(recorded(with_a_bias)).coverage.decided == 0
     found = count(recorded(with_ones)).coverage
     assert found.decided == 1
-    assert "in 1 products provenance decided if a constant is spikes" in found.line()
+    assert "in 1 product provenance decided if a constant is spikes" in found.line()
 
 
 # --- statistics and hidden work ----------------------------------------------------------------
@@ -208,7 +209,7 @@ def test_work_in_a_thread_that_did_not_join_is_told(recorded):
     assert found.frame["calls"][0] == 1
     assert found.coverage.hidden == 2  # the container and the layer
     assert "2 module calls were hidden (opjoule info names them)" in found.coverage.line()
-    with pytest.raises(RuleError, match="calls were not seen: "):
+    with pytest.raises(RuleError, match="1 call not seen: "):
         count(trace, strict=True)
 
 
@@ -229,6 +230,25 @@ def test_a_thread_that_joins_is_counted(recorded):
     found = count(recorded(run, model=model), where="op=aten.addmm", strict=True)
     assert found.frame["calls"][0] == 2
     assert found.coverage.hidden == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (1, "coverage: of 1 call 100 % by rule, 0 % free, 0 % by class, 0 % not counted; 1 call "
+            "lacks statistics: its MACs, ACs or SynOps are unknown; in 1 product provenance "
+            "decided if a constant is spikes; 1 backward call belongs to no known module; 1 module "
+            "call was hidden (opjoule info names it)"),
+        (2, "coverage: of 2 calls 100 % by rule, 0 % free, 0 % by class, 0 % not counted; 2 calls "
+            "lack statistics: their MACs, ACs or SynOps are unknown; in 2 products provenance "
+            "decided if a constant is spikes; 2 backward calls belong to no known module; 2 module "
+            "calls were hidden (opjoule info names them)"),
+    ],
+)  # fmt: skip
+def test_the_line_speaks_of_one_and_of_many(number, said):
+    found = made([("x.a", "rule", "product", number, 8, number)])
+    found = replace(found, decided=number, unattributed=number, hidden=number)
+    assert found.line() == said
 
 
 def test_calls_of_no_known_module_are_told(stored):

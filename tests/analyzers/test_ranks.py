@@ -130,5 +130,5 @@ def test_the_first_module_of_an_uncovered_op_is_that_of_its_own_rank(ranks):
     numbers = trace.signatures.filter(op="mine.blend.default")["signature_id"].to_list()
     others = trace.signatures.filter(rank=0, signature_id=numbers[0])["op"].to_list()
     assert others and others != ["mine.blend.default"]
-    with pytest.raises(RuleError, match=r"mine.blend.default: .*1 calls, first outside"):
+    with pytest.raises(RuleError, match=r"mine.blend.default: .*1 call, first outside"):
         count(trace, strict=True)

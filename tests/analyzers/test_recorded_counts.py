@@ -274,7 +274,7 @@ def test_what_lacks_statistics_is_left_out_of_sums_and_told(recorded):
         torch.mm(x, dense.t())
 
     found = count(recorded(run), by="op")
-    assert "calls lack statistics" in found.coverage.line()
+    assert "1 call lacks statistics: its MACs" in found.coverage.line()
     assert found.total["macs"] == 2 * 3 * 4
     (row,) = found.frame.filter(pl.col("macs").is_not_null(), op="aten.mm.default").to_dicts()
     assert row["at_least"] == "flops bytes synops macs acs"  # of a sparse operand nobody knows

@@ -210,6 +210,12 @@ def test_the_tree_adds_submodules_up(asked):
         (["--where", "module=Nowhere"], "Nowhere"),
         (["--preset", "int8"], "needs --energy"),
         (["--energy", "compute", "--energy", "lemaire", "--preset", "int8"], "for which estimator"),
+        (
+            ["--energy", "compute", "--preset", "lemaire=int8"],
+            "--preset 'lemaire=int8': lemaire is not compared; add --energy lemaire",
+        ),
+        (["--energy", "compute", "--set", "spikesim.adc_pj=1"], "add --energy spikesim"),
+        (["--revision", "simple=source"], "add --energy simple"),
         (["--energy", "compute", "--set", "e_mac_pj=-1"], "e_mac_pj = -1"),
         (["--energy", "compute", "--config", "nowhere.toml"], "nowhere.toml"),
         (["--energy", "compute", "--revision", "mine"], "'mine' is not one of"),

@@ -95,7 +95,7 @@ def test_every_rank_is_told(copied, answered, tmp_path):
     text = answered("info", tmp_path / "ranks")
     assert lines(text)["calls"] == "552: forward 270, backward 162, optimizer 120"
     assert lines(text)["ranks"] == "0, 1 of 2"
-    assert "rank 1: thread: not seen (1 calls)" in text
+    assert "rank 1: thread: not seen (1 call)" in text
     assert "in 14 files" in text
     data = json.loads(answered("info", tmp_path / "ranks", "--format", "json"))
     assert [each["rank"] for each in data["ranks"]] == [0, 1]

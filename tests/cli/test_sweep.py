@@ -94,7 +94,7 @@ def test_values_to_vary_over(values, expected, answered, stored):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "something to vary"),
+        ([], "give --vary FIELD=VALUES, --configs FILE or --sensitivity"),
         (["--vary", "adc_pj"], "write FIELD=FIRST:LAST:COUNT"),
         (["--vary", "adc_pj="], "write FIELD=FIRST:LAST:COUNT"),
         (["--vary", "adc_pj=1:2"], "FIRST:LAST:COUNT or"),
