@@ -31,6 +31,8 @@ class Trace:
         values: one row for each tensor value.
         module_calls: one row for each call of a module.
         filters: the filters that the trace was narrowed by.
+        sample_calls: `module_calls` without the filters on modules and ops: what tells batch and
+            time steps of a sample, whichever of its modules are left.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Trace:
     call_operands: pl.LazyFrame
     values: pl.LazyFrame
     module_calls: pl.LazyFrame
+    sample_calls: pl.LazyFrame
     filters: tuple[str, ...] = ()
 
     def where(self, *filters: str) -> Trace:
@@ -61,6 +64,9 @@ class Trace:
                 trace,
                 calls=trace.calls.filter(each.of_calls(self)),
                 module_calls=trace.module_calls.filter(each.of_module_calls(self)),
+                sample_calls=trace.sample_calls
+                if each.field in ("module", "op")
+                else trace.sample_calls.filter(each.of_module_calls(self)),
                 optimizer_steps=trace.optimizer_steps.filter(each.of_optimizer_steps()),
             )
         return replace(trace, filters=(*self.filters, *filters))
@@ -121,6 +127,7 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Files]]) -> Trace:
         call_operands=table("call_operands"),
         values=table("values"),
         module_calls=table("module_calls"),
+        sample_calls=table("module_calls"),
     )
 
 

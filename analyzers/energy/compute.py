@@ -15,8 +15,9 @@ from ...schemas.costs.compute import ComputeConfig
 from ..coverage import Coverage, covered
 from ..rules import rule_set
 from ..tally import tally
-from .forward import forward_part, inferences, narrowed
+from .forward import forward_part, narrowed
 from .report import EnergyReport, Scope
+from .samples import samples_of
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -75,7 +76,7 @@ def estimate_compute(
     coverage = covered(part, counted)
     warnings = _warnings(coverage, counted, revision, strict)
     rows = rows_of(part, counted, config)
-    many = inferences(part, batch, time_steps)
+    many = samples_of(part, batch, time_steps, eval_only=revision == "source")
     sums = {name: int(counted[name].sum()) for name in ("macs", "acs", "synops", "flops")}
     parts = {"mac_pj": sums["macs"] * config.e_mac_pj, "ac_pj": sums["acs"] * config.e_ac_pj}
     return EnergyReport(
@@ -87,7 +88,7 @@ def estimate_compute(
         rows=rows,
         config=config.model_dump(),
         scope=SCOPE,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *many.warnings),
         left_out=left_out(coverage),
         coverage=coverage.line(),
         batch=many.batch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,21 +12,6 @@ from ...schemas import TraceError
 
 if TYPE_CHECKING:
     from ..trace import Trace
-
-
-@dataclass(frozen=True)
-class Inferences:
-    """How much one recorded part is the inference of; None: the trace does not tell.
-
-    Attributes:
-        samples: inferences in all: batches of all samples added up.
-        batch: samples in one batch, if all are alike.
-        time_steps: time steps of a sample, if all are alike.
-    """
-
-    samples: int | None
-    batch: int | None
-    time_steps: int | None
 
 
 def narrowed(trace: Trace, where: str | Sequence[str] | None) -> Trace:
@@ -48,6 +33,8 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
         TraceError: nothing is left; says what is missing.
     """
     forward = _stage() == "forward"
+    if eval_only:
+        trace = without_training(trace)
     calls = trace.calls.filter(forward)
     if eval_only:
         mode = pl.col("training")
@@ -63,6 +50,37 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
     if not _any(calls):
         raise TraceError(f"{trace.path}: {_what_is_missing(trace)}")
     return part
+
+
+def without_training(trace: Trace) -> Trace:
+    """Return a trace without training passes that hold modules in eval mode.
+
+    A model in training mode may keep a part of itself in eval mode (frozen batch norms, a backbone
+    that is not trained). That part is no inference if the trace has passes of whole models in eval
+    mode: samples whose root calls ran in training mode are left out then, with all inside.
+    """
+    root, training = pl.col("parent_call_id").is_null(), pl.col("training")
+    sample = ["rank", "sample"]
+    told = (
+        trace.sample_calls.filter(_stage() == "forward")
+        .group_by(sample)
+        .agg(
+            trained=(root & training).any(),
+            evaluated=(root & ~training).any(),
+            mixed=(~training).any(),
+        )
+        .collect(engine="streaming")
+    )
+    frozen = told.filter(pl.col("trained") & ~pl.col("evaluated") & pl.col("mixed")).lazy()
+    if not told["evaluated"].any() or frozen.collect().is_empty():
+        return trace
+    inside = trace.sample_calls.join(frozen, on=sample, how="semi").select("rank", "module_call_id")
+    return replace(
+        trace,
+        calls=trace.calls.join(inside, on=["rank", "module_call_id"], how="anti"),
+        module_calls=trace.module_calls.join(frozen, on=sample, how="anti"),
+        sample_calls=trace.sample_calls.join(frozen, on=sample, how="anti"),
+    )
 
 
 def _stage() -> pl.Expr:
@@ -83,45 +101,3 @@ def _what_is_missing(trace: Trace) -> str:
         f"its forward passes ran in training mode{narrow}: call model.eval() before you record "
         "the inference."
     )
-
-
-def inferences(trace: Trace, batch: int | None = None, time_steps: int | None = None) -> Inferences:
-    """Return how many inferences a part of a trace holds.
-
-    A sample is what the recorder took for one inference: a root call, or several that neurons
-    carry their state through. Its batch is that of its root calls, or if they were filtered out
-    the largest of its modules'.
-
-    Args:
-        trace: the part.
-        batch: samples in a batch where the trace does not know.
-        time_steps: time steps of a sample where the trace does not know.
-    """
-    root = pl.col("parent_call_id").is_null()
-    samples = (
-        trace.module_calls.group_by("rank", "sample")
-        .agg(
-            root=pl.col("batch").filter(root).max(),
-            any=pl.col("batch").max(),
-            several=pl.col("time_steps").filter(root).sum(),
-            most=pl.col("time_steps").max(),
-        )
-        .select(
-            batch=pl.coalesce("root", "any"),
-            steps=pl.when(pl.col("several") > 0).then("several").otherwise("most"),
-        )
-        .collect()
-    )
-    batches = samples["batch"].fill_null(batch) if batch else samples["batch"]
-    steps = samples["steps"].fill_null(time_steps) if time_steps else samples["steps"]
-    known = samples.height > 0 and not batches.null_count()
-    return Inferences(
-        samples=int(batches.sum()) if known else None,
-        batch=_same(batches),
-        time_steps=_same(steps),
-    )
-
-
-def _same(values: pl.Series) -> int | None:
-    found = values.unique()
-    return int(found[0]) if len(found) == 1 and found[0] is not None else None

@@ -13,12 +13,13 @@ from ...schemas import TraceError
 from ...schemas.costs import LemaireConfig
 from ..where import parse_filters
 from .compute import MOST_STEPS, check_revision
-from .forward import forward_part
+from .forward import forward_part, without_training
 from .geometry import layers_of
 from .lemaire_authors import by_authors
 from .lemaire_left_out import left_out, owners_of
 from .lemaire_scope import coverage_line, input_types, warnings_of
 from .lemaire_tables import by_release, by_runtime
+from .samples import samples_of
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -69,9 +70,11 @@ def amounts_of(
     source = revision == "source"
     filters = [where] if isinstance(where, str) else list(where or ())
     narrow = [each.text for each in parse_filters(filters) if each.field in ("module", "op")]
-    whole = trace.where(*(text for text in filters if text not in narrow)) if filters else trace
+    whole = without_training(trace) if source else trace
+    whole = whole.where(*(text for text in filters if text not in narrow)) if filters else whole
     part = whole.where(*narrow) if narrow else whole
-    build = partial(_BUILDERS[revision], whole, config, batch=batch, time_steps=time_steps)
+    samples = samples_of(whole, batch, time_steps, eval_only=source, ran=part.module_calls)
+    build = partial(_BUILDERS[revision], whole, config, samples=samples)
     found = build(by_step=trace.manifest.steps <= MOST_STEPS)
     if source and found.inputs.is_empty():
         raise TraceError(_nothing(part))
@@ -84,12 +87,12 @@ def amounts_of(
         charges=_chosen(found.charges, whole, narrow),
         revision=revision,
         recount=lambda by_step: _chosen(build(by_step=by_step).charges, whole, narrow),
-        warnings=warnings,
+        warnings=(*warnings, *samples.warnings),
         left_out=rest.drop("kind"),
         coverage=coverage_line(share),
-        batch=found.inferences.batch,
-        time_steps=found.inferences.time_steps,
-        samples=found.inferences.samples,
+        batch=samples.batch,
+        time_steps=samples.time_steps,
+        samples=samples.samples,
         input_types=input_types(found.inputs),
     )
 

@@ -10,13 +10,13 @@ from ...schemas.costs import LemaireConfig
 from . import lemaire_source
 from .charges import NEURON_OP
 from .following import neurons_behind
-from .forward import Inferences
 from .geometry import layers_of, neurons_of
 from .layers import MODULE, grouped, layer_calls, neuron_calls
 from .lemaire_left_out import owners_of
 from .lemaire_sums import sum_charges, sums_of
 from .lemaire_tables import CALLED, Charged, layer_groups, measured, stepless
-from .samples import agreed, samples_in, steps_in_sample, with_steps
+from .samples import Samples
+from .shares import SEEN, steps_in_sample, with_shares
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -27,8 +27,7 @@ def by_authors(
     config: LemaireConfig,
     *,
     by_step: bool,
-    batch: int | None = None,
-    time_steps: int | None = None,
+    samples: Samples,
 ) -> Charged:
     """Charge the calls in eval mode as the authors do.
 
@@ -42,9 +41,8 @@ def by_authors(
     firing = neuron_calls(trace, kinds).filter(~pl.col("training"))
     behind = neurons_behind(trace, calls, firing)
     geometry = geometry.filter(pl.col("kind").is_in(lemaire_source.KINDS))
-    seen = ("sample", "batch", "time_steps", "in_dims", "in_first", "in_second")
-    layers = layer_groups(trace, calls, geometry, by_step, keys=seen, by_values_only=False)
-    layers = with_steps(layers, firing, batch, time_steps)
+    layers = layer_groups(trace, calls, geometry, by_step, keys=SEEN, by_values_only=False)
+    layers = with_shares(layers, samples.frame, spiking=not firing.is_empty())
     operations = lemaire_source.neuron_operations(kinds, config)
     behind = behind.join(operations.select("rank", neuron="module_id"), on=["rank", "neuron"])
     spiking = not firing.join(operations, on=MODULE, how="semi").is_empty()
@@ -52,17 +50,15 @@ def by_authors(
     neurons = _neurons_behind_layers(trace, firing, layers, behind.filter("last"), by_step).join(
         operations, on=MODULE, maintain_order="left"
     )
-    steps = layers.group_by("rank", "sample").agg(pl.col("steps").max())["steps"]
     charges = lemaire_source.source_charges(layers, neurons, config)
     if not spiking:
         owners = owners_of(trace, layers_of(trace))
-        sums = sums_of(trace, owners, agreed(layers["batch"]), by_step=by_step)
+        sums = sums_of(trace, owners, samples.batch, by_step=by_step)
         charges = pl.concat([charges, sum_charges(sums)])
     return Charged(
         charges=charges,
         covered=pl.concat([geometry.select(MODULE), neurons.select(MODULE).unique()]),
         inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
-        inferences=Inferences(samples_in(layers), agreed(layers["batch"]), agreed(steps)),
     )
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from ...schemas.costs import LemaireConfig
 from .charges import charge, together
 from .layers import MODULE
-from .samples import steps_in_sample
+from .shares import steps_in_sample
 
 KINDS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 

@@ -15,12 +15,12 @@ from ..spikes import decided_by_provenance, spike_expr
 from ..tally import tally
 from . import lemaire_release, lemaire_source
 from .charges import NEURON_OP, together
-from .forward import Inferences, inferences
 from .geometry import layers_of, neurons_of
 from .layers import MODULE, grouped, layer_calls, neuron_calls
 from .lemaire_left_out import owners_of
 from .lemaire_runtime import MOVED, layer_charges, moved_bytes, operation_charges, state_charges
 from .lemaire_states import own_operations, state_operations
+from .samples import Samples
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -40,13 +40,11 @@ class Charged:
         inputs: groups of layer calls with `module`, `spikes` (the input was taken for spikes),
             `decided` (provenance decided about a constant), `in_numel` (of a call), `in_nonzero`
             (of all) and `calls`.
-        inferences: samples, batch and time steps.
     """
 
     charges: pl.DataFrame
     covered: pl.DataFrame
     inputs: pl.DataFrame
-    inferences: Inferences
 
 
 def by_release(
@@ -54,8 +52,7 @@ def by_release(
     config: LemaireConfig,
     *,
     by_step: bool,
-    batch: int | None = None,
-    time_steps: int | None = None,
+    samples: Samples,
 ) -> Charged:
     """Charge the forward calls as SpikingJelly 2.0 does."""
     geometry = layers_of(trace).filter(pl.col("kind").is_in(lemaire_release.KINDS))
@@ -75,7 +72,6 @@ def by_release(
         ),
         covered=pl.concat([geometry.select(MODULE), charged.select(MODULE)]),
         inputs=layers,
-        inferences=inferences(trace, batch, time_steps),
     )
 
 
@@ -84,8 +80,7 @@ def by_runtime(
     config: LemaireConfig,
     *,
     by_step: bool,
-    batch: int | None = None,
-    time_steps: int | None = None,
+    samples: Samples,
 ) -> Charged:
     """Charge the forward calls as SpikingJelly did in August 2026."""
     geometry, kinds = layers_of(trace), neurons_of(trace)
@@ -118,7 +113,6 @@ def by_runtime(
         ),
         covered=pl.concat([geometry.select(MODULE), kinds.select(MODULE)]),
         inputs=layers,
-        inferences=inferences(trace, batch, time_steps),
     )
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import NeuroMCConfig, load_config
 from .compute import MOST_STEPS
-from .forward import inferences, narrowed
+from .forward import narrowed
 from .neuromc_account import Account, account_of
 from .neuromc_prices import amounts_of, price
 from .neuromc_report import details_of, parts_of, rows_of
 from .neuromc_scope import coverage, input_types, refusals, scope_of, shared, warnings_of
 from .report import EnergyReport
+from .samples import Samples, samples_of
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -62,13 +63,15 @@ def estimate_neuromc(
         raise ConfigError(f"no revision {revision!r} of neuromc: {', '.join(REVISIONS)}")
     config = config or default_config(revision)
     part = narrowed(trace, where)
-    account = account_of(part, trace, revision, config)
+    samples = samples_of(part, batch, time_steps)
+    of_all = samples if part is trace else samples_of(trace, batch, time_steps)
+    account = account_of(part, trace, revision, config, of_all)
     refused = refusals(account, revision)
     if strict and refused:
         raise TraceError(f"{trace.path}: {refused[0]} (strict)")
     if not account.pieces.fragments:
         raise TraceError(f"{trace.path}: {_nothing(account)}")
-    return _report(part, account, config, revision, refused, batch, time_steps)
+    return _report(part, account, config, revision, refused, samples)
 
 
 def default_config(revision: str) -> NeuroMCConfig:
@@ -91,7 +94,7 @@ def _nothing(account: Account) -> str:
 
 def _report(
     trace: Trace, account: Account, config: NeuroMCConfig, revision: str, refused: list[str],
-    batch: int | None, time_steps: int | None,
+    samples: Samples,
 ) -> EnergyReport:  # fmt: skip
     pieces = account.pieces
     priced = price(amounts_of(pieces.fragments, revision, config), config)
@@ -99,7 +102,6 @@ def _report(
     parts = parts_of(priced, counts)
     details = details_of(pieces, counts, priced, revision, parts)
     rows = rows_of(pieces, priced, trace, by_step=trace.manifest.steps <= MOST_STEPS)
-    known = inferences(trace, batch, time_steps)
     totals = details["primitive_counts"]["totals"]
     return EnergyReport(
         estimator="neuromc",
@@ -110,12 +112,15 @@ def _report(
         rows=rows,
         config=config.model_dump(),
         scope=scope_of(rows, revision),
-        warnings=tuple(warnings_of(account, trace, config, revision, refused)),
+        warnings=(
+            *warnings_of(account, trace, config, revision, refused),
+            *samples.warnings,
+        ),
         left_out=shared(account.left_out, totals["mac"]),
         coverage=coverage(account, totals["mac"]),
-        batch=known.batch,
-        time_steps=known.time_steps,
-        samples=known.samples,
+        batch=samples.batch,
+        time_steps=samples.time_steps,
+        samples=samples.samples,
         input_types=input_types(account),
         details=details,
         recount=lambda keys: rows_of(pieces, priced, trace, by_step="step" in keys),

@@ -10,7 +10,7 @@ import polars as pl
 from ...schemas.costs import NeuroMCConfig
 from .neuromc_addons import add_neurons, add_norms
 from .neuromc_calls import Products, product_calls, products_in, with_forward
-from .neuromc_modules import ID, calls_of, inside, known_modules
+from .neuromc_modules import ID, calls_of, inside, known_modules, linear_shares
 from .neuromc_optimizers import add_optimizers, refused_optimizers
 from .neuromc_outside import LEFT_OUT, left_out, op_counts
 from .neuromc_pieces import Pieces
@@ -19,6 +19,7 @@ from .neuromc_signatures import Norm
 from .neuromc_source import StageOf, add_products
 from .neuromc_stages import Stage, stage_of
 from .neuromc_traced import add_traced
+from .samples import Samples
 
 if TYPE_CHECKING:
     from ..trace import Trace
@@ -51,7 +52,9 @@ class Account:
     inputs: tuple[int, int]
 
 
-def account_of(trace: Trace, whole: Trace, revision: str, config: NeuroMCConfig) -> Account:
+def account_of(
+    trace: Trace, whole: Trace, revision: str, config: NeuroMCConfig, samples: Samples
+) -> Account:
     """Return the account of a trace.
 
     Args:
@@ -59,6 +62,7 @@ def account_of(trace: Trace, whole: Trace, revision: str, config: NeuroMCConfig)
         whole: the trace as it was before, to look up what backward calls come from.
         revision: source, spikingjelly-2.0 or spikingjelly-2026-08.
         config: only `STRUCTURAL` fields matter.
+        samples: of the whole trace.
     """
     modules, products = known_modules(whole), products_in(whole)
     calls = _calls(trace, whole, modules, products, by_values_only=revision != "source")
@@ -72,6 +76,9 @@ def account_of(trace: Trace, whole: Trace, revision: str, config: NeuroMCConfig)
 
     pieces = Pieces()
     if revision == "source":
+        if config.weight_reads == "sample":
+            shares = linear_shares(whole, modules, samples)
+            calls = calls.join(shares, on=ID, how="left", maintain_order="left")
         _add_source(pieces, trace, whole, calls, modules, products, stage, config)
         half_run: list[str] = []
     else:
@@ -107,8 +114,6 @@ def _calls(
     of = calls_of(whole, layers).select(
         *ID,
         "last_seq",
-        "batch",
-        "time_steps",
         "grad_enabled",
         "multi_step",
         "in_shape",
@@ -123,9 +128,7 @@ def _add_source(
     pieces: Pieces, trace: Trace, whole: Trace, calls: pl.DataFrame, modules: pl.DataFrame,
     products: Products, stage: StageOf, config: NeuroMCConfig,
 ) -> None:  # fmt: skip
-    parts = pl.lit(None, pl.Int64)
-    if config.weight_reads == "sample":
-        parts = pl.when(pl.col("kind") == "linear").then(pl.col("batch") * pl.col("time_steps"))
+    parts = "parts" if "parts" in calls.columns else pl.lit(None, pl.Int64)
     add_products(pieces, calls.with_columns(parts=parts), products, stage, config)
 
     def always(recorded: str, phase: str, role: str) -> bool:

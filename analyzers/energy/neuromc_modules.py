@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from .shares import with_shares
+
 if TYPE_CHECKING:
     from ..trace import Trace
+    from .samples import Samples
 
 ID = ("rank", "module_call_id")
 """What names a module call."""
@@ -93,9 +96,9 @@ def calls_of(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
     """Return the calls of some modules.
 
     Returns:
-        `rank`, `module_call_id`, `WHERE`, `first_seq`, `last_seq`, `multi_step`, `batch`,
-        `time_steps`, `grad_enabled`, and as text `in_shape` and `out_shape` ("2x16"; null without
-        a tensor), in the order of their ends.
+        `rank`, `module_call_id`, `WHERE`, `sample`, `first_seq`, `last_seq`, `multi_step`,
+        `grad_enabled`, and as text `in_shape` and `out_shape` ("2x16"; null without a tensor), in
+        the order of their ends.
     """
     return (
         trace.module_calls.join(
@@ -104,10 +107,9 @@ def calls_of(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
         .select(
             "module_call_id",
             *WHERE,
+            "sample",
             "first_seq",
             "last_seq",
-            "batch",
-            "time_steps",
             "grad_enabled",
             multi_step=pl.col("step_mode").cast(pl.String).eq("m").fill_null(False),
             in_shape=_shape("inputs"),
@@ -117,6 +119,26 @@ def calls_of(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
         .sort("rank", "last_seq", "module_call_id")
         .collect()
     )
+
+
+def linear_shares(trace: Trace, modules: pl.DataFrame, samples: Samples) -> pl.DataFrame:
+    """Return `ID` and `parts`, the samples times time steps in it, of calls of linear layers."""
+    kinds = modules.filter(pl.col("kind") == "linear").with_columns(kind=pl.lit("Linear"))
+    paths = trace.modules.select("rank", "module_id", module="path")
+    sizes = pl.col("in_shape").str.split("x")
+    calls = (
+        calls_of(trace, kinds)
+        .join(kinds, on=["rank", "module_id"], maintain_order="left")
+        .join(paths, on=["rank", "module_id"], maintain_order="left")
+        .with_columns(
+            calls=pl.lit(1, pl.Int64),
+            in_dims=sizes.list.len().cast(pl.Int64),
+            in_first=sizes.list.get(0, null_on_oob=True).cast(pl.Int64),
+            in_second=sizes.list.get(1, null_on_oob=True).cast(pl.Int64),
+        )
+    )
+    shared = with_shares(calls, samples.frame, spiking=False)
+    return shared.select(*ID, parts=pl.col("batch") * pl.col("time_steps"))
 
 
 def _shape(of: str) -> pl.Expr:

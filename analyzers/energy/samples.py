@@ -1,109 +1,169 @@
-"""How many samples and time steps a layer call holds, where the trace does not say."""
+"""How many inferences a part of a trace holds, told alike by every estimator."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import polars as pl
 
-from ...schemas import TraceError
+from ...schemas import ConfigError
+from .geometry import layers_of, neurons_of
+from .layers import MODULE
+from .shares import seen_by_layers
 
-SEEN = ("kind", "in_dims", "in_first", "in_second", "batch", "time_steps")
-"""Columns of layer calls that batch and time steps are read off."""
+if TYPE_CHECKING:
+    from ..trace import Trace
 
-_FOUND = {
-    "module": pl.String,
-    "kind": pl.String,
-    **dict.fromkeys((*SEEN[1:], "b", "t"), pl.Int64),
-}
+SAMPLE = ("rank", "sample")
+"""What names a sample of the trace: a root call, or several that neurons carry state through."""
 
 
-def with_steps(
-    layers: pl.DataFrame, neurons: pl.DataFrame, batch: int | None, time_steps: int | None
-) -> pl.DataFrame:
-    """Return layer calls with `batch` and `time_steps` filled in.
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a part of a trace.
 
-    What the trace knows stays. Elsewhere the given numbers, else those that all neurons agree on,
-    are looked for in the input's shape; a network without neurons has one time step. An input
-    without a batch dimension is one sample.
+    Attributes:
+        frame: `SAMPLE`, `batch`, `time_steps` (null: unknown) and `given` (one of them was), a
+            row for each.
+        warnings: numbers that were given and not used, because the trace knows others.
+    """
+
+    frame: pl.DataFrame
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int | None:
+        """Inferences in all: the batches of all samples added up; None if one is unknown."""
+        batches = self.frame["batch"]
+        return int(batches.sum()) if len(batches) and not batches.null_count() else None
+
+    @property
+    def batch(self) -> int | None:
+        """The batch of every sample, None if they differ or one is unknown."""
+        return _one(self.frame["batch"])
+
+    @property
+    def time_steps(self) -> int | None:
+        """The time steps of every sample, None if they differ or one is unknown."""
+        return _one(self.frame["time_steps"])
+
+
+def _one(values: pl.Series) -> int | None:
+    found = values.unique()
+    return int(found[0]) if len(found) == 1 and found[0] is not None else None
+
+
+def samples_of(
+    trace: Trace,
+    batch: int | None = None,
+    time_steps: int | None = None,
+    *,
+    eval_only: bool = False,
+    ran: pl.LazyFrame | None = None,
+) -> Samples:
+    """Return the samples of a trace with their batch and time steps.
+
+    A sample's batch is that of its neurons, the smallest if they differ (some fold windows or
+    tokens into it). Its time steps are the most that one of its neurons ran, over all its calls:
+    a loop over single steps and one call of many steps agree, and a state that nobody resets
+    carries a long sample. A sample without neurons has those of its root calls, else the largest
+    that a call of it knows. What is then unknown is filled in with the numbers given; a batch
+    that stays open is looked for in what went into the first weight layer.
 
     Args:
-        layers: rows with `module` and the columns of `SEEN`.
-        neurons: rows of `neuron_calls`.
-        batch: samples in a call, for calls of which the trace does not know it.
-        time_steps: time steps of a sample, likewise.
+        trace: the trace. Filters on modules and ops leave the samples what they are.
+        batch: samples in a batch where the trace does not know.
+        time_steps: time steps of a sample where the trace does not know.
+        eval_only: of calls in eval mode alone.
+        ran: `SAMPLE` of calls that an estimator speaks of: samples without any are left out.
 
     Raises:
-        TraceError: a call stays open; names its module and the options that settle it.
+        ConfigError: a given number is not at least 1.
     """
-    batch = batch or agreed(neurons["batch"])
-    steps = time_steps or (1 if neurons.is_empty() else agreed(neurons["time_steps"]))
-    keys = ["module", *SEEN]
-    rows = [
-        (*row, *_resolve(*row, given_batch=batch, given_steps=steps))
-        for row in layers.select(keys).unique(maintain_order=True).iter_rows()
+    for name, given in (("batch", batch), ("time_steps", time_steps)):
+        if given is not None and given < 1:
+            raise ConfigError(f"{name} = {given}: it is at least 1")
+    calls = _forward(trace, eval_only)
+    chosen = trace.module_calls if ran is None else ran
+    known = _known(trace, calls).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
+    frame = known.collect(engine="streaming").sort(SAMPLE)
+    told = [
+        text
+        for name, given in (("batch", batch), ("time_steps", time_steps))
+        if (text := _unused(name, given, frame[name]))
     ]
-    found = pl.DataFrame(rows, schema=_FOUND, orient="row")
-    return (
-        layers.join(found, on=keys, how="left", nulls_equal=True, maintain_order="left")
-        .with_columns(batch="b", time_steps="t")
-        .drop("b", "t")
+    frame = frame.select(
+        *SAMPLE,
+        given=_filled("batch", batch) | _filled("time_steps", time_steps),
+        batch=pl.coalesce("batch", pl.lit(batch, pl.Int64)),
+        time_steps=pl.coalesce("time_steps", pl.lit(time_steps, pl.Int64)),
+    )
+    if frame["batch"].null_count() and frame["time_steps"].count():
+        frame = _by_shape(trace, frame)
+    return Samples(frame, tuple(told))
+
+
+def _filled(name: str, given: int | None) -> pl.Expr:
+    return pl.col(name).is_null() & pl.lit(given is not None)
+
+
+def _forward(trace: Trace, eval_only: bool) -> pl.LazyFrame:
+    forward = pl.col("stage").cast(pl.String) == "forward"
+    return trace.sample_calls.filter(forward & ~pl.col("training") if eval_only else forward)
+
+
+def _known(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
+    """Return what the calls know of each sample: `SAMPLE`, `batch` and `time_steps`."""
+    steps = pl.col("time_steps")
+    neurons = (
+        calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
+        .group_by(*SAMPLE, "module_id")
+        .agg(
+            pl.col("batch").min(),
+            several=pl.when(steps.null_count() == 0).then(steps.sum()),
+        )
+        .group_by(SAMPLE)
+        .agg(of_neurons=pl.col("batch").min(), neurons_ran=pl.col("several").max())
+    )
+    root = pl.col("parent_call_id").is_null()
+    rest = calls.group_by(SAMPLE).agg(
+        of_roots=pl.col("batch").filter(root).max(),
+        roots_ran=pl.when(steps.filter(root).null_count() == 0).then(steps.filter(root).sum()),
+        largest=pl.col("batch").max(),
+        longest=steps.max(),
+    )
+    ran = pl.when(pl.col("roots_ran") > 0).then("roots_ran")
+    return rest.join(neurons, on=SAMPLE, how="left").select(
+        *SAMPLE,
+        batch=pl.coalesce("of_neurons", "of_roots", "largest"),
+        time_steps=pl.coalesce("neurons_ran", ran, "longest"),
     )
 
 
-def agreed(values: pl.Series) -> int | None:
-    """Return the one number that a column holds, None if it holds several or none."""
-    found = values.drop_nulls().unique()
-    return int(found[0]) if len(found) == 1 else None
-
-
-def _unbatched_dims(kind: str) -> int:
-    """Return the dimensions of an input that is one sample: channels and space."""
-    return 1 if kind == "Linear" else 1 + int(kind[-2])
-
-
-def _resolve(
-    module: str,
-    kind: str,
-    dims: int | None,
-    first: int | None,
-    second: int | None,
-    known_batch: int | None,
-    known_steps: int | None,
-    *,
-    given_batch: int | None,
-    given_steps: int | None,
-) -> tuple[int, int]:
-    """Return (batch, time steps) of an input with so many dimensions, first and second size."""
-    if dims == _unbatched_dims(kind):
-        return 1, 1
-    if known_batch and known_steps:
-        return known_batch, known_steps
-    first, second = first or 0, second or 0
-    batch, steps = given_batch, known_steps or given_steps
-    if steps == 1:
-        return known_batch or first or 1, 1
-    if steps and first == steps and second and batch in (None, second):
-        return second, steps
-    if steps and batch and first == steps * batch:
-        return batch, steps
-    if batch and first == batch:
-        return batch, 1
-    if steps and not batch and first and first % steps == 0:
-        return first // steps, steps
-    raise TraceError(
-        f"{module}: an input of {dims} dimensions, the first {first} and {second}, does not tell "
-        "its batch and time steps: give batch and time_steps (--batch, --time-steps)"
-    )
-
-
-def samples_in(layers: pl.DataFrame) -> int | None:
-    """Return how many samples the calls are the inference of: the batches of all samples added."""
-    if layers.is_empty():
+def _unused(name: str, given: int | None, known: pl.Series) -> str | None:
+    """Return a warning if the trace knows another number than the given one."""
+    found = known.drop_nulls().unique().sort().to_list()
+    if given is None or not found or found == [given]:
         return None
-    batches = layers.group_by("rank", "sample").agg(pl.col("batch").max())["batch"]
-    return None if batches.null_count() else int(batches.sum())
+    said = ", ".join(str(each) for each in found[:4]) + (", ..." if len(found) > 4 else "")
+    unused = "is not used" if not known.null_count() else "is used where it does not tell"
+    return f"the trace says {said}; {name}={given} {unused}"
 
 
-def steps_in_sample() -> pl.Expr:
-    """Return, for grouped calls, the time steps that their module runs in their sample."""
-    steps = pl.col("time_steps") * pl.col("calls")
-    return steps.sum().over("rank", "module_id", "sample")
+def _by_shape(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:
+    """Fill in batches by what went into the first weight layer of a sample of known time steps."""
+    open_ones = frame.filter(pl.col("batch").is_null() & pl.col("time_steps").is_not_null())
+    first, steps, more = pl.col("in_first"), pl.col("time_steps"), pl.col("more")
+    folded = pl.when(first % steps == 0).then(first // steps)
+    batched = pl.when((more > 1) & (first == steps)).then("in_second").otherwise(folded)
+    found = (
+        seen_by_layers(trace, layers_of(trace), open_ones)
+        .join(open_ones.drop("batch"), on=SAMPLE)
+        .select(*SAMPLE, found=pl.when(more == 0).then(1).otherwise(batched))
+    )
+    return (
+        frame.join(found, on=SAMPLE, how="left", maintain_order="left")
+        .with_columns(batch=pl.coalesce("batch", "found"))
+        .drop("found")
+    )

@@ -13,8 +13,9 @@ from ...schemas import ConfigError, TraceError
 from ...schemas.costs.compute import ComputeConfig
 from ..coverage import Coverage, covered
 from .compute import KEYS, MOST_STEPS, input_types, left_out, operations, rows_of
-from .forward import Inferences, forward_part, inferences, narrowed
+from .forward import forward_part, narrowed
 from .geometry import layers_of
+from .samples import Samples, samples_of
 from .simple_memory import KINDS, parameter_uses, state_accesses
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Amounts:
     warnings: tuple[str, ...]
     left_out: pl.DataFrame
     coverage: str
-    inferences: Inferences
+    samples: Samples
     input_types: str
 
 
@@ -109,7 +110,7 @@ def amounts_of(
         warnings=_warnings(part, coverage, counted, uses, rows, revision, strict),
         left_out=left_out(coverage),
         coverage=coverage.line(),
-        inferences=inferences(part, batch, time_steps),
+        samples=samples_of(part, batch, time_steps, eval_only=revision == "source"),
         input_types=input_types(counted),
     )
 

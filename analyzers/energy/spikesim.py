@@ -10,8 +10,10 @@ import polars as pl
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs.spikesim import SpikeSimConfig
 from ..spikes import spike_expr
+from .forward import narrowed, without_training
 from .report import EnergyReport
-from .spikesim_calls import conv_calls
+from .samples import samples_of
+from .spikesim_calls import calls_of, conv_calls
 from .spikesim_chip import chip_of
 from .spikesim_crossbars import (
     BASE,
@@ -23,7 +25,6 @@ from .spikesim_crossbars import (
     unit_pj,
 )
 from .spikesim_pooling import pooled_sites
-from .spikesim_samples import samples_of
 from .spikesim_scope import (
     SCOPE,
     left_out,
@@ -86,12 +87,12 @@ def estimate_spikesim(
         TraceError: nothing is covered, the trace lacks statistics, or strict finds what is outside.
     """
     config = config or SpikeSimConfig()
-    if where:
-        trace = trace.where(*([where] if isinstance(where, str) else where))
     source = revision == "source"
+    trace = narrowed(trace, where)
+    trace = without_training(trace) if source else trace
     counts, warnings = covered(trace, config, revision=revision, strict=strict)
     rows = priced(amounts_of(counts, config), config)
-    samples, known_batch, steps = samples_of(trace, counts, batch, time_steps)
+    many = samples_of(trace, batch, time_steps, eval_only=True, ran=calls_of(trace, counts))
     rest, share = left_out(trace, counts)
     return EnergyReport(
         estimator="spikesim",
@@ -102,17 +103,17 @@ def estimate_spikesim(
         rows=rows,
         config=config.model_dump(),
         scope=SCOPE,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *many.warnings),
         left_out=rest,
         coverage=f"{share:.1%} of the MACs of convolutions and products in the forward pass",
-        batch=known_batch,
-        time_steps=steps,
-        samples=samples,
+        batch=many.batch,
+        time_steps=many.time_steps,
+        samples=many.samples,
         input_types=_input_types(counts),
         details={
             **_stages(counts, rows, config),
             **({"pe_cycle_parts_pj": _parts(counts, config)} if source else {}),
-            **(chip_of(counts, config.xbar_size, config.device, samples) if source else {}),
+            **(chip_of(counts, config.xbar_size, config.device, many.samples) if source else {}),
         },
     )
 

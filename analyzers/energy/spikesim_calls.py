@@ -184,3 +184,16 @@ def _each(value: Any, spatial: int) -> list[int]:
     """Return an argument for each spatial dimension; one number stands for all."""
     found = [value] if isinstance(value, int) else list(value or [0])
     return found if len(found) == spatial else found * spatial
+
+
+def calls_of(trace: Trace, convolutions: pl.DataFrame) -> pl.LazyFrame:
+    """Return the module calls that some convolutions ran in.
+
+    Args:
+        trace: the trace.
+        convolutions: rows of `conv_calls`, inside modules.
+    """
+    key = ["rank", "module_id", "training", "grad_enabled"]
+    return trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward").join(
+        convolutions.lazy().select(key).unique(), on=key, how="semi"
+    )
