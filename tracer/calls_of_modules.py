@@ -15,11 +15,13 @@ from .module_rows import Described, ModuleRows
 from .modules import ModuleCall, ModuleInfo, Modules
 from .nested import handed_back, tensors_in
 from .neurons import Neurons
-from .session import Session, _graph_task, _sequence_nr
+from .session import Session
 from .threads import Thread
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
+_graph_task = torch._C._current_graph_task_id
+_sequence_nr = torch._C._autograd._get_sequence_nr
 
 
 class ModuleCalls:
@@ -74,7 +76,7 @@ class ModuleCalls:
         self._handles = []
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        if self.off:
+        if self.off or torch.compiler.is_compiling():
             return
         thread = self._find_thread()
         if thread is None:
@@ -155,7 +157,7 @@ class ModuleCalls:
         return call
 
     def _leave(self, module: nn.Module, args: Any, *given: Any) -> None:
-        if self.off:
+        if self.off or torch.compiler.is_compiling():
             return
         # After an exception PyTorch calls global hooks without the keyword arguments.
         kwargs, output = given if len(given) == 2 else ({}, None)

@@ -1,0 +1,295 @@
+"""What is done for every dispatched call: its operands, statistics, signature and row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .columns import NULL
+from .composites import within_autocast
+from .operands import ABSENT, Op, other_arguments
+from .threads import BACKWARD, FORWARD, OPTIMIZER, OUTSIDE, Thread, in_backward
+from .values import Value
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_GRADIENT = 2
+CALL_WIDTH = 15
+"""Cells of a row of calls."""
+
+_graph_task = torch._C._current_graph_task_id
+_sequence_nr = torch._C._autograd._get_sequence_nr
+_grad_enabled = torch.is_grad_enabled
+_Tensor = torch.Tensor
+
+
+def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: Any) -> Any:
+    """Run a call and note it; written out at length, for it is what recording costs."""
+    grad = _grad_enabled()
+    forward = NULL
+    if _graph_task() != -1:
+        stage, context, forward = in_backward(thread, session.claims, session.owner_of)
+    elif thread.stack:
+        stage, context = FORWARD, thread.stack[-1].context
+    else:
+        # Optimizers run without grad; what runs with it is a closure's.
+        stage, context = OPTIMIZER if thread.optimizing and not grad else FORWARD, OUTSIDE
+    seq = session.seq
+    if grad:
+        number = _sequence_nr() - 1
+        if number > thread.newest:
+            thread.newest = number
+            session.claims.note(number, (seq, *context, op.packet, thread.number))
+    level = session.statistics
+    measure = stage != OPTIMIZER and (level == "full" or (level == "synaptic" and op.measured))
+    reads = measure and not op.is_view
+    spare = op.overwrites
+    key: list[Any] = [op]
+    ins: list[Any] = []
+    flags = 1
+    values = session.values
+    of = values.of
+    for kind, a in zip(op.plan, args, strict=False):
+        if not kind:
+            key.append(tuple(a) if type(a) is list else a)
+        elif isinstance(a, _Tensor):
+            try:
+                value = of(a)
+            except Exception:  # no strided elements
+                value = session.value_of(a)
+            layout = values.layout
+            ins.append((value, a, layout))
+            key.append(layout)
+            flags += flags + a.requires_grad
+            if value.device != "cpu":
+                key.append(value.device)
+            if reads and not value.measured and not spare:
+                session.measure(value, a)
+            spare = False
+        elif kind == 2 and a is not None:
+            flags = _listed(session, a, ins, key, flags, reads and not spare)
+            spare = False
+        else:
+            key.append(a)
+            if kind == 1:
+                ins.append(ABSENT)
+    if kwargs:
+        flags = _named(session, op, len(args), kwargs, ins, key, flags, reads)
+    else:
+        ins += op.absent[len(args)]
+    synaptic = None
+    if op.synaptic and measure:
+        synaptic = session.synapses.before(session, op, ins, other_arguments(op, args, kwargs))
+    if within_autocast() and not op.is_view:
+        result = session.composites.call(func, args, kwargs)
+    else:
+        result = op.call(*args, **kwargs)
+    session.seq = seq + 1
+    if op.writes:
+        _note_writes(session, op, args, kwargs, seq)
+    outs: Any = ()
+    if isinstance(result, _Tensor):
+        before = values.storages_seen
+        try:
+            value = of(result)
+        except Exception:  # no strided elements
+            value = session.value_of(result)
+        layout = values.layout
+        if values.storages_seen != before:
+            _adopt(session, value, op, seq, stage)
+        if not op.is_view and value.measured != 2:
+            if op.events or layout.dtype is torch.bool:
+                value.events = True
+            elif op.carries and not value.events:
+                value.events = _carried(op, ins)
+            if measure and not value.measured and not op.hollow:
+                found = None if op.derive is None else op.derive(ins, args, kwargs, layout)
+                if found is None:
+                    session.measure(value, result)
+                else:
+                    value.told(found)
+        key.append(layout)
+        flags += flags + result.requires_grad
+        if value.device != "cpu":
+            key.append(value.device)
+        out = value.number
+    elif isinstance(result, tuple | list):
+        outs, flags = _results(session, op, result, seq, stage, measure, ins, key, flags)
+        out = outs[0][0].number if outs and outs[0][0] is not None else NULL
+    else:
+        out = NULL
+    key.append(flags)
+    try:
+        signature = session.signatures.known.get(tuple(key))
+    except TypeError:  # an argument that cannot be hashed
+        key = [k if _hashable(k) else str(k) for k in key]
+        signature = session.signatures.known.get(tuple(key))
+    if signature is None:
+        made = [(value, result, layout)] if isinstance(result, _Tensor) else outs
+        signature = session.signatures.add(tuple(key), op, args, kwargs, ins, made)
+    if synaptic is not None:
+        session.synaptic_rows.append((seq, synaptic))
+    ids = [NULL if value is None else value.number for value, _, _ in ins]
+    count = len(ids)
+    if count < 3:
+        ids += (NULL, NULL, NULL)
+    calls = session.calls
+    calls.append(
+        (seq, signature, stage, session.label, session.step, thread.number, context[0], context[1],
+         forward, grad, context[2], ids[0], ids[1], ids[2], out)
+    )  # fmt: skip
+    if count > 3 or len(outs) > 1:
+        _note_more(session, seq, ids, outs)
+    if len(calls.flat) >= session.part_cells and not session.spiking_calls:
+        session.on_full()
+    if session.watch is not None:
+        session.watch(seq, context[0], func, args, kwargs, result)
+    return result
+
+
+def _listed(
+    session: Session, listed: Any, ins: list[Any], key: list[Any], flags: int, reads: bool
+) -> int:
+    """Add the elements of a list of tensors to operands and key; return the flags."""
+    key.append(len(listed))
+    for element in listed:
+        if isinstance(element, _Tensor):
+            value = session.value_of(element)
+            layout = session.values.layout
+            ins.append((value, element, layout))
+            key.append(layout)
+            key.append(value.device)
+            flags += flags + element.requires_grad
+            if reads and not value.measured:
+                session.measure(value, element)
+        else:
+            ins.append(ABSENT)
+            key.append(None)
+    return flags
+
+
+def _named(
+    session: Session,
+    op: Op,
+    count: int,
+    kwargs: Any,
+    ins: list[Any],
+    key: list[Any],
+    flags: int,
+    reads: bool,
+) -> int:
+    """Add keyword arguments to operands and key; return the flags."""
+    for slot in op.slots:
+        if slot.index < count:
+            continue
+        a = kwargs.get(slot.name)
+        read = reads and (op.reads_written or slot.name not in op.writes)
+        if isinstance(a, _Tensor):
+            flags = _listed(session, (a,), ins, key, flags, read)
+        elif slot.is_list and a is not None:
+            flags = _listed(session, a, ins, key, flags, read)
+        elif not slot.is_list:
+            ins.append(ABSENT)
+            key.append(a)
+    names = op.slot_names
+    for name, a in kwargs.items():
+        if name not in names and type(a) is not torch.Generator:
+            key.append((name, tuple(a) if type(a) is list else a))
+    return flags
+
+
+def _note_writes(session: Session, op: Op, args: Any, kwargs: Any, seq: int) -> None:
+    if op.unsaid_if_training and not _training(op, args, kwargs):
+        return
+    count = len(args)
+    counted = 0 if op.unsaid_if_training else 1
+    for slot in op.written_slots:
+        a = args[slot.index] if slot.index < count else kwargs.get(slot.name)
+        for tensor in a if slot.is_list and a is not None else (a,):
+            if isinstance(tensor, _Tensor):
+                try:
+                    storage = session.values.storage_of(tensor)
+                except Exception:  # no storage to speak of
+                    continue
+                session.values.wrote(storage, seq, counted)
+
+
+def _results(
+    session: Session, op: Op, result: Any, seq: int, stage: int, measure: bool, ins: list[Any],
+    key: list[Any], flags: int,
+) -> tuple[list[Any], int]:  # fmt: skip
+    """Return [(value, tensor, layout)] of several results, and the flags; measure new ones."""
+    outs: list[Any] = []
+    for item in result:
+        for tensor in item if isinstance(item, list | tuple) else (item,):
+            if not isinstance(tensor, _Tensor):
+                outs.append(ABSENT)
+                key.append(None)
+                continue
+            before = session.values.storages_seen
+            value = session.value_of(tensor)
+            layout = session.values.layout
+            if session.values.storages_seen != before:
+                _adopt(session, value, op, seq, stage)
+            if not op.is_view and value.measured != 2:
+                if op.events or layout.dtype is torch.bool:
+                    value.events = True
+                elif op.carries and not value.events:
+                    value.events = _carried(op, ins)
+                if measure and not value.measured and not op.hollow:
+                    session.measure(value, tensor)
+            outs.append((value, tensor, layout))
+            key.append(layout)
+            key.append(value.device)
+            flags += flags + tensor.requires_grad
+    return outs, flags
+
+
+def _adopt(session: Session, value: Any, op: Op, seq: int, stage: int) -> None:
+    """Note who made the storage of a result."""
+    if type(value) is not Value:
+        return
+    storage = value.storage
+    if not op.hollow:  # what holds nothing yet is filled by somebody unseen, perhaps
+        storage.written_seq = value.written_seq = seq
+    if stage == BACKWARD:
+        storage.kind = value.kind = _GRADIENT
+    if value.device != "cpu":
+        session.devices.add(value.device)
+
+
+def _note_more(session: Session, seq: int, ids: list[int], outs: Any) -> None:
+    """Note the operands past the third and the results past the first."""
+    for slot in range(3, len(ids)):
+        if ids[slot] != NULL:
+            session.operands.append((seq, 0, slot, ids[slot]))
+    for slot in range(1, len(outs)):
+        value = outs[slot][0]
+        if value is not None and value.number != NULL:
+            session.operands.append((seq, 1, slot, value.number))
+
+
+def _training(op: Op, args: Any, kwargs: Any) -> bool:
+    for index, name, _, default in op.others:
+        if name == "training":
+            return bool(args[index] if index < len(args) else kwargs.get(name, default))
+    return True
+
+
+def _carried(op: Op, ins: list[Any]) -> bool:
+    known = [value.events for value, _, _ in ins if type(value) is Value]
+    if op.packet == "aten.copy_":
+        known = known[1:]
+    if not known:
+        return False
+    return all(known) if op.needs_all_events else known[0]
+
+
+def _hashable(thing: Any) -> bool:
+    try:
+        hash(thing)
+    except TypeError:
+        return False
+    return True
