@@ -10,6 +10,7 @@ import polars as pl
 
 from ..schemas import ConfigError
 from ..schemas.costs import config_class
+from .choices import has_calls, refuse_nothing
 from .coverage import Coverage, covered
 from .rules import RuleSet
 from .tally import COUNTERS, tally
@@ -118,10 +119,10 @@ def narrowed_pair(
         The traces, and warnings.
 
     Raises:
-        ConfigError: a filter means nothing, in either.
+        ConfigError: a filter means nothing, or no call fits, in either.
     """
     filters = [where] if isinstance(where, str) else list(where or ())
-    warnings = []
+    whole, warnings = (base, head), []
     for text in filters:
         found: list[Trace | ConfigError] = []
         for trace in (base, head):
@@ -138,6 +139,12 @@ def narrowed_pair(
                 result = _emptied(trace, text)
             pair.append(result)
         base, head = pair
+    bare = [n for n, t in (("BASE", base), ("HEAD", head)) if filters and not has_calls(t)]
+    if bare == ["BASE", "HEAD"]:
+        for trace in whole:
+            refuse_nothing(trace, filters)
+    elif bare and not warnings:
+        warnings.append(f"{bare[0]} has no calls that fit {', '.join(filters)}")
     return base, head, warnings
 
 

@@ -94,12 +94,16 @@ def opened(path: Path, *, partial: bool, rank: int | None, where: tuple[str, ...
 
     Raises:
         TraceError: there is no readable trace.
-        ConfigError: a --where means nothing.
+        ConfigError: a --where means nothing, or no call fits.
     """
     from ..analyzers import open_trace
+    from ..analyzers.choices import refuse_nothing
 
     trace = open_trace(path, partial=partial, rank=rank)
-    return trace.where(*where) if where else trace
+    if not where:
+        return trace
+    refuse_nothing(trace, where)
+    return trace.where(*where)
 
 
 @contextmanager

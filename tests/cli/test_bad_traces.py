@@ -93,6 +93,48 @@ def test_a_question_that_means_nothing(words, says, refused, stored):
     assert says in refused("count", *words, stored)
 
 
+FITS_NOTHING = [
+    (["step=99"], "no calls fit --where step=99: the trace has steps 0 to 1."),
+    (["step=1", "step=2:"], "--where step=2:: the trace has steps 0 to 1."),
+    (["label=xx"], "--where label=xx: the trace has labels inference, training."),
+    (["label="], "--where label=: every call has a label."),
+    (["op=aten.conv"], "--where op=aten.conv: near to that are aten.convolution, "),
+    (["op=aten.addm"], "near to that are aten.addmm"),
+    (["op=convolution"], "near to that are aten.convolution, aten.convolution_backward."),
+    (["op=xyz"], "opjoule coverage names the ops that there are."),
+    (["stage=recompute"], "the trace has stages backward, forward, optimizer."),
+    (["rank=3"], "the trace has rank 0."),
+    (["module=Sequential.4.none"], "no module of"),
+    (["label=inference", "stage=backward"],
+     "no calls fit --where label=inference --where stage=backward together"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+@pytest.mark.parametrize(("filters", "says"), FITS_NOTHING, ids=lambda each: str(each)[:30])
+def test_filters_that_nothing_fits(verb, filters, says, refused, stored):
+    words = [word for text in filters for word in ("--where", text)]
+    assert says in refused(*verb, stored, *words)
+
+
+def test_filters_that_nothing_fits_on_either_side(refused, stored, copied):
+    words = ("--where", "label=xx", "--energy", "compute")
+    assert "the trace has labels inference, training" in refused("compare", stored, copied, *words)
+
+
+def test_filters_that_one_side_fits(answered, refused, stored, tmp_path):
+    """A comparison with nothing says so: HEAD here has no label."""
+    torch = pytest.importorskip("torch")
+    import opjoule
+
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2)).eval()
+    opjoule.record(net, torch.ones(1, 3), tmp_path / "head")
+    text = answered("compare", stored, tmp_path / "head", "--where", "label=inference")
+    assert "warning: HEAD has no calls that fit label=inference\n" in text
+    mode = refused("count", tmp_path / "head", "--where", "training=true")
+    assert "all calls of modules are in eval mode" in mode
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
