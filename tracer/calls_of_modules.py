@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 from torch.nn.modules import module as nn_module
 
 from .columns import NULL
+from .eager import traces_for_an_operator
 from .module_rows import Described, ModuleRows
 from .modules import ModuleCall, ModuleInfo, Modules
 from .nested import handed_back, tensors_in
@@ -93,16 +95,20 @@ class ModuleCalls:
             thread.quiet = False
 
     def _entered(self, thread: Thread, module: nn.Module, args: Any) -> None:
+        info = self.modules.find(module)
         in_task = _graph_task() != -1
+        if info is None and isinstance(module, GraphModule):
+            # Not a module of the model: a function traced for a higher-order operator.
+            if in_task or thread.higher or traces_for_an_operator():
+                return
         parent = thread.stack[-1] if thread.stack else None
         if parent is None and not thread.passed and not in_task:
             self._root(module, args)
         if self.session.passive:
             self._pass(thread, module)
             return
-        info = self.modules.find(module) or self.modules.adopt(
-            module, parent.info if parent is not None else None
-        )
+        if info is None:
+            info = self.modules.adopt(module, parent.info if parent is not None else None)
         thread.stack.append(self._open(thread, module, info, parent, args, in_task))
 
     def _root(self, module: nn.Module, args: Any) -> None:

@@ -1,5 +1,4 @@
-"""Operators that take functions (flex_attention, cond, while_loop, ...): run so that their parts
-are seen.
+"""Operators that take functions (flex_attention, cond, while_loop, ...), run part by part.
 
 PyTorch hands such an operator to the mode whole. Its eager kernel is Python code that calls other
 ops: with the mode on they are recorded like any others. Some kernels refuse to run where a mode is
@@ -13,7 +12,9 @@ from typing import Any
 
 import torch
 from torch._ops import HigherOrderOperator
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_map
+
+from .threads import Thread
 
 _EAGER = torch._C.DispatchKey.CompositeExplicitAutograd
 _ASKS = "_get_current_dispatch_mode"
@@ -28,33 +29,40 @@ class HigherOrder:
     """Runs higher-order operators.
 
     Attributes:
-        hidden: calls by (what, why) of those that had to run unseen.
+        hidden: calls by (what, why); those that had to run unseen are counted there.
     """
 
     def __init__(self) -> None:
         self.hidden: dict[tuple[str, str], int] = {}
 
-    def run(self, session: Any, mode: Any, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run `func` with `mode` on, without it if it has no kernel that bears it."""
+    def run(self, session: Any, mode: Any, thread: Thread, func: Any, args: Any,
+            kwargs: Any) -> Any:  # fmt: skip
+        """Run `func` with `mode` on; without it if it has no kernel that bears one."""
         kernel = getattr(func, "py_kernels", {}).get(_EAGER)
-        if callable(kernel):
-            before = session.seq
-            try:
-                if not _asks(kernel):
-                    with mode:
-                        return kernel(*args, **kwargs)
-                blind = _blind(kernel)
-                if blind is not None:
-                    with mode:
-                        return blind(*args, **kwargs)
-                args, kwargs = _watched(mode, args), _watched(mode, kwargs)
-                return kernel(*args, **kwargs)
-            except AssertionError:  # perhaps about the mode, deeper inside
-                if session.seq != before:
-                    raise
+        before = session.seq
+        thread.higher += 1
+        try:
+            if callable(kernel):
+                return _seen(kernel, mode, args, kwargs)
+        except AssertionError:  # perhaps about the mode, deeper inside
+            if session.seq != before:
+                raise
+        finally:
+            thread.higher -= 1
         key = (f"torch.ops.higher_order.{func.name()}", "ran unseen: no kernel of it bears a mode")
         self.hidden[key] = self.hidden.get(key, 0) + 1
         return func(*args, **kwargs)
+
+
+def _seen(kernel: Any, mode: Any, args: Any, kwargs: Any) -> Any:
+    """Run a kernel so that `mode` sees what it calls."""
+    if _asks(kernel):
+        blind = _blind(kernel)
+        if blind is None:  # then at least the functions that it is given
+            return kernel(*_watched(mode, args), **_watched(mode, kwargs))
+        kernel = blind
+    with mode:
+        return kernel(*args, **kwargs)
 
 
 def _asks(kernel: Any) -> bool:
@@ -84,4 +92,4 @@ def _watched(mode: Any, arguments: Any) -> Any:
 
         return run if callable(function) else function
 
-    return tree_map_only(object, watched, arguments)
+    return tree_map(watched, arguments)

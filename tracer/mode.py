@@ -15,6 +15,13 @@ from .threads import Thread
 class Mode(TorchDispatchMode):
     """Hands every call of one thread to the session."""
 
+    supports_higher_order_operators = True
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let the compiler work for higher-order operators; `Eager` keeps it from all else."""
+        return True
+
     def __init__(self, session: Session, thread: Thread) -> None:
         TorchDispatchMode.__init__(self)
         self._session = session

@@ -28,6 +28,7 @@ from ..schemas import (
 from . import environment
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
+from .eager import Eager
 from .fingerprints import fingerprint
 from .flush import flush
 from .hidden_work import GraphReplays
@@ -137,12 +138,14 @@ class Recorder:
         )  # fmt: skip
         self._calls.waiting = self._steps.waiting
         self._replays = GraphReplays(self._calls.hidden)
+        session.higher_order.hidden = self._calls.hidden
         self._started = _now()
         if self._model is not None:
             self._modules.adopt(self._model)
             self._prints = Fingerprint(parameters=fingerprint(_state(self._model)))
         self._mode: Any = Mode(session, main)
         self._mode_on = False
+        self._eager = Eager()
         self._calls.install()
         self._optimizers.install()
         self._replays.install()
@@ -276,6 +279,7 @@ class Recorder:
     def _start(self) -> None:
         self._calls.waiting = False
         self._session.values.trust_nothing()
+        self._eager.start()
         self._mode.__enter__()
         self._mode_on = True
         self._session.passive = False
@@ -410,6 +414,7 @@ class Recorder:
         if self._mode_on and _get_current_dispatch_mode() == self._mode:
             self._mode.__exit__(None, None, None)
             self._mode_on = False
+        self._eager.stop()
 
     def _in_optimizer_hook(self) -> bool:
         return self._main.optimizing > 0

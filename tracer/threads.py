@@ -29,9 +29,10 @@ class Thread:
         newest: highest autograd number that it has shown.
         optimizing: optimizer steps that run.
         quiet: the recorder itself is at work.
+        higher: higher-order operators that run.
     """
 
-    __slots__ = ("newest", "number", "optimizing", "passed", "quiet", "stack")
+    __slots__ = ("higher", "newest", "number", "optimizing", "passed", "quiet", "stack")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -40,6 +41,7 @@ class Thread:
         self.newest = -1
         self.optimizing = 0
         self.quiet = False
+        self.higher = 0
 
 
 def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Place, int]:

@@ -1,0 +1,78 @@
+"""Keeping torch.compile eager while a recording runs.
+
+Compiled code would not be seen. PyTorch passes over what it meets while a mode is on, but marks it
+for good and refuses what was to be compiled whole (`fullgraph=True`); so the compiler is told to be
+eager, as `torch.compiler.set_stance("force_eager")` would, and only when somebody loads it. It
+still traces the functions that flex_attention, cond and their like are given: those need it, run
+what was traced op by op, and are seen.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import Any
+
+from torch._higher_order_ops import utils as operators
+
+_COMPILER = "torch._dynamo.eval_frame"
+
+
+def traces_for_an_operator() -> bool:
+    """Tell whether a higher-order operator is having its functions traced, or runs them traced."""
+    asked = getattr(operators, "_in_hop_compile", None)
+    return asked is not None and asked()
+
+
+class _Stance:
+    """What the compiler is told; it asks at every call of a compiled function."""
+
+    backend = None
+    skip_guard_eval_unsafe = False
+
+    @property
+    def stance(self) -> str:
+        return "default" if traces_for_an_operator() else "force_eager"
+
+
+class Eager:
+    """Tells the compiler to be eager, at once or when it is loaded."""
+
+    def __init__(self) -> None:
+        self._compiler: Any = None
+        self._before: Any = None
+
+    def start(self) -> None:
+        """Be eager from here on."""
+        compiler = sys.modules.get(_COMPILER)
+        if compiler is None:
+            sys.meta_path.insert(0, self)
+            return
+        try:
+            self._before = compiler._set_stance(_Stance())
+            self._compiler = compiler
+        except (AttributeError, RuntimeError):  # an old one, or inside a compiled function
+            return
+
+    def stop(self) -> None:
+        """Be as before."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if self._compiler is not None:
+            self._compiler._set_stance(self._before)
+            self._compiler = None
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Find no module, but when the compiler is imported, have `start` called after it."""
+        if name != _COMPILER:
+            return None
+        sys.meta_path.remove(self)
+        found: Any = importlib.util.find_spec(name)
+        execute = found.loader.exec_module
+
+        def execute_and_start(module: Any) -> None:
+            execute(module)
+            self.start()
+
+        found.loader.exec_module = execute_and_start
+        return found
