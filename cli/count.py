@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,13 @@ RULES = ("full", "torch", "spikingjelly-2.0", "spikingjelly-2026-08")
 SPIKES = ("binary", "ternary", "scaled", "graded")
 
 _FIGURES = (
-    Column("calls", "calls", count_text, optional=1),
+    Column("calls", "calls", count_text, optional=5),
     Column("flops", "FLOP", count_text),
-    Column("bytes", "bytes", bytes_text),
+    Column("bytes", "bytes", bytes_text, optional=3),
     Column("synops", "SynOp", count_text),
-    Column("macs", "MAC", count_text),
-    Column("acs", "AC", count_text),
-    Column("intensity", "FLOP/B", ratio_text, optional=2),
+    Column("macs", "MAC", count_text, optional=2),
+    Column("acs", "AC", count_text, optional=1),
+    Column("intensity", "FLOP/B", ratio_text, optional=6),
 )
 
 
@@ -118,7 +119,11 @@ def coverage(
     partial: bool,
     rank: int | None,
 ) -> None:
-    """Tell for each op of TRACE how it was counted: how far the figures can be trusted."""
+    """Tell for each op of TRACE how it was counted: how far the figures can be trusted.
+
+    "operands + results" is their size, dense, whatever the rules say: of views too, which move
+    none of it. What the rules count as bytes: opjoule count TRACE --by op.
+    """
     from ..analyzers import coverage as covered
 
     opened = reading.opened(trace, partial=partial, rank=rank, where=where)
@@ -127,7 +132,7 @@ def coverage(
         Column("op", "op", left=True),
         Column("how", "counted", left=True),
         Column("calls", "calls", count_text),
-        Column("bytes", "bytes", bytes_text),
+        Column("bytes", "operands + results", bytes_text),
     )
     content: str | bytes
     if kind == "json":
@@ -165,23 +170,53 @@ def _counts_data(counts: Counts) -> dict[str, Any]:
 def _drawn(counts: Counts, by: tuple[str, ...], share: str, kind: str) -> str:
     """Return counts as people read them: with shares, and modules as a tree."""
     keys = tuple(key for key in by if key != "total")
-    frame = with_shares(counts.frame, share, counts.total[share] or 0)
+    frame = with_shares(counts.frame, share, counts.total[share])
     if keys == ("module",):
         frame = as_tree(frame)
     (unit,) = (column.title for column in _FIGURES if column.name == share)
     columns = [
         *(Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys),
-        *_FIGURES,
-        Column("share", f"of {unit}", share_text),
-        *([Column("bar", "", left=True, style="cyan", optional=3)] if kind == "table" else []),
+        *(replace(column, show=str) for column in _FIGURES),
+        Column("share", f"of {unit}", share_text, optional=4),
+        *([Column("bar", "", left=True, style="cyan", optional=7)] if kind == "table" else []),
     ]
-    return tables.as_text(kind, frame, columns)
+    return tables.as_text(kind, as_texts(frame), columns)
 
 
-def with_shares(frame: pl.DataFrame, figure: str, whole: float) -> pl.DataFrame:
-    """Add each row's share of `whole` and a bar that shows it."""
-    shares = [(value or 0) / whole if whole else 0.0 for value in frame[figure]]
+def as_texts(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the figures of counts as people read them, lower bounds with a sign.
+
+    FLOP by byte is a lower bound if FLOP is one, an upper bound if bytes are, and of what is known
+    only if both are.
+    """
     import polars as pl
+
+    bounds = [set((text or "").split()) for text in frame["at_least"]]
+    texts = {
+        column.name: [
+            column.show(value) if value is None else _sign(column.name, bound) + column.show(value)
+            for value, bound in zip(frame[column.name], bounds, strict=True)
+        ]
+        for column in _FIGURES
+    }
+    return frame.with_columns(pl.Series(n, t, dtype=pl.String) for n, t in texts.items())
+
+
+def _sign(figure: str, at_least: set[str]) -> str:
+    if figure == "intensity":
+        ratio = {(True, False): "≥ ", (False, True): "≤ ", (True, True): "~ "}
+        return ratio.get(("flops" in at_least, "bytes" in at_least), "")
+    return "≥ " if figure in at_least else ""
+
+
+def with_shares(frame: pl.DataFrame, figure: str, whole: float | None) -> pl.DataFrame:
+    """Add each row's share of `whole`, null if either is unknown, and a bar that shows it."""
+    import polars as pl
+
+    shares = [
+        None if value is None or whole is None else value / whole if whole else 0.0
+        for value in frame[figure]
+    ]
 
     return frame.with_columns(
         pl.Series("share", shares, dtype=pl.Float64),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import terminal
+from . import terminal, tree
 from .terminal import fitted
 
 if TYPE_CHECKING:
@@ -67,7 +67,16 @@ def as_table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
     titles = [column.title for column in columns]
     widths = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
     room = terminal.width()
-    kept, caps = (range(len(columns)), {}) if room is None else fitted(columns, widths, room)
+    kept, caps = (
+        (range(len(columns)), {})
+        if room is None
+        else fitted(
+            columns,
+            widths,
+            room,
+            [terminal.least(cells) for cells in zip(titles, *rows, strict=True)],
+        )
+    )
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for place in kept:
         column = columns[place]
@@ -92,9 +101,15 @@ def as_markdown(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
     rows = [[column.title for column in columns]]
     rows.append([":--" if column.left else "--:" for column in columns])
     for row in frame.select([column.name for column in columns]).iter_rows():
-        cells = (_cell(column, value).strip() for column, value in zip(columns, row, strict=True))
-        rows.append([markdown_text(cell) for cell in cells])
+        cells = (_cell(column, value) for column, value in zip(columns, row, strict=True))
+        rows.append([_led(cell.rstrip()) for cell in cells])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _led(cell: str) -> str:
+    """Return a cell for Markdown; blanks that lead to a name in a tree would get lost."""
+    size = tree.lead(cell)
+    return cell[:size].replace(" ", "&nbsp;") + markdown_text(cell[size:])
 
 
 def markdown_text(text: str) -> str:

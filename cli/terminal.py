@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import tree
+
 if TYPE_CHECKING:
     from .tables import Column
 
@@ -18,6 +20,9 @@ GAP = 3
 
 LEAST = 20
 """So much of a column of text is shown before whole columns are left out."""
+
+NAME = 16
+"""So much of a name in a tree, however deep it stands."""
 
 
 def width() -> int | None:
@@ -39,8 +44,18 @@ def wrapped(text: str, indent: str = "  ") -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def least(cells: Sequence[str]) -> int:
+    """Return how narrow a column of text may become before whole columns are left out."""
+    names = ((tree.lead(cell), cell) for cell in cells)
+    deepest = max((lead + min(len(cell) - lead, NAME) for lead, cell in names), default=0)
+    return max(deepest, min(LEAST, max(map(len, cells), default=0)))
+
+
 def fitted(
-    columns: Sequence[Column], widths: Sequence[int], room: int
+    columns: Sequence[Column],
+    widths: Sequence[int],
+    room: int,
+    narrowest: Sequence[int] | None = None,
 ) -> tuple[list[int], dict[int, int]]:
     """Choose columns that fit: figures are shown whole or not at all, text may be cut.
 
@@ -48,15 +63,20 @@ def fitted(
         columns: the columns of a table.
         widths: what each would need.
         room: what there is.
+        narrowest: how narrow each may become, see `least`.
 
     Returns:
         The columns to show, and of those whose text is too long, how wide they may be.
     """
     kept = list(range(len(columns)))
-    least = [min(w, LEAST) if c.left else w for c, w in zip(columns, widths, strict=True)]
+    narrowest = narrowest or [min(width, LEAST) for width in widths]
+    smallest = [
+        small if column.left else width
+        for column, width, small in zip(columns, widths, narrowest, strict=True)
+    ]
     optional = sorted(kept, key=lambda i: -columns[i].optional)
     for place in optional:
-        if columns[place].optional and _sum(least, kept) > room:
+        if columns[place].optional and _sum(smallest, kept) > room:
             kept.remove(place)
     texts = [place for place in kept if columns[place].left]
     spare = room - _sum(widths, kept) + sum(widths[place] for place in texts)

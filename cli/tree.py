@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_LINES = " │├└─"
+
+
+def lead(text: str) -> int:
+    """Return how many characters of a drawn path are lines that lead to its name."""
+    return len(text) - len(text.lstrip(_LINES))
+
 
 def parents(paths: Sequence[str]) -> list[str | None]:
     """Return for each path the longest of the others that it lies under; None for a root.

@@ -123,3 +123,14 @@ def test_a_key_that_is_named_twice_counts_once(verb, answered, stored):
     for kind in ("table", "csv"):
         once = answered(*verb, *traces, "--by", "module", "--format", kind)
         assert answered(*verb, *traces, *["--by", "module"] * 2, "--format", kind) == once
+
+
+def test_markdown_keeps_the_lines_of_a_tree():
+    """Renderers drop blanks at the start of a cell and join them inside: entities stay."""
+    frame = pl.DataFrame({"module": ["Net", "├─ a b", "│  └─ c", "   └─ d"]})
+    assert tables.as_markdown(frame, COLUMNS[:1]).splitlines()[2:] == [
+        "| Net |",
+        "| ├─&nbsp;a b |",
+        "| │&nbsp;&nbsp;└─&nbsp;c |",
+        "| &nbsp;&nbsp;&nbsp;└─&nbsp;d |",
+    ]

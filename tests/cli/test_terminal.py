@@ -14,7 +14,7 @@ import termios
 import pytest
 
 from opjoule.cli.tables import Column
-from opjoule.cli.terminal import fitted
+from opjoule.cli.terminal import fitted, least
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -55,6 +55,52 @@ def test_the_most_optional_column_goes_first():
 
 def test_the_longest_text_is_cut():
     assert fitted(columns((True, 0), (True, 0)), [40, 9], 40) == ([0, 1], {0: 28})
+
+
+@pytest.mark.parametrize(
+    ("cells", "width"),
+    [
+        (["module", "Net"], 6),
+        (["module", "x" * 30], 20),
+        (["module", "│  │  └─ conv"], 13),  # the name whole: 9 + 4
+        (["module", "│  │  └─ " + "x" * 30], 25),  # 16 of it: 9 + 16
+        (["module", "x" * 30, "   └─ y"], 20),
+        ([], 0),
+    ],
+)
+def test_how_narrow_text_may_become(cells, width):
+    assert least(cells) == width
+
+
+def test_figures_go_before_a_name_deep_in_a_tree():
+    # 25 of the text and a figure of 10, three blanks between: 38.
+    assert fitted(PARTS, [40, 10, 10], 37, [25, 10, 10]) == ([0, 2], {0: 24})
+    assert fitted(PARTS, [40, 10, 10], 51, [25, 10, 10]) == ([0, 1, 2], {0: 25})
+    assert fitted(PARTS, [40, 10, 10], 50, [25, 10, 10]) == ([0, 2], {0: 37})
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """Record a network whose layer lies ten modules deep and has a long name."""
+    torch = pytest.importorskip("torch")
+    import opjoule
+
+    net = torch.nn.Sequential()
+    place = net
+    for _ in range(9):
+        place.append(torch.nn.Sequential())
+        place = place[0]
+    place.add_module("feed_forward_of_the_encoder", torch.nn.Linear(3, 2))
+    folder = tmp_path_factory.mktemp("deep") / "trace"
+    opjoule.record(net.eval(), torch.ones(1, 3), folder)
+    return folder
+
+
+@pytest.mark.parametrize("verb", [("count",), ("energy", "compute")], ids=" ".join)
+def test_names_deep_in_a_tree_can_be_read_at_80_columns(verb, deep):
+    lines, _ = on_terminal(80, *verb, deep)
+    assert max(map(len, lines)) <= 80
+    assert any("feed_forward_of" in line for line in lines)
 
 
 def on_terminal(width, *words):

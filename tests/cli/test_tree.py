@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opjoule.cli.tree import drawn, parents
+from opjoule.cli.tree import drawn, lead, parents
 
 
 def lines(paths: list[str]) -> list[str]:
@@ -31,3 +31,10 @@ def test_the_order_given_holds_among_siblings_only():
 def test_a_missing_module_in_between_is_no_matter():
     assert parents(["Net", "Net.a.b", "Network"]) == [None, "Net", None]
     assert lines(["Net", "Net.a.b", "Network"]) == ["Net", "└─ a.b", "Network"]
+
+
+def test_the_lines_that_lead_to_a_name_are_told_from_it():
+    texts = lines(["Net", "Net.a", "Net.a.b", "Net.c"])
+    assert [text[lead(text) :] for text in texts] == ["Net", "a", "b", "c"]
+    # "Net", "├─ a", "│  └─ b", "└─ c"
+    assert [lead(text) for text in texts] == [0, 3, 6, 3]

@@ -1,0 +1,90 @@
+"""`opjoule count`: what is not known is marked, whatever people or machines read."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from opjoule.cli.count import as_texts, with_shares
+
+
+def frame_of(at_least, intensity=0.5):
+    """Return counts of one row: 10 k FLOP and so on, some of them lower bounds."""
+    figures = {"flops": 10_000, "bytes": 20_480, "synops": 0, "macs": None, "acs": 7}
+    return pl.DataFrame(
+        {"calls": 3, **figures, "intensity": intensity, "at_least": at_least},
+        schema_overrides={"macs": pl.Int64, "at_least": pl.String},
+    )
+
+
+@pytest.mark.parametrize(
+    ("at_least", "texts"),
+    [
+        (None, ("10.0 k", "20.0 KiB", "0", "?", "7", "0.500")),
+        ("flops synops", ("≥ 10.0 k", "20.0 KiB", "≥ 0", "?", "7", "≥ 0.500")),
+        # more bytes than are known: fewer FLOP for each
+        ("bytes", ("10.0 k", "≥ 20.0 KiB", "0", "?", "7", "≤ 0.500")),
+        ("flops bytes acs", ("≥ 10.0 k", "≥ 20.0 KiB", "0", "?", "≥ 7", "~ 0.500")),
+    ],
+)
+def test_lower_bounds_have_a_sign(at_least, texts):
+    row = as_texts(frame_of(at_least)).row(0, named=True)
+    names = ("flops", "bytes", "synops", "macs", "acs", "intensity")
+    assert tuple(row[name] for name in names) == texts
+    assert row["calls"] == "3"
+
+
+def test_a_ratio_that_is_unknown_has_no_sign():
+    assert as_texts(frame_of("flops", None))["intensity"].to_list() == ["?"]
+
+
+def test_shares_of_what_nobody_knows_are_unknown():
+    frame = frame_of(None)
+    assert with_shares(frame, "flops", 40_000)["share"].to_list() == [0.25]
+    assert with_shares(frame, "macs", 40_000)["share"].to_list() == [None]
+    assert with_shares(frame, "flops", None)["share"].to_list() == [None]
+    assert with_shares(frame, "flops", 0)["share"].to_list() == [0.0]
+
+
+@pytest.fixture(scope="module")
+def partly(tmp_path_factory):
+    """Record a module that calls an op which no rule covers, and one that calls nothing else."""
+    torch = pytest.importorskip("torch")
+    import opjoule
+
+    with torch.library._scoped_library("opjoule_cli", "DEF") as library:
+        library.define("twist(Tensor x) -> Tensor")
+        library.impl("twist", lambda x: x * 2, "CPU")
+
+        class Twist(torch.nn.Module):
+            def forward(self, x):
+                return torch.ops.opjoule_cli.twist(x)
+
+        net = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), Twist()).eval()
+        folder = tmp_path_factory.mktemp("partly") / "trace"
+        opjoule.record(net, torch.full((2, 4), 0.5), folder)
+    return folder
+
+
+def test_a_trace_with_an_op_that_no_rule_covers(partly, answered):
+    # the layer: 2 samples by 4x4 weights, 2 * 2 * 16 = 64 FLOP, and a view of them; of the other
+    # op nobody knows
+    rows = json.loads(answered("count", partly, "--format", "json"))["rows"]
+    bounds = {row["module"]: row["at_least"] for row in rows}
+    everything = "flops bytes synops macs acs"
+    assert bounds["Global"] == everything and bounds["Sequential.0"] is None
+    table = answered("count", partly)
+    assert table.splitlines()[2].split()[:4] == ["Global", "3", "≥", "64"]
+    assert "at_least" not in table
+    text = answered("count", partly, "--format", "markdown")
+    assert "| Global | 3 | ≥ 64 | ≥ " in text and "at_least" not in text
+    assert "at_least" in answered("count", partly, "--format", "csv").splitlines()[0]
+    (twist,) = (line for line in table.splitlines() if "─ 1 " in line)
+    assert twist.split()[2:8] == ["1", "?", "?", "?", "?", "?"]
+
+
+def test_the_bytes_of_coverage_say_what_they_are(answered, stored):
+    assert answered("coverage", stored).splitlines()[0].endswith("calls   operands + results")
+    assert "dense, whatever the rules say" in " ".join(answered("coverage", "--help").split())
