@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,7 @@ def _verb(name: str) -> click.Command:
         metavar="N",
         help="Time steps of a sample, where the trace does not know.",
     )
+    @_takes_spikes(name)
     @click.option("--strict", is_flag=True, help="Refuse what the model does not cover.")
     @click.option("--statement", is_flag=True, help="Print the paragraph for a paper instead.")
     @reading.answers(*tables.FORMATS)
@@ -100,6 +101,19 @@ def _verb(name: str) -> click.Command:
         _estimate(name, **options)
 
     return estimate
+
+
+def _takes_spikes(name: str) -> Callable[[Any], Any]:
+    """Return the option of estimators whose spikes may be more than 0 and 1; nothing for others."""
+    if name not in ("compute", "simple"):
+        return lambda command: command
+    return click.option(
+        "--spikes",
+        type=click.Choice(count.SPIKES),
+        default="binary",
+        show_default=True,
+        help="What a spike tensor may hold: {0,1}, {-1,0,1}, {0,a} or whole numbers.",
+    )
 
 
 def _estimate(

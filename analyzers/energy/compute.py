@@ -14,8 +14,10 @@ from ...schemas import ConfigError, TraceError
 from ...schemas.costs.compute import ComputeConfig
 from ..coverage import Coverage, covered
 from ..rules import rule_set
+from ..spikes import SPIKE_MODES
 from ..tally import tally
 from .forward import forward_part, narrowed
+from .gaps import Gaps, gaps_of, input_types, outside_modules
 from .report import EnergyReport, Scope
 from .samples import samples_of
 
@@ -51,6 +53,7 @@ def estimate_compute(
     batch: int | None = None,
     time_steps: int | None = None,
     where: str | Sequence[str] | None = None,
+    spikes: str = "binary",
 ) -> EnergyReport:
     """Estimate the energy of the arithmetic of the forward passes.
 
@@ -59,23 +62,29 @@ def estimate_compute(
         config: energies of a MAC and an AC; by default 32-bit floats.
         revision: "source" counts with the rule set `full`, forward passes in eval mode; the
             revisions of SpikingJelly with theirs, in whatever mode the model was.
-        strict: refuse ops that no rule covers, and a trace in which nothing is counted.
+        strict: refuse ops that no rule covers, calls that were not measured, and a trace in which
+            nothing is counted.
         batch: samples in a batch, where the trace does not know.
         time_steps: time steps of a sample, where the trace does not know.
         where: filters, see `where.parse_filters`.
+        spikes: what a spike tensor may hold: "binary", "ternary", "scaled" or "graded"; a spike
+            that is no 1 costs an accumulation too. Of the revision source alone.
 
     Raises:
-        ConfigError: no such revision.
-        TraceError: there is no forward pass in eval mode; under strict, nothing was counted or an
-            op is covered by no rule.
+        ConfigError: no such revision, or kind of spikes.
+        TraceError: there is no forward pass in eval mode, or no product of it was measured; under
+            strict, nothing was counted or something is left out.
     """
     config = config or ComputeConfig()
     check_revision("compute", revision)
+    check_spikes(spikes, revision)
     part = forward_part(narrowed(trace, where), eval_only=revision == "source")
-    counted = operations(part, revision, _keys(part))
-    coverage = covered(part, counted)
-    warnings = _warnings(coverage, counted, revision, strict)
+    counted = operations(part, revision, _keys(part), spikes)
+    coverage, gaps = covered(part, counted), gaps_of(part, counted)
+    warnings = _warnings(coverage, gaps, counted, revision, strict)
     rows = rows_of(part, counted, config)
+    if revision == "source":
+        warnings += outside_modules(rows)
     many = samples_of(part, batch, time_steps, eval_only=revision == "source")
     sums = {name: int(counted[name].sum()) for name in ("macs", "acs", "synops", "flops")}
     parts = {"mac_pj": sums["macs"] * config.e_mac_pj, "ac_pj": sums["acs"] * config.e_ac_pj}
@@ -89,13 +98,14 @@ def estimate_compute(
         config=config.model_dump(),
         scope=SCOPE,
         warnings=(*warnings, *many.warnings),
-        left_out=left_out(coverage),
+        left_out=gaps.left_out,
         coverage=coverage.line(),
         batch=many.batch,
         time_steps=many.time_steps,
         samples=many.samples,
-        input_types=input_types(counted),
-        recount=lambda keys: rows_of(part, operations(part, revision, keys), config),
+        input_types=input_types(counted, spikes),
+        details={"spikes": spikes},
+        recount=lambda keys: rows_of(part, operations(part, revision, keys, spikes), config),
     )
 
 
@@ -109,11 +119,27 @@ def check_revision(estimator: str, revision: str) -> None:
         raise ConfigError(f"no revision {revision!r} of {estimator}: {', '.join(REVISIONS)}")
 
 
-def operations(trace: Trace, revision: str, keys: Sequence[str]) -> pl.DataFrame:
+def check_spikes(spikes: str, revision: str) -> None:
+    """Refuse kinds of spikes that a revision does not know.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if spikes not in SPIKE_MODES:
+        raise ConfigError(f"{spikes!r} is no kind of spikes; there are {', '.join(SPIKE_MODES)}")
+    if spikes != "binary" and revision != "source":
+        raise ConfigError(
+            f"spikes = {spikes!r} is of the revision source; {revision} knows binary spikes only"
+        )
+
+
+def operations(
+    trace: Trace, revision: str, keys: Sequence[str], spikes: str = "binary"
+) -> pl.DataFrame:
     """Return what `tally` counts under the rules of a revision, apart by some of `KEYS`."""
     rules = rule_set("full" if revision == "source" else revision)
     kept = ["module_id" if key == "module" else key for key in keys if key != "op"]
-    return tally(trace, rules, kept)
+    return tally(trace, rules, kept, spikes=spikes)
 
 
 def _keys(trace: Trace) -> tuple[str, ...]:
@@ -156,38 +182,15 @@ _KINDS = {
 }
 
 
-def _warnings(coverage: Coverage, counted: pl.DataFrame, revision: str, strict: bool) -> list[str]:
+def _warnings(
+    coverage: Coverage, gaps: Gaps, counted: pl.DataFrame, revision: str, strict: bool
+) -> list[str]:
     figures = ("macs", "acs") if revision == "source" else ("macs", "acs", "synops", "flops")
     nothing = not any(counted[name].sum() for name in figures)
     found = ["nothing was counted: no MAC and no AC in the forward pass"] if nothing else []
-    if revision == "source":
-        if coverage.uncovered:
-            found.append(f"no rule covers {', '.join(coverage.uncovered)}: left out")
-        unmeasured = int(coverage.frame["unmeasured"].sum())
-        if unmeasured:
-            found.append(f"{unmeasured} calls lack statistics: left out")
+    if revision == "source" and coverage.uncovered:
+        found.append(f"no rule covers {', '.join(coverage.uncovered)}: left out")
+    found += gaps.warnings()
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
     return found
-
-
-def left_out(coverage: Coverage) -> pl.DataFrame:
-    """Return ops that nothing covers, as reports tell them; their MACs are not known."""
-    return coverage.frame.filter(pl.col("how") == "uncovered").select(
-        what="op", calls="calls", macs_share=pl.lit(None, pl.Float64)
-    )
-
-
-def input_types(counted: pl.DataFrame) -> str:
-    """Return how many products and convolutions were spike-driven, and what was left of them."""
-    products = counted.filter(pl.col("family").is_in(["product", "convolution"]))
-    calls = int(products["calls"].sum())
-    if not calls:
-        return ""
-    driven = products.filter((pl.col("macs") == 0) & (pl.col("flops") > 0))
-    text = f"spikes into {int(driven['calls'].sum())} of {calls} products and convolutions"
-    dense = int(driven["flops"].sum()) // 2
-    if dense:
-        share = int(driven["acs"].sum()) / dense
-        text += f", where {share:.1%} of the dense multiply-accumulates are left as accumulations"
-    return text

@@ -13,6 +13,7 @@ import polars as pl
 
 from ...schemas.costs.compute import SimpleConfig
 from .compute import KEYS
+from .gaps import outside_modules
 from .report import EnergyReport, Scope
 from .simple_amounts import COMPONENTS, Amounts, amounts_of
 
@@ -54,6 +55,7 @@ def estimate_simple(
     batch: int | None = None,
     time_steps: int | None = None,
     where: str | Sequence[str] | None = None,
+    spikes: str = "binary",
 ) -> EnergyReport:
     """Estimate the energy of arithmetic, parameters and neuron states of the forward passes.
 
@@ -67,6 +69,7 @@ def estimate_simple(
         batch: samples in a batch, where the trace does not know.
         time_steps: time steps of a sample, where the trace does not know.
         where: filters, see `where.parse_filters`. Those on ops leave neuron states alone.
+        spikes: what a spike tensor may hold, see `estimate_compute`.
 
     Returns:
         A report whose components are `mac`, `ac`, `parameter_memory` and `neuron_state_memory`;
@@ -74,13 +77,15 @@ def estimate_simple(
         of the last two; `details` has `tool_acs`, the accumulations of SpikingJelly's own tool.
 
     Raises:
-        ConfigError: no such revision.
-        TraceError: there is no forward pass in eval mode, or the time steps of a neuron are not
-            known; under strict, nothing was counted or something is not covered.
+        ConfigError: no such revision, or kind of spikes.
+        TraceError: there is no forward pass in eval mode, no product of it was measured, or the
+            time steps of a neuron are not known; under strict, nothing was counted or something is
+            left out.
     """
     found = amounts_of(
-        trace, revision=revision, strict=strict, batch=batch, time_steps=time_steps, where=where
-    )
+        trace, revision=revision, strict=strict, batch=batch, time_steps=time_steps, where=where,
+        spikes=spikes,
+    )  # fmt: skip
     return price(found, config or SimpleConfig())
 
 
@@ -96,23 +101,25 @@ def price(found: Amounts, config: SimpleConfig) -> EnergyReport:
     release = found.revision != "source"
     memory = {what: n for what, n in sums.items() if what.endswith("_bytes")}
     counts = {**sums, "synop": found.synops, "memory_access_bytes": sum(memory.values())}
+    rows = _priced(found.rows, config)
+    outside = [] if release else outside_modules(rows)
     return EnergyReport(
         estimator="simple",
         revision=found.revision,
         total_pj=parts["mac_pj"] + parts["ac_pj"] + parts["memory_pj"],
         breakdown_pj=parts,
         counts={name: float(n) for name, n in counts.items()},
-        rows=_priced(found.rows, config),
+        rows=rows,
         config=config.model_dump(),
         scope=replace(SCOPE, covers=_TOOLS) if release else SCOPE,
-        warnings=(*found.warnings, *found.samples.warnings),
+        warnings=(*found.warnings, *outside, *found.samples.warnings),
         left_out=found.left_out,
         coverage=found.coverage,
         batch=found.samples.batch,
         time_steps=found.samples.time_steps,
         samples=found.samples.samples,
         input_types=found.input_types,
-        details={"tool_acs": found.tool_acs},
+        details={"tool_acs": found.tool_acs, "spikes": found.spikes},
         recount=lambda keys: _priced(found.recount(keys), config),
     )
 

@@ -12,8 +12,10 @@ import polars as pl
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs.compute import ComputeConfig
 from ..coverage import Coverage, covered
-from .compute import KEYS, MOST_STEPS, input_types, left_out, operations, rows_of
+from ..phrases import number
+from .compute import KEYS, MOST_STEPS, check_spikes, operations, rows_of
 from .forward import forward_part, narrowed
+from .gaps import Gaps, gaps_of, input_types
 from .geometry import layers_of
 from .samples import Samples, samples_of
 from .simple_memory import KINDS, parameter_uses, state_accesses
@@ -60,6 +62,7 @@ class Amounts:
 
     Attributes:
         revision: the revision that it was counted under.
+        spikes: what a spike tensor may hold.
         rows: `module`, `stage`, `op`, `label`, `step`, `component`, `what` (of `COMPONENTS`) and
             `count`: operations or bytes.
         synops: synaptic operations; told, not charged.
@@ -78,6 +81,7 @@ class Amounts:
     coverage: str
     samples: Samples
     input_types: str
+    spikes: str
 
 
 def amounts_of(
@@ -88,6 +92,7 @@ def amounts_of(
     batch: int | None = None,
     time_steps: int | None = None,
     where: str | Sequence[str] | None = None,
+    spikes: str = "binary",
 ) -> Amounts:
     """Return what is charged; arguments and errors are those of `estimate_simple`."""
     if revision not in REVISIONS:
@@ -95,31 +100,33 @@ def amounts_of(
             f"no revision {revision!r} of simple: {', '.join(REVISIONS)}; of SpikingJelly's "
             "revisions only 2.0 has this estimator"
         )
+    check_spikes(spikes, revision)
     part = forward_part(narrowed(trace, where), eval_only=revision == "source")
     keys = KEYS if part.manifest.steps <= MOST_STEPS else KEYS[:-1]
-    counted = operations(part, revision, keys)
-    coverage = covered(part, counted)
-    uses = parameter_uses(part, keys, by_values_only=revision != "source")
+    counted = operations(part, revision, keys, spikes)
+    coverage, gaps = covered(part, counted), gaps_of(part, counted)
+    uses = parameter_uses(part, keys, by_values_only=revision != "source", spikes=spikes)
     rows = _together(part, counted, uses, revision, keys, time_steps)
     return Amounts(
         revision=revision,
         rows=rows,
         synops=int(counted["synops"].sum()),
         tool_acs=int(rows.filter(op=TOOL_OP)["count"].sum()),
-        recount=partial(_recount, part, revision, time_steps),
-        warnings=_warnings(part, coverage, counted, uses, rows, revision, strict),
-        left_out=left_out(coverage),
+        recount=partial(_recount, part, revision, spikes, time_steps),
+        warnings=_warnings(part, coverage, gaps, counted, uses, rows, revision, strict),
+        left_out=gaps.left_out,
         coverage=coverage.line(),
         samples=samples_of(part, batch, time_steps, eval_only=revision == "source"),
-        input_types=input_types(counted),
+        input_types=input_types(counted, spikes),
+        spikes=spikes,
     )
 
 
 def _recount(
-    part: Trace, revision: str, time_steps: int | None, keys: Sequence[str]
+    part: Trace, revision: str, spikes: str, time_steps: int | None, keys: Sequence[str]
 ) -> pl.DataFrame:
-    uses = parameter_uses(part, keys, by_values_only=revision != "source")
-    counted = operations(part, revision, keys)
+    uses = parameter_uses(part, keys, by_values_only=revision != "source", spikes=spikes)
+    counted = operations(part, revision, keys, spikes)
     return _together(part, counted, uses, revision, keys, time_steps)
 
 
@@ -157,6 +164,7 @@ def _rows(counted: pl.DataFrame, what: str, column: str | None = None) -> pl.Dat
 def _warnings(
     part: Trace,
     coverage: Coverage,
+    gaps: Gaps,
     counted: pl.DataFrame,
     uses: pl.DataFrame,
     rows: pl.DataFrame,
@@ -174,24 +182,22 @@ def _warnings(
         found.append(
             "nothing was counted: no MAC, no AC, no weight and no neuron in the forward pass"
         )
+    found += gaps.warnings()
     unread = int(uses.filter(pl.col("weight_read_bytes").is_null())["calls"].sum())
     if unread:
-        found.append(f"the inputs of {unread} layer calls were not measured: weights left out")
+        found.append(f"weights of {number(unread, 'layer call')} left out: input not measured")
     if revision == "source":
-        found += _gaps(part, coverage)
+        found += _uncovered(part, coverage)
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
     return tuple([*found, _NOBODY] if revision == "source" else found)
 
 
-def _gaps(part: Trace, coverage: Coverage) -> list[str]:
-    """Return what is missing of operations and parameters."""
+def _uncovered(part: Trace, coverage: Coverage) -> list[str]:
+    """Return what there is no rule, or no memory, for."""
     found = []
     if coverage.uncovered:
         found.append(f"no rule covers {', '.join(coverage.uncovered)}: left out")
-    unmeasured = int(coverage.frame["unmeasured"].sum())
-    if unmeasured:
-        found.append(f"{unmeasured} calls lack statistics: left out")
     others = layers_of(part).filter(~pl.col("kind").is_in(KINDS))
     ran = others.lazy().join(part.module_calls, on=["rank", "module_id"], how="semi").collect()
     if ran.height:

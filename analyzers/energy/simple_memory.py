@@ -31,7 +31,9 @@ _SIGNATURE = {
 }
 
 
-def parameter_uses(trace: Trace, keys: Iterable[str], *, by_values_only: bool) -> pl.DataFrame:
+def parameter_uses(
+    trace: Trace, keys: Iterable[str], *, by_values_only: bool, spikes: str = "binary"
+) -> pl.DataFrame:
     """Return what the layers' products read of their parameters, calls that are alike together.
 
     A spike reads the weights of all outputs that it meets, a dense input one weight for each
@@ -41,6 +43,7 @@ def parameter_uses(trace: Trace, keys: Iterable[str], *, by_values_only: bool) -
         trace: the part that is charged.
         keys: of `CALL_KEYS`: what is kept apart.
         by_values_only: whether constants are spikes if their values are.
+        spikes: what a spike tensor may hold.
 
     Returns:
         `module`, `op`, `keys`, `calls`, `weight_read_bytes` and `bias_read_bytes` (null weights:
@@ -48,7 +51,8 @@ def parameter_uses(trace: Trace, keys: Iterable[str], *, by_values_only: bool) -
         up the fan-out of convolutions with a spike input.
     """
     layers = layers_of(trace).filter(pl.col("kind").is_in(KINDS))
-    products = _products(trace, layers, [k for k in CALL_KEYS if k in keys], by_values_only)
+    flags = [spike_expr(slot, spikes, by_values_only) for slot in ("in0", "in1")]
+    products = _products(trace, layers, [k for k in CALL_KEYS if k in keys], flags)
     convolution = pl.col("kind") != "Linear"
     outputs = pl.col("out_numel") * pl.col("calls")
     groups = pl.col("groups")
@@ -80,7 +84,7 @@ def _each(name: str) -> pl.Expr:
 
 
 def _products(
-    trace: Trace, layers: pl.DataFrame, keys: Sequence[str], by_values_only: bool
+    trace: Trace, layers: pl.DataFrame, keys: Sequence[str], flags: Sequence[pl.Expr]
 ) -> pl.DataFrame:
     """Return the first product of each layer call, calls of one signature and input class added.
 
@@ -98,8 +102,7 @@ def _products(
         .filter(pl.col("seq") == pl.col("seq").min().over(call))
         .select(
             *MODULE, "signature_id", *keys,
-            spikes=pl.when(second).then(spike_expr("in1", by_values_only=by_values_only))
-            .otherwise(spike_expr("in0", by_values_only=by_values_only)),
+            spikes=pl.when(second).then(flags[1]).otherwise(flags[0]),
             nonzero=pl.when(second).then("in1_nonzero").otherwise("in0_nonzero"),
             fanout="x_fanout",
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.costs.loading import CONFIGS
+from ..phrases import number
 
 if TYPE_CHECKING:
     from .report import EnergyReport
@@ -66,10 +67,12 @@ def _averaged(report: EnergyReport) -> str:
 
 def _left_out(report: EnergyReport) -> str:
     rows = report.left_out
-    share = float(rows["macs_share"].sum())
-    known = "" if rows["macs_share"].null_count() else f", {share:.1%} of the MACs"
-    kinds = f"{rows.height} kind{'s' * (rows.height > 1)} of operations"
-    return f"left out: {kinds} ({int(rows['calls'].sum())} calls{known})"
+    share, open_ones = float(rows["macs_share"].sum()), rows["macs_share"].null_count()
+    known = f", {'at least ' * (open_ones > 0)}{share:.1%} of the MACs"
+    if open_ones and not share:
+        known = ""
+    calls = number(int(rows["calls"].sum()), "call")
+    return f"left out: {number(rows.height, 'kind')} of operations ({calls}{known})"
 
 
 def regime(report: EnergyReport) -> str:

@@ -49,3 +49,18 @@ def test_what_a_statement_does_not_go_with(words, says, refused, stored):
 
 def test_help_says_how_to_ask_for_a_rank(answered):
     assert "--rank N" in answered("energy", "compute", "--help")
+
+
+@pytest.mark.parametrize("name", ["compute", "simple"])
+def test_spikes_are_an_option_of_the_two_that_know_kinds_of_them(name, answered, stored):
+    words = ("energy", name, stored, *INFERENCE, "--format", "json")
+    binary = json.loads(answered(*words))
+    graded = json.loads(answered(*words, "--spikes", "graded"))
+    assert (binary["details"]["spikes"], graded["details"]["spikes"]) == ("binary", "graded")
+    assert "graded" not in binary["input_types"]
+    assert graded["input_types"].startswith("graded spikes into ")
+
+
+@pytest.mark.parametrize("name", ["lemaire", "neuromc", "spikesim"])
+def test_the_others_have_no_such_option(name, refused, stored):
+    assert "No such option" in refused("energy", name, stored, "--spikes", "ternary")

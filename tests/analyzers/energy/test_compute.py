@@ -220,11 +220,6 @@ def test_nothing_counted(revision, inputs, tmp_path):
         estimate_compute(trace, revision=revision, strict=True)
 
 
-def test_calls_without_statistics_are_told(inputs, tmp_path):
-    trace = open_trace(record(Net().eval(), inputs, tmp_path / "t", statistics="none"))
-    assert "2 calls lack statistics: left out" in estimate_compute(trace).warnings
-
-
 @pytest.mark.parametrize("steps", [2, 300])
 def test_steps_are_told_apart(steps, inputs, tmp_path):
     """Long runs too, whose rows do not tell them apart until they are asked for."""

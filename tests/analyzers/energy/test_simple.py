@@ -256,15 +256,6 @@ def test_time_steps_that_the_trace_does_not_know_are_asked_for(tmp_path):
     assert estimate_simple(trace, time_steps=6).counts["neuron_state_read_bytes"] == 6 * 40
 
 
-def test_inputs_that_were_not_measured_are_told(tmp_path):
-    layer = nn.Linear(3, 4).eval()
-    trace = open_trace(record(layer, torch.rand(2, 3), tmp_path / "t", statistics="none"))
-    report = estimate_simple(trace)
-    assert "the inputs of 1 layer calls were not measured: weights left out" in report.warnings
-    assert report.counts["weight_read_bytes"] == 0
-    assert report.counts["bias_read_bytes"] == 32
-
-
 def test_nothing_counted(tmp_path):
     trace = open_trace(record(nn.ReLU().eval(), torch.rand(2, 3), tmp_path / "t"))
     report = estimate_simple(trace, revision="spikingjelly-2.0")

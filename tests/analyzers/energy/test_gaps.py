@@ -1,0 +1,134 @@
+"""What compute and simple energy do not know: never a figure that passes for the whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import polars as pl  # noqa: E402
+from torch import nn  # noqa: E402
+
+from opjoule import Recorder, open_trace, record  # noqa: E402
+from opjoule.analyzers.energy import estimate_compute, estimate_simple  # noqa: E402
+from opjoule.schemas import ConfigError, TraceError  # noqa: E402
+
+BOTH = pytest.mark.parametrize("estimate", [estimate_compute, estimate_simple])
+REVISIONS = pytest.mark.parametrize("revision", ["source", "spikingjelly-2.0"])
+
+
+class Net(nn.Module):
+    """A dense layer of 2 * 8 * 4 = 64 MACs, and one of 2 * 3 * 5 = 30 that spikes drive."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(8, 4, bias=False)
+        self.spiking = nn.Linear(3, 5, bias=False)
+
+    def forward(self, x, spikes):
+        return self.dense(x), self.spiking(spikes)
+
+
+X = torch.linspace(0.1, 0.9, 16).reshape(2, 8)
+SPIKES = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+
+
+@pytest.fixture
+def partly(tmp_path):
+    """Return a trace in which the input of the spiking layer was not measured."""
+    trace = open_trace(record(Net().eval(), (X, SPIKES), tmp_path / "t"))
+    (number,) = trace.modules.filter(path="Net.spiking")["module_id"]
+    hidden = [
+        pl.when(pl.col("module_id") != number).then(name).alias(name)
+        for name in ("in0_class", "in0_nonzero", "overlap", "active_outputs")
+    ]
+    return replace(trace, calls=trace.calls.with_columns(hidden))
+
+
+@BOTH
+@REVISIONS
+def test_refuses_a_trace_without_statistics(estimate, revision, tmp_path):
+    trace = open_trace(record(Net().eval(), (X, SPIKES), tmp_path / "t", statistics="none"))
+    with pytest.raises(TraceError) as caught:
+        estimate(trace, revision=revision)
+    text = str(caught.value)
+    assert "no product or convolution (2 calls) was measured (statistics = none)" in text
+    assert text.endswith("record with statistics='synaptic' or 'full'") and "\n" not in text
+
+
+@BOTH
+@REVISIONS
+def test_what_was_not_measured_is_left_out_by_name(estimate, revision, partly):
+    report = estimate(partly, revision=revision)
+    assert (report.counts["mac"], report.counts["ac"]) == (64, 0)
+    assert report.left_out.rows() == [("aten.mm.default (not measured)", 1, pytest.approx(30 / 94))]
+    assert any(
+        "1 call was not measured (31.9% of the MACs) and is left out: the total is a lower bound"
+        in text
+        for text in report.warnings
+    )
+    inputs = "spikes into 0 of 1 products and convolutions; 1 more was not measured"
+    assert report.input_types == inputs
+    statement = report.statement()
+    assert "Left out: 1 kind of operations (1 call, 31.9% of the MACs)" in statement
+    with pytest.raises(TraceError, match=r"1 call was not measured.*\(strict\)"):
+        estimate(partly, revision=revision, strict=True)
+
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return torch.ops.opjoule_gaps.doubled(x)
+
+
+@torch.library.custom_op("opjoule_gaps::doubled", mutates_args=())
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+def test_shares_that_are_not_known_are_not_told_as_the_whole(partly, tmp_path):
+    """An op of one's own has MACs that nobody knows: what is left out is at least the rest."""
+    trace = open_trace(record(nn.Sequential(nn.Linear(8, 4), Scaled()).eval(), X, tmp_path / "own"))
+    report = estimate_compute(trace)
+    assert report.left_out.rows() == [("opjoule_gaps.doubled.default", 1, None)]
+    assert "1 kind of operations (1 call)." in report.statement()
+
+
+@BOTH
+def test_spikes_may_be_ternary(estimate, tmp_path):
+    """[1, -1, 0; 0, 0, -1]: three that are not zero meet 5 outputs each; binary: 30 MACs."""
+    layer = nn.Linear(3, 5, bias=False).eval()
+    ternary = torch.tensor([[1.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
+    trace = open_trace(record(layer, ternary, tmp_path / "t"))
+    binary = estimate(trace)
+    assert (binary.counts["mac"], binary.counts["ac"]) == (30, 0)
+    report = estimate(trace, spikes="ternary")
+    assert (report.counts["mac"], report.counts["ac"]) == (0, 15)
+    if estimate is estimate_simple:  # and a weight of 4 bytes for each
+        assert report.counts["weight_read_bytes"] == 15 * 4
+    assert "ternary spikes into 1 of 1 products" in report.statement()
+    assert report.to_dict()["details"]["spikes"] == "ternary"
+    assert report.by("step")["energy_pj"].sum() == pytest.approx(report.total_pj)
+    with pytest.raises(ConfigError, match="'signed' is no kind of spikes; there are binary, "):
+        estimate(trace, spikes="signed")
+    with pytest.raises(ConfigError, match=r"spikingjelly-2\.0 knows binary spikes only"):
+        estimate(trace, spikes="ternary", revision="spikingjelly-2.0")
+
+
+@BOTH
+def test_work_outside_modules_is_told(estimate, tmp_path):
+    """Outputs of two calls added up outside: 2 * 4 additions at 0.9 pJ, in a row of no module."""
+    layer = nn.Linear(8, 4, bias=False).eval()
+    with Recorder(tmp_path / "t", model=layer) as recorder, torch.no_grad():
+        layer(X) + layer(X)
+    trace = open_trace(recorder.path)
+    report = estimate(trace)
+    outside = report.rows.filter(pl.col("module").is_null())
+    assert outside.select("op", "count").rows() == [("aten.add.Tensor", 8)]
+    share = 8 * 0.9 / report.total_pj
+    (text,) = [text for text in report.warnings if "outside every module" in text]
+    assert text.startswith(f"{share:.1%} of the energy is of work outside every module")
+    inside = estimate(trace, where="module=*", strict=True)
+    assert inside.total_pj == pytest.approx(report.total_pj - 8 * 0.9)
+    assert not [text for text in inside.warnings if "outside" in text]
