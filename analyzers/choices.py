@@ -50,8 +50,9 @@ def _choices(trace: Trace, each: Filter) -> str:
     found = trace.calls.select(pl.col(each.field).drop_nulls().unique())
     values = collected(found, trace.path)[each.field]
     if each.field == "step":
-        first, last = values.min(), values.max()
-        return f"the trace has step{f' {first}' if first == last else f's {first} to {last}'}"
+        steps = [int(value) for value in values.sort()]
+        several = f"s {steps[0]} to {steps[-1]}" if steps[1:] else f" {steps[0]}"
+        return f"the trace has step{several}" if steps else "the trace has no steps"
     if each.field == "training":
         modes = [f"{'training' if value else 'eval'} mode" for value in values.sort()]
         return f"all calls of modules are in {modes[0]}" if modes else "no module was called"

@@ -40,12 +40,15 @@ class Side:
             or null, in the place of its number.
         coverage: how far the counters reach.
         reports: the estimates by estimator.
+        open: whether figures of ops that no rule covers are unknown. In the sets of SpikingJelly
+            they count nothing, by definition.
     """
 
     trace: Trace
     kinds: pl.DataFrame
     coverage: Coverage
     reports: Mapping[str, EnergyReport]
+    open: bool = True
 
     def rows(self, names: Mapping[str, str]) -> pl.DataFrame:
         """Sum by `KEYS`.
@@ -64,7 +67,7 @@ class Side:
                 for name in COUNTERS
             ),
             *(
-                pl.col("calls").filter(pl.col(name).is_null()).sum().alias(f"{name}_unknown")
+                pl.col("calls").filter(self._lost(name)).sum().alias(f"{name}_unknown")
                 for name in COUNTERS
             ),
         )
@@ -97,7 +100,11 @@ class Side:
         """Return in how many calls a figure is unknown."""
         if figure not in COUNTERS:
             return 0
-        return int(self.kinds.filter(pl.col(figure).is_null())["calls"].sum())
+        return int(self.kinds.filter(self._lost(figure))["calls"].sum())
+
+    def _lost(self, figure: str) -> pl.Expr:
+        known_of = pl.lit(self.open) | (pl.col("how") != "uncovered")
+        return pl.col(figure).is_null() & known_of
 
 
 def counted_side(
@@ -107,7 +114,9 @@ def counted_side(
     counted = tally(trace, rules, ["module_id", "stage"], spikes=spikes, facts=True)
     paths = trace.modules.select("rank", "module_id", module="path")
     kinds = counted.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
-    return Side(trace, kinds.drop("module_id"), covered(trace, counted), reports)
+    return Side(
+        trace, kinds.drop("module_id"), covered(trace, counted), reports, rules.with_classes
+    )
 
 
 def narrowed_pair(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..analyzers import Comparison
     from ..analyzers.budgets import Failure
+    from ..analyzers.sides import Side
 
 
 def figures(comparison: Comparison, asked: Sequence[str], failures: Sequence[Failure]) -> list[str]:
@@ -85,8 +86,11 @@ class Texts:
 
     def _headline(self, figure: str) -> str:
         """Return the change of a figure and what explains most of it, in one line."""
-        total, show = self._comparison.totals[figure], shown_as(figure)
-        line = f"{title(total)} {change_text(total)}: {show(total.base)} -> {show(total.head)}"
+        compared, show = self._comparison, shown_as(figure)
+        total = compared.totals[figure]
+        base = _bounded(figure, compared.base, total.base)
+        head = _bounded(figure, compared.head, total.head)
+        line = f"{title(total)} {change_text(total)}: {base} -> {head}"
         for row in self._changes[figure].head(1).iter_rows(named=True):
             amount = signed(show)(row["difference"])
             line += f"; most by {place_text(row)} ({amount}): {row['reason']}"
@@ -99,8 +103,8 @@ class Texts:
             (
                 total.mark,
                 title(total),
-                shown_as(name)(total.base),
-                shown_as(name)(total.head),
+                _bounded(name, self._comparison.base, total.base),
+                _bounded(name, self._comparison.head, total.head),
                 signed(shown_as(name))(total.difference),
                 change_text(total),
             )
@@ -167,6 +171,12 @@ class Texts:
             )
         if len(compared.base.reports) > 1:
             yield "different estimators speak of different machines: do not compare their energies"
+
+
+def _bounded(figure: str, side: Side, value: float | None) -> str:
+    """Return a total; with a sign if calls of which nobody knows it are left out."""
+    least = value is not None and side.unknown(figure)
+    return ("≥ " if least else "") + shown_as(figure)(value)
 
 
 def _lines(lines: Sequence[str], markdown: bool) -> str:

@@ -257,6 +257,17 @@ def test_what_became_unknown_fails_and_is_never_a_saving(record):
     assert any(text.startswith("macs of 2 calls in BASE and 2 in HEAD") for text in same.warnings)
 
 
+def test_what_a_set_of_spikingjelly_does_not_know_counts_nothing(record):
+    """By its definition, so nothing of it is unknown: other totals are what SpikingJelly counts."""
+    base, head = record("base", net()), record("head", net(middle=torch.nn.LogSigmoid()))
+    found = compare(base, head, rules="spikingjelly-2.0")
+    assert "aten.log_sigmoid_forward.default" in found.head.coverage.uncovered
+    totals = count(head, rules="spikingjelly-2.0").total
+    assert {name: found.totals[name].head for name in totals} == totals
+    assert all(total.difference is not None for total in found.totals.values())
+    assert not any("unknown" in text for text in found.warnings)
+
+
 def test_filters_narrow_both_sides(record):
     block = torch.nn.Sequential(torch.nn.Linear(16, 16, bias=False), torch.nn.Tanh())
     base, head = record("base", net()), record("head", net(32))

@@ -88,3 +88,11 @@ def test_a_trace_with_an_op_that_no_rule_covers(partly, answered):
 def test_the_bytes_of_coverage_say_what_they_are(answered, stored):
     assert answered("coverage", stored).splitlines()[0].endswith("calls   operands + results")
     assert "dense, whatever the rules say" in " ".join(answered("coverage", "--help").split())
+
+
+def test_comparisons_mark_lower_bounds_too(partly, answered):
+    text = answered("compare", partly, partly, "--figure", "flops")
+    rows = [line.split() for line in text.splitlines() if line.startswith("equal ")]
+    assert ["equal", "FLOP", "≥", "64", "≥", "64", "0", "equal"] in rows
+    assert ["equal", "calls", "3", "3", "0", "equal"] in rows
+    assert text.startswith("FLOP equal: ≥ 64 -> ≥ 64\n")
