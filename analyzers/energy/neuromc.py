@@ -112,10 +112,7 @@ def _report(
         rows=rows,
         config=config.model_dump(),
         scope=scope_of(rows, revision),
-        warnings=(
-            *warnings_of(account, trace, config, revision, refused),
-            *samples.warnings,
-        ),
+        warnings=tuple(warnings_of(account, trace, config, revision, refused, samples)),
         left_out=shared(account.left_out, totals["mac"]),
         coverage=coverage(account, totals["mac"]),
         batch=samples.batch,

@@ -10,6 +10,7 @@ from ...schemas.costs import NeuroMCConfig
 from .neuromc_account import Account
 from .neuromc_free import FREE
 from .report import Scope
+from .samples import Samples, in_eval_mode
 from .spikesim_scope import listed
 
 if TYPE_CHECKING:
@@ -68,10 +69,12 @@ def refusals(account: Account, revision: str) -> list[str]:
 
 
 def warnings_of(
-    account: Account, trace: Trace, config: NeuroMCConfig, revision: str, refused: list[str]
-) -> list[str]:
+    account: Account, trace: Trace, config: NeuroMCConfig, revision: str, refused: list[str],
+    samples: Samples,
+) -> list[str]:  # fmt: skip
     """Return what a reader of the figures has to know."""
     found = [f"left out: {text}" for text in refused]
+    found += _both_modes(trace, samples)
     if account.outside.height:
         names = [f"{what} ({n})" for what, n in account.outside[:, :2].iter_rows()]
         found.append(f"outside the account, as losses are: {listed(names)}")
@@ -88,7 +91,18 @@ def warnings_of(
             f"{account.unmeasured} products have inputs that were not measured; they count as dense"
         )
     found += _recomputed(account, revision)
-    return found
+    return [*found, *samples.warnings]
+
+
+def _both_modes(trace: Trace, samples: Samples) -> list[str]:
+    """Tell if samples of training steps and of evaluation are averaged together."""
+    evaluated, every = in_eval_mode(trace, samples), samples.samples
+    if not evaluated or evaluated == every:
+        return []
+    return [
+        f"{evaluated} of {every} samples ran in eval mode: the energy a sample is the mean of "
+        "evaluation and training; estimate them apart, with --where label=... or step=..."
+    ]
 
 
 def _unproven(account: Account) -> list[str]:

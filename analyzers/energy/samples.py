@@ -104,6 +104,24 @@ def samples_of(
     return Samples(frame, tuple(told))
 
 
+def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
+    """Return how many of the samples ran in eval mode as a whole; None if batches are unknown.
+
+    Args:
+        trace: the trace that they are of.
+        samples: what `samples_of` returned.
+    """
+    evaluated = (
+        _forward(trace, eval_only=False)
+        .group_by(SAMPLE)
+        .agg(~pl.col("training").any())
+        .filter("training")
+        .collect(engine="streaming")
+    )
+    batches = samples.frame.join(evaluated, on=SAMPLE, how="semi")["batch"]
+    return None if samples.samples is None else int(batches.sum())
+
+
 def _filled(name: str, given: int | None) -> pl.Expr:
     return pl.col(name).is_null() & pl.lit(given is not None)
 

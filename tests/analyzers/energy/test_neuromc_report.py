@@ -101,9 +101,20 @@ def test_what_has_no_evidence_is_said(stored):
     (text,) = [text for text in report.warnings if "no external evidence" in text]
     assert text.startswith("batch norm, Adam: ")
     assert "no external evidence for batch norm, Adam" in report.statement()
-    proven = estimate_neuromc(stored, where="module=2")
+    proven = estimate_neuromc(stored, where=["module=2", "label=training"])
     assert proven.warnings == ()
     assert "evidence" not in proven.statement()
+
+
+def test_training_and_evaluation_in_one_mean_are_said(stored):
+    """One inference and one training step of three samples each."""
+    report = estimate_neuromc(stored)
+    (text,) = [text for text in report.warnings if "eval mode" in text]
+    assert text.startswith("3 of 6 samples ran in eval mode: the energy a sample is the mean of")
+    parts = [estimate_neuromc(stored, where=f"label={name}") for name in ("inference", "training")]
+    assert [part.samples for part in parts] == [3, 3]
+    assert not [text for part in parts for text in part.warnings if "eval mode" in text]
+    assert sum(part.total_pj for part in parts) == pytest.approx(report.total_pj, rel=1e-12)
 
 
 def test_pooling_is_left_out_by_name_and_refused_under_strict(stored):
