@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -82,3 +84,27 @@ def revision(directory: Path) -> Revision:
         branch=git("rev-parse", "--abbrev-ref", "HEAD"),
         dirty=None if changes is None else bool(changes),
     )
+
+
+def now() -> str:
+    """Return the time, as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def on_gpu(model: torch.nn.Module | None) -> bool:
+    """Tell whether a model is on a CUDA device; without a model, whether there is one."""
+    if model is None:
+        return torch.cuda.is_available()
+    return any(p.device.type == "cuda" for p in model.parameters())
+
+
+def rank() -> tuple[int | None, int]:
+    """Return (rank, world size); rank is None outside a distributed run."""
+    try:
+        number, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    except ValueError:
+        return None, 1
+    distributed = torch.distributed
+    if world == 1 and distributed.is_available() and distributed.is_initialized():
+        number, world = distributed.get_rank(), distributed.get_world_size()
+    return (number, world) if world > 1 else (None, 1)

@@ -24,3 +24,8 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> str | None:
         except Exception:  # sparse, meta, quantized: no elements to read
             return None
     return f"crc32:{total:08x}" if seen else None
+
+
+def state_of(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Return the parameters and buffers of a model."""
+    return [*model.parameters(), *model.buffers()]
