@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import count, demo_network, demo_report
+from . import count, demo_network, demo_report, invocation
 from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
@@ -160,8 +160,11 @@ def _show(folder: Path, accuracy: dict[str, float]) -> None:
         demo_report.energies(spiking.where(inference), relu.where(inference), accuracy), nl=False
     )
     click.echo(demo_report.others(spiking, relu), nl=False)
-    _say(f"next: opjoule count {folder / 'relu'} --where {inference}")
-    _say("      opjoule record YOUR_SCRIPT.py")
+    typed = invocation.command()
+    _say(f"next: {typed} count {folder / 'relu'} --where {inference}")
+    _say(f"      {typed} record YOUR_SCRIPT.py")
+    if activate := invocation.activation():
+        _say(f"      {activate} puts opjoule on your PATH")
 
 
 def _say(line: str) -> None:

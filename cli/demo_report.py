@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import tables
+from . import tables, terminal
 from .tables import Column
 from .units import bar, count_text, energy_text, ratio_text, share_text
 
@@ -95,16 +95,17 @@ def energies(spiking: Trace, relu: Trace, accuracy: dict[str, float]) -> str:
     for name, title in (("flops", "FLOP"), ("macs", "MAC"), ("acs", "AC"), ("synops", "SynOp")):
         figures = [_each(total[name], n) for total, n in zip(totals, images, strict=True)]
         rows.append(_row(f"{title} an image", figures, count_text))
-    coverage = ""
+    told = ""
     for regime in REGIMES:
         config: Any = load_config("compute", preset=regime)
         reports = [estimate_compute(trace, config) for trace in pair]
         figures = [r.total_pj / n for r, n in zip(reports, images, strict=True)]
         title = f"compute energy, {regime} ({config.e_mac_pj} pJ a MAC, {config.e_ac_pj} an AC)"
         rows.append(_row(title, figures, energy_text))
-        coverage = reports[0].coverage or ""
+        coverage = f"\n{tables.clean(reports[0].coverage)}\n" if reports[0].coverage else ""
+        told = coverage + _warnings(reports)  # the same in every regime
     head = "\nOne image: the spiking network beside the same network with ReLU\n\n"
-    return head + _beside(rows, "") + (f"\n{tables.clean(coverage)}\n" if coverage else "")
+    return head + _beside(rows, "") + told
 
 
 def others(spiking: Trace, relu: Trace) -> str:
@@ -147,8 +148,24 @@ def _estimate(reports: list[EnergyReport]) -> str:
     what = "an image" if reports[0].samples else "the recorded run"
     return (
         f"\n{scope.title}, revision {reports[0].revision}: {', '.join(scope.stages)}, {what}\n"
-        f"{scope.technology}; leaves out {scope.leaves_out}\n\n" + _beside(rows, "")
+        f"{scope.technology}; leaves out {scope.leaves_out}\n\n"
+        + _beside(rows, "")
+        + _warnings(reports)
     )
+
+
+def _warnings(reports: list[EnergyReport]) -> str:
+    """Return what a reader of two estimates has to know, each once, under a blank line."""
+    spiking, relu = (report.warnings for report in reports)
+    lines = []
+    for text in dict.fromkeys((*spiking, *relu)):
+        whose = (
+            ""
+            if text in spiking and text in relu
+            else ("the spiking network: " if text in spiking else "the ReLU network: ")
+        )
+        lines.append(terminal.wrapped(f"warning: {whose}{tables.clean(text)}"))
+    return "".join(["\n", *lines]) if lines else ""
 
 
 def _each(total: int | None, samples: int) -> float | None:

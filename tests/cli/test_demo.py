@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -46,6 +47,26 @@ def test_it_shows_counts_rates_and_energies(demo):
     # 32·64 + 32·16 = 3584): 456 448.
     (macs,) = re.findall(r"MAC an image\s+\S+ k\s+(\S+ k)", done.stdout)
     assert macs == "456 k"
+
+
+def test_every_estimate_comes_with_its_warnings_once(demo):
+    _, done = demo
+    for text in (
+        "warning: batch norm, Adam: no external evidence; the formulas are those of SpikingJelly",
+        "warning: Lemaire does not cover BatchNorm2d, MaxPool2d; left out",
+        "warning: the ReLU network: left out: NeuroMC has no fragment for aten.relu.default",
+    ):
+        assert done.stdout.count(text) == 1
+    warned = [line for line in done.stdout.splitlines() if line.startswith("warning")]
+    assert len(warned) == len(set(warned))
+
+
+def test_what_it_says_to_type_next_works(demo):
+    folder, done = demo
+    (line,) = re.findall("^opjoule: next: (.*)$", done.stderr, re.MULTILINE)
+    following = subprocess.run(shlex.split(line), cwd=folder, capture_output=True, text=True)
+    assert following.returncode == 0, following.stderr
+    assert following.stdout.splitlines()[2].startswith("Global")
 
 
 def test_a_taken_directory_is_refused_before_the_training(demo):
