@@ -8,6 +8,10 @@ from typing import Any
 
 import torch
 
+from ..schemas import RecordError
+
+_NAMES = {"if": "IF", "lif": "LIF", "other": "other"}
+
 
 @dataclass(frozen=True)
 class NeuronRule:
@@ -15,10 +19,14 @@ class NeuronRule:
 
     Attributes:
         cls: the class; subclasses are meant too.
-        kind: "IF", "LIF" or "other".
-        states: attribute names of its states; an attribute that is a tensor is a live state.
+        kind: "IF", "LIF" or "other", in whatever case.
+        states: attribute names of its states (or one name); an attribute that is a tensor is a
+            live state.
         time_dim: dimension of the input that is time, None if one call is one step.
         batch_dim: dimension of the input that is the batch.
+
+    Raises:
+        RecordError: one of them is something else.
     """
 
     cls: type
@@ -26,6 +34,25 @@ class NeuronRule:
     states: tuple[str, ...] = ()
     time_dim: int | None = None
     batch_dim: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cls, type):
+            raise RecordError(f"NeuronRule: cls={self.cls!r} is no class.")
+        named = f"NeuronRule({self.cls.__name__})"
+        kind = _NAMES.get(self.kind.lower()) if isinstance(self.kind, str) else None
+        if kind is None:
+            raise RecordError(f"{named}: kind={self.kind!r} is none of IF, LIF, other.")
+        states = (self.states,) if isinstance(self.states, str) else self.states
+        if not isinstance(states, tuple | list) or not all(_is_name(name) for name in states):
+            raise RecordError(f"{named}: states={self.states!r} is no tuple of attribute names.")
+        if not isinstance(self.batch_dim, int) or not isinstance(self.time_dim, int | None):
+            raise RecordError(f"{named}: batch_dim and time_dim are numbers of dimensions.")
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "states", tuple(states))
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name.isidentifier()
 
 
 def _class_names(module: torch.nn.Module) -> list[str]:
@@ -41,11 +68,21 @@ def _package(module: torch.nn.Module) -> str:
 
 
 class Neurons:
-    """Recognizes neurons, by class; users' rules come before the libraries' adapters."""
+    """Recognizes neurons, by class; users' rules come before the libraries' adapters.
+
+    Raises:
+        RecordError: the rules are no NeuronRules.
+    """
 
     def __init__(self, rules: Iterable[NeuronRule] = ()) -> None:
+        if not isinstance(rules, Iterable):
+            raise RecordError(f"neurons={rules!r} is no list of NeuronRules.")
         self._rules = tuple(rules)
+        for rule in self._rules:
+            if not isinstance(rule, NeuronRule):
+                raise RecordError(f"neurons={rule!r} is no NeuronRule: NeuronRule(cls, kind=...).")
         self._known: dict[type, tuple[NeuronRule | None, str | None]] = {}
+        self._checked: set[type] = set()
 
     def _of(self, module: torch.nn.Module) -> tuple[NeuronRule | None, str | None]:
         """Return (the rule, the kind) of a module's class."""
@@ -74,6 +111,14 @@ class Neurons:
             else:
                 found = [getattr(module, name, None) for name in ("mem", "syn", "v", "i")]
         return [state for state in found if isinstance(state, torch.Tensor) and state.numel() > 0]
+
+    def lacking(self, module: torch.nn.Module) -> list[str]:
+        """Return the states that a rule names and a module that has run lacks; once a class."""
+        rule, _ = self._of(module)
+        if rule is None or type(module) in self._checked:
+            return []
+        self._checked.add(type(module))
+        return [name for name in rule.states if not hasattr(module, name)]
 
     def tells(self, module: torch.nn.Module) -> bool:
         """Tell whether `steps` may know something of a module, now or later."""

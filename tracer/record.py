@@ -35,16 +35,22 @@ def record(model: nn.Module, inputs: Any, path: str | os.PathLike[str], *,
         Where the trace is.
 
     Raises:
-        RecordError: an optimizer or a target without a loss.
+        RecordError: an optimizer or a target without a loss, a model that is no module, or
+            whatever `Recorder` refuses.
     """
     if loss_fn is None and (optimizer is not None or target is not None):
         raise RecordError(
             "optimizer and target need loss_fn: without a loss there is no training step."
         )
+    if not isinstance(model, nn.Module):
+        raise RecordError(f"the model is a {type(model).__name__}, not a torch.nn.Module.")
+    if loss_fn is not None and not callable(loss_fn):
+        raise RecordError(f"loss_fn is a {type(loss_fn).__name__}, not a function.")
+    recorder = Recorder(path, model=model, **options)
     if optimizer is not None:
         optimizer.zero_grad(set_to_none=True)
     training = loss_fn is not None
-    with Recorder(path, model=model, **options) as recorder:
+    with recorder:
         with torch.set_grad_enabled(training if grad is None else grad):
             output = _call(model, inputs)
             if loss_fn is not None:

@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,20 +15,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from ..schemas import (
-    FORMAT_VERSION,
-    TILE_WIDTHS,
-    Failure,
-    Fingerprint,
-    Hidden,
-    Manifest,
-    RecordError,
-)
+from ..schemas import Fingerprint, Manifest, RecordError
 from . import environment
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
 from .eager import Eager
-from .fingerprints import fingerprint
+from .fingerprints import fingerprint, state_of
 from .flush import flush
 from .hidden_work import GraphReplays
 from .mode import Mode
@@ -37,6 +28,7 @@ from .modules import Modules
 from .nested import tensors_in
 from .neurons import NeuronRule, Neurons
 from .optimizers import OptimizerSteps
+from .outcome import outcome
 from .session import Session
 from .steps import Steps
 from .threads import Thread
@@ -68,6 +60,11 @@ class Recorder:
         seed: noted in the trace.
         command: command line noted in the trace; by default this process's.
 
+    Attributes:
+        path: where the trace is.
+        done: the recording has ended.
+        discarded: it failed before any call, and left nothing.
+
     A step ends at `step()`; if that is never called, at each optimizer step, and for inference
     at each new sample (a root module's call that carries no neuron state).
 
@@ -85,8 +82,11 @@ class Recorder:
             raise RecordError(f"statistics={statistics!r} is none of auto, full, synaptic, none.")
         if warmup < 0 or (steps is not None and steps < 1):
             raise RecordError("warmup must be at least 0 and steps at least 1.")
+        if model is not None and not isinstance(model, nn.Module):
+            raise RecordError(f"the model is a {type(model).__name__}, not a torch.nn.Module.")
         self.path = Path(path)
         self.done = False
+        self.discarded = False
         self._model = model
         self._overwrite = overwrite
         self._warmup = warmup
@@ -100,19 +100,26 @@ class Recorder:
         self._labels: list[str] = []
         self._prints = Fingerprint()
         self._seen = False
-        self._notes: list[str] = []
         self._broken: RecordError | None = None
 
     def __enter__(self) -> Recorder:
         if self._entered:
             raise RecordError(f"the recorder of {self.path} was entered before. Make a new one.")
         self._entered = True
-        rank, world = _rank()
+        rank, world = environment.rank()
         self._rank, self._world = rank or 0, world
         self._writer = Writer(self.path, overwrite=self._overwrite, rank=rank)
+        try:
+            self._open()
+        except BaseException:
+            self._writer.discard()
+            raise
+        return self
+
+    def _open(self) -> None:
         level = self._statistics
         if level == "auto":
-            level = "synaptic" if _on_gpu(self._model) else "full"
+            level = "synaptic" if environment.on_gpu(self._model) else "full"
         session = self._session = Session(level)
         session.on_full = self._flush_or_stop
         main = Thread(0)
@@ -139,10 +146,10 @@ class Recorder:
         self._calls.waiting = self._steps.waiting
         self._replays = GraphReplays(self._calls.hidden)
         session.higher_order.hidden = self._calls.hidden
-        self._started = _now()
+        self._started = environment.now()
         if self._model is not None:
             self._modules.adopt(self._model)
-            self._prints = Fingerprint(parameters=fingerprint(_state(self._model)))
+            self._prints = Fingerprint(parameters=fingerprint(state_of(self._model)))
         self._mode: Any = Mode(session, main)
         self._mode_on = False
         self._eager = Eager()
@@ -151,7 +158,6 @@ class Recorder:
         self._replays.install()
         if not self._steps.waiting:
             self._start()
-        return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
@@ -295,7 +301,7 @@ class Recorder:
         training = torch.is_grad_enabled() and module.training
         self._steps.root_entered(inference=not training, new_sample=new_sample)
         if not self._session.passive and not self._seen:
-            parameters = self._prints.parameters or fingerprint(_state(module))
+            parameters = self._prints.parameters or fingerprint(state_of(module))
             self._prints = Fingerprint(inputs=fingerprint(tensors_in(args)), parameters=parameters)
 
     def _root_left(self, kwargs: Any) -> None:
@@ -336,6 +342,11 @@ class Recorder:
         session = self._session
         session.passive = True
         self.done = True
+        if error is not None and not session.seq:  # nothing is lost, and nothing is in the way
+            self._writer.discard()
+            self.discarded = True
+            session.values.close()
+            return
         try:
             self._flush(last=True)
             self._write_static(self._writer)
@@ -367,40 +378,18 @@ class Recorder:
 
     def _manifest(self, error: BaseException | None) -> Manifest:
         session = self._session
-        from .. import __version__
-
-        if session.unread:
-            named = ", ".join(f"{n} ({c})" for n, c in sorted(session.unread.items()))
-            self._notes.append(f"tensors that could not be read: {named}")
         return Manifest(
-            format_version=FORMAT_VERSION,
-            opjoule_version=__version__,
-            status="complete" if error is None else "aborted",
-            failure=None
-            if error is None
-            else Failure(type=type(error).__name__, message=str(error)[:2000]),
+            **outcome(session, self._calls.hidden, error),
             rows=self._writer.rows,
             parts=self._writer.parts,
-            tile_widths=list(TILE_WIDTHS),
-            statistics=session.statistics,  # type: ignore[arg-type]
             rank=self._rank,
             world_size=self._world,
-            environment=environment.describe(session.devices),
-            revision=environment.revision(Path.cwd()),
             command=self._command,
             started=self._started,
-            ended=_now(),
+            ended=environment.now(),
             seed=self._seed,
             fingerprint=self._prints,
             steps=self._steps.count(),
-            hidden=[
-                Hidden(what=w, why=y, calls=c) for (w, y), c in sorted(self._calls.hidden.items())
-            ],
-            inexact=[
-                Hidden(what=w, why=y, calls=c)
-                for (w, y), c in sorted(session.composites.inexact.items())
-            ],
-            notes=self._notes,
         )
 
     def _detach(self) -> None:
@@ -418,29 +407,3 @@ class Recorder:
 
     def _in_optimizer_hook(self) -> bool:
         return self._main.optimizing > 0
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _state(model: nn.Module) -> list[torch.Tensor]:
-    return [*model.parameters(), *model.buffers()]
-
-
-def _on_gpu(model: nn.Module | None) -> bool:
-    if model is None:
-        return torch.cuda.is_available()
-    return any(p.device.type == "cuda" for p in model.parameters())
-
-
-def _rank() -> tuple[int | None, int]:
-    """Return (rank, world size); rank is None outside a distributed run."""
-    try:
-        rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    except ValueError:
-        return None, 1
-    distributed = torch.distributed
-    if world == 1 and distributed.is_available() and distributed.is_initialized():
-        rank, world = distributed.get_rank(), distributed.get_world_size()
-    return (rank, world) if world > 1 else (None, 1)

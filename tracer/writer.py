@@ -68,9 +68,7 @@ class Writer:
             }
             (self.path / UNFINISHED_NAME).write_text(json.dumps(marker) + "\n")
         except FileExistsError:
-            raise RecordError(
-                f"{path} exists already. Choose another directory, or overwrite it."
-            ) from None
+            raise RecordError(_TAKEN.format(path)) from None
         except OSError as error:
             raise RecordError(f"{path} cannot be written: {error.strerror}.") from None
 
@@ -131,6 +129,10 @@ class Writer:
             self.parts.append(part)
             self.rows[part.table] += part.rows
 
+    def discard(self) -> None:
+        """Remove the directory, with all that was written; what stood at the path stays."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
     def finish(self, manifest: Manifest) -> Path:
         """Write the manifest and put the trace in its place.
 
@@ -169,7 +171,7 @@ class Writer:
 
 def _refuse_unless(path: Path, overwrite: bool) -> None:
     if not overwrite:
-        raise RecordError(f"{path} exists already. Choose another directory, or overwrite it.")
+        raise RecordError(_TAKEN.format(path))
     foreign = "it is a file" if path.is_file() else _foreign(path)
     if foreign is not None:
         raise RecordError(
@@ -182,6 +184,11 @@ def _refuse_unless(path: Path, overwrite: bool) -> None:
                 f"{path} is being recorded by process {process}. Choose another directory."
             )
 
+
+_TAKEN = (
+    "{} exists already. Choose another directory, or replace it: --overwrite on the command line, "
+    "overwrite=True in Python."
+)
 
 _HALF = ".part"
 """Ends the name of a file that is being written."""

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from opjoule.schemas import MANIFEST_NAME, UNFINISHED_NAME, RecordError
-from opjoule.tracer import Recorder, RecordingWarning, session, writer
+from opjoule.tracer import Recorder, RecordingWarning, record, session, writer
 
 
 def work(times=1):
@@ -65,8 +65,75 @@ def test_a_script_that_exits(tmp_path, code, status):
 def test_a_keyboard_interrupt_aborts(tmp_path):
     path = tmp_path / "trace"
     with pytest.raises(KeyboardInterrupt), Recorder(path):
+        work()
         raise KeyboardInterrupt
     assert manifest(path)["failure"]["type"] == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("options", [{}, {"warmup": 2}], ids=["from the start", "in the warm-up"])
+def test_what_fails_before_any_call_leaves_nothing_in_the_way(tmp_path, options):
+    """The corrected second run is not refused; a run that ends well without a call is kept."""
+    path = tmp_path / "trace"
+    recorder = Recorder(path, **options)
+    with pytest.raises(ZeroDivisionError), recorder:
+        raise ZeroDivisionError
+    assert recorder.discarded
+    assert siblings(path) == []
+    assert recorded(path)["status"] == "complete"
+    with Recorder(tmp_path / "empty"):
+        pass
+    assert manifest(tmp_path / "empty")["status"] == "complete"
+
+
+def test_what_fails_before_any_call_replaces_nothing(tmp_path):
+    path = tmp_path / "trace"
+    before = recorded(path)
+    with pytest.raises(ZeroDivisionError), Recorder(path, overwrite=True):
+        raise ZeroDivisionError
+    assert siblings(path) == ["trace"]
+    assert manifest(path) == before
+
+
+def test_a_recorder_that_cannot_be_opened_leaves_nothing(tmp_path, monkeypatch):
+    def fail(self):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Recorder, "_start", fail)
+    with pytest.raises(ZeroDivisionError), Recorder(tmp_path / "trace"):
+        pass
+    assert siblings(tmp_path / "trace") == []
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("net", {}, "the model is a str, not a torch.nn.Module"),
+        (torch.relu, {}, "not a torch.nn.Module"),
+        (torch.nn.Linear(2, 2), {"loss_fn": "mse"}, "loss_fn is a str"),
+        (torch.nn.Linear(2, 2), {"neurons": ["LIF"]}, "NeuronRule"),
+    ],
+    ids=["name", "function", "loss", "neurons"],
+)
+def test_arguments_are_checked_before_the_directory_is_taken(tmp_path, model, options, says):
+    with pytest.raises(RecordError, match=says) as raised:
+        record(model, torch.ones(1, 2), tmp_path / "trace", **options)
+    assert "\n" not in str(raised.value)
+    assert siblings(tmp_path / "trace") == []
+
+
+def test_a_model_that_fails_at_its_inputs_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        record(torch.nn.Linear(2, 2), {"no": 1}, tmp_path / "trace")
+    assert siblings(tmp_path / "trace") == []
+
+
+def test_the_refusal_names_the_cure(tmp_path):
+    recorded(tmp_path / "trace")
+    with (
+        pytest.raises(RecordError, match="--overwrite.*overwrite=True"),
+        Recorder(tmp_path / "trace"),
+    ):
+        pass
 
 
 KILLED = """
