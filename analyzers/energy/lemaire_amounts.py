@@ -17,7 +17,7 @@ from .forward import forward_part, without_training
 from .geometry import layers_of
 from .lemaire_authors import by_authors
 from .lemaire_left_out import left_out, owners_of
-from .lemaire_scope import coverage_line, input_types, warnings_of
+from .lemaire_scope import coverage_line, input_types, unmatched, warnings_of
 from .lemaire_tables import by_release, by_runtime
 from .samples import samples_of
 
@@ -79,7 +79,7 @@ def amounts_of(
     if source and found.inputs.is_empty():
         raise TraceError(_nothing(part))
     layers = layers_of(part)
-    rest, share = left_out(part, owners_of(part, layers), found.covered, source=source)
+    rest, share = left_out(part, owners_of(part, layers), found.covered, found.sums)
     warnings = warnings_of(rest, layers, revision, trace.filters)
     if strict and warnings:
         raise TraceError(f"{warnings[0]} (strict)")
@@ -87,7 +87,7 @@ def amounts_of(
         charges=_chosen(found.charges, whole, narrow),
         revision=revision,
         recount=lambda by_step: _chosen(build(by_step=by_step).charges, whole, narrow),
-        warnings=(*warnings, *samples.warnings),
+        warnings=(*warnings, *unmatched(trace, config), *samples.warnings),
         left_out=rest.drop("kind"),
         coverage=coverage_line(share),
         batch=samples.batch,

@@ -13,7 +13,7 @@ from .following import neurons_behind
 from .geometry import layers_of, neurons_of
 from .layers import MODULE, grouped, layer_calls, neuron_calls
 from .lemaire_left_out import owners_of
-from .lemaire_sums import sum_charges, sums_of
+from .lemaire_sums import sum_charges, sum_signatures, sums_of
 from .lemaire_tables import CALLED, Charged, layer_groups, measured, stepless
 from .samples import Samples
 from .shares import SEEN, steps_in_sample, with_shares
@@ -51,14 +51,17 @@ def by_authors(
         operations, on=MODULE, maintain_order="left"
     )
     charges = lemaire_source.source_charges(layers, neurons, config)
+    free = sum_signatures(trace).select("rank", "signature_id")
     if not spiking:
         owners = owners_of(trace, layers_of(trace))
         sums = sums_of(trace, owners, samples.batch, by_step=by_step)
         charges = pl.concat([charges, sum_charges(sums)])
+        free = sums.group_by(*MODULE, "signature_id").agg(charged=pl.col("calls").sum())
     return Charged(
         charges=charges,
         covered=pl.concat([geometry.select(MODULE), neurons.select(MODULE).unique()]),
         inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
+        sums=free,
     )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from .lemaire_scope import listed
-from .lemaire_sums import sum_signatures
 from .products import product_macs, products_of
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _QUIET = frozenset(
         "clone copy_ copy _to_copy repeat cat stack split_with_sizes_copy constant_pad_nd fill_ "
         "zero_ empty empty_like empty_strided new_empty new_empty_strided new_zeros new_ones "
         "new_full zeros zeros_like ones ones_like full full_like arange linspace scalar_tensor "
-        "lift_fresh _local_scalar_dense resize_ set_ index_select gather relu relu_"
+        "lift_fresh _local_scalar_dense resize_ set_ index_select gather relu relu_ _unsafe_view"
     ).split()
 )
 """Ops that make or move values and compute nothing, and those of `FREE` modules."""
@@ -67,7 +66,7 @@ def owners_of(trace: Trace, layers: pl.DataFrame) -> pl.DataFrame:
 
 
 def left_out(
-    trace: Trace, owners: pl.DataFrame, covered: pl.DataFrame, *, source: bool
+    trace: Trace, owners: pl.DataFrame, covered: pl.DataFrame, sums: pl.DataFrame | None
 ) -> tuple[pl.DataFrame, float]:
     """Return what the model does not cover, and the share of the products' MACs that it does.
 
@@ -75,13 +74,15 @@ def left_out(
         trace: the trace.
         owners: what `owners_of` returns.
         covered: `rank` and `module_id` of the layers and neurons that are.
-        source: whether only calls in eval mode are covered, `FREE` modules are no loss and
-            functional work is one.
+        sums: what `Charged.sums` says of functional work; None: only calls of the revision source
+            are covered in eval mode alone, lose nothing with `FREE` modules, and something with
+            functional work.
 
     Returns:
         `what`, `calls`, `macs_share` as in `EnergyReport`, with `kind`: module, product, op or
         training.
     """
+    source = sums is not None
     known = owners.join(
         covered.select("rank", owner="module_id", covered=pl.lit(True)).unique(),
         on=["rank", "owner"], how="left", maintain_order="left",
@@ -98,7 +99,7 @@ def left_out(
             _modules(trace, known, meant, source=source),
             _loose(meant.filter(pl.col("owner").is_null()), "product"),
             _in_training(products.filter(training)),
-            *([_loose(_functional(trace, known), "op")] if source else []),
+            *([] if sums is None else [_loose(_functional(trace, known, sums), "op")]),
         ]
     )
     share = int(inside["macs"].sum()) / total if products.height else 1.0
@@ -161,14 +162,23 @@ def _in_training(products: pl.DataFrame) -> pl.DataFrame:
     ).cast(_REST)
 
 
-def _functional(trace: Trace, known: pl.DataFrame) -> pl.DataFrame:
+def _without(calls: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
+    """Return grouped calls less the sums that are charged, or free."""
+    key = [name for name in sums.columns if name != "charged"]
+    if "charged" not in sums.columns:
+        return calls.join(sums, on=key, how="anti", maintain_order="left")
+    rest = calls.join(sums, on=key, how="left", maintain_order="left").with_columns(
+        pl.col("calls") - pl.col("charged").fill_null(0)
+    )
+    return rest.filter(pl.col("calls") > 0).drop("charged")
+
+
+def _functional(trace: Trace, known: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
     """Return the forward calls of containers that compute; outside modules is no network."""
     computing = ~pl.col("is_view").fill_null(False) & ~pl.col("packet").is_in(list(_QUIET))
     products = [product_macs(row) is not None for row in trace.signatures.iter_rows(named=True)]
-    signatures = (
-        trace.signatures.filter(computing & ~pl.Series(products, dtype=pl.Boolean))
-        .select("rank", "signature_id", "op")
-        .join(sum_signatures(trace), on=["rank", "signature_id"], how="anti", maintain_order="left")
+    signatures = trace.signatures.filter(computing & ~pl.Series(products, dtype=pl.Boolean)).select(
+        "rank", "signature_id", "op"
     )
     calls = (
         trace.calls.filter(
@@ -179,6 +189,7 @@ def _functional(trace: Trace, known: pl.DataFrame) -> pl.DataFrame:
         .collect(engine="streaming")
         .sort("rank", "first")
         .join(signatures, on=["rank", "signature_id"], maintain_order="left")
+        .pipe(_without, sums)
         .join(known, on=["rank", "module_id"], maintain_order="left")
     )
     return calls.filter(pl.col("owner").is_null()).with_columns(macs=pl.lit(0, pl.Int64))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
+from ...schemas.costs import LemaireConfig
 from .report import Scope
+
+if TYPE_CHECKING:
+    from ..trace import Trace
 
 SCOPE = Scope(
     title="Lemaire et al. 2022",
@@ -56,6 +62,20 @@ def warnings_of(
             "and layers that feed them count as layers without; use where= instead"
         )
     return tuple(found)
+
+
+def unmatched(trace: Trace, config: LemaireConfig) -> list[str]:
+    """Name neurons of the configuration that the trace does not have: a slip of the pen, mostly."""
+    known = LemaireConfig.model_fields["neurons"].default
+    classes = trace.modules.filter(pl.col("neuron").is_not_null())
+    names = {*classes["neuron"], *classes["class"]}
+    names |= {name.rsplit(".", 1)[-1] for name in classes["class"]}
+    there = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in classes["class"]})) or "none"
+    return [
+        f"neurons.{key} = {value} is of no neuron of the trace, whose classes are {there}"
+        for key, value in config.neurons.items()
+        if key not in names and value != known.get(key)
+    ]
 
 
 def coverage_line(share: float) -> str:

@@ -1,7 +1,9 @@
-"""Charges of sums of two tensors in a formal network: residual connections.
+"""Charges of sums of two feature maps in a formal network: residual connections.
 
 With N elements in a sample: 2 N reads and N writes, each from or to a memory of N, N additions and
-N of addressing. In a spiking network the authors charge nothing for them.
+N of addressing. In a spiking network the authors charge nothing for them. Sums with parameters,
+buffers or what an embedding looked up (positions, token types) are no connections of layers, and
+with a batch of one their shapes do not tell them from those.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ PACKETS = ("aten.add", "aten.add_")
 def sums_of(
     trace: Trace, owners: pl.DataFrame, batch: int | None, *, by_step: bool
 ) -> pl.DataFrame:
-    """Return the sums of two tensors of one shape that containers compute in eval mode.
+    """Return the sums of two feature maps of one shape that containers compute in eval mode.
 
     Args:
         trace: the trace.
@@ -30,26 +32,50 @@ def sums_of(
         by_step: whether steps are kept apart.
 
     Returns:
-        `KEYS`, `calls`, `numel` (of one operand of all calls) and `each` (of one sample).
+        `rank`, `module_id`, `signature_id`, `KEYS`, `calls`, `numel` (of one operand of all calls)
+        and `each` (of one sample).
     """
     containers = owners.filter(pl.col("owner").is_null()).select("rank", "module_id", "module")
     keys = ["rank", "module_id", "signature_id", "stage", "label", *(["step"] if by_step else [])]
-    calls = (
-        trace.calls.filter(
-            (pl.col("stage").cast(pl.String) == "forward") & ~pl.col("training").fill_null(True)
-        )
-        .join(sum_signatures(trace).lazy(), on=["rank", "signature_id"])
-        .group_by(*keys, "op", "numel", "first")
+    calls = trace.calls.filter(
+        (pl.col("stage").cast(pl.String) == "forward") & ~pl.col("training").fill_null(True)
+    ).join(sum_signatures(trace).lazy(), on=["rank", "signature_id"])
+    others = _no_feature_maps(trace).collect(engine="streaming").lazy()
+    for value in ("in0_value", "in1_value"):
+        calls = calls.join(others.rename({"value_id": value}), on=["rank", value], how="anti")
+    sums = (
+        calls.group_by(*keys, "op", "numel", "first")
         .agg(calls=pl.len().cast(pl.Int64), began=pl.col("seq").min())
         .collect(engine="streaming")
         .sort("rank", "began")
     )
     if not by_step:
-        calls = calls.with_columns(step=pl.lit(None, pl.Int32))
+        sums = sums.with_columns(step=pl.lit(None, pl.Int32))
     samples = pl.col("first") if batch is None else pl.lit(batch)
-    return calls.join(containers, on=["rank", "module_id"], maintain_order="left").with_columns(
+    return sums.join(containers, on=["rank", "module_id"], maintain_order="left").with_columns(
         each=pl.col("numel") / samples, numel=pl.col("numel") * pl.col("calls")
     )
+
+
+def _no_feature_maps(trace: Trace) -> pl.LazyFrame:
+    """Return `rank` and `value_id` of parameters, buffers, parts of them, and embeddings."""
+    values = trace.values.select(
+        "rank", "value_id", "base_value_id", kind=pl.col("kind").cast(pl.String)
+    )
+    held = (
+        values.filter(pl.col("kind").is_in(["parameter", "buffer"]))
+        .select("rank", "value_id")
+        .collect(engine="streaming")
+        .lazy()
+    )
+    ops = trace.signatures.filter(pl.col("packet").str.contains("embedding"))
+    looked_up = trace.calls.join(
+        ops.lazy().select("rank", "signature_id"), on=["rank", "signature_id"], how="semi"
+    ).select("rank", value_id="out0_value")
+    parts = values.join(
+        held.rename({"value_id": "base_value_id"}), on=["rank", "base_value_id"], how="semi"
+    ).select("rank", "value_id")
+    return pl.concat([held, parts, looked_up])
 
 
 def sum_signatures(trace: Trace) -> pl.DataFrame:

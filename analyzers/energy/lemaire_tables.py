@@ -40,11 +40,14 @@ class Charged:
         inputs: groups of layer calls with `module`, `spikes` (the input was taken for spikes),
             `decided` (provenance decided about a constant), `in_numel` (of a call), `in_nonzero`
             (of all) and `calls`.
+        sums: signatures of sums of tensors that are free; or with the modules and how many are
+            `charged`. None: not asked for.
     """
 
     charges: pl.DataFrame
     covered: pl.DataFrame
     inputs: pl.DataFrame
+    sums: pl.DataFrame | None = None
 
 
 def by_release(

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from .base import CostConfig, Count, PicoJoule
+
+COLUMNS_A_CONVERTER = 8
+
+
+def _whole_converters(size: int) -> int:
+    if size % COLUMNS_A_CONVERTER:
+        below = size // COLUMNS_A_CONVERTER * COLUMNS_A_CONVERTER
+        near = f"{below} or {below + COLUMNS_A_CONVERTER}" if below else COLUMNS_A_CONVERTER
+        raise ValueError(f"should be a multiple of 8, as 8 columns share a converter: {near}")
+    return size
 
 
 class SpikeSimConfig(CostConfig):
@@ -15,8 +27,9 @@ class SpikeSimConfig(CostConfig):
     the same constants; `sites` and `with_gradients` are of the revision source only.
     """
 
-    xbar_size: Count = 64
-    """Rows and columns of a crossbar; event mode takes the tile widths of the trace."""
+    xbar_size: Annotated[Count, AfterValidator(_whole_converters)] = 64
+    """Rows and columns of a crossbar, a multiple of 8; event mode takes the tile widths of the
+    trace."""
     device: Literal["rram", "sram"] = "rram"
     """Which crossbar energy counts."""
     activity_mode: Literal["dense", "event"] = "dense"

@@ -20,7 +20,6 @@ from opjoule.schemas.costs import (  # noqa: E402
     CONFIGS,
     ComputeConfig,
     LemaireConfig,
-    SpikeSimConfig,
     changed,
 )
 from opjoule.tracer import Recorder  # noqa: E402
@@ -159,10 +158,8 @@ def test_nonsense_is_refused(estimator, options, said, trace):
 
 
 def test_what_the_estimator_refuses_a_sweep_refuses(trace):
-    with pytest.raises(TraceError, match="xbar_size = 3 is neither"):
-        sweep(
-            trace, "spikesim", {"xbar_size": [8, 3]}, config=SpikeSimConfig(activity_mode="event")
-        )
+    with pytest.raises(TraceError, match="finds no convolution to estimate"):
+        sweep(trace, "spikesim", {"adc_pj": [1, 2]}, where="stage=backward")
 
 
 def test_sensitivity_of_a_linear_model_is_the_share_that_a_price_buys(trace):

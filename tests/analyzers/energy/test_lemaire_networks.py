@@ -254,6 +254,14 @@ class TestNeurons:
         assert found["mac"] == 2 * 4
         assert found["ac"] == 4 + 3 * 4
         assert found["read_potential"] == 4 + 4
+        assert report.warnings == ()
+        # The operations of a neuron that is not there change nothing, so they are told.
+        slip = LemaireConfig(neurons={**LemaireConfig().neurons, "Countre": operations})
+        typo = estimate_lemaire(trace, slip)
+        assert typo.total_pj == bare.total_pj
+        (text,) = set(typo.warnings) - set(bare.warnings)
+        assert text.startswith("neurons.Countre = ")
+        assert text.endswith("is of no neuron of the trace, whose classes are Counter")
 
 
 class TestSums:
@@ -276,6 +284,33 @@ class TestSums:
         }  # fmt: skip
         table = report.details["layers"].filter(layer="Residual")
         assert table["in_out_pj"][0] == pytest.approx(192 * batch * e(64))
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_positions_are_no_connection_whatever_the_batch(self, run, batch):
+        """Positions looked up, learned or stored: of their sums with [B, 7, 4], one shape if B = 1.
+
+        What is left is the residual sum: 28 elements a sample, 56 reads, 28 writes.
+        """
+
+        class Tokens(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table = nn.Embedding(7, 4)
+                self.learned = nn.Parameter(torch.rand(1, 9, 4))
+                self.register_buffer("stored", torch.rand(1, 9, 4))
+                self.register_buffer("places", torch.arange(7)[None])
+                self.layer = nn.Linear(4, 4)
+
+            def forward(self, x):
+                x = x + self.table(self.places) + self.learned[:, :7] + self.stored[:, :7]
+                return x + self.layer(x)
+
+        report = estimate_lemaire(run(Tokens(), torch.rand(batch, 7, 4)))
+        assert terms(report, "Tokens") == {
+            "read_in": 56 * batch, "write_out": 28 * batch, "ac": 28 * batch,
+            "acc_addr": 28 * batch,
+        }  # fmt: skip
+        assert ("aten.add.Tensor (Tokens)", 3) in report.left_out.select("what", "calls").rows()
 
     def test_free_in_a_spiking_network(self, run):
         model = nn.Sequential(self.Residual(), neuron.IFNode(1e9))

@@ -61,6 +61,8 @@ def test_presets_are_the_defaults():
         ("htree_pj", float("inf")),
         ("xbar_size", 0),
         ("xbar_size", 7.5),
+        ("xbar_size", 7),
+        ("xbar_size", 100),
         ("device", "dram"),
         ("activity_mode", "sparse"),
         ("sites", "input"),
@@ -69,3 +71,12 @@ def test_presets_are_the_defaults():
 def test_nonsense_is_refused(field, value):
     with pytest.raises(ConfigError, match=field):
         SpikeSimConfig(**{field: value})
+
+
+def test_sizes_name_those_beside_them():
+    """X/8 converters of eight columns each: there is no half of one."""
+    with pytest.raises(
+        ConfigError, match=r"xbar_size = 100: should be a multiple of 8.* 96 or 104"
+    ):
+        SpikeSimConfig(xbar_size=100)
+    assert SpikeSimConfig(xbar_size=104).xbar_size == 104
