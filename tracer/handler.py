@@ -48,6 +48,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     spare = op.overwrites
     key: list[Any] = [op]
     ins: list[Any] = []
+    ids: list[int] = []
     flags = 1
     values = session.values
     of = values.of
@@ -61,6 +62,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
                 value = session.value_of(a)
             layout = values.layout
             ins.append((value, a, layout))
+            ids.append(value.number)
             key.append(layout)
             flags += flags + a.requires_grad
             if value.device != "cpu":
@@ -70,15 +72,19 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
             spare = False
         elif kind == 2 and a is not None:
             flags = _listed(session, a, ins, key, flags, reads and not spare)
+            ids += [NULL if v is None else v.number for v, _, _ in ins[len(ids) :]]
             spare = False
         else:
             key.append(a)
             if kind == 1:
                 ins.append(ABSENT)
+                ids.append(NULL)
     if kwargs:
         flags = _named(session, op, len(args), kwargs, ins, key, flags, reads)
-    else:
+        ids += [NULL if v is None else v.number for v, _, _ in ins[len(ids) :]]
+    elif len(args) < op.width:
         ins += op.absent[len(args)]
+        ids += [NULL] * (len(ins) - len(ids))
     synaptic = None
     if op.synaptic and measure:
         synaptic = session.synapses.before(session, op, ins, other_arguments(op, args, kwargs))
@@ -131,7 +137,6 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
         signature = session.signatures.add(tuple(key), op, args, kwargs, ins, made)
     if synaptic is not None:
         session.synaptic_rows.append((seq, synaptic))
-    ids = [NULL if value is None else value.number for value, _, _ in ins]
     count = len(ids)
     if count < 3:
         ids += (NULL, NULL, NULL)

@@ -8,6 +8,7 @@ import torch
 from torch._compile import _disable_dynamo
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .handler import run
 from .session import Session
 from .threads import Thread
 
@@ -29,7 +30,11 @@ class Mode(TorchDispatchMode):
 
 
 def _handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-    return self._session.dispatch(self, self._thread, func, types, args, kwargs or {})
+    session, thread = self._session, self._thread
+    op = session.ops.get(id(func))  # ops live for ever; hashing one takes longer
+    if op is None or op.special or types or session.passive or session.shared or thread.quiet:
+        return session.dispatch(self, thread, func, types, args, kwargs or {})
+    return run(session, thread, func, op, args, kwargs or {})
 
 
 def _unseen_by_the_compiler(handler: Any) -> Any:

@@ -115,6 +115,7 @@ class Op:
         inexact: why recording may change the kernel that computes it, or None.
         special: skipped, composite or inexact.
         plan: for each argument of the schema 0, 1 for a tensor, 2 for a list of tensors.
+        width: arguments up to the last tensor.
         absent: by number of positional arguments, an ABSENT for each tensor that is missing.
         overwrites: the first operand is written and not read.
         derive: what gives the result's statistics from those of the operands, or None.
@@ -144,6 +145,7 @@ class Op:
     special: bool
     plan: tuple[int, ...]
     absent: tuple[tuple[Any, ...], ...]
+    width: int
     slot_names: frozenset[str]
     overwrites: bool
     derive: Any
@@ -229,6 +231,7 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
         special=skipped or composite is not None or inexact is not None,
         plan=tuple(plan),
         absent=tuple((ABSENT,) * plan[count:].count(1) for count in range(len(plan) + 1)),
+        width=max((slot.index + 1 for slot in slots), default=0),
         slot_names=frozenset(names),
         overwrites=bool(slots) and slots[0].name in writes and not reads_written,
         derive=DERIVATIONS.get(packet),

@@ -241,16 +241,14 @@ class Values:
         self.layout = layout
         offset: Any = tensor.storage_offset()
         value = storage.value
-        if value is not None and value.layout is layout and value.offset == offset:
-            return value
-        return self._other(storage, layout, offset)
-
-    def _other(self, storage: Storage, layout: Layout, offset: int) -> Value:
-        """Return a value that is not the first of its storage."""
-        first = storage.value
-        if first is None:
+        if value is None:
             storage.value = storage.whole = value = self._new(storage, layout, offset)
-            return value
+        elif value.layout is not layout or value.offset != offset:
+            return self._other(storage, value, layout, offset)
+        return value
+
+    def _other(self, storage: Storage, first: Value, layout: Layout, offset: int) -> Value:
+        """Return a value that is not the first of its storage."""
         more = storage.more
         if more is None or len(more) > _MOST_PARTS:
             if more is not None:
