@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from textwrap import wrap
 
@@ -58,7 +59,8 @@ def as_help() -> str:
     return "\n".join(lines)
 
 
-def as_markdown() -> str:
-    """Return the table for a page."""
+def as_markdown(heads: Sequence[str] = HEADS) -> str:
+    """Return the table, or some of its columns, for a page."""
+    places = [HEADS.index(head) for head in heads]
     rows = (HEADS, (":--",) * len(HEADS), *ROWS)
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return "".join(f"| {' | '.join(row[place] for place in places)} |\n" for row in rows)

@@ -86,7 +86,7 @@ def opjoule() -> None:
       opjoule count runs/train      FLOPs, bytes, SynOps, MACs and ACs by module
       opjoule energy compute runs/train
 
-    Results go to stdout, talk to stderr. Shell completion:
+    Results go to stdout, talk to stderr. python -m opjoule.cli does the same. Shell completion:
     eval "$(_OPJOULE_COMPLETE=bash_source opjoule)" (or zsh_source, fish_source).
     """  # noqa: D301
 

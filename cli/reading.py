@@ -24,7 +24,7 @@ ENDINGS = {
 
 WHERE_HELP = (
     "Only calls that fit: stage=forward, step=3:10, module=GLOB, label=NAME, op=GLOB, "
-    "training=true|false, rank=0. Several narrow further."
+    "training=true|false, rank=0. Several narrow further; what no call fits is refused."
 )
 
 

@@ -94,6 +94,12 @@ def test_debug_after_a_script_is_the_scripts(tmp_path, monkeypatch):
     assert done.returncode == 42
 
 
+def test_python_runs_the_package():
+    """What README and help name for a shell that does not find `opjoule`."""
+    command = [sys.executable, "-m", "opjoule.cli", "--version"]
+    assert subprocess.check_output(command, text=True) == f"opjoule {__version__}\n"
+
+
 @pytest.mark.parametrize("words", [[], ["energy"], ["config"]], ids=" ".join)
 def test_without_a_verb_there_is_help(words, capsys):
     assert run([*words, "--help"]) == 0

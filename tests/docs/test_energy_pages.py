@@ -55,6 +55,13 @@ def _rows_of_help():
     return [tuple(row) for row in rows]
 
 
+def test_the_readme_holds_some_columns_of_the_same_table():
+    readme = (DOCS.parent / "README.md").read_text()
+    assert as_markdown(("estimator", "answers", "stops at")) in readme
+    # "five" is the number of estimators, wherever they are counted
+    assert len(ESTIMATORS) == 5 and "with five models" in readme
+
+
 def test_the_page_and_the_help_hold_the_same_table():
     assert as_markdown() in (DOCS / "choosing.md").read_text()
     assert _rows_of_help() == list(ROWS)
