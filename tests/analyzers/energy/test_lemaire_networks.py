@@ -312,6 +312,24 @@ class TestSums:
         }  # fmt: skip
         assert ("aten.add.Tensor (Tokens)", 3) in report.left_out.select("what", "calls").rows()
 
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_of_a_bert_those_around_attention_and_feed_forward(self, run, batch):
+        """2 layers, 7 tokens of 16: two sums of 112 elements a layer; embeddings' are left out."""
+        bert = pytest.importorskip("transformers").models.bert
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        config = bert.BertConfig(
+            **sizes, intermediate_size=32, vocab_size=50, attn_implementation="eager"
+        )
+        report = estimate_lemaire(run(bert.BertModel(config), torch.randint(0, 50, (batch, 7))))
+        sums = report.rows.filter(op="aten.add.Tensor", component="ops")
+        assert dict(sums.select("module", "amount").rows()) == {
+            f"BertModel.encoder.layer.{n}.{part}output": 112 * batch
+            for n in (0, 1)
+            for part in ("attention.", "")
+        }
+        named = report.left_out.filter(what="aten.add.Tensor (BertModel.embeddings)")
+        assert named["calls"].to_list() == [2]
+
     def test_free_in_a_spiking_network(self, run):
         model = nn.Sequential(self.Residual(), neuron.IFNode(1e9))
         report = estimate_lemaire(run(model, events(1, 4, 4, 4, ones=[(0, 0, 0, 0)])), strict=True)
