@@ -14,7 +14,8 @@ import torch
 
 from ..schemas import TILE_WIDTHS
 from .device_cells import Cells
-from .synapses import Geometry, Reach
+from .geometries import Geometry
+from .synapses import Reach
 from .synapses_of_calls import (
     SynapticRow,
     both_spike,

@@ -7,17 +7,12 @@ from typing import Any
 import numpy as np
 
 from ..schemas import VALUE_BITS
+from .crossbars import crossbar, no_crossbar
+from .geometries import geometry_of
 from .layouts import Layout
 from .operands import Op
 from .statistics import decode
-from .synapses import (
-    Geometry,
-    Reach,
-    active_outputs,
-    crossbar,
-    no_crossbar,
-    reach_of,
-)
+from .synapses import Reach, active_outputs, reach_of
 from .values import Value
 
 _BITS = int(VALUE_BITS)
@@ -146,10 +141,7 @@ class Synapses:
         )
         reach = self._reaches.get(key)
         if reach is None:
-            geometry = _geometry(x, w, arguments, spatial)
-            if geometry is None:
-                return None
-            reach = self._reaches[key] = reach_of(geometry)
+            reach = self._reaches[key] = reach_of(geometry_of(x, w, arguments))
         return reach
 
     def _convolution(self, reach: Reach, x: Any, w: Any, arguments: dict[str, Any]) -> SynapticRow:
@@ -214,37 +206,6 @@ class Synapses:
         if value.nonzero == value.layout.numel:
             return reach.dense_fanout(layout.shape[0])
         return reach.fanout(mask_of(tensor, layout)) if value.nonzero else 0
-
-
-def _geometry(
-    x: tuple[int, ...], w: tuple[int, ...], arguments: dict[str, Any], spatial: int
-) -> Geometry | None:
-    def each(name: str, default: int) -> tuple[int, ...]:
-        found = tuple(arguments.get(name) or (default,))
-        return found if len(found) == spatial else found * spatial
-
-    transposed = bool(arguments.get("transposed", False))
-    groups = int(arguments.get("groups") or 1)
-    stride, padding, dilation = each("stride", 1), each("padding", 0), each("dilation", 1)
-    extra = each("output_padding", 0)
-    kernel = tuple(w[2:])
-    inputs = tuple(x[2:])
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    if transposed:
-        outputs = tuple(
-            (n - 1) * s - 2 * p + r + e
-            for n, s, p, r, e in zip(inputs, stride, padding, reach, extra, strict=True)
-        )
-        c_out = w[1] * groups
-    else:
-        outputs = tuple(
-            (n + 2 * p - r) // s + 1
-            for n, s, p, r in zip(inputs, stride, padding, reach, strict=True)
-        )
-        c_out = w[0]
-    return Geometry(
-        kernel, stride, padding, dilation, transposed, inputs, outputs, groups, x[1], c_out
-    )
 
 
 def _product(op: Op, ins: list[Any]) -> SynapticRow | None:
