@@ -130,7 +130,7 @@ def test_a_model_that_fails_at_its_inputs_leaves_nothing(tmp_path):
 def test_the_refusal_names_the_cure(tmp_path):
     recorded(tmp_path / "trace")
     with (
-        pytest.raises(RecordError, match="--overwrite.*overwrite=True"),
+        pytest.raises(RecordError, match=r"--overwrite.*overwrite=True"),
         Recorder(tmp_path / "trace"),
     ):
         pass
