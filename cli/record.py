@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import shlex
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import program
+from . import invocation, program
 from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..tracer import Recorder
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said around a recording, as the shell that started it understands it.
+
+    Attributes:
+        place: the trace's directory, quoted.
+        command: what stands for `opjoule`.
+        notice: what to say once the recording has begun, if anything.
+    """
+
+    place: str
+    command: str
+    notice: str | None
+
 
 DEFAULT_STEPS = 20
 """Steps that are recorded when the user names no number."""
@@ -98,11 +115,16 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     output = options.pop("output") or Path("runs") / found.name
     steps = options.pop("steps")
     limit = step_count(steps)
-    if steps is None:
-        _say(f"recording the first {limit} steps (--steps all records every one)")
     command = ["python", *(["-m"] if found.spec else []), script, *args]
-    recorder = _recorder(output, command=command, steps=limit, **options)
-    ctx.exit(_run(found, args, recorder))
+    notice = f"recording the first {limit} steps (--steps all records every one)"
+    words = Words(
+        place=shlex.quote(str(output)),
+        command=invocation.command(),
+        notice=notice if steps is None else None,
+    )
+    # Absolute, and the words made now: the script may go to another directory.
+    recorder = _recorder(output.absolute(), command=command, steps=limit, **options)
+    ctx.exit(_run(found, args, recorder, words))
 
 
 def _recorder(path: Path, **options: Any) -> Recorder:
@@ -119,8 +141,15 @@ def _recorder(path: Path, **options: Any) -> Recorder:
     return Recorder(path, model=None, **options)
 
 
-def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder) -> int:
-    """Run the program under the recorder; return the exit code to leave with."""
+def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, words: Words) -> int:
+    """Run the program under the recorder; return the exit code to leave with.
+
+    Args:
+        found: the program.
+        args: its arguments.
+        recorder: not entered yet.
+        words: what is said around it.
+    """
     try:
         code = found.compiled()
     except SyntaxError as error:
@@ -129,6 +158,8 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder) -> i
     lost: BaseException | None = None
     try:
         with recorder:
+            if words.notice is not None:
+                _say(words.notice)
             try:
                 found.run(code, args)
             except BaseException as error:
@@ -143,14 +174,19 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder) -> i
     if lost is not None:
         _say(f"the trace could not be written: {lost}")
     else:
-        _tell(recorder, ended if status else None)
+        _tell(recorder, words, ended if status else None)
     return status
 
 
-def _tell(recorder: Recorder, ended: BaseException | None) -> None:
+def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None:
     """Say what was recorded and what to type next."""
+    if recorder.discarded:
+        return _say(
+            f"the script ended with {type(ended).__name__} before any PyTorch operation was "
+            "recorded: there is no trace"
+        )
     manifest = _manifest(Path(recorder.path))
-    path = shlex.quote(str(recorder.path))
+    path, typed = words.place, words.command
     if manifest is None:
         return _say(f"{path} holds no finished trace")
     rows = manifest.rows.get("calls", 0)
@@ -160,7 +196,7 @@ def _tell(recorder: Recorder, ended: BaseException | None) -> None:
     if ended is not None:
         why = f"{type(ended).__name__}" + (f" {ended}" if isinstance(ended, SystemExit) else "")
         _say(f"the script ended with {why}: the trace {path} is aborted ({what})")
-        return _say(f"next: opjoule count --partial {path}")
+        return _say(f"next: {typed} count --partial {path}")
     if not manifest.rows.get("calls"):
         return _say(f"{path} is empty: no PyTorch operation ran in this process after the warm-up")
     for hidden in manifest.hidden:
@@ -168,7 +204,7 @@ def _tell(recorder: Recorder, ended: BaseException | None) -> None:
     for inexact in manifest.inexact:
         _say(f"perhaps not the same to the bit: {inexact.what}: {inexact.why}")
     _say(f"recorded {what}, to {path}")
-    _say(f"next: opjoule count {path}")
+    _say(f"next: {typed} count {path}")
 
 
 def _manifest(path: Path) -> Any:

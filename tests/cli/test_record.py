@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -81,8 +82,21 @@ def test_a_script_ends_as_under_python(ending, tmp_path):
     assert made["status"] == ("aborted" if ending in ABORTED else "complete")
     assert made["steps"] == 3
     assert made["command"] == ["python", "train.py", "one", "--two"]
-    assert ours[-1].startswith("opjoule: next: opjoule count")
+    _, _, following = ours[-1].partition("opjoule: next: ")
+    assert shlex.split(following)[1:] in (
+        ["count", "runs/train"],
+        ["count", "--partial", "runs/train"],
+    )
     assert (len([line for line in ours if "aborted" in line]) == 1) == (ending in ABORTED)
+
+
+def test_what_it_says_to_type_next_works(tmp_path):
+    """Also where the script goes to another directory on the way."""
+    (tmp_path / "train.py").write_text(f"{MODEL}import os\nos.makedirs('x')\nos.chdir('x')\n")
+    last = record("train.py", at=tmp_path).stderr.splitlines()[-1]
+    following = shlex.split(last.removeprefix("opjoule: next: "))
+    done = subprocess.run(following, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("module ")
 
 
 def test_a_module_runs_as_under_python_m(tmp_path):
@@ -125,8 +139,20 @@ def test_an_existing_trace_is_refused_and_replaced_on_request(tmp_path):
     (tmp_path / "runs/train/mine.txt").write_text("precious")
     refused = record("train.py", at=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "runs/train" in refused.stderr and "overwrite" in refused.stderr
+    assert refused.stderr.count("\n") == 1  # nothing was said to be recorded before
+    assert "runs/train" in refused.stderr and "--overwrite" in refused.stderr
     assert (tmp_path / "runs/train/mine.txt").read_text() == "precious"
+
+
+def test_a_script_that_fails_before_it_computes_leaves_nothing(tmp_path):
+    """So that the corrected one is not refused."""
+    (tmp_path / "train.py").write_text("import no_such_module\n")
+    failed = record("train.py", at=tmp_path)
+    assert failed.returncode == 1
+    assert "ModuleNotFoundError before any PyTorch operation" in failed.stderr
+    assert not (tmp_path / "runs/train").exists()
+    (tmp_path / "train.py").write_text(MODEL)
+    assert record("train.py", at=tmp_path).returncode == 0
 
 
 def test_a_trace_is_replaced_on_request(tmp_path):
