@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,14 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.nn.modules import module as nn_module
 
+from .batches import Batches
 from .columns import NULL
 from .eager import traces_for_an_operator
 from .module_rows import Described, ModuleRows
 from .modules import ModuleCall, ModuleInfo, Modules
 from .nested import handed_back, tensors_in
 from .neurons import Neurons
+from .samples import Samples
 from .session import Session
 from .threads import Thread
 from .values import Value
@@ -33,34 +36,30 @@ class ModuleCalls:
         session: the recording.
         modules: the module tree.
         neurons: what is known of neurons.
-        batch_dim: dimension of the batch in inputs of modules that do not tell.
-        time_dim: dimension of time in them, None if they have none.
+        dims: dimensions of batch and time in the inputs of the model; None: there is none.
         find_thread: returns the thread that is recorded under the calling one, or None.
-        root_entered: called at each root call that counts, with its arguments and whether it
-            starts a new sample.
-        root_left: called at the end of a recorded root call with its keyword arguments.
+        root_entered: called at each root call that counts, with its module, the tensors that it is
+            given and whether it starts a new sample.
+        note: tells the user something.
     """
 
     def __init__(self, session: Session, modules: Modules, neurons: Neurons, *,
-                 batch_dim: int | None, time_dim: int | None,
-                 find_thread: Callable[[], Thread | None],
-                 root_entered: Callable[[nn.Module, Any, bool], None],
-                 root_left: Callable[[Any], None]) -> None:  # fmt: skip
+                 dims: tuple[int | None, int | None], find_thread: Callable[[], Thread | None],
+                 root_entered: Callable[[nn.Module, list[torch.Tensor], bool], None],
+                 note: Callable[[str], None]) -> None:  # fmt: skip
         self.session = session
         self.modules = modules
         self.neurons = neurons
         self.rows = ModuleRows()
+        self.samples = Samples(session, modules, neurons)
         self.hidden: dict[tuple[str, str], int] = {}
-        self._batch_dim = batch_dim
-        self._time_dim = time_dim
+        self._batches = Batches(modules, neurons, self.rows, dims, note)
         self._find_thread = find_thread
         self._root_entered = root_entered
-        self._root_left = root_left
+        self._note = note
         self._handles: list[Any] = []
         self._next = 0
-        self._sample = -1
         self._epochs: dict[int, int] = {}
-        self._live: set[int] = set()
         self.off = False
         self.waiting = False
 
@@ -102,23 +101,37 @@ class ModuleCalls:
             if in_task or thread.higher or traces_for_an_operator():
                 return
         parent = thread.stack[-1] if thread.stack else None
+        keywords, continues = None, False
         if parent is None and not thread.passed and not in_task:
-            self._root(module, args)
+            keywords = _keywords_of_the_call()
+            continues = self._root(module, [*tensors_in(args), *tensors_in(keywords)])
         if self.session.passive:
             self._pass(thread, module)
             return
         if info is None:
             info = self.modules.adopt(module, parent.info if parent is not None else None)
-        thread.stack.append(self._open(thread, module, info, parent, args, in_task))
+        call = ModuleCall(self._next, info, parent)
+        self._next += 1
+        call.in_task = in_task or (parent is not None and parent.in_task)
+        if parent is None:
+            call.root, call.continues, call.guessed, call.ran = call, continues, False, {}
+            call.keywords = keywords is not None
+        else:
+            call.root, call.continues, call.keywords = parent.root, False, False
+        self._open(thread, module, call, (*tensors_in(args), *tensors_in(keywords)))
+        thread.stack.append(call)
 
-    def _root(self, module: nn.Module, args: Any) -> None:
-        session = self.session
-        new_sample = self._starts_sample()
+    def _root(self, module: nn.Module, given: list[torch.Tensor]) -> bool:
+        """Begin a root call; tell whether it continues what an earlier one has begun."""
+        session, samples = self.session, self.samples
+        continues = samples.given(given)
+        new_sample = not continues and not samples.carries_state()
         if not session.passive:
             session.values.root_call()
-        self._root_entered(module, args, new_sample)
-        if new_sample and not session.passive:
-            self._sample += 1
+        self._root_entered(module, given, new_sample)
+        if (new_sample or session.sample < 0) and not session.passive:
+            samples.begin()
+        return continues
 
     def _pass(self, thread: Thread, module: nn.Module) -> None:
         """Follow a call that is not recorded: it may leave state in neurons, hold other calls."""
@@ -127,31 +140,27 @@ class ModuleCalls:
         if info is None and self.waiting:
             info = self.modules.adopt(module, None if above is None else self.modules.find(above))
         if info is not None and info.neuron is not None:
-            self._live.add(info.number)
+            self.samples.has_state(info.number)
         if not thread.stack:
             thread.passed.append(module)
 
-    def _open(self, thread: Thread, module: nn.Module, info: ModuleInfo, parent: ModuleCall | None,
-              args: Any, in_task: bool) -> ModuleCall:  # fmt: skip
-        session = self.session
-        call = ModuleCall(self._next, info, parent)
-        self._next += 1
+    def _open(self, thread: Thread, module: nn.Module, call: ModuleCall, given: Any) -> None:
+        session, info, parent = self.session, call.info, call.parent
         call.training = 1 if module.training else 0
         call.context = (info.number, call.number, call.training)
-        call.in_task = in_task or (parent is not None and parent.in_task)
         call.stage = 1 if call.in_task else 0
         call.grad = torch.is_grad_enabled()
         call.first_seq = session.seq
         call.first_node = node = _sequence_nr()
         if node > thread.newest:
             thread.newest = node - 1  # nobody inside made those
-        call.step, call.label, call.sample = session.step, session.label, max(self._sample, 0)
+        call.step, call.label, call.sample = session.step, session.label, max(session.sample, 0)
         call.thread = thread.number
         call.step_mode = getattr(module, "step_mode", None) if info.tells else None
         read = info.neuron is not None or parent is None
         kind = _INPUT if parent is None else _ACTIVATION
-        call.inputs = [self._described(t, kind, read) for t in tensors_in(args)]
-        self._steps(call, module)
+        call.inputs = [self._described(t, kind, read) for t in given]
+        self._batches.read(call, module)
         call.state_before, call.epoch = None, NULL
         if info.neuron is not None:
             states = self.neurons.states(module)
@@ -160,7 +169,9 @@ class ModuleCalls:
                 self._epochs[info.number] = self._epochs.get(info.number, -1) + 1
             call.epoch = self._epochs.setdefault(info.number, 0)
             session.spiking_calls += 1
-        return call
+            self.samples.ran(call, bool(states))
+        if parent is None:
+            call.first_storage = session.values.storages_seen
 
     def _leave(self, module: nn.Module, args: Any, *given: Any) -> None:
         if self.off or torch.compiler.is_compiling():
@@ -174,6 +185,8 @@ class ModuleCalls:
         if passed:
             if module in passed:
                 del passed[len(passed) - 1 - passed[::-1].index(module) :]
+                if self.waiting and not passed:
+                    self.samples.made(handed_back(output))
             return
         thread.quiet = True
         try:
@@ -204,14 +217,15 @@ class ModuleCalls:
         root, neuron = call.parent is None, info.neuron is not None
         outputs: list[Described] = []
         if not session.passive:
-            if kwargs:
+            if kwargs and not call.keywords:
                 self._keywords(call, module, kwargs)
-            if root:
-                self._root_left(kwargs)
+            made = handed_back(output)
             outputs = [
                 self._described(t, None, neuron or root, events=neuron and place == 0)
-                for place, t in enumerate(handed_back(output))
+                for place, t in enumerate(made)
             ]
+            if root and not call.in_task:
+                self.samples.left(call, made)
         after = self._after(info, module) if neuron else None
         last_node = _sequence_nr()
         if last_node > thread.newest:
@@ -236,13 +250,16 @@ class ModuleCalls:
         kind = _INPUT if call.parent is None else _ACTIVATION
         call.inputs += [self._described(t, kind, read) for t in tensors_in(kwargs)]
         if first and module is not None:
-            self._steps(call, module)
+            self._batches.read(call, module)
 
     def _after(self, info: ModuleInfo, module: nn.Module | None) -> list[Described]:
         """Return the states of a neuron at the end of its call."""
         self.session.spiking_calls -= 1
         states = self.neurons.states(module) if module is not None else []
-        (self._live.add if states else self._live.discard)(info.number)
+        self.samples.has_state(info.number, live=bool(states))
+        if module is not None:
+            for name in self.neurons.lacking(module):
+                self._note(f"NeuronRule({type(module).__name__}): {info.path} has no {name!r}")
         return [] if self.session.passive else [self._described(t, _STATE, True) for t in states]
 
     def _described(
@@ -266,44 +283,23 @@ class ModuleCalls:
                 value.events = True
         return (value.number, layout, tensor.requires_grad)
 
-    def _steps(self, call: ModuleCall, module: nn.Module) -> None:
-        call.batch = call.time_steps = None
-        shape: tuple[int, ...] = (call.inputs[0][1].shape or ()) if call.inputs else ()
-        told = self.neurons.steps(module, shape) if call.info.tells else None
-        if told is not None:
-            call.batch, call.time_steps = told
-            return
-        parent = call.parent
-        if parent is not None and parent.step_mode is None and parent.info.flattens:
-            call.batch, call.time_steps = parent.batch, parent.time_steps
-            return
-        if call.info.flattens and len(shape) > 1:
-            call.batch, call.time_steps = shape[1], shape[0]
-            return
-        mode = call.info.in_tree_mode
-        if mode == "m" and self._time_dim is None:
-            return
-        if self._batch_dim is not None and len(shape) > self._batch_dim:
-            call.batch = shape[self._batch_dim]
-        if self._time_dim is not None:
-            call.time_steps = shape[self._time_dim] if len(shape) > self._time_dim else None
-        elif mode == "s":
-            call.time_steps = 1
-
-    def _starts_sample(self) -> bool:
-        """Tell whether a root call begins a new inference: no neuron carries state into it."""
-        for number in list(self._live):
-            module = self.modules.infos[number].module()
-            if module is not None and self.neurons.states(module):
-                return False
-            self._live.discard(number)
-        return True
-
     def _hide(self, module: nn.Module) -> None:
         info = self.modules.find(module)
         what = info.path if info is not None else type(module).__name__
         key = (what, f"ran in thread {threading.current_thread().name!r}, which is not recorded")
         self.hidden[key] = self.hidden.get(key, 0) + 1
+
+
+def _keywords_of_the_call() -> dict[str, Any] | None:
+    """Return the keyword arguments of the module call that called the hook, None if unknown.
+
+    PyTorch tells global hooks of them only as a call ends, when a model may have written them.
+    """
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_globals is not nn_module.__dict__:
+        frame = frame.f_back
+    found = None if frame is None else frame.f_locals.get("kwargs")
+    return found if isinstance(found, dict) else None
 
 
 def _cell(number: int | None) -> int:

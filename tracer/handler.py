@@ -8,6 +8,7 @@ import torch
 
 from .columns import NULL
 from .composites import within_autocast
+from .descent import hand_on
 from .operands import ABSENT, Op, other_arguments
 from .threads import BACKWARD, FORWARD, OPTIMIZER, OUTSIDE, Thread, in_backward
 from .values import Value
@@ -132,6 +133,9 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     except TypeError:  # an argument that cannot be hashed
         key = [k if _hashable(k) else str(k) for k in key]
         signature = session.signatures.known.get(tuple(key))
+    if context is OUTSIDE and not stage and session.sample >= 0:
+        made = [(value, result, layout)] if isinstance(result, _Tensor) else outs
+        hand_on(session.sample, op, ins, made)
     if signature is None:
         made = [(value, result, layout)] if isinstance(result, _Tensor) else outs
         signature = session.signatures.add(tuple(key), op, args, kwargs, ins, made)

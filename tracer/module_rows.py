@@ -62,6 +62,14 @@ class ModuleRows:
         for place in range(_STEP, len(cells), len(_NUMBERS)):
             cells[place] = min(cells[place], first)
 
+    def forget_batch(self, first_call: int, told: set[int]) -> None:
+        """Take back batch and time steps of calls from a number on, but of modules that told."""
+        cells = self._numbers.flat
+        batch, module = _NUMBERS.index("batch"), _NUMBERS.index("module_id")
+        for row in range(0, len(cells), len(_NUMBERS)):
+            if cells[row] >= first_call and cells[row + module] not in told:
+                cells[row + batch] = cells[row + batch + 1] = NULL
+
     def take(self, labels: list[str]) -> pa.Table:
         """Return the rows and start anew."""
         schema = PART_TABLES["module_calls"]

@@ -112,40 +112,43 @@ class ModuleInfo:
 
 
 class ModuleCall:
-    """A module call that runs."""
+    """A module call that runs.
+
+    Attributes:
+        root: the call that all this is inside of; itself if it is none.
+        frame: (batch, time steps) that calls inside are compared with; None: unknown.
+
+    Of root calls alone:
+        continues: an input came out of an earlier root call of the same sample.
+        first_storage: number of the first storage that is new in it.
+        guessed: its batch was guessed: no neuron has confirmed it yet.
+        keywords: keyword arguments were seen as it began.
+        ran: by neuron, whether it had state as it first began, and the time steps that it ran.
+    """
 
     __slots__ = (
-        "batch",
-        "context",
-        "epoch",
-        "first_node",
-        "first_seq",
-        "grad",
-        "in_task",
-        "info",
-        "inputs",
-        "label",
-        "number",
-        "parent",
-        "sample",
-        "stage",
-        "state_before",
-        "step",
-        "step_mode",
-        "thread",
-        "time_steps",
-        "training",
-    )
+        "batch", "context", "continues", "epoch", "first_node", "first_seq", "first_storage",
+        "frame", "grad", "guessed", "in_task", "info", "inputs", "keywords", "label", "number",
+        "parent", "ran", "root", "sample", "stage", "state_before", "step", "step_mode", "thread",
+        "time_steps", "training",
+    )  # fmt: skip
 
     batch: int | None
     context: tuple[int, int, int]
+    continues: bool
     epoch: int
     first_node: int
     first_seq: int
+    first_storage: int
+    frame: tuple[int | None, int | None] | None
     grad: bool
+    guessed: bool
     in_task: bool
     inputs: list[Described]
+    keywords: bool
     label: int
+    ran: dict[int, tuple[bool, int]]
+    root: ModuleCall
     sample: int
     stage: int
     state_before: list[Described] | None

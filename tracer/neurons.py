@@ -131,15 +131,15 @@ class Neurons:
         """Return (batch, time steps) of an input shape; None if the module does not tell."""
         rule, kind = self._of(module)
         if rule is not None:
-            steps = 1 if rule.time_dim is None else _size(shape, rule.time_dim)
-            return _size(shape, rule.batch_dim), steps
+            steps = 1 if rule.time_dim is None else size(shape, rule.time_dim)
+            return size(shape, rule.batch_dim), steps
         mode = getattr(module, "step_mode", None)
         if mode == "m":
-            return _size(shape, 1), _size(shape, 0)
+            return size(shape, 1), size(shape, 0)
         if mode == "s":
-            return _size(shape, 0), 1
+            return size(shape, 0), 1
         if kind and _package(module) in ("snntorch", "norse"):
-            return _size(shape, 0), 1
+            return size(shape, 0), 1
         return None
 
     def hides_work(self, module: torch.nn.Module) -> str | None:
@@ -152,7 +152,8 @@ class Neurons:
         return None
 
 
-def _size(shape: tuple[int, ...], dim: int) -> int | None:
+def size(shape: tuple[int, ...], dim: int) -> int | None:
+    """Return the size of a dimension; None if the shape has no such."""
     return int(shape[dim]) if -len(shape) <= dim < len(shape) else None
 
 

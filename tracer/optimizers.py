@@ -57,15 +57,18 @@ class OptimizerSteps:
     Args:
         session: the recording.
         find_thread: returns the recorded thread, or None.
-        stepped: called after each step.
+        begins: called before each step with the optimizer's id.
+        stepped: called after each step, likewise.
         label: returns the present label.
     """
 
     def __init__(self, session: Session, find_thread: Callable[[], Thread | None],
-                 stepped: Callable[[], None], label: Callable[[], str | None]) -> None:  # fmt: skip
+                 begins: Callable[[int], None], stepped: Callable[[int], None],
+                 label: Callable[[], str | None]) -> None:  # fmt: skip
         self.rows: list[dict[str, Any]] = []
         self._session = session
         self._find_thread = find_thread
+        self._begins = begins
         self._stepped = stepped
         self._label = label
         self._handles: list[Any] = []
@@ -107,6 +110,8 @@ class OptimizerSteps:
         if thread is None:
             return
         thread.optimizing += 1
+        if thread.optimizing == 1:
+            self._begins(id(optimizer))
         if self._session.passive:
             self._pending.append([])
             return
@@ -165,4 +170,4 @@ class OptimizerSteps:
         self.rows.extend(row | ended for row in done)
         self._count += bool(done)
         if not self._pending:
-            self._stepped()
+            self._stepped(id(optimizer))

@@ -11,13 +11,17 @@ from .session import Session
 
 
 def outcome(
-    session: Session, hidden: dict[tuple[str, str], int], error: BaseException | None
+    session: Session,
+    hidden: dict[tuple[str, str], int],
+    notes: list[str],
+    error: BaseException | None,
 ) -> dict[str, Any]:
     """Return the manifest's fields on how a recording went and where.
 
     Args:
         session: the recording.
         hidden: calls by (what, why) of work that was not seen.
+        notes: what the user was told, or is.
         error: what ended it early, or None.
     """
     from .. import __version__
@@ -25,7 +29,7 @@ def outcome(
     failed = None
     if error is not None:
         failed = Failure(type=type(error).__name__, message=str(error)[:2000])
-    notes = []
+    notes = list(notes)
     if session.unread:
         named = ", ".join(f"{name} ({calls})" for name, calls in sorted(session.unread.items()))
         notes.append(f"tensors that could not be read: {named}")

@@ -25,7 +25,6 @@ from .flush import flush
 from .hidden_work import GraphReplays
 from .mode import Mode
 from .modules import Modules
-from .nested import tensors_in
 from .neurons import NeuronRule, Neurons
 from .optimizers import OptimizerSteps
 from .outcome import outcome
@@ -98,6 +97,7 @@ class Recorder:
         self._statistics = statistics
         self._entered = False
         self._labels: list[str] = []
+        self._notes: list[str] = []
         self._prints = Fingerprint()
         self._seen = False
         self._broken: RecordError | None = None
@@ -129,19 +129,19 @@ class Recorder:
         self._modules = Modules(self._neurons, self._mark)
         session.owner_of = self._modules.owner
         self._calls = ModuleCalls(
-            session, self._modules, self._neurons, batch_dim=self._dims[0], time_dim=self._dims[1],
-            find_thread=self._find_thread, root_entered=self._root_entered,
-            root_left=self._root_left,
+            session, self._modules, self._neurons, dims=self._dims, find_thread=self._find_thread,
+            root_entered=self._root_entered, note=self._note,
         )  # fmt: skip
         self._optimizers = OptimizerSteps(
             session,
             self._find_thread,
+            self._optimizer_begins,
             self._optimizer_stepped,
             lambda: self._label_name(session.label),
         )
         self._steps = Steps(
             session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
-            joins=(self._calls.rows.join, self._optimizers.join),
+            joins=(self._calls.rows.join, self._optimizers.join), note=self._note,
         )  # fmt: skip
         self._calls.waiting = self._steps.waiting
         self._replays = GraphReplays(self._calls.hidden)
@@ -294,27 +294,39 @@ class Recorder:
         """Tell whether what happens now belongs to a step: no suspended work does."""
         return not self.done and (self._steps.waiting or not self._session.passive)
 
-    def _root_entered(self, module: nn.Module, args: Any, new_sample: bool) -> None:
+    def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool) -> None:
         if not self._counts():
             return
         self._optimizers.interrupted(self._main)
         training = torch.is_grad_enabled() and module.training
-        self._steps.root_entered(inference=not training, new_sample=new_sample)
+        self._steps.root_entered(inference=not training, new_sample=new)
         if not self._session.passive and not self._seen:
-            parameters = self._prints.parameters or fingerprint(state_of(module))
-            self._prints = Fingerprint(inputs=fingerprint(tensors_in(args)), parameters=parameters)
-
-    def _root_left(self, kwargs: Any) -> None:
-        if not self._seen:
             self._seen = True
-            more = fingerprint(tensors_in(kwargs))  # hooks learn of keyword arguments only now
-            if more is not None:
-                inputs = more if self._prints.inputs is None else f"{self._prints.inputs} {more}"
-                self._prints = self._prints.model_copy(update={"inputs": inputs})
+            parameters = self._prints.parameters or fingerprint(state_of(module))
+            self._prints = Fingerprint(inputs=fingerprint(given), parameters=parameters)
 
-    def _optimizer_stepped(self) -> None:
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def _told(self) -> list[str]:
+        """Return what the user is told in words."""
+        calls = self._calls.samples.carried
+        if not calls:
+            return self._notes
+        return [
+            *self._notes,
+            f"neurons carried their state over {calls} calls of the model: calls without a reset "
+            "between count as one sample of all their time steps; reset them between samples",
+        ]
+
+    def _optimizer_begins(self, optimizer: int) -> None:
         if self._counts():
-            self._steps.optimizer_stepped()
+            self._steps.optimizer_begins(optimizer)
+
+    def _optimizer_stepped(self, optimizer: int) -> None:
+        if self._steps.passing or self._counts():
+            self._steps.optimizer_stepped(optimizer)
 
     def _end(self) -> None:
         self._finish(None)
@@ -359,12 +371,10 @@ class Recorder:
             session.values.close()
         if self._rank or self._world > 1:
             self.path = self.path.parent
-        for hidden in (*manifest.hidden, *manifest.inexact):
-            warnings.warn(
-                f"{hidden.what}: {hidden.why} ({hidden.calls} calls)",
-                RecordingWarning,
-                stacklevel=3,
-            )
+        named = (*manifest.hidden, *manifest.inexact)
+        texts = [f"{each.what}: {each.why} ({each.calls} calls)" for each in named]
+        for text in (*texts, *self._told()):
+            warnings.warn(text, RecordingWarning, stacklevel=3)
 
     def _write_static(self, writer: Writer, *names: str) -> None:
         """Write the static tables, by default all of them."""
@@ -379,7 +389,7 @@ class Recorder:
     def _manifest(self, error: BaseException | None) -> Manifest:
         session = self._session
         return Manifest(
-            **outcome(session, self._calls.hidden, error),
+            **outcome(session, self._calls.hidden, self._told(), error),
             rows=self._writer.rows,
             parts=self._writer.parts,
             rank=self._rank,

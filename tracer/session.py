@@ -46,6 +46,7 @@ class Session:
         self.synaptic_rows: list[tuple[int, Any]] = []
         self.seq = 0
         self.step = 0
+        self.sample = -1
         self.label = NULL
         self.parts = 0
         self.passive = True

@@ -4,6 +4,8 @@ A step ends where the user says so; if nobody does, at each optimizer step, and 
 each new sample. Until a first optimizer step tells that there is an optimizer, every root call
 begins a step (a loop may update by hand); what turns out to be one step of several root calls, such
 as accumulation of gradients, is then put together again, as far as it is not on the disk yet.
+Optimizers that step one after the other, without a root call or a backward pass between, share a
+step: the second one is put to the first, and from then on the first one ends no step by itself.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from array import array
 from collections.abc import Callable
 
 from .session import CALL_WIDTH, Session
+from .threads import BACKWARD
 
-_STEP_CELL = 4
+_STAGE_CELL, _STEP_CELL = 2, 4
 
 
 class Steps:
@@ -26,26 +29,39 @@ class Steps:
         start: called when the warm-up is over.
         finish: called after the last step.
         joins: called with a step to make one step of it and all later ones, in other tables.
+        note: tells the user something.
+
+    Attributes:
+        waiting: the warm-up is not over.
+        passing: an optimizer steps that still belongs to the warm-up.
     """
 
     def __init__(self, session: Session, *, warmup: int, limit: int | None,
                  start: Callable[[], None], finish: Callable[[], None],
-                 joins: tuple[Callable[[int], None], ...]) -> None:  # fmt: skip
+                 joins: tuple[Callable[[int], None], ...],
+                 note: Callable[[str], None]) -> None:  # fmt: skip
         self.waiting = warmup > 0
+        self.passing = False
         self._session = session
         self._warmup = warmup
         self._limit = limit
         self._start = start
         self._finish = finish
         self._joins = joins
+        self._note = note
         self._passed = 0
         self._by_hand = False
         self._optimizer_seen = False
         self._inference: bool | None = None
         self._first: int | None = None
+        self._stepped: list[int] = []
+        self._followed: set[int] = set()
+        self._held = False
+        self._mark = (0, 0)
 
     def said(self) -> None:
         """The user ends a step; steps are counted by hand only from the first on."""
+        self._held = False
         if not self._by_hand:
             self._by_hand = True
             if self.waiting:
@@ -63,6 +79,9 @@ class Steps:
             inference: autograd does not record it, or its module is not in training.
             new_sample: it begins a new sample.
         """
+        self._stepped.clear()
+        if self._held:
+            self._end()
         if self._inference is not None and new_sample and not self._by_hand:
             if self._inference:
                 self._first = None
@@ -73,13 +92,52 @@ class Steps:
                 self._end()
         self._inference = inference
 
-    def optimizer_stepped(self) -> None:
+    def optimizer_begins(self, optimizer: int) -> None:
+        """An optimizer, known by its id, is about to step."""
+        if self._by_hand or not self._stepped:
+            return
+        if optimizer in self._stepped or self._backward_since():
+            self._stepped.clear()
+            if self._held:
+                self._end()
+            return
+        self._followed.add(self._stepped[-1])
+        if self._held:
+            self._held = False
+        elif self.waiting:
+            self._passed -= 1
+        elif self._session.step:
+            self._join(self._session.step - 1)
+        else:  # the one before has ended the warm-up
+            self.passing = self._session.passive = True
+
+    def optimizer_stepped(self, optimizer: int) -> None:
         """An optimizer has stepped."""
+        if self.passing:
+            self.passing = self._session.passive = False
+            self._session.values.trust_nothing()
+            self._stepped.append(optimizer)
+            return
         if not self._optimizer_seen and self._first is not None and not self._by_hand:
             self._join(self._first)
         self._optimizer_seen = True
-        if not self._by_hand:
+        if self._by_hand:
+            return
+        if optimizer in self._followed:
+            self._held = True
+        else:
             self._end()
+        self._stepped.append(optimizer)
+        self._mark = (self._session.seq, self._session.parts)
+
+    def _backward_since(self) -> bool:
+        """Tell whether a backward pass may have run since an optimizer stepped."""
+        seq, parts = self._mark
+        session = self._session
+        if session.parts != parts:
+            return True
+        stages = session.calls.flat[_STAGE_CELL::CALL_WIDTH]
+        return BACKWARD in stages[max(0, len(stages) - (session.seq - seq)) :]
 
     def count(self) -> int:
         """Return the number of steps recorded; the last one counts if something is in it."""
@@ -92,7 +150,13 @@ class Steps:
     def _join(self, first: int) -> None:
         """Make one step of `first` and all later ones, if all of them are in memory still."""
         session = self._session
-        if self.waiting or session.step == first or session.parts:
+        if self.waiting or session.step == first:
+            return
+        if session.parts:
+            self._note(
+                f"steps {first} to {session.step} are one step: they were on the disk before that "
+                "was known; call recorder.step() at the end of each step"
+            )
             return
         cells = session.calls.flat
         steps = cells[_STEP_CELL::CALL_WIDTH]
@@ -105,6 +169,7 @@ class Steps:
     def _end(self) -> None:
         session = self._session
         self._inference = None
+        self._held = False
         self._passed += 1
         if self.waiting:
             if self._passed >= self._warmup:

@@ -33,6 +33,7 @@ class Storage:
         value: the value at the present version that was seen first, None without.
         whole: the largest one.
         more: values by (layout, offset), once one look does not do.
+        sample: sample of the root call that what it holds came out of; -1: of none.
     """
 
     version = 0
@@ -45,6 +46,7 @@ class Storage:
     value: Value | None = None
     whole: Value | None = None
     more: dict[Any, Value] | None = None
+    sample = -1
 
     def __init__(self, number: int, cdata: int, epoch: int) -> None:
         self.number = number

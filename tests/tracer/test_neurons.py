@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from opjoule.schemas import SpikeClass
-from opjoule.tracer import NeuronRule, Recorder, record
+from opjoule.schemas import RecordError, SpikeClass
+from opjoule.tracer import NeuronRule, Recorder, RecordingWarning, record
 from opjoule.tracer.neurons import Neurons
 
 T, BATCH = 4, 3
@@ -202,6 +202,93 @@ def test_a_rule_knows_time_and_covers_subclasses(tmp_path, read):
     assert trace.modules[1]["neuron"] == "LIF"
 
 
+@pytest.mark.parametrize(("kind", "meant"), [("if", "IF"), ("Lif", "LIF"), ("OTHER", "other")])
+def test_a_rule_as_users_write_it(kind, meant):
+    """Kinds in any case, one state as a name: `states="mem"` names no `m`, `e`, `m`."""
+    rule = NeuronRule(Fire, kind=kind, states="mem")
+    assert (rule.kind, rule.states) == (meant, ("mem",))
+    assert NeuronRule(Fire, states=["v", "i"]).states == ("v", "i")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"cls": "Fire"}, "cls='Fire' is no class"),
+        ({"cls": Fire()}, "is no class"),
+        ({"kind": "leaky"}, "NeuronRule\\(Fire\\): kind='leaky' is none of IF, LIF, other"),
+        ({"kind": None}, "kind=None"),
+        ({"states": (1,)}, "no tuple of attribute names"),
+        ({"states": ("a b",)}, "no tuple of attribute names"),
+        ({"states": None}, "no tuple of attribute names"),
+        ({"time_dim": "0"}, "batch_dim and time_dim"),
+        ({"batch_dim": None}, "batch_dim and time_dim"),
+    ],
+    ids=str,
+)
+def test_a_rule_that_means_nothing_is_refused(options, says):
+    with pytest.raises(RecordError, match=says) as raised:
+        NeuronRule(**{"cls": Fire, **options})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("neurons", [[Fire], [("Fire", "IF")], NeuronRule(Fire), "LIF"], ids=str)
+def test_only_rules_tell_of_neurons(tmp_path, neurons):
+    with pytest.raises(RecordError, match="NeuronRule"):
+        Recorder(tmp_path / "trace", neurons=neurons)
+
+
+def test_a_state_that_a_neuron_does_not_have_is_told(tmp_path, read):
+    """Once, however many there are, and after the call: it may be made by the first one."""
+
+    class Late(Fire):
+        def __init__(self):
+            nn.Module.__init__(self)
+
+        def forward(self, x):
+            if not hasattr(self, "v"):
+                self.v = None
+            return super().forward(x)
+
+    model = nn.Sequential(Late(), Late())
+    rule = NeuronRule(Fire, kind="IF", states=("v", "mem"))
+    recorder = Recorder(tmp_path / "trace", model=model, neurons=[rule])
+    with pytest.warns(RecordingWarning, match="NeuronRule\\(Late\\).*no 'mem'") as caught, recorder:
+        model(torch.rand(2, 3))
+    assert len(caught) == 1
+    trace = read(recorder.path)
+    assert len(trace.manifest["notes"]) == 1
+    assert [len(call["state_after"]) for call in trace.calls_of("Sequential.0")] == [1]
+
+
+def test_a_neuron_whose_state_is_an_argument(trace_of):
+    """Kind, steps and spikes are known; the state is among inputs and outputs, as a value."""
+
+    class Cell(nn.Module):
+        def forward(self, x, mem):
+            mem = mem * 0.9 + x
+            spikes = (mem > 1).to(x)
+            return spikes, mem - spikes
+
+    def run():
+        mem = torch.zeros(BATCH, 5)
+        for _ in range(T):
+            _, mem = cell(torch.rand(BATCH, 5), mem)
+
+    cell = Cell()
+    trace = trace_of(run, model=cell, neurons=[NeuronRule(Cell, kind="LIF")])
+    calls = trace.calls_of("Cell")
+    assert trace.modules[0]["neuron"] == "LIF"
+    assert {(call["batch"], call["time_steps"], call["sample"]) for call in calls} == {
+        (BATCH, 1, 0)
+    }
+    for before, after in itertools.pairwise(calls):
+        assert after["inputs"][1]["value_id"] == before["outputs"][1]["value_id"]
+    assert all(call["state_before"] == call["state_after"] == [] for call in calls)
+    spikes, mem = calls[-1]["outputs"]
+    assert trace.values[spikes["value_id"]]["class"] & SpikeClass.EVENTS
+    assert not trace.values[mem["value_id"]]["class"] & SpikeClass.EVENTS
+
+
 def test_a_rule_goes_before_the_adapter(jelly, tmp_path, read):
     rule = NeuronRule(jelly.neuron.IFNode, kind="other", states=("v",))
     path = record(jelly.neuron.IFNode(), torch.rand(2, 3), tmp_path / "trace", neurons=[rule])
@@ -267,7 +354,8 @@ def test_states_of_no_library():
 def test_resets_during_a_recording_that_goes_on(jelly, tmp_path, read):
     """Multi-step calls without a reset between are one sample; state is handed on."""
     model = net(jelly, "m")
-    with Recorder(tmp_path / "trace", model=model), torch.no_grad():
+    recorder = Recorder(tmp_path / "trace", model=model)
+    with pytest.warns(RecordingWarning, match="over 2 calls"), recorder, torch.no_grad():
         model(torch.rand(T, BATCH, 5))
         model(torch.rand(T, BATCH, 5))
         jelly.functional.reset_net(model)

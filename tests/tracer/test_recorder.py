@@ -344,6 +344,54 @@ def test_fingerprints_tell_inputs_and_weights(tmp_path, read):
     assert prints(model, X, "other weights")["parameters"] != first["parameters"]
 
 
+class Words(nn.Module):
+    """Takes its inputs by keyword and writes them."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(9, 3)
+
+    def forward(self, input_ids=None, attention_mask=None):
+        out = self.embed(input_ids) * attention_mask
+        attention_mask.zero_()
+        return out
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_fingerprints_of_keyword_arguments(new, read, fails):
+    """Each counts, as it was when the model was called; also if the call raises."""
+    model = Words().eval()
+
+    def prints(ids, mask):
+        recorder = new(model=model)
+        with contextlib.suppress(RuntimeError), recorder, torch.no_grad():
+            model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
+            if fails:
+                raise RuntimeError
+        return read(recorder.path).manifest["fingerprint"]["inputs"]
+
+    first = prints([[1, 2]], [[[1.0]]])
+    assert prints([[1, 2]], [[[1.0]]]) == first
+    assert len({first, prints([[1, 3]], [[[1.0]]]), prints([[1, 2]], [[[2.0]]])}) == 3
+
+
+def test_keyword_arguments_are_known_as_the_call_begins(trace_of):
+    """What the model writes of them, it writes to a later value."""
+    model = Words().eval()
+    mask = torch.ones(2, 1)
+
+    def run():
+        with torch.no_grad():
+            model(input_ids=torch.tensor([1, 2]), attention_mask=mask)
+
+    trace = trace_of(run, model=model)
+    (call,) = trace.calls_of("Words")
+    values = [trace.values[given["value_id"]] for given in call["inputs"]]
+    assert [value["nonzero"] for value in values] == [2, 2]
+    assert {value["kind"] for value in values} == {"model_input"}
+    assert call["batch"] == 2
+
+
 def test_the_git_state(tmp_path, monkeypatch):
     """A commit, then a change: as git itself tells them."""
 

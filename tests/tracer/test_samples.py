@@ -1,0 +1,388 @@
+"""Which root calls are one sample and one step, and steps of several optimizers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from opjoule.tracer import RecordingWarning
+
+B = 2
+
+
+def x(*shape):
+    return torch.rand(*(shape or (B, 4)))
+
+
+def numbered(trace):
+    """Return (sample, step) of the root calls in order."""
+    roots = [row for row in trace.module_calls if row["parent_call_id"] is None]
+    return [(row["sample"], row["step"]) for row in roots]
+
+
+def evaluated(run):
+    def inner():
+        with torch.no_grad():
+            run()
+
+    return inner
+
+
+@pytest.fixture
+def parts():
+    """Return an encoder and a decoder, in evaluation."""
+    return nn.Linear(4, 4).eval(), nn.Linear(4, 4).eval()
+
+
+def test_a_decoder_on_an_encoder_is_one_sample(trace_of, parts):
+    encoder, decoder = parts
+
+    def run():
+        for _ in range(3):
+            decoder(encoder(x()))
+
+    trace = trace_of(evaluated(run))
+    assert numbered(trace) == [(0, 0), (0, 0), (1, 1), (1, 1), (2, 2), (2, 2)]
+    assert trace.manifest["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda y: y.view(4, B).t(),
+        lambda y: (y * 2 + torch.rand(B, 4)).relu(),
+        lambda y: torch.cat([x(), y])[B:],
+        lambda y: torch.stack([y, y]).sum(0),
+        lambda y: y.topk(4).values,
+        lambda y: y.detach().clone(),
+        lambda y: torch.zeros(B, 4).copy_(y),
+        lambda y: torch.zeros(B, 4).index_copy_(0, torch.tensor([1]), y[:1]),
+        lambda y: torch.nn.functional.dropout(y, 0.5),
+        lambda y: {"hidden": [y]},
+    ],
+    ids=["views", "arithmetic", "cat", "stack", "topk", "clone", "copy_", "part", "drop", "nested"],
+)  # fmt: skip
+def test_ops_between_hand_it_on(trace_of, parts, between):
+    encoder, _ = parts
+
+    class Decoder(nn.Module):
+        def forward(self, y):
+            return (y["hidden"][0] if isinstance(y, dict) else y).exp()
+
+    decoder = Decoder().eval()
+    trace = trace_of(evaluated(lambda: [decoder(between(encoder(x()))) for _ in range(2)]))
+    assert numbered(trace) == [(0, 0), (0, 0), (1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        torch.rand_like,
+        torch.zeros_like,
+        lambda y: y.new_ones(B, 4),
+        lambda y: torch.rand(B, 4),
+        lambda y: y.copy_(torch.rand(B, 4)),
+        lambda y: torch.tensor(y.tolist()),
+    ],
+    ids=["rand_like", "zeros_like", "new_ones", "rand", "overwritten", "through Python"],
+)
+def test_fresh_tensors_begin_a_sample(trace_of, parts, between):
+    encoder, decoder = parts
+    trace = trace_of(evaluated(lambda: decoder(between(encoder(x())))))
+    assert numbered(trace) == [(0, 0), (1, 1)]
+
+
+def test_keyword_arguments_hand_it_on(trace_of, parts):
+    encoder, decoder = parts
+    trace = trace_of(evaluated(lambda: [decoder(input=encoder(input=x())) for _ in range(2)]))
+    assert numbered(trace) == [(0, 0), (0, 0), (1, 1), (1, 1)]
+
+
+def test_a_generation_loop_is_one_sample(trace_of):
+    """Each call is given the tokens so far, of which the last came out of the call before."""
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9)).eval()
+
+    def run():
+        for _ in range(2):
+            tokens = torch.randint(9, (B, 3))
+            for _ in range(3):
+                following = model(tokens)[:, -1].argmax(-1)
+                tokens = torch.cat([tokens, following[:, None]], 1)
+
+    trace = trace_of(evaluated(run))
+    assert numbered(trace) == [(0, 0)] * 3 + [(1, 1)] * 3
+    assert {call["batch"] for call in trace.calls_of("Sequential")} == {B}
+
+
+def test_a_cell_whose_state_is_an_argument(trace_of):
+    """`spk, mem = cell(x, mem)`: a sequence is one sample, zeros begin a new one."""
+
+    class Cell(nn.Module):
+        def forward(self, x, mem):
+            mem = mem * 0.9 + x
+            spikes = (mem > 1).to(x)
+            return spikes, mem - spikes
+
+    cell = Cell().eval()
+
+    def run():
+        for _ in range(2):
+            mem = torch.zeros(B, 4)
+            for _ in range(3):
+                _, mem = cell(x(), mem)
+
+    assert numbered(trace_of(evaluated(run))) == [(0, 0)] * 3 + [(1, 1)] * 3
+
+
+def test_what_is_only_passed_through_begins_no_sample_again(trace_of):
+    """The same input three times over; a module that hands it back as it is, one that views it."""
+    same, flat, model = nn.Identity().eval(), nn.Flatten().eval(), nn.Linear(4, 4).eval()
+    given = x(B, 2, 2)
+
+    def run():
+        for _ in range(2):
+            model(flat(given))
+        for _ in range(2):
+            same(given)
+
+    assert [sample for sample, _ in numbered(trace_of(evaluated(run)))] == [0, 0, 1, 1, 2, 3]
+
+
+def test_weights_that_a_module_hands_out_begin_no_sample(trace_of):
+    class Weights(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 4))
+
+        def forward(self, x):
+            return self.weight
+
+    weights, model = Weights().eval(), nn.Linear(4, 4).eval()
+
+    def run():
+        weights(x())
+        model(weights.weight * 2)
+
+    assert [sample for sample, _ in numbered(trace_of(evaluated(run)))] == [0, 1]
+
+
+def test_the_output_of_an_earlier_sample_begins_a_new_one(trace_of, parts):
+    encoder, decoder = parts
+
+    def run():
+        kept = encoder(x())
+        encoder(x())
+        decoder(kept * 1)
+
+    assert [sample for sample, _ in numbered(trace_of(evaluated(run)))] == [0, 1, 2]
+
+
+def test_an_attack_by_gradients_is_a_sample_of_its_own(trace_of):
+    """What follows from a gradient is a new input, as is the input that it is added to."""
+    model = nn.Linear(4, 4).eval()
+
+    def run():
+        given = x().requires_grad_()
+        for _ in range(2):
+            model(given).sum().backward()
+            given = (given + given.grad.sign()).detach().requires_grad_()
+
+    assert [sample for sample, _ in numbered(trace_of(run))] == [0, 1]
+
+
+def test_a_warm_up_passes_whole_samples(new, read, parts):
+    encoder, decoder = parts
+    with new(warmup=2, steps=1) as recorder, torch.no_grad():
+        for _ in range(4):
+            decoder(encoder(x()))
+    trace = read(recorder.path)
+    assert [row["path"] for row in trace.modules] == ["Linear", "Linear#2"]
+    assert numbered(trace) == [(0, 0), (0, 0)]
+    assert trace.module_calls[0]["outputs"] == trace.module_calls[1]["inputs"]
+
+
+def test_what_was_computed_while_suspended_begins_a_sample(trace_of, parts):
+    encoder, decoder = parts
+
+    def run(recorder):
+        with torch.no_grad():
+            for _ in range(2):
+                with recorder.suspend():
+                    features = encoder(x())
+                decoder(features)
+
+    assert numbered(trace_of(run, takes_recorder=True)) == [(0, 0), (1, 1)]
+
+
+def train(modules, optimizers, steps=3, micro=1):
+    for _ in range(steps):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        for _ in range(micro):
+            y = x()
+            for module in modules:
+                y = module(y)
+            nn.MSELoss()(y, torch.zeros(B, 4)).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def sgd(module):
+    return torch.optim.SGD(module.parameters(), lr=0.1)
+
+
+def steps_of(trace, stage):
+    return sorted({call["step"] for call in trace.calls if call["stage"] == stage})
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+def test_training_two_modules_and_a_loss(trace_of, micro):
+    """A step for each step of the optimizer, with as many micro-batches as it accumulates."""
+    modules = nn.Linear(4, 4), nn.Linear(4, 4)
+    optimizer = sgd(nn.ModuleList(modules))
+    trace = trace_of(lambda: train(modules, [optimizer], micro=micro))
+    calls = [(micro * step + k, step) for step in range(3) for k in range(micro)]
+    assert numbered(trace) == [numbers for numbers in calls for _ in range(3)]
+    assert trace.manifest["steps"] == 3
+    for stage in ("forward", "backward", "optimizer"):
+        assert steps_of(trace, stage) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ({}, 5),
+        ({"steps": 2}, 2),
+        ({"warmup": 1}, 4),
+        ({"warmup": 1, "steps": 1}, 1),
+        ({"warmup": 2, "steps": 3}, 3),
+    ],
+    ids=str,
+)
+def test_optimizers_that_step_one_after_the_other_share_a_step(new, read, options, seen):
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    optimizers = [sgd(first), torch.optim.Adam(second.parameters())]
+    with new(**options) as recorder:
+        train((first, second), optimizers, steps=5)
+    trace = read(recorder.path)
+    assert trace.manifest["steps"] == seen
+    assert [row["step"] for row in trace.optimizer_steps] == [k // 2 for k in range(2 * seen)]
+    classes = [row["class"].rsplit(".", 1)[1] for row in trace.optimizer_steps]
+    assert classes == ["SGD", "Adam"] * seen
+    assert steps_of(trace, "optimizer") == steps_of(trace, "backward") == list(range(seen))
+    assert numbered(trace) == [(k, k) for k in range(seen) for _ in range(3)]
+
+
+@pytest.mark.parametrize("root_call", [True, False])
+def test_optimizers_with_work_between_have_steps_of_their_own(trace_of, root_call):
+    """A second forward and backward pass, of modules or of functions."""
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    optimizers = [sgd(first), sgd(second)]
+
+    def run():
+        for _ in range(2):
+            for module, optimizer in zip((first, second), optimizers, strict=True):
+                out = module(x()) if root_call else x() @ module.weight
+                out.sum().backward()
+                optimizer.step()
+
+    trace = trace_of(run)
+    assert [row["step"] for row in trace.optimizer_steps] == [0, 1, 2, 3]
+
+
+def test_an_optimizer_that_no_longer_follows(trace_of):
+    """Its partner steps alone in the second iteration: that is a step too."""
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    one, two = sgd(first), sgd(second)
+
+    def run():
+        for k in range(3):
+            second(first(x())).sum().backward()
+            one.step()
+            if k != 1:
+                two.step()
+
+    trace = trace_of(run)
+    assert [row["step"] for row in trace.optimizer_steps] == [0, 0, 1, 2, 2]
+    assert trace.manifest["steps"] == 3
+
+
+def test_steps_that_are_on_the_disk_are_not_joined_but_named(new, read):
+    """Six micro-batches, of which some are written before the optimizer is known."""
+    model = nn.Linear(4, 4)
+    optimizer = sgd(model)
+    recorder = new()
+    with pytest.warns(RecordingWarning, match="one step"), recorder:
+        recorder._session.part_cells = 30 * 15
+        for _ in range(6):
+            model(x()).sum().backward()
+        optimizer.step()
+    (note,) = read(recorder.path).manifest["notes"]
+    assert note.startswith("steps 0 to 5 are one step")
+
+
+def net(jelly, mode):
+    model = nn.Sequential(
+        jelly.layer.Linear(4, 6), jelly.neuron.LIFNode(), jelly.layer.Linear(6, 6),
+        jelly.neuron.IFNode(),
+    )  # fmt: skip
+    jelly.functional.set_step_mode(model, mode)
+    return model.eval()
+
+
+def test_state_that_was_not_reset_is_told(jelly, new, read):
+    """Three calls of six steps count as one sample of 18; the user is told, once."""
+    model = net(jelly, "m")
+    recorder = new(model=model)
+    with pytest.warns(RecordingWarning, match="carried their state over 3 calls") as caught:
+        with recorder, torch.no_grad():
+            for _ in range(3):
+                model(x(6, B, 4))
+    assert len(caught) == 1
+    trace = read(recorder.path)
+    assert {sample for sample, _ in numbered(trace)} == {0}
+    assert "reset them between samples" in trace.manifest["notes"][0]
+
+
+def test_a_loop_inside_the_model_that_was_not_reset_is_told(jelly, new):
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net(jelly, "s")
+
+        def forward(self, x):
+            return sum(self.net(step) for step in x)
+
+    model = Loop().eval()
+    with pytest.warns(RecordingWarning, match="over 4 calls"), new(time_dim=0, batch_dim=1):
+        with torch.no_grad():
+            for _ in range(2):
+                for _ in range(2):
+                    model(x(6, B, 4))
+                jelly.functional.reset_net(model)
+
+
+@pytest.mark.parametrize("mode", ["s", "m"])
+def test_a_loop_over_steps_carries_its_state_by_right(jelly, tmp_path, mode):
+    """The model is called once a step, or reset between: no warning, which would be an error."""
+    from opjoule.tracer import Recorder
+
+    model = net(jelly, mode)
+    with Recorder(tmp_path / "trace", model=model), torch.no_grad():
+        for _ in range(2):
+            for _ in range(6 if mode == "s" else 1):
+                model(x(B, 4) if mode == "s" else x(6, B, 4))
+            jelly.functional.reset_net(model)
+
+
+def test_two_networks_of_one_sample_carry_nothing(jelly, tmp_path):
+    """The second one, on the output of the first, begins without state."""
+    from opjoule.tracer import Recorder
+
+    first, second = net(jelly, "m"), nn.Sequential(jelly.neuron.IFNode(step_mode="m")).eval()
+    with Recorder(tmp_path / "trace"), torch.no_grad():
+        for _ in range(2):
+            second(first(x(6, B, 4)))
+            jelly.functional.reset_net(first)
+            jelly.functional.reset_net(second)
