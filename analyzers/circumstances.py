@@ -229,29 +229,3 @@ def _unknown_ops(base: Side, head: Side, counter: str) -> list[str]:
     kinds = (side.kinds.filter(pl.col(counter).is_null())["op"] for side in (base, head))
     found = list(dict.fromkeys(op for ops in kinds for op in ops))
     return [*found[:_NAMED], *([f"and {len(found) - _NAMED} more"] if found[_NAMED:] else [])]
-
-
-def side_data(side: Side) -> dict[str, Any]:
-    """Return what there is to say of one side, as plain data."""
-    manifest = side.trace.manifest
-    return {
-        "path": str(side.trace.path),
-        "filters": list(side.trace.filters),
-        "revision": manifest.revision.model_dump(),
-        "started": manifest.started,
-        "steps": manifest.steps,
-        "fingerprint": manifest.fingerprint.model_dump(),
-        "coverage": side.coverage.line(),
-        "energies": {
-            name: {
-                "total_pj": report.total_pj,
-                "per_sample_pj": report.per_sample_pj,
-                "samples": report.samples,
-                "revision": report.revision,
-                "config": report.config,
-                "statement": report.statement(),
-                "warnings": list(report.warnings),
-            }
-            for name, report in side.reports.items()
-        },
-    }

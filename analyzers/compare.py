@@ -12,11 +12,11 @@ import polars as pl
 from ..schemas import STAGES, ConfigError
 from .alignment import align
 from .budgets import Failure, budget, check
-from .circumstances import circumstances, side_data
+from .circumstances import circumstances
 from .differences import Total, joined, marked, summed, total_of
 from .explanations import explained
 from .rules import rule_set
-from .sides import COUNTED, ENERGY, KEYS, Side, counted_side, estimated, narrowed_pair
+from .sides import COUNTED, ENERGY, KEYS, Side, counted_side, estimated, narrowed_pair, side_data
 from .spikes import SPIKE_MODES
 from .trace import Trace, open_trace
 

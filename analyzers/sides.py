@@ -107,6 +107,32 @@ class Side:
         return pl.col(figure).is_null() & known_of
 
 
+def side_data(side: Side) -> dict[str, Any]:
+    """Return what there is to say of one side, as plain data."""
+    manifest = side.trace.manifest
+    return {
+        "path": str(side.trace.path),
+        "filters": list(side.trace.filters),
+        "revision": manifest.revision.model_dump(),
+        "started": manifest.started,
+        "steps": manifest.steps,
+        "fingerprint": manifest.fingerprint.model_dump(),
+        "coverage": side.coverage.line(),
+        "energies": {
+            name: {
+                "total_pj": report.total_pj,
+                "per_sample_pj": report.per_sample_pj,
+                "samples": report.samples,
+                "revision": report.revision,
+                "config": report.config,
+                "statement": report.statement(),
+                "warnings": list(report.warnings),
+            }
+            for name, report in side.reports.items()
+        },
+    }
+
+
 def counted_side(
     trace: Trace, rules: RuleSet, spikes: str, reports: Mapping[str, EnergyReport]
 ) -> Side:

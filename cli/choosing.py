@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from textwrap import wrap
 
@@ -41,6 +41,15 @@ ROWS = (
     ),
 )
 """A row for each estimator, cells in the order of `HEADS`."""
+
+EXAMPLES: Mapping[str, str] = {
+    "compute": "e_mac_pj=3.2",
+    "simple": "e_memory_pj_per_byte=10",
+    "lemaire": "e_mul_pj=2.5",
+    "neuromc": "e_mul_pj=0.9",
+    "spikesim": "adc_pj=1.5",
+}
+"""What --set may say, an example for each."""
 
 _WIDTHS = (9, 24, 25, 22)
 

@@ -29,15 +29,6 @@ ESTIMATORS: Mapping[str, str] = {
     "spikesim": "Inference on in-memory crossbars (SpikeSim), dense or event-driven.",
 }
 
-EXAMPLES: Mapping[str, str] = {
-    "compute": "e_mac_pj=3.2",
-    "simple": "e_memory_pj_per_byte=10",
-    "lemaire": "e_mul_pj=2.5",
-    "neuromc": "e_mul_pj=0.9",
-    "spikesim": "adc_pj=1.5",
-}
-"""What --set may say, an example for each."""
-
 
 @click.group(
     short_help="What a recorded run would cost, in joules.",
@@ -70,7 +61,7 @@ def _verb(name: str) -> click.Command:
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
-        help=f"One constant, e.g. {EXAMPLES[name]}; overrides preset and file.",
+        help=f"One constant, e.g. {choosing.EXAMPLES[name]}; overrides preset and file.",
     )
     @click.option(
         "--revision",

@@ -8,8 +8,8 @@ import tomllib
 
 import pytest
 
+from opjoule.cli.choosing import EXAMPLES
 from opjoule.cli.config import as_toml
-from opjoule.cli.energy import EXAMPLES
 from opjoule.cli.main import run
 from opjoule.schemas.costs import CONFIGS, load_config, preset_names
 
