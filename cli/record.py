@@ -128,14 +128,8 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
 
 
 def _recorder(path: Path, **options: Any) -> Recorder:
-    try:
-        from ..tracer import Recorder, RecordingWarning
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise click.ClickException(
-            "recording needs PyTorch, which is not installed: pip install 'opjoule[torch]'"
-        ) from None
+    from ..tracer import Recorder, RecordingWarning
+
     # What was not seen or not exact is told at the end, in our own words.
     warnings.filterwarnings("ignore", category=RecordingWarning)
     return Recorder(path, model=None, **options)
@@ -203,6 +197,8 @@ def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None
         _say(f"not seen: {hidden.what}: {hidden.why} ({number_text(hidden.calls, 'call')})")
     for inexact in manifest.inexact:
         _say(f"perhaps not the same to the bit: {inexact.what}: {inexact.why}")
+    for note in manifest.notes:
+        _say(f"note: {note}")
     _say(f"recorded {what}, to {path}")
     _say(f"next: {typed} count {path}")
 

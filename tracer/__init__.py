@@ -1,5 +1,6 @@
 """The recorder: runs a model once under a dispatch mode and writes every aten call to a trace."""
 
+from . import requirement  # noqa: F401 - first: the others import PyTorch
 from .neurons import NeuronRule
 from .record import record
 from .recorder import Recorder, RecordingWarning

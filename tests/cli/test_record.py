@@ -164,6 +164,28 @@ def test_a_trace_is_replaced_on_request(tmp_path):
     assert manifest(tmp_path / "runs/train")["started"] > first
 
 
+def test_it_says_what_the_trace_notes(tmp_path):
+    script = "import torch\nwith torch.no_grad(): torch.nn.Linear(2, 2).eval()(torch.ones(3, 2))\n"
+    (tmp_path / "run.py").write_text(script)
+    done = record("--time-dim", "4", "run.py", at=tmp_path)
+    said = "opjoule: note: Linear: time_dim=4 is beyond the 2 dimensions of the model's input"
+    assert said in done.stderr
+    assert manifest(tmp_path / "runs/run")["notes"]
+
+
+def test_where_torch_is_missing_it_says_what_to_install(tmp_path):
+    (tmp_path / "run.py").write_text("print('ran')\n")
+    code = (
+        "import sys; sys.modules['torch'] = None; from opjoule.cli.main import run; "
+        "sys.exit(run(['record', 'run.py']))"
+    )
+    done = command("-c", code, at=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "opjoule: recording needs PyTorch, which is not installed: pip install 'opjoule[torch]'\n"
+    )
+
+
 def test_a_script_without_torch_makes_an_empty_trace(tmp_path):
     (tmp_path / "hello.py").write_text("print('hello')\n")
     done = record("hello.py", at=tmp_path)

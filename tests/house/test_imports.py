@@ -38,6 +38,29 @@ def test_schemas_load_neither_torch_nor_polars():
     assert not loaded_by("import opjoule.schemas") & {"torch", "polars", "click"}
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import opjoule; opjoule.record",
+        "import opjoule; opjoule.Recorder",
+        "from opjoule import Recorder",
+        "from opjoule.tracer import NeuronRule",
+    ],
+)
+def test_recording_says_what_it_needs_where_torch_is_missing(statement):
+    """One line, with what to type; analyzing does not ask."""
+    lines = ["import sys", "sys.modules['torch'] = None", "import opjoule", "opjoule.open_trace"]
+    lines += ["try:", f"    {statement}", "except opjoule.schemas.OpjouleError as error:"]
+    lines += ["    print(type(error).__name__, error, sep=': ')"]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (
+        "RecordError: recording needs PyTorch, which is not installed: "
+        "pip install 'opjoule[torch]'\n"
+    )
+
+
 def test_analyzers_leave_torch_out():
     assert not loaded_by("import opjoule.analyzers, opjoule.analyzers.energy") & {"torch", "click"}
 
