@@ -48,8 +48,9 @@ class Recorder:
         path: directory of the trace; it must not exist unless `overwrite`.
         model: the model, so that its tree is known beforehand and its paths start at its class.
             Without it every module that is called is entered when it is first seen.
-        batch_dim: dimension of the batch in module inputs, for modules that do not tell.
-        time_dim: dimension of time in them; None: no time dimension.
+        batch_dim: dimension of the batch in the model's inputs, for models that do not tell; calls
+            inside are compared with it. None: there is none.
+        time_dim: dimension of time in them; None: there is none.
         statistics: "full" measures every value, "synaptic" what spikes may meet, "none" nothing;
             "auto" is "full" on a CPU and "synaptic" where a CUDA device is used.
         overwrite: replace a trace at `path` once the new one is whole.
@@ -65,7 +66,8 @@ class Recorder:
         discarded: it failed before any call, and left nothing.
 
     A step ends at `step()`; if that is never called, at each optimizer step, and for inference
-    at each new sample (a root module's call that carries no neuron state).
+    at each new sample (a root module's call that carries no neuron state and is given nothing that
+    came out of an earlier one).
 
     Raises:
         RecordError: the path is taken or cannot be written, an option has no meaning, or a
