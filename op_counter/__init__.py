@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from .absent import refuse as __getattr__  # noqa: F401
 from .configs import (
     ComputeEnergyConfig,
     ComputeEnergyCostConfig,

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
-from ..schemas import ConfigError
 from ..schemas.costs import (
     ComputeConfig,
     LemaireConfig,
     SimpleConfig,
     SpikeSimConfig,
+    config_class,
     load_config,
 )
+from .refusals import MeaninglessError, refusing
 from .revisions import RELEASE
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class ComputeEnergyCostConfig:
 
     e_mac_pj: float = 4.6
     e_ac_pj: float = 0.9
+
+    @refusing()
+    def __post_init__(self) -> None:
+        config_class(self._estimator())(**vars(self))
 
     @classmethod
     def fp32(cls) -> Self:
@@ -83,6 +88,7 @@ class ComputeEnergyConfig:
     cost_config: ComputeEnergyCostConfig = field(default_factory=ComputeEnergyCostConfig)
     extra_ignore_modules: list[type[nn.Module]] | None = None
 
+    @refusing()
     def typed(self) -> ComputeConfig:
         """Return opjoule's configuration; ConfigError if a value is not allowed."""
         return ComputeConfig(**vars(self.cost_config))
@@ -96,6 +102,7 @@ class SimpleEnergyConfig:
     cost_config: SimpleEnergyCostConfig = field(default_factory=SimpleEnergyCostConfig)
     extra_ignore_modules: list[type[nn.Module]] | None = None
 
+    @refusing()
     def typed(self) -> SimpleConfig:
         """Return opjoule's configuration; ConfigError if a value is not allowed."""
         return SimpleConfig(**vars(self.cost_config))
@@ -114,6 +121,7 @@ class LemaireEnergyCostConfig:
         (1048576.0, 25.0),
     )
 
+    @refusing()
     def __post_init__(self) -> None:
         LemaireConfig(**vars(self))
 
@@ -150,14 +158,15 @@ class LemaireEnergyConfig:
     enable_sparse_memory_estimation: bool = True
     extra_state_rules: dict[type[nn.Module], Callable[..., Any]] = field(default_factory=dict)
 
+    @refusing()
     def __post_init__(self) -> None:
         if self.extra_state_rules:
-            raise ConfigError(
+            raise MeaninglessError(
                 "LemaireEnergyConfig.extra_state_rules is not taken over: state is read from the "
                 "recording. Describe a neuron of your own to the recorder with NeuronRule."
             )
         if not self.enable_sparse_memory_estimation:
-            raise ConfigError(
+            raise MeaninglessError(
                 "LemaireEnergyConfig.enable_sparse_memory_estimation = False is not taken over: "
                 "tensors are stored sparsely from sparse_zero_ratio_threshold on."
             )
@@ -167,6 +176,7 @@ class LemaireEnergyConfig:
         """Tell whether modules without formulas are refused."""
         return revision == RELEASE if self.strict is None else self.strict
 
+    @refusing()
     def typed(self) -> LemaireConfig:
         """Return opjoule's configuration; ConfigError if a value is not allowed."""
         return LemaireConfig(
@@ -202,6 +212,11 @@ class SpikeSimEnergyConfig:
     rram_xbar_pj: float = 1.76423
     sram_xbar_pj: float = 671.089
 
+    def validate(self) -> None:
+        """Check the values; ConfigError if one is not allowed."""
+        self.typed()
+
+    @refusing()
     def typed(self) -> SpikeSimConfig:
         """Return opjoule's configuration; ConfigError if a value is not allowed."""
         return SpikeSimConfig(**vars(self))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
-from ..schemas import ConfigError
+from .refusals import MeaninglessError
 from .scopes import GLOBAL, Counts, added, copied
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class BaseCounter:
             ConfigError: it holds figures of another revision.
         """
         if self.revision not in (None, mode.revision):
-            raise ConfigError(
+            raise MeaninglessError(
                 f"{type(self).__name__} holds figures of revision {self.revision} and cannot add "
                 f"those of {mode.revision} to them: call reset() first, or make a new counter."
             )
@@ -115,7 +115,7 @@ class _Counter(BaseCounter):
         super().__init__()
         for op, rule in (extra_rules or {}).items():
             if not callable(rule):
-                raise ConfigError(
+                raise MeaninglessError(
                     f"{type(self).__name__}: extra_rules[{op}] = {rule!r} is no function; give one "
                     "that takes (args, kwargs, result) and returns a number."
                 )

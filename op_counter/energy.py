@@ -14,13 +14,13 @@ from ..analyzers.energy import (
     estimate_simple,
     estimate_spikesim,
 )
-from ..schemas import TraceError
 from .configs import (
     ComputeEnergyConfig,
     LemaireEnergyConfig,
     SimpleEnergyConfig,
     SpikeSimEnergyConfig,
 )
+from .refusals import RefusedError, refusing
 from .reports import (
     ComputeEnergyReport,
     LemaireEnergyReport,
@@ -41,6 +41,7 @@ _TRAINING = (
 )
 
 
+@refusing()
 def estimate_compute_energy(
     model: Any, inputs: Any = MISSING, *, config: ComputeEnergyConfig | None = None
 ) -> ComputeEnergyReport:
@@ -67,6 +68,7 @@ def estimate_compute_energy(
     return ComputeEnergyReport.of(energy, config)
 
 
+@refusing()
 def estimate_simple_energy(
     model: Any, inputs: Any = MISSING, *, config: SimpleEnergyConfig | None = None
 ) -> SimpleEnergyReport:
@@ -84,6 +86,7 @@ def estimate_simple_energy(
     return SimpleEnergyReport.of(energy, config)
 
 
+@refusing()
 def estimate_lemaire_energy(
     model: Any, inputs: Any = MISSING, *, config: LemaireEnergyConfig | None = None
 ) -> LemaireEnergyReport:
@@ -102,6 +105,7 @@ def estimate_lemaire_energy(
     return LemaireEnergyReport.of(energy, config)
 
 
+@refusing()
 def estimate_spikesim_energy(model: Any, inputs: Any = MISSING, *,
                              config: SpikeSimEnergyConfig | None = None,
                              strict: bool = True) -> SpikeSimEnergyReport:  # fmt: skip
@@ -120,6 +124,7 @@ def estimate_spikesim_energy(model: Any, inputs: Any = MISSING, *,
     return _spikesim(model, inputs, config, strict, _of(RELEASE))
 
 
+@refusing()
 def estimate_spikesim_event_energy(model: Any, inputs: Any = MISSING, *,
                                    config: SpikeSimEnergyConfig | None = None,
                                    strict: bool = False) -> SpikeSimEnergyReport:  # fmt: skip
@@ -133,7 +138,7 @@ def _spikesim(model: Any, inputs: Any, config: SpikeSimEnergyConfig | None, stri
     with forward_of(model, inputs, grad=False) as trace:
         training = _trains(trace)
         if training and strict:
-            raise TraceError(f"{_TRAINING} (strict).")
+            raise RefusedError(f"{_TRAINING} (strict).")
         energy = estimate_spikesim(trace, config.typed(), revision=revision, strict=strict)
     report = SpikeSimEnergyReport.of(energy, config)
     if training:

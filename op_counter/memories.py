@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..schemas import ConfigError
 from ..schemas.costs import NeuroMCCapacities, NeuroMCConfig, NeuroMCMemories, NeuroMCStage
 from .configs import MemoryInstanceSpec
+from .refusals import MeaninglessError, refusing
 from .revisions import TUTORIAL, chosen
 
 __all__ = ["MemoryHierarchyConfig", "MemoryInstanceSpec", "default_memories"]
@@ -101,6 +101,7 @@ class MemoryHierarchyConfig:
         """
         self.typed({})
 
+    @refusing()
     def typed(self, stages: Mapping[str, NeuroMCStage]) -> NeuroMCConfig:
         """Return opjoule's configuration.
 
@@ -112,7 +113,9 @@ class MemoryHierarchyConfig:
         """
         missing = sorted({_name(ours) for ours in _SIZES} - self.memory_instances.keys())
         if missing:
-            raise ConfigError(f"MemoryHierarchyConfig lacks the memories {', '.join(missing)}.")
+            raise MeaninglessError(
+                f"MemoryHierarchyConfig lacks the memories {', '.join(missing)}."
+            )
         memories = {}
         for ours in _SIZES:
             one = self.memory_instances[_name(ours)]

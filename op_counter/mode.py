@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ..schemas import RecordError
 from .counters import BaseCounter
 from .counting import Counted
 from .known_ops import KNOWN
+from .refusals import MisuseError
 from .revisions import chosen
 from .scopes import Counts, added, copied, counts_of, subtracted
 
@@ -43,7 +43,7 @@ class DispatchCounterMode:
         self.counters = list(counters)
         for counter in self.counters:
             if not isinstance(counter, BaseCounter):
-                raise RecordError(
+                raise MisuseError(
                     f"{type(counter).__name__} is no counter of opjoule.op_counter; take "
                     "FlopCounter, ... from there, and not from SpikingJelly."
                 )
@@ -58,7 +58,7 @@ class DispatchCounterMode:
         from .live import Watch
 
         if self._recorder is not None:
-            raise RecordError("this DispatchCounterMode is entered already. Make a new one.")
+            raise MisuseError("this DispatchCounterMode is entered already. Make a new one.")
         self.revision = chosen()
         self._folder = TemporaryDirectory(prefix="opjoule-")
         self._snapshots = 0
@@ -88,9 +88,10 @@ class DispatchCounterMode:
         assert recorder is not None
         try:
             recorder.__exit__(*error)
-            counted = Counted(recorder.path, self.revision)
-            for counter in self.counters:
-                counter.add(self._of(counted, counter))
+            if recorder.path.exists():  # an error before anything ran leaves nothing
+                counted = Counted(recorder.path, self.revision)
+                for counter in self.counters:
+                    counter.add(self._of(counted, counter))
         finally:
             self._recorder = None
             for counter in self.counters:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..analyzers.energy import estimate_neuromc
-from ..schemas import RecordError
 from .memories import MemoryHierarchyConfig
 from .profiler import NeuroMCEnergyProfiler
+from .refusals import MisuseError, refusing
 from .reports import NeuroMCRuntimeEnergyReport
 from .revisions import chosen
 from .runs import MISSING, call, forward_of, is_trace
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@refusing()
 def estimate_neuromc_runtime_energy(
     model: Any,
     inputs: Any = MISSING,
@@ -49,13 +50,13 @@ def estimate_neuromc_runtime_energy(
     training = loss_fn is not None
     if is_trace(model):
         if training or optimizer is not None or target is not None:
-            raise RecordError("a trace holds what was run: leave loss_fn, target, optimizer out.")
+            raise MisuseError("a trace holds what was run: leave loss_fn, target, optimizer out.")
         config = (memory_config or MemoryHierarchyConfig()).typed({})
         with forward_of(model, inputs) as trace:
             energy = estimate_neuromc(trace, config, revision=chosen(), strict=strict)
         return NeuroMCRuntimeEnergyReport.of(energy, memory_config or MemoryHierarchyConfig())
     if optimizer is not None and not training:
-        raise RecordError("optimizer needs loss_fn: without a loss there are no gradients.")
+        raise MisuseError("optimizer needs loss_fn: without a loss there are no gradients.")
     profiler = NeuroMCEnergyProfiler(memory_config=memory_config, strict=strict)
     profiler.bind_model(model)
     profiler.bind_optimizer(optimizer)
@@ -68,7 +69,7 @@ def _run(profiler: NeuroMCEnergyProfiler, model: nn.Module, inputs: Any,
          optimizer: torch.optim.Optimizer | None) -> None:  # fmt: skip
     """Run what is to be profiled; gradients are afterwards what they were before."""
     if inputs is MISSING:
-        raise RecordError(f"{type(model).__name__} is no trace, so inputs are needed to run it.")
+        raise MisuseError(f"{type(model).__name__} is no trace, so inputs are needed to run it.")
     held = [(p, p.grad) for p in model.parameters()] if loss_fn is not None else []
     try:
         for parameter, _ in held:

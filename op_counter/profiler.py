@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..analyzers import open_trace
 from ..analyzers.energy import estimate_neuromc
-from ..schemas import ConfigError, RecordError, TraceError
+from ..schemas import TraceError
 from ..schemas.costs import NeuroMCStage
 from .memories import MemoryHierarchyConfig
+from .refusals import MeaninglessError, MisuseError, refusing
 from .reports import NeuroMCRuntimeEnergyReport
 from .revisions import chosen
 from .runs import of_the_model, own_part
@@ -67,9 +68,9 @@ class NeuroMCEnergyProfiler:
         from ..tracer import Recorder
 
         if self._recorder is not None:
-            raise RecordError("this NeuroMCEnergyProfiler is entered already. Make a new one.")
+            raise MisuseError("this NeuroMCEnergyProfiler is entered already. Make a new one.")
         if self._model is None:
-            raise RecordError("NeuroMCEnergyProfiler: call bind_model(model) before entering it.")
+            raise MisuseError("NeuroMCEnergyProfiler: call bind_model(model) before entering it.")
         self.revision = chosen()
         self._stages, self._energy, self._refused = {}, None, None
         self._folder = TemporaryDirectory(prefix="opjoule-")
@@ -109,7 +110,7 @@ class NeuroMCEnergyProfiler:
         """
         recorder = self._running("stage")
         if self._in_stage:
-            raise RecordError(f"stage {name!r} stands inside another stage: end that one first.")
+            raise MisuseError(f"stage {name!r} stands inside another stage: end that one first.")
         self._declare(name, phase, reuse_weights, batch_norm_backward)
         self._in_stage = True
         try:
@@ -132,7 +133,7 @@ class NeuroMCEnergyProfiler:
         """
         recorder = self._running("record_optimizer_step")
         if self._optimizer is None:
-            raise RecordError("record_optimizer_step: call bind_optimizer(optimizer) before.")
+            raise MisuseError("record_optimizer_step: call bind_optimizer(optimizer) before.")
         if stage not in self._stages:
             self._declare(stage, "optimizer", False, True)
         with recorder.label(stage):
@@ -152,7 +153,7 @@ class NeuroMCEnergyProfiler:
         elif self._refused is not None:
             raise self._refused
         if energy is None:
-            raise RecordError("NeuroMCEnergyProfiler has profiled nothing: run a model inside it.")
+            raise MisuseError("NeuroMCEnergyProfiler has profiled nothing: run a model inside it.")
         return NeuroMCRuntimeEnergyReport.of(energy, deepcopy(self.memory_config))
 
     def get_total(self) -> float:
@@ -168,18 +169,23 @@ class NeuroMCEnergyProfiler:
 
     def _running(self, what: str) -> Recorder:
         if self._recorder is None:
-            raise RecordError(
+            raise MisuseError(
                 f"{what}: enter the NeuroMCEnergyProfiler first (with profiler: ...)."
             )
         return self._recorder
 
     def _declare(self, name: str, phase: Phase, reuse: bool, norm: bool) -> None:
         if phase not in PHASES:
-            raise ConfigError(f"stage {name!r}: phase = {phase!r}: choose from {', '.join(PHASES)}")
+            raise MeaninglessError(
+                f"stage {name!r}: phase = {phase!r}: choose from {', '.join(PHASES)}"
+            )
         stage = NeuroMCStage(phase=phase, reuse_weights=reuse, batch_norm_backward=norm)
         if self._stages.setdefault(name, stage) != stage:
-            raise ConfigError(f"stage {name!r} had other options before: {self._stages[name]}.")
+            raise MeaninglessError(
+                f"stage {name!r} had other options before: {self._stages[name]}."
+            )
 
+    @refusing()
     def _estimate(self, path: Path) -> EnergyReport:
         config = self.memory_config.typed(self._stages)
         assert self._model is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..schemas import ConfigError
+from .refusals import MeaninglessError
 
 SOURCE = "source"
 RELEASE = "spikingjelly-2.0"
@@ -38,7 +38,9 @@ def checked(name: object) -> str:
         ConfigError: it is none.
     """
     if name not in REVISIONS:
-        raise ConfigError(f"op_counter.revision = {name!r}: choose from {', '.join(REVISIONS)}")
+        raise MeaninglessError(
+            f"op_counter.revision = {name!r}: choose from {', '.join(REVISIONS)}"
+        )
     return str(name)
 
 

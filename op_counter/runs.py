@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..analyzers import Trace, open_trace
-from ..schemas import RecordError, TraceError
+from ..schemas import TraceError
+from .refusals import MisuseError
 from .without import modules_inside, without_modules
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def forward_of(subject: Any, inputs: Any, *, grad: bool | None = None,
         yield without_modules(trace, modules_inside(trace, ignored))
         return
     if inputs is MISSING:
-        raise RecordError(f"{type(subject).__name__} is no trace, so inputs are needed to run it.")
+        raise MisuseError(f"{type(subject).__name__} is no trace, so inputs are needed to run it.")
     import torch
 
     from ..tracer import record
@@ -90,4 +91,4 @@ def own_part(path: Path) -> Path:
 
 def _refuse_inputs(inputs: Any) -> None:
     if inputs is not MISSING:
-        raise RecordError("a trace was recorded with its inputs: leave inputs out.")
+        raise MisuseError("a trace was recorded with its inputs: leave inputs out.")
