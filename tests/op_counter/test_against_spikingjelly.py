@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from opjoule import op_counter as ours
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from opjoule import op_counter as ours  # noqa: E402
 
 COUNTERS = ("FlopCounter", "MemoryAccessCounter", "SynOpCounter", "MACCounter", "ACCounter")
 COLUMNS = ("flops", "bytes", "synops", "macs", "acs")
@@ -92,9 +96,6 @@ def test_the_same_ops_have_a_rule(name, column, original):
 
 def test_roots_of_one_class_share_a_scope(original):
     # 2 * 1*3*2 = 12 and 2 * 1*3*4 = 24
-    import torch
-    from torch import nn
-
     found = []
     for module in (ours, original):
         counter = module.FlopCounter()
@@ -106,9 +107,6 @@ def test_roots_of_one_class_share_a_scope(original):
 
 
 def test_strict_refuses_what_spikingjelly_refuses(original):
-    import torch
-    from torch import nn
-
     layer, x = nn.Linear(3, 2, bias=False), torch.rand(1, 3)
     for module in (ours, original):
         counter = module.SynOpCounter()
@@ -117,3 +115,36 @@ def test_strict_refuses_what_spikingjelly_refuses(original):
             module.DispatchCounterMode([counter], strict=True),
         ):
             layer(x)
+
+
+class Shortcut(nn.Module):
+    """Two convolutions, and a shortcut around them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.main = nn.Conv2d(4, 8, 3, padding=1, bias=False)
+        self.short = nn.Conv2d(4, 8, 1, bias=False)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.main(x) + self.short(x)
+
+
+def test_branches_keep_their_own_backward_ops(original):
+    """The shortcut: 2 gradients of 2 · 8·4 · 2 images · 25 positions; the other branch 9 times it.
+
+    SpikingJelly agrees on ops and totals, and books what one branch runs to the other.
+    """
+    net, found = Shortcut(), []
+    for module in (original, ours):
+        counter = module.FlopCounter()
+        with module.DispatchCounterMode([counter]):
+            net(torch.rand(2, 2, 5, 5)).sum().backward()
+        found.append(counter.get_counts())
+    theirs, own = found
+    assert own["Global"] == theirs["Global"]
+    backward = torch.ops.aten.convolution_backward.default
+    assert own["Shortcut.short"][backward] == 2 * 2 * 8 * 4 * 2 * 25
+    assert own["Shortcut.main"][backward] == 9 * 2 * 2 * 8 * 4 * 2 * 25
+    assert theirs["Shortcut.short"][backward] != own["Shortcut.short"][backward]
