@@ -138,6 +138,7 @@ def test_branches_keep_their_own_backward_ops(original):
     """
     net, found = Shortcut(), []
     for module in (original, ours):
+        net.zero_grad()
         counter = module.FlopCounter()
         with module.DispatchCounterMode([counter]):
             net(torch.rand(2, 2, 5, 5)).sum().backward()
