@@ -49,7 +49,8 @@ class Writer:
     """
 
     def __init__(self, path: Path, *, overwrite: bool, rank: int | None = None) -> None:
-        self.path = path if rank is None else path / f"rank={rank:05d}"
+        home = path.absolute()  # the model may change the working directory
+        self.path = home if rank is None else home / f"rank={rank:05d}"
         self._target = self.path
         self.parts: list[Part] = []
         self.rows: dict[str, int] = dict.fromkeys(TABLES, 0)

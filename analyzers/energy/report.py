@@ -107,6 +107,7 @@ class EnergyReport:
         for key in keys:
             if key not in KEYS:
                 raise ConfigError(f"energies have no {key!r}: by is one of {', '.join(KEYS)}")
+        keys = tuple(dict.fromkeys(keys))
         energy = self._rows(keys).select(*keys, "energy_pj")
         total = pl.col("energy_pj").sum()
         summed = (

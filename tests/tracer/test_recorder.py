@@ -416,3 +416,13 @@ def test_the_git_state(tmp_path, monkeypatch):
     with Recorder(tmp_path / "trace") as recorder:
         X.exp()
     assert found.commit in (recorder.path / "trace.json").read_text()
+
+
+def test_a_model_that_changes_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Recorder("runs/mine") as recorder:
+        torch.ones(2) + 1
+        monkeypatch.chdir("elsewhere")
+    assert recorder.path == tmp_path / "runs" / "mine"
+    assert (recorder.path / "trace.json").exists()

@@ -67,6 +67,10 @@ def test_by_adds_up_dearest_first(keys, expected):
     assert frame["per_sample_pj"].to_list() == pytest.approx([row[-1] / 6 for row in expected])
 
 
+def test_a_key_named_twice_counts_once():
+    assert REPORT.by("stage", "stage").equals(REPORT.by("stage"))
+
+
 def test_by_refuses_what_energies_do_not_have():
     with pytest.raises(ConfigError, match="have no 'modules': by is one of module, stage"):
         REPORT.by("modules")
