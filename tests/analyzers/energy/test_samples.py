@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -16,6 +18,7 @@ from opjoule.analyzers.energy.samples import samples_of  # noqa: E402
 from opjoule.analyzers.energy.shares import with_shares  # noqa: E402
 from opjoule.schemas import ConfigError  # noqa: E402
 from opjoule.schemas.costs import NeuroMCConfig  # noqa: E402
+from opjoule.tracer import RecordingWarning  # noqa: E402
 
 ESTIMATORS = ("compute", "simple", "lemaire", "neuromc", "spikesim")
 STEPS, BATCH = 4, 3
@@ -64,11 +67,14 @@ def run(tmp_path):
 
     def recorded(model, *inputs, reset=True, **options):
         path = tmp_path / f"trace-{len(list(tmp_path.iterdir()))}"
-        with Recorder(path, model=model.eval(), **options), torch.no_grad():
-            for each in inputs:
-                model(each)
-                if reset:
-                    functional.reset_net(model)
+        with warnings.catch_warnings():
+            # The recorder warns of a batch that it cannot tell, and of state that nobody reset.
+            warnings.simplefilter("ignore", RecordingWarning)
+            with Recorder(path, model=model.eval(), **options), torch.no_grad():
+                for each in inputs:
+                    model(each)
+                    if reset:
+                        functional.reset_net(model)
         return open_trace(path)
 
     return recorded
@@ -151,7 +157,8 @@ def test_a_part_of_the_network_is_of_as_many_samples(name, x, run):
 def test_frozen_parts_of_a_training_pass_are_no_inference(name, x, tmp_path):
     """The convolution stays in eval mode while the rest trains; one inference of three samples."""
     net = Loop().eval()
-    with Recorder(tmp_path / "t", model=net) as recorder, torch.no_grad():
+    options = {"batch_dim": 1, "time_dim": 0}
+    with Recorder(tmp_path / "t", model=net, **options) as recorder, torch.no_grad():
         net.train()
         net.conv.eval()
         net(x)
