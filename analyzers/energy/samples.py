@@ -13,6 +13,8 @@ from .layers import MODULE
 from .shares import seen_by_layers
 
 if TYPE_CHECKING:
+    from polars.lazyframe.group_by import LazyGroupBy
+
     from ..trace import Trace
 
 SAMPLE = ("rank", "sample")
@@ -67,9 +69,9 @@ def samples_of(
     A sample's batch is that of its neurons, the smallest if they differ (some fold windows or
     tokens into it). Its time steps are the most that one of its neurons ran, over all its calls:
     a loop over single steps and one call of many steps agree, and a state that nobody resets
-    carries a long sample. A sample without neurons has those of its root calls, else the largest
-    that a call of it knows. What is then unknown is filled in with the numbers given; a batch
-    that stays open is looked for in what went into the first weight layer.
+    carries a long sample. A sample without neurons has those of its root calls, told likewise,
+    else the largest that a call of it knows. What is then unknown is filled in with the numbers
+    given; a batch that stays open is looked for in what went into the first weight layer.
 
     Args:
         trace: the trace. Filters on modules and ops leave the samples what they are.
@@ -107,12 +109,18 @@ def samples_of(
 def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
     """Return how many of the samples ran in eval mode as a whole; None if batches are unknown.
 
+    Modules without parameters, neurons apart, are not asked: nobody sets the mode of a loss.
+
     Args:
         trace: the trace that they are of.
         samples: what `samples_of` returned.
     """
+    asked = trace.modules.filter(
+        pl.col("neuron").is_not_null() | (pl.col("parameters").list.len() > 0)
+    )
     evaluated = (
         _forward(trace, eval_only=False)
+        .join(asked.lazy().select(MODULE), on=MODULE, how="semi")
         .group_by(SAMPLE)
         .agg(~pl.col("training").any())
         .filter("training")
@@ -133,29 +141,31 @@ def _forward(trace: Trace, eval_only: bool) -> pl.LazyFrame:
 
 def _known(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
     """Return what the calls know of each sample: `SAMPLE`, `batch` and `time_steps`."""
-    steps = pl.col("time_steps")
-    neurons = (
-        calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
-        .group_by(*SAMPLE, "module_id")
-        .agg(
-            pl.col("batch").min(),
-            several=pl.when(steps.null_count() == 0).then(steps.sum()),
-        )
-        .group_by(SAMPLE)
-        .agg(of_neurons=pl.col("batch").min(), neurons_ran=pl.col("several").max())
-    )
+    of_neurons = calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
     root = pl.col("parent_call_id").is_null()
-    rest = calls.group_by(SAMPLE).agg(
-        of_roots=pl.col("batch").filter(root).max(),
-        roots_ran=pl.when(steps.filter(root).null_count() == 0).then(steps.filter(root).sum()),
-        largest=pl.col("batch").max(),
-        longest=steps.max(),
+    every = calls.group_by(SAMPLE).agg(
+        largest=pl.col("batch").max(), longest=pl.col("time_steps").max()
     )
-    ran = pl.when(pl.col("roots_ran") > 0).then("roots_ran")
-    return rest.join(neurons, on=SAMPLE, how="left").select(
-        *SAMPLE,
-        batch=pl.coalesce("of_neurons", "of_roots", "largest"),
-        time_steps=pl.coalesce("neurons_ran", ran, "longest"),
+    neurons = _by_module(of_neurons).agg(batch=pl.col("batch").min(), steps=pl.col("steps").max())
+    roots = _by_module(calls.filter(root)).agg(pl.col("batch", "steps").max())
+    return (
+        every.join(neurons, on=SAMPLE, how="left")
+        .join(roots, on=SAMPLE, how="left", suffix="_of_roots")
+        .select(
+            *SAMPLE,
+            batch=pl.coalesce("batch", "batch_of_roots", "largest"),
+            time_steps=pl.coalesce("steps", "steps_of_roots", "longest"),
+        )
+    )
+
+
+def _by_module(calls: pl.LazyFrame) -> LazyGroupBy:
+    """Return `batch` (the smallest) and `steps` of each module in a sample, grouped by sample."""
+    steps = pl.col("time_steps")
+    return (
+        calls.group_by(*SAMPLE, "module_id")
+        .agg(pl.col("batch").min(), steps=pl.when(steps.null_count() == 0).then(steps.sum()))
+        .group_by(SAMPLE)
     )
 
 

@@ -189,6 +189,28 @@ def test_the_smallest_batch_of_neurons_counts(run):
     assert (found.samples, found.batch, found.time_steps) == (3, 3, 5)
 
 
+def test_networks_behind_each_other_run_the_same_steps(tmp_path):
+    """decoder(encoder(x)) is one sample; T = 4 of both are not 8."""
+    encoder, decoder = nn.Linear(8, 5).eval(), nn.Linear(5, 2).eval()
+    options = {"batch_dim": 1, "time_dim": 0}
+    with Recorder(tmp_path / "t", **options) as recorder, torch.no_grad():
+        decoder(encoder(torch.rand(STEPS, BATCH, 8)))
+    found = samples_of(open_trace(recorder.path))
+    assert (found.samples, found.batch, found.time_steps) == (BATCH, BATCH, STEPS)
+
+
+def test_a_loss_module_does_not_make_an_evaluation_training(tmp_path):
+    """nn.MSELoss is in training mode, as everybody leaves it; the network was evaluated."""
+    net, loss = nn.Linear(4, 2), nn.MSELoss()
+    with Recorder(tmp_path / "t") as recorder:
+        loss(net(torch.rand(3, 4)), torch.rand(3, 2)).backward()
+        with torch.no_grad():
+            loss(net.eval()(torch.rand(3, 4)), torch.rand(3, 2))
+    report = energy.estimate_neuromc(open_trace(recorder.path))
+    (text,) = [text for text in report.warnings if "eval mode" in text]
+    assert text.startswith("3 of 6 samples ran in eval mode")
+
+
 SHARES = [  # B = 3, T = 4: kind, shape, calls in the sample -> batch, time steps of a call
     ("Conv2d", (4, 3, 2, 5, 5), 1, (3, 4)),  # [T, B, ...]
     ("Conv2d", (12, 2, 5, 5), 1, (3, 4)),  # T and B folded
