@@ -94,6 +94,7 @@ def test_state_that_lasts(run):
     assert three == [3 * n for n in once]
 
 
+@pytest.mark.filterwarnings("ignore:neurons carried their state")  # which is meant here
 def test_long_runs_are_read_in_chunks(run, monkeypatch):
     """Chunks of any size give the same: state goes from one to the next."""
     torch.manual_seed(0)
