@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def number(count: int, noun: str) -> str:
     """Return "1 call", "42 calls", "0 calls"; the noun takes an s."""
@@ -11,3 +13,9 @@ def number(count: int, noun: str) -> str:
 def agreeing(count: int, one: str, many: str) -> str:
     """Return the form of a word that a number asks for: 1 call "lacks", 2 calls "lack"."""
     return one if count == 1 else many
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return names with commas, cut off after `most` of them."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

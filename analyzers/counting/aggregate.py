@@ -14,7 +14,7 @@ import polars as pl
 from ..rules.amount import STATISTICS
 from ..rules.call import FLAGGED
 from ..trace.files import collected
-from ..workload.spikes import decided_by_provenance, spike_expr
+from ..workload.spikes import with_spikes
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -49,15 +49,16 @@ def collapsed(
         TraceError: a part cannot be decoded.
     """
     kept = list(keys)
-    calls = _with_fourth(trace)
+    calls = with_spikes(
+        trace, FLAGGED, spikes, by_values_only=by_values_only, calls=_with_fourth(trace)
+    )
     optimizing = (pl.col("stage") == "optimizer").fill_null(False)
     flags = {}
     for slot in FLAGGED:
-        known = spike_expr(slot, spikes, by_values_only)
+        known = pl.col(f"{slot}_spikes")
         flags[f"{slot}_spikes"] = pl.when(optimizing).then(known.fill_null(False)).otherwise(known)
     for slot in FLAGGED[:-1]:
-        decided = pl.lit(False) if by_values_only else decided_by_provenance(slot, spikes)
-        flags[f"{slot}_decided"] = decided.fill_null(False)
+        flags[f"{slot}_decided"] = pl.col(f"{slot}_decided")
     grouped = (
         calls.select("rank", "signature_id", *kept, "seq", *STATISTICS, **flags)
         .group_by("rank", "signature_id", *kept, *flags)

@@ -15,7 +15,8 @@ from ...schemas.costs.compute import ComputeConfig
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import tally
 from ..rules import rule_set
-from ..workload.inference import forward_part, narrowed
+from ..trace.trace import narrowed
+from ..workload.inference import forward_part
 from ..workload.samples import samples_of
 from ..workload.spikes import SPIKE_MODES
 from ..workload.unmeasured import Gaps, gaps_of, input_types, outside_modules

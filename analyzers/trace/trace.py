@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -33,6 +34,8 @@ class Trace:
         filters: the filters that the trace was narrowed by.
         sample_calls: `module_calls` without the filters on modules and ops: what tells batch and
             time steps of a sample, whichever of its modules are left.
+        opened: the trace that this one was narrowed from, or None.
+        facts: what was derived from the whole trace once, by name: see `workload`.
     """
 
     path: Path
@@ -47,6 +50,20 @@ class Trace:
     module_calls: pl.LazyFrame
     sample_calls: pl.LazyFrame
     filters: tuple[str, ...] = ()
+    opened: Trace | None = field(default=None, repr=False, compare=False)
+    facts: dict[Any, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", self.opened.facts if self.opened else {})
+
+    @property
+    def whole(self) -> Trace:
+        """The trace as it was opened, before it was narrowed."""
+        return self.opened or self
+
+    def with_tables(self, **tables: Any) -> Trace:
+        """Return the trace with other tables; `whole` and `facts` stay those of the opened one."""
+        return replace(self, opened=self.whole, **tables)
 
     def where(self, *filters: str) -> Trace:
         """Return the trace with only the calls, module calls and optimizer steps that fit.
@@ -60,8 +77,7 @@ class Trace:
         parsed: Sequence[Filter] = parse_filters(filters)
         trace = self
         for each in parsed:
-            trace = replace(
-                trace,
+            trace = trace.with_tables(
                 calls=trace.calls.filter(each.of_calls(self)),
                 module_calls=trace.module_calls.filter(each.of_module_calls(self)),
                 sample_calls=trace.sample_calls
@@ -69,7 +85,7 @@ class Trace:
                 else trace.sample_calls.filter(each.of_module_calls(self)),
                 optimizer_steps=trace.optimizer_steps.filter(each.of_optimizer_steps()),
             )
-        return replace(trace, filters=(*self.filters, *filters))
+        return trace.with_tables(filters=(*self.filters, *filters))
 
 
 def open_trace(

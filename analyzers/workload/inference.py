@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,13 +10,6 @@ from ...schemas import TraceError
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
-
-
-def narrowed(trace: Trace, where: str | Sequence[str] | None) -> Trace:
-    """Return the trace narrowed by filters, one or several."""
-    if not where:
-        return trace
-    return trace.where(*([where] if isinstance(where, str) else where))
 
 
 def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
@@ -40,8 +31,7 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
         mode = pl.col("training")
         mode = pl.coalesce(mode.forward_fill(), mode.backward_fill(), pl.lit(False))
         calls = calls.with_columns(_mode=mode).filter(~pl.col("_mode")).drop("_mode")
-    part = replace(
-        trace,
+    part = trace.with_tables(
         calls=calls,
         module_calls=trace.module_calls.filter(
             forward & ~pl.col("training") if eval_only else forward
@@ -75,8 +65,7 @@ def without_training(trace: Trace) -> Trace:
     if not told["evaluated"].any() or frozen.collect().is_empty():
         return trace
     inside = trace.sample_calls.join(frozen, on=sample, how="semi").select("rank", "module_call_id")
-    return replace(
-        trace,
+    return trace.with_tables(
         calls=trace.calls.join(inside, on=["rank", "module_call_id"], how="anti"),
         module_calls=trace.module_calls.join(frozen, on=sample, how="anti"),
         sample_calls=trace.sample_calls.join(frozen, on=sample, how="anti"),

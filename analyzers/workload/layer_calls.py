@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from .spikes import spike_expr, with_spikes
+
 if TYPE_CHECKING:
     from ..trace.trace import Trace
 
@@ -46,24 +48,33 @@ HOW_CALLED = ("stage", "label", "step", "sample", "training", "step_mode", "batc
 WHAT_CALLED = ("op", "in_numel", "out_numel")
 
 
-def layer_calls(trace: Trace, layers: pl.DataFrame, *, outputs: bool = False) -> pl.DataFrame:
+def layer_calls(
+    trace: Trace, layers: pl.DataFrame, *, outputs: bool = False, by_values_only: bool = False
+) -> pl.DataFrame:
     """Return one row for each call of a layer.
 
     Args:
         trace: the trace.
         layers: what `layers_of` returns, or some of it.
         outputs: also return what the outputs hold.
+        by_values_only: take constants for what their values are.
 
     Returns:
-        The columns of `_called`, and of the product or convolution inside: `op`, `in_class` and
-        `in_nonzero`; with `outputs` also `out_class` and `out_nonzero`. Null: not recorded.
+        The columns of `_called`, and of the product or convolution inside: `op`, `in_class`,
+        `in_nonzero`, `in_spikes` and `in_decided` (see `spikes.with_spikes`); with `outputs` also
+        `out_class` and `out_nonzero`. Null: not recorded.
     """
     calls = _called(trace, layers)
-    calls = calls.join(_main_ops(trace, calls), on=ID, how="left", maintain_order="left")
+    products = _main_ops(trace, calls, by_values_only=by_values_only)
+    calls = calls.join(products, on=ID, how="left", maintain_order="left")
     sides = [("in", calls["in_class"].is_null())]
     if outputs:
         sides.append(("out", calls["out_class"].is_null()))
-    return _with_values(trace, calls, sides)
+    fits = spike_expr("in", by_values_only=by_values_only)
+    return _with_values(trace, calls, sides).with_columns(
+        pl.coalesce("in_spikes", fits).alias("in_spikes"),
+        pl.coalesce("in_decided", pl.lit(False)).alias("in_decided"),
+    )
 
 
 def neuron_calls(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
@@ -133,14 +144,15 @@ def _called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _main_ops(trace: Trace, layers: pl.DataFrame) -> pl.DataFrame:
+def _main_ops(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) -> pl.DataFrame:
     """Return, for each layer call, the first product or convolution inside it."""
     ops = trace.signatures.filter(pl.col("packet").is_in(list(MAIN_OPS))).select(
         "rank", "signature_id", "op", slot=pl.col("packet").replace_strict(MAIN_OPS, default=0)
     )
     second = pl.col("slot") == 1
     return (
-        trace.calls.filter(pl.col("stage").cast(pl.String) == "forward")
+        with_spikes(trace, ("in0", "in1"), by_values_only=by_values_only)
+        .filter(pl.col("stage") == "forward")
         .join(ops.lazy(), on=["rank", "signature_id"])
         .join(layers.lazy().select(ID), on=ID, how="semi")
         .select(
@@ -149,6 +161,8 @@ def _main_ops(trace: Trace, layers: pl.DataFrame) -> pl.DataFrame:
             "op",
             in_class=pl.when(second).then("in1_class").otherwise("in0_class"),
             in_nonzero=pl.when(second).then("in1_nonzero").otherwise("in0_nonzero"),
+            in_spikes=pl.when(second).then("in1_spikes").otherwise("in0_spikes"),
+            in_decided=pl.when(second).then("in1_decided").otherwise("in0_decided"),
             out_class="out0_class",
             out_nonzero="out0_nonzero",
         )

@@ -12,8 +12,8 @@ import polars as pl
 from ....schemas import TraceError
 from ....schemas.costs import LemaireConfig
 from ...trace.filters import parse_filters
-from ...workload.geometry import layers_of
 from ...workload.inference import forward_part, without_training
+from ...workload.layers import layers_of
 from ...workload.samples import samples_of
 from ..compute import MOST_STEPS, check_revision
 from .layer_groups import by_release, by_runtime

@@ -12,10 +12,9 @@ from ....schemas import TraceError
 from ....schemas.costs import LemaireConfig
 from ...counting.evaluate import tally
 from ...rules import rule_set
-from ...workload.geometry import layers_of, neurons_of
 from ...workload.layer_calls import MODULE, grouped, layer_calls, neuron_calls
+from ...workload.layers import layers_of, neurons_of
 from ...workload.samples import Samples
-from ...workload.spikes import decided_by_provenance, spike_expr
 from ..spikingjelly import lemaire_2_0 as lemaire_release
 from ..spikingjelly.lemaire_2026_08 import (
     MOVED,
@@ -67,7 +66,9 @@ def by_release(
     """Charge the forward calls as SpikingJelly 2.0 does."""
     geometry = layers_of(trace).filter(pl.col("kind").is_in(lemaire_release.KINDS))
     kinds = neurons_of(trace)
-    layers = layer_groups(trace, layer_calls(trace, geometry), geometry, by_step)
+    layers = layer_groups(
+        trace, layer_calls(trace, geometry, by_values_only=True), geometry, by_step
+    )
     charged = kinds.filter(pl.col("neuron").is_in(lemaire_release.NEURONS))
     firing = measured(trace, stepless(neuron_calls(trace, charged), by_step), charged, "out")
     neurons = grouped(
@@ -94,7 +95,7 @@ def by_runtime(
 ) -> Charged:
     """Charge the forward calls as SpikingJelly did in August 2026."""
     geometry, kinds = layers_of(trace), neurons_of(trace)
-    calls = layer_calls(trace, geometry, outputs=True)
+    calls = layer_calls(trace, geometry, outputs=True, by_values_only=True)
     moved = moved_bytes(
         calls.join(geometry, on=MODULE, maintain_order="left"), config.sparse_share
     ).select(*calls.columns, *MOVED)
@@ -143,17 +144,13 @@ def layer_groups(
     *,
     keys: Sequence[str] = ("in_first", "step_mode"),
     sums: Sequence[str] = (),
-    by_values_only: bool = True,
 ) -> pl.DataFrame:
     """Return groups of layer calls with their geometry.
 
     Raises:
         TraceError: what went into a layer was not measured.
     """
-    decided = pl.lit(False) if by_values_only else decided_by_provenance("in")
-    calls = stepless(calls, by_step).with_columns(
-        spikes=spike_expr("in", by_values_only=by_values_only), decided=decided
-    )
+    calls = stepless(calls, by_step).rename({"in_spikes": "spikes", "in_decided": "decided"})
     calls = measured(trace, calls, geometry, "in")
     layers = grouped(calls, (*ALIKE, *keys, "spikes", "decided"), ["in_nonzero", *sums])
     return layers.join(geometry, on=MODULE, maintain_order="left")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...text import listed
 from ...workload.products import product_macs, products_of
-from .scope import listed
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace

@@ -8,8 +8,8 @@ import polars as pl
 
 from ....schemas.costs import LemaireConfig
 from ...workload.dataflow import neurons_behind
-from ...workload.geometry import layers_of, neurons_of
 from ...workload.layer_calls import MODULE, grouped, layer_calls, neuron_calls
+from ...workload.layers import layers_of, neurons_of
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
 from ...workload.samples import Samples
 from . import formulas as lemaire_source
@@ -41,7 +41,7 @@ def by_authors(
     firing = neuron_calls(trace, kinds).filter(~pl.col("training"))
     behind = neurons_behind(trace, calls, firing)
     geometry = geometry.filter(pl.col("kind").is_in(lemaire_source.KINDS))
-    layers = layer_groups(trace, calls, geometry, by_step, keys=SEEN, by_values_only=False)
+    layers = layer_groups(trace, calls, geometry, by_step, keys=SEEN)
     layers = with_shares(layers, samples.frame, spiking=not firing.is_empty())
     operations = lemaire_source.neuron_operations(kinds, config)
     behind = behind.join(operations.select("rank", neuron="module_id"), on=["rank", "neuron"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs import LemaireConfig
+from ...text import listed
 from ..report import Scope
 
 if TYPE_CHECKING:
@@ -111,9 +112,3 @@ def input_types(inputs: pl.DataFrame) -> str:
 
 def _named(rows: pl.DataFrame) -> str:
     return listed(rows["module"].unique(maintain_order=True).to_list())
-
-
-def listed(names: list[str], most: int = 8) -> str:
-    """Return names with commas, cut off after `most` of them."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs import NeuroMCConfig
+from ...rules.geometry import Norm
 from ...workload.samples import Samples
 from ..spikingjelly.neuromc_layers import add_layers, counts, half_run_backward, layer_rows
 from ..spikingjelly.neuromc_traced import add_traced
@@ -16,7 +17,6 @@ from .fragment_table import Pieces
 from .left_out import LEFT_OUT, left_out, op_counts
 from .modules import ID, calls_of, inside, known_modules, linear_shares
 from .neurons_and_norms import add_neurons, add_norms
-from .operands import Norm
 from .optimizers import add_optimizers, refused_optimizers
 from .products import StageOf, add_products
 from .stages import Stage, stage_of

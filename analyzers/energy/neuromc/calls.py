@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ...workload.spikes import spike_expr
-from .modules import WHERE
-from .operands import (
+from ...rules.geometry import (
     CONVOLUTION_BACKWARDS,
     MATMULS,
     NORM_BACKWARDS,
@@ -19,6 +17,8 @@ from .operands import (
     Product,
     product_of,
 )
+from ...workload.spikes import SLOTS, with_spikes
+from .modules import WHERE
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -56,17 +56,17 @@ def product_calls(trace: Trace, products: Products, *, by_values_only: bool) -> 
         schema={"rank": pl.Int32, "signature_id": pl.Int32, "sort": pl.String, "slot": pl.Int32},
         orient="row",
     )
-    spikes = {slot: spike_expr(f"in{slot}", by_values_only=by_values_only) for slot in range(3)}
     later = pl.col("slot") == 1
     return (
-        trace.calls.join(layouts, on=["rank", "signature_id"])
+        with_spikes(trace, SLOTS[:3], by_values_only=by_values_only)
+        .join(layouts, on=["rank", "signature_id"])
         .select(
             *_CALLS,
             "sort",
             first=pl.when(later).then("in1_value").otherwise("in0_value"),
             second=pl.when(later).then("in2_value").otherwise("in1_value"),
-            first_spikes=pl.when(later).then(spikes[1]).otherwise(spikes[0]),
-            second_spikes=pl.when(later).then(spikes[2]).otherwise(spikes[1]),
+            first_spikes=pl.when(later).then("in1_spikes").otherwise("in0_spikes"),
+            second_spikes=pl.when(later).then("in2_spikes").otherwise("in1_spikes"),
         )
         .with_columns(pl.col("stage", "label").cast(pl.String))
         .collect()

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ...workload.products import product_macs
-from .free_ops import FREE, LOSSES, MOVES, RELEASE
-from .operands import (
+from ...rules.geometry import (
     CONVOLUTION_BACKWARDS,
     CONVOLUTIONS,
     MATMULS,
@@ -20,6 +18,8 @@ from .operands import (
     Norm,
     product_of,
 )
+from ...workload.products import product_macs
+from .free_ops import FREE, LOSSES, MOVES, RELEASE
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ...rules.geometry import Norm
 from .calls import Products
 from .fragment_table import Pieces
 from .fragments import CORES, Fragment, Loops, channels_and_rest
 from .modules import ID, calls_of, inside, shape_of
-from .operands import Norm
 from .products import StageOf
 
 if TYPE_CHECKING:

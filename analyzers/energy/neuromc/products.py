@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 
 from ....schemas.costs import NeuroMCConfig
+from ...rules.geometry import Convolution, Matmul
 from .calls import Products
 from .fragment_table import Pieces
 from .fragments import CORES, Fragment, Loops, bits_of
-from .operands import Convolution, Matmul
 from .stages import Stage
 
 StageOf = Callable[[str | None, str], Stage]

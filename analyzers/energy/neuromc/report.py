@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ....schemas import ConfigError, TraceError
 from ....schemas.costs import NeuroMCConfig, load_config
-from ...workload.inference import narrowed
+from ...trace.trace import narrowed
 from ...workload.samples import Samples, samples_of
 from ..compute import MOST_STEPS
 from ..report import EnergyReport

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs import NeuroMCConfig
+from ...text import listed
 from ...workload.samples import Samples, in_eval_mode
 from ..report import Scope
-from ..spikesim.scope import listed
 from .account import Account
 from .free_ops import FREE
 

@@ -13,8 +13,9 @@ from ....schemas import ConfigError, TraceError
 from ....schemas.costs.compute import ComputeConfig
 from ...counting.coverage import Coverage, covered
 from ...text import number
-from ...workload.geometry import layers_of
-from ...workload.inference import forward_part, narrowed
+from ...trace.trace import narrowed
+from ...workload.inference import forward_part
+from ...workload.layers import layers_of
 from ...workload.samples import Samples, samples_of
 from ...workload.unmeasured import Gaps, gaps_of, input_types
 from ..compute import KEYS, MOST_STEPS, check_spikes, operations, rows_of

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ....schemas import TraceError
-from ...workload.geometry import layers_of, neurons_of
 from ...workload.layer_calls import BYTES, MAIN_OPS, MODULE, MOST_DIMS
-from ...workload.spikes import spike_expr
+from ...workload.layers import layers_of, neurons_of
+from ...workload.spikes import with_spikes
 from ..lemaire.charges import NEURON_OP
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def parameter_uses(
         up the fan-out of convolutions with a spike input.
     """
     layers = layers_of(trace).filter(pl.col("kind").is_in(KINDS))
-    flags = [spike_expr(slot, spikes, by_values_only) for slot in ("in0", "in1")]
-    products = _products(trace, layers, [k for k in CALL_KEYS if k in keys], flags)
+    calls = with_spikes(trace, ("in0", "in1"), spikes, by_values_only=by_values_only)
+    products = _products(trace, layers, [k for k in CALL_KEYS if k in keys], calls)
     convolution = pl.col("kind") != "Linear"
     outputs = pl.col("out_numel") * pl.col("calls")
     groups = pl.col("groups")
@@ -84,7 +84,7 @@ def _each(name: str) -> pl.Expr:
 
 
 def _products(
-    trace: Trace, layers: pl.DataFrame, keys: Sequence[str], flags: Sequence[pl.Expr]
+    trace: Trace, layers: pl.DataFrame, keys: Sequence[str], calls: pl.LazyFrame
 ) -> pl.DataFrame:
     """Return the first product of each layer call, calls of one signature and input class added.
 
@@ -96,13 +96,13 @@ def _products(
     second = pl.col("second")
     call = ("rank", "module_call_id")
     chosen = (
-        trace.calls.join(ops.lazy().select("rank", "signature_id", "second"),
+        calls.join(ops.lazy().select("rank", "signature_id", "second"),
                          on=["rank", "signature_id"])
         .join(layers.lazy().select(MODULE), on=MODULE, how="semi")
         .filter(pl.col("seq") == pl.col("seq").min().over(call))
         .select(
             *MODULE, "signature_id", *keys,
-            spikes=pl.when(second).then(flags[1]).otherwise(flags[0]),
+            spikes=pl.when(second).then("in1_spikes").otherwise("in0_spikes"),
             nonzero=pl.when(second).then("in1_nonzero").otherwise("in0_nonzero"),
             fanout="x_fanout",
         )

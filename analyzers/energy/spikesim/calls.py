@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ...workload.geometry import weight_layer
+from ...workload.layers import layers_of
+from ...workload.spikes import with_spikes
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -39,26 +40,19 @@ _GEOMETRY: dict[str, pl.DataType | type[pl.DataType]] = {
 """Of a signature. `images` is the first dimension (samples times steps); `sites` are the output
 positions of one image; `macs` of one call; `differentiable`: an operand required a gradient."""
 
-_MODULE = {
-    "rank": pl.Int32,
-    "module_id": pl.Int32,
-    "module": pl.String,
-    "class": pl.String,
-    "kind": pl.String,
-}
 
-
-def conv_calls(trace: Trace, xbar_size: int, *, events: bool) -> pl.DataFrame:
+def conv_calls(trace: Trace, xbar_size: int, *, events: bool, by_values_only: bool) -> pl.DataFrame:
     """Return the forward convolutions, calls that differ in nothing but their data added up.
 
     Args:
         trace: the trace.
         xbar_size: channels of an input tile.
         events: whether the statistics of crossbars are asked for.
+        by_values_only: take constants for what their values are.
 
     Returns:
         `rank`, `module_id`, `module` (path; null outside), `class`, `kind` (Conv2d, ...; null in
-        no such module), `stage`, `label`, `step`, `training`, `grad_enabled`, `in0_class`, the
+        no such module), `stage`, `label`, `step`, `training`, `grad_enabled`, `in0_spikes`, the
         geometry (`_GEOMETRY`), `calls`, `first_seq`, `unmeasured` (calls without statistics of
         crossbars), and sums over the calls: `nonzero` (null: not known), `x_fanout`,
         `active_sites`, `patches` and `rest_rows` (of the last, partial tile), and `rows_0`,
@@ -68,14 +62,14 @@ def conv_calls(trace: Trace, xbar_size: int, *, events: bool) -> pl.DataFrame:
     """
     keys = (
         *("rank", "signature_id", "module_id", "stage", "label", "step"),
-        *("training", "grad_enabled", "in0_class"),
+        *("training", "grad_enabled", "in0_spikes"),
     )
     geometry = _geometries(trace)
     most = max(geometry["in_channels"].to_list(), default=0)
     widths = trace.manifest.tile_widths if events else []
     tiles = _tiles(widths, xbar_size, most)
     calls = (
-        trace.calls.with_columns(pl.col("stage", "label").cast(pl.String))
+        with_spikes(trace, ("in0",), by_values_only=by_values_only)
         .filter(pl.col("stage") == "forward")
         .join(
             geometry.lazy().select("rank", "signature_id", "in_channels"),
@@ -128,15 +122,9 @@ def _tiles(widths: list[int], xbar_size: int, most: int) -> dict[str, pl.Expr]:
 
 
 def _modules(trace: Trace) -> pl.DataFrame:
-    rows = (
-        {
-            **{name: row[name] for name in ("rank", "module_id", "class")},
-            "module": row["path"],
-            "kind": (weight_layer(row) or {}).get("kind"),
-        }
-        for row in trace.modules.iter_rows(named=True)
-    )
-    return pl.DataFrame(list(rows), schema=_MODULE)
+    kinds = layers_of(trace).select("rank", "module_id", "kind")
+    modules = trace.modules.select("rank", "module_id", "class", module="path")
+    return modules.join(kinds, on=["rank", "module_id"], how="left", maintain_order="left")
 
 
 def _geometries(trace: Trace) -> pl.DataFrame:

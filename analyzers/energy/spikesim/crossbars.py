@@ -12,8 +12,7 @@ import polars as pl
 
 from ....schemas import TraceError
 from ....schemas.costs.spikesim import SpikeSimConfig
-from ...workload.spikes import spike_expr
-from .scope import listed
+from ...text import listed
 
 KEYS = ("module", "stage", "op", "label", "step")
 """What an amount belongs to; columns of every report's rows."""
@@ -71,16 +70,13 @@ def tiles(channels: int, xbar_size: int) -> list[int]:
     return [xbar_size] * full + ([rest] if rest else [])
 
 
-def mapped(
-    calls: pl.DataFrame, config: SpikeSimConfig, widths: list[int], by_values_only: bool
-) -> pl.DataFrame:
+def mapped(calls: pl.DataFrame, config: SpikeSimConfig, widths: list[int]) -> pl.DataFrame:
     """Add to rows of `conv_calls` what crossbars of one size make of them.
 
     Args:
         calls: rows inside the model; `sites` may be those of a pooling.
         config: the crossbar's size and the mode.
         widths: tile widths that the trace has statistics of.
-        by_values_only: whether any {0, 1} tensor is spikes, wherever it comes from.
 
     Returns:
         `in_tiles`, `out_tiles`, `full_tiles`, `rest` (channels of the last, partial tile), `event`
@@ -94,7 +90,7 @@ def mapped(
     """
     size = config.xbar_size
     c_in, c_out = pl.col("in_channels"), pl.col("out_channels")
-    event = spike_expr("in0", by_values_only=by_values_only) & (config.activity_mode == "event")
+    event = pl.col("in0_spikes") & (config.activity_mode == "event")
     frame = calls.with_columns(
         in_tiles=(c_in + size - 1) // size,
         out_tiles=(c_out + size - 1) // size,
@@ -140,7 +136,7 @@ def _live(size: int) -> dict[str, pl.Expr]:
 
 def _refuse_unmeasured(frame: pl.DataFrame, size: int, widths: list[int]) -> None:
     unknown = frame.filter(
-        pl.col("in0_class").is_null() | (pl.col("event") & (pl.col("unmeasured") > 0))
+        pl.col("in0_spikes").is_null() | (pl.col("event") & (pl.col("unmeasured") > 0))
     )
     if unknown.height:
         names = list(dict.fromkeys(unknown["module"]))

@@ -9,9 +9,9 @@ import polars as pl
 
 from ....schemas import ConfigError, TraceError
 from ....schemas.costs.spikesim import SpikeSimConfig
-from ...workload.inference import narrowed, without_training
+from ...trace.trace import narrowed
+from ...workload.inference import without_training
 from ...workload.samples import samples_of
-from ...workload.spikes import spike_expr
 from ..report import EnergyReport
 from ..spikingjelly.spikesim_details import (
     energy_by_component,
@@ -138,14 +138,17 @@ def covered(
     _check(config, revision)
     source = revision == "source"
     calls = conv_calls(
-        trace, config.xbar_size, events=config.activity_mode == "event"
+        trace,
+        config.xbar_size,
+        events=config.activity_mode == "event",
+        by_values_only=not source,
     ).with_columns(reason=outside_reason(source and config.with_gradients))
     inside = calls.filter(pl.col("reason").is_null())
     outside = calls.filter(pl.col("reason").is_not_null())
     warnings = _warnings(trace, config, revision, inside, outside, strict)
     if config.sites == "pooled":
         inside = _at_pooled_size(trace, inside)
-    counts = mapped(inside, config, trace.manifest.tile_widths, by_values_only=not source)
+    counts = mapped(inside, config, trace.manifest.tile_widths)
     return counts, warnings
 
 
@@ -226,7 +229,7 @@ def _stages(counts: pl.DataFrame, rows: pl.DataFrame, config: SpikeSimConfig) ->
 
 
 def _input_types(counts: pl.DataFrame) -> str:
-    calls, spiking = counts["calls"].sum(), counts.filter(spike_expr("in0"))["calls"].sum()
+    calls, spiking = counts["calls"].sum(), counts.filter("in0_spikes")["calls"].sum()
     elements = int((counts["in_numel"] * counts["calls"]).sum())
     text = f"{spiking} of {calls} convolution calls take spikes"
     if not elements or counts["nonzero"].null_count():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...text import listed
 from ...workload.products import forward_products
 from ..report import Scope
 
@@ -135,9 +136,3 @@ def left_out(trace: Trace, covered: pl.DataFrame) -> tuple[pl.DataFrame, float]:
         )
     )
     return rest, int(inside["done_macs"].sum()) / total
-
-
-def listed(names: list[str], most: int = 8) -> str:
-    """Return names with commas, cut off after `most` of them."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

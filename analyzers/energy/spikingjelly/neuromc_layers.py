@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 
+from ...rules.geometry import Convolution
 from ..neuromc.calls import Products
 from ..neuromc.fragment_table import Pieces
 from ..neuromc.fragments import CORES, Fragment, Loops, bits_of
 from ..neuromc.modules import ID, WHERE, shape_of
-from ..neuromc.operands import Convolution
 from ..neuromc.products import StageOf
 
 LAYERS = ("linear", "conv1d", "conv2d")

@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 
+from ...rules.geometry import Convolution, Matmul, Shape
 from ..neuromc.calls import Products
 from ..neuromc.fragment_table import Pieces
 from ..neuromc.fragments import CORES, Fragment, Loops, bits_of
 from ..neuromc.neurons_and_norms import NORM_KEYS, norm_fragment
-from ..neuromc.operands import Convolution, Matmul, Shape
 from ..neuromc.products import StageOf
 
 _KNOWN = ("aten.mm.default", "aten.bmm.default", "aten.addmm.default")

@@ -55,12 +55,14 @@ class Matmul:
         first: the first factor.
         second: the second factor.
         out: the result.
+        slots: input slots of the factors and of what is added, if anything is.
     """
 
     op: str
     first: Operand
     second: Operand
     out: Operand
+    slots: tuple[int, int, int | None] = (0, 1, None)
 
     @property
     def k(self) -> int:
@@ -96,6 +98,7 @@ class Convolution:
         stride, padding, dilation: geometry, one number a dimension.
         transposed: it is a transposed one.
         wanted: which gradients of input and weight a backward gives.
+        slots: input slots of input, weights and bias.
     """
 
     op: str
@@ -108,6 +111,7 @@ class Convolution:
     dilation: Shape
     transposed: bool
     wanted: tuple[bool, bool] = (False, False)
+    slots: tuple[int, int, int | None] = (0, 1, 2)
 
     @property
     def kernel(self) -> Shape:
@@ -153,8 +157,10 @@ def product_of(signature: Mapping[str, Any]) -> Product | None:
     }
     if packet in MATMULS:
         slot = MATMULS[packet]
-        found = [tensors.get(key) for key in (("in", slot), ("in", slot + 1), ("out", 0))]
-        return None if None in found else Matmul(op, *found)  # type: ignore[arg-type]
+        x, w, out = (tensors.get(key) for key in (("in", slot), ("in", slot + 1), ("out", 0)))
+        if x is None or w is None or out is None:
+            return None
+        return Matmul(op, x, w, out, (slot, slot + 1, 0 if slot else None))
     if packet in NORMS or packet in NORM_BACKWARDS:
         x = tensors.get(("in", NORM_BACKWARDS.get(packet, 0)))
         return Norm(op, x.shape) if x else None
@@ -188,6 +194,7 @@ def _convolution(
         dilation=dilation,
         transposed=bool(arguments.get("transposed", False)),
         wanted=(bool(mask[0]), bool(mask[1])),
+        slots=(1, 2, None) if backward else (0, 1, 2),
     )
 
 

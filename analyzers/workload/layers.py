@@ -1,0 +1,159 @@
+"""The modules that energy models charge: weight layers with their geometry, and neurons.
+
+A layer is known by what its class holds (`in_features`, `in_channels` and `kernel_size`: nn.Linear,
+nn.Conv*, their subclasses) and by the product that its calls ran with a weight of that size; never
+by the name of a parameter. Pruned, weight-normed and parametrized layers are layers; a wrapper
+that hands its work to another layer is none.
+"""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ..rules.geometry import Convolution, Matmul, product_of
+from ..trace.files import collected
+from .layer_calls import BYTES, MODULE
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+_LAYERS = {
+    "rank": pl.Int32,
+    "module_id": pl.Int32,
+    "module": pl.String,
+    "kind": pl.String,
+    "in_channels": pl.Int64,
+    "out_channels": pl.Int64,
+    "groups": pl.Int64,
+    "kernel_numel": pl.Int64,
+    "strided_taps": pl.Int64,
+    "weight_numel": pl.Int64,
+    "weight_bytes": pl.Int64,
+    "bias_numel": pl.Int64,
+    "bias_bytes": pl.Int64,
+}
+
+Sizes = tuple[int, int]
+"""Elements and bytes of a parameter; (0, 0) if there is none."""
+
+
+def layers_of(trace: Trace) -> pl.DataFrame:
+    """Return the geometry of every Linear, convolution and transposed convolution of a trace.
+
+    Returns:
+        `rank`, `module_id`, `module` (path), `kind` (Linear, Conv2d, ConvTranspose1d, ...),
+        `in_channels`, `out_channels`, `groups`, `kernel_numel` (Π kernel), `strided_taps`
+        (Π⌈kernel/stride⌉), and elements and bytes of weight and bias (0: there is none).
+    """
+    if "layers" not in trace.facts:
+        whole = trace.whole
+        products = _products_of_modules(whole)
+        rows = []
+        for row in whole.modules.iter_rows(named=True):
+            shape = _shape(row)
+            sizes = shape and _parameters(row, shape, products.get((row["rank"], row["module_id"])))
+            if shape and sizes:
+                names = ("weight_numel", "weight_bytes", "bias_numel", "bias_bytes")
+                held = dict(zip(names, (*sizes[0], *sizes[1]), strict=True))
+                rows.append({"rank": row["rank"], **shape, **held})
+        trace.facts["layers"] = pl.DataFrame(rows, schema=_LAYERS)
+    found: pl.DataFrame = trace.facts["layers"]
+    return found
+
+
+def _shape(module: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the geometry that a module's attributes give; None if they are no layer's."""
+    a = json.loads(module["attributes"] or "{}")
+    kernel: list[int] = []
+    stride: list[int] = []
+    if "in_features" in a and "out_features" in a:
+        kind, c_in, c_out = "Linear", a["in_features"], a["out_features"]
+    elif "in_channels" in a and "out_channels" in a and isinstance(a.get("kernel_size"), list):
+        kernel = a["kernel_size"]
+        kind = f"{'ConvTranspose' if a.get('transposed') else 'Conv'}{len(kernel)}d"
+        c_in, c_out, stride = a["in_channels"], a["out_channels"], _each(a.get("stride"), kernel)
+    else:
+        return None
+    if not all(isinstance(size, int) for size in (c_in, c_out, *kernel, *stride)):
+        return None
+    return {
+        "module_id": module["module_id"],
+        "module": module["path"],
+        "kind": kind,
+        "in_channels": c_in,
+        "out_channels": c_out,
+        "groups": a.get("groups") or 1,
+        "kernel_numel": prod(kernel),
+        "strided_taps": prod(-(-k // s) for k, s in zip(kernel, stride, strict=True)),
+    }
+
+
+def _each(value: Any, kernel: list[int]) -> list[int]:
+    return value if isinstance(value, list) and value else [value or 1] * len(kernel)
+
+
+def _parameters(
+    module: dict[str, Any], shape: dict[str, Any], ran: list[tuple[Sizes, Sizes]] | None
+) -> tuple[Sizes, Sizes] | None:
+    """Return the sizes of weight and bias; None if the module has none of that geometry.
+
+    The products that ran say it; of a module that ran none, its own parameters.
+    """
+    elements = shape["in_channels"] * shape["out_channels"] * shape["kernel_numel"]
+    elements //= shape["groups"]
+    own = [(p["numel"], p["bytes"]) for p in module["parameters"] or () if len(p["shape"]) > 1]
+    weights = [weight for weight, _ in ran] if ran else own
+    found = next((sizes for sizes in weights if sizes[0] == elements), None)
+    if found is None:
+        return None
+    vectors = [
+        (p["numel"], p["bytes"])
+        for p in module["parameters"] or ()
+        if p["shape"] == [shape["out_channels"]]
+    ]
+    biases = [bias for weight, bias in ran or () if weight == found and bias[0]]
+    return found, next(iter([*biases, *vectors]), (0, 0))
+
+
+def _products_of_modules(trace: Trace) -> dict[tuple[int, int], list[tuple[Sizes, Sizes]]]:
+    """Return sizes of weight and bias of the forward products that ran in (rank, module)."""
+    sizes = {}
+    for row in trace.signatures.iter_rows(named=True):
+        one = product_of(row)
+        if isinstance(one, Matmul) or (isinstance(one, Convolution) and not any(one.wanted)):
+            sizes[row["rank"], row["signature_id"]] = _sizes(row, one)
+    keys = pl.DataFrame(
+        list(sizes), schema={"rank": pl.Int32, "signature_id": pl.Int32}, orient="row"
+    )
+    forward = pl.col("stage") == "forward"
+    ran = trace.calls.filter(forward & pl.col("module_id").is_not_null()).join(
+        keys.lazy(), on=["rank", "signature_id"], how="semi"
+    )
+    key = [*MODULE, "signature_id"]
+    found: dict[tuple[int, int], list[tuple[Sizes, Sizes]]] = {}
+    for rank, module, signature in collected(ran.select(key).unique(), trace.path).sort(key).rows():
+        found.setdefault((rank, module), []).append(sizes[rank, signature])
+    return found
+
+
+def _sizes(signature: dict[str, Any], one: Matmul | Convolution) -> tuple[Sizes, Sizes]:
+    """Return elements and bytes of the second factor and of what is added to the product."""
+    operands = {o["slot"]: o for o in signature["operands"] if o["role"] == "in"}
+    second, added = one.slots[1], one.slots[2]
+    weight, bias = operands[second], operands.get(added) if added is not None else None
+    each = BYTES.get(weight["dtype"], 0)
+    numel = one.second.numel if isinstance(one, Matmul) else one.weight.numel
+    if bias is None or len(bias["shape"] or ()) != 1:
+        return (numel, numel * each), (0, 0)
+    return (numel, numel * each), (bias["numel"], bias["bytes"])
+
+
+def neurons_of(trace: Trace) -> pl.DataFrame:
+    """Return `rank`, `module_id`, `module` (path), `class` and `neuron` of spiking neurons."""
+    return trace.modules.filter(pl.col("neuron").is_not_null()).select(
+        "rank", "module_id", "class", "neuron", module="path"
+    )
