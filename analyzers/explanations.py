@@ -11,6 +11,7 @@ from .alignment import parent_of
 from .kinds import kinds_of, signatures_of
 from .phrases import number
 from .reasons import reasons
+from .rules import PRODUCTS
 from .sides import ENERGY, Side
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 STATIC = ("calls", "flops", "bytes")
 """Figures that what the operands held explains only if nothing else does."""
 
-REPLACED = ("product", "convolution", "attention", "norm", "recurrence", "pooling", "optimizer")
+REPLACED = (*PRODUCTS, "cell", "norm", "norm backward", "pooling", "pooling backward", "optimizer")
 """Families of which one op of a module takes the place of another."""
 
 _NAMED = 2

@@ -13,8 +13,8 @@ _BITS = {
     "graded": SpikeClass.WHOLE,
 }
 
-SPIKE_MODES = tuple(_BITS)
-"""Settings: {0, 1}, {-1, 0, 1}, {0, a}, whole numbers."""
+SPIKE_MODES = (*_BITS, "none")
+"""Settings: {0, 1}, {-1, 0, 1}, {0, a}, whole numbers, and no tensor at all."""
 
 
 def spike_expr(prefix: str, mode: str = "binary", by_values_only: bool = False) -> pl.Expr:
@@ -25,7 +25,8 @@ def spike_expr(prefix: str, mode: str = "binary", by_values_only: bool = False) 
 
     Args:
         prefix: of the columns: `in0` reads `in0_class`; "" reads `class`.
-        mode: one of `SPIKE_MODES`; bool tensors are binary by their type.
+        mode: one of `SPIKE_MODES`; bool tensors are binary by their type. With "none" no tensor
+            is one, measured or not.
         by_values_only: take constants for what their values are, as SpikingJelly does.
 
     Returns:
@@ -34,6 +35,8 @@ def spike_expr(prefix: str, mode: str = "binary", by_values_only: bool = False) 
     Raises:
         ConfigError: no such mode.
     """
+    if mode == "none":
+        return pl.lit(False)
     known = _class(prefix)
     fits = (known & int(_bit(mode))) != 0
     return fits if by_values_only else fits & ~undecided_expr(prefix)
@@ -48,6 +51,8 @@ def undecided_expr(prefix: str) -> pl.Expr:
 
 def decided_by_provenance(prefix: str, mode: str = "binary") -> pl.Expr:
     """Return whether only its provenance decided if an operand is a spike tensor."""
+    if mode == "none":
+        return pl.lit(False)
     known = _class(prefix)
     return ((known & int(_bit(mode))) != 0) & ((known & int(SpikeClass.CONSTANT)) != 0)
 
