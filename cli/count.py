@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KEYS = ("total", "module", "op", "stage", "label", "step", "rank")
 COUNTERS = ("flops", "bytes", "synops", "macs", "acs")
 RULES = ("full", "torch", "spikingjelly-2.0", "spikingjelly-2026-08")
-SPIKES = ("binary", "ternary", "scaled", "graded")
+SPIKES = ("binary", "ternary", "scaled", "graded", "none")
 
 _FIGURES = (
     Column("calls", "calls", count_text, optional=5),
@@ -54,7 +54,7 @@ _FIGURES = (
     type=click.Choice(SPIKES),
     default="binary",
     show_default=True,
-    help="What a spike tensor may hold: {0,1}, {-1,0,1}, {0,a} or whole numbers.",
+    help="What a spike tensor may hold: {0,1}, {-1,0,1}, {0,a}, whole numbers, or none at all.",
 )
 @click.option("--strict", is_flag=True, help="Refuse a trace with ops that no rule covers.")
 @click.option(
@@ -145,8 +145,8 @@ def coverage(
 
 
 def coverage_data(found: Coverage) -> dict[str, Any]:
-    """Return a coverage as plain data: its line and its shares."""
-    return {"line": found.line(), "shares": found.shares}
+    """Return a coverage as plain data: its line, its shares, and that of the products."""
+    return {"line": found.line(), "shares": found.shares, "macs_share": found.macs_share}
 
 
 def _answered(content: str | bytes, kind: str, line: str, output: Path | None) -> None:

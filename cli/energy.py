@@ -103,7 +103,7 @@ def _takes_spikes(name: str) -> Callable[[Any], Any]:
         type=click.Choice(count.SPIKES),
         default="binary",
         show_default=True,
-        help="What a spike tensor may hold: {0,1}, {-1,0,1}, {0,a} or whole numbers.",
+        help="What a spike tensor may hold: {0,1}, {-1,0,1}, {0,a}, whole numbers, or none at all.",
     )
 
 

@@ -28,4 +28,4 @@ def covers(op: Any) -> bool:
         is_view=described.is_view,
         mutates=tuple(described.writes),
     )
-    return rule_set("full").rule_of(call) is not None or class_of(call) is not None
+    return rule_set("full").rule_of(call.op) is not None or class_of(call) is not None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..rules import PRODUCTS
 from ..text import number
 from .alignment import parent_of
 from .call_groups import kinds_of, signatures_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 STATIC = ("calls", "flops", "bytes")
 """Figures that what the operands held explains only if nothing else does."""
 
-REPLACED = ("product", "convolution", "attention", "norm", "recurrence", "pooling", "optimizer")
+REPLACED = (*PRODUCTS, "cell", "norm", "norm backward", "pooling", "pooling backward", "optimizer")
 """Families of which one op of a module takes the place of another."""
 
 _NAMED = 2

@@ -37,23 +37,26 @@ _SCHEMA: dict[str, Any] = {
     "how": pl.String,
     "family": pl.String,
     "moved": pl.Int64,
+    "dense_macs": pl.Int64,
     "matters": pl.Boolean,
     **{f"{counter}:{part}": pl.Int64 for counter in COUNTERS for part in PARTS},
 }
 
 
-def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame) -> pl.DataFrame:
+def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = False) -> pl.DataFrame:
     """Return how each kind of call is counted.
 
     Args:
         trace: the trace.
         rules: the rule set.
         rows: collapsed calls.
+        dense: whether no operand is spikes, whatever is known of it.
 
     Returns:
         `KIND`, `op`, `how` (rule, class, free or uncovered), `family`, `moved` (bytes of a call's
-        operands and results, dense), `matters` (whether the count hangs on what provenance decided)
-        and `<counter>:<part>`, the coefficients of the five counters (null: unknown).
+        operands and results, dense), `dense_macs` (see `Figures`; null: unknown), `matters`
+        (whether the count hangs on what provenance decided) and `<counter>:<part>`, the
+        coefficients of the five counters (null: unknown).
 
     Raises:
         TraceError: a signature is missing or damaged.
@@ -69,7 +72,7 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame) -> pl.DataFrame:
                 f"{trace.path} is damaged: a call of rank {key[0]} is of signature {key[1]}, "
                 "which it does not tell."
             )
-        data.append({**kind, **_form(trace, rules, signatures[key], kind)})
+        data.append({**kind, **_form(trace, rules, signatures[key], kind, dense)})
     return pl.DataFrame(data, schema=_SCHEMA, orient="row")
 
 
@@ -84,19 +87,27 @@ def _signatures(trace: Trace) -> dict[tuple[int, int], dict[str, Any]]:
 
 
 def _form(
-    trace: Trace, rules: RuleSet, signature: Mapping[str, Any], kind: Mapping[str, Any]
+    trace: Trace,
+    rules: RuleSet,
+    signature: Mapping[str, Any],
+    kind: Mapping[str, Any],
+    dense: bool,
 ) -> dict[str, Any]:
     flags = {slot: kind[f"{slot}_spikes"] for slot in FLAGGED}
     call = _call(trace, signature, flags)
-    how, family, figures = found = _figures(trace, rules, call)
-    form = {"op": call.op, "how": how, "family": family, "moved": call.moved}
+    how, family, figures = found = _figures(trace, rules, call.dense() if dense else call)
+    form = {
+        "op": call.op, "how": how, "family": family, "moved": call.moved,
+        "dense_macs": figures.dense_macs,
+    }  # fmt: skip
     matters = False
     for slot in FLAGGED[:-1]:
         if kind[f"{slot}_decided"] and not matters:
             otherwise = _call(trace, signature, flags | {slot: not flags[slot]})
             matters = _figures(trace, rules, otherwise) != found
     coefficients = _coefficients(figures)
-    if any(abs(each or 0) > LARGEST for each in (call.moved, *coefficients.values())):
+    sizes = (call.moved, figures.dense_macs, *coefficients.values())
+    if any(abs(each or 0) > LARGEST for each in sizes):
         raise TraceError(
             f"{trace.path}: one call of {plain(call.op)} is said to count more than 2**63. "
             "Its signature is damaged, or the rule for it wrong."
@@ -116,7 +127,7 @@ def _call(trace: Trace, signature: Mapping[str, Any], flags: Mapping[str, bool |
     return call
 
 
-def _figures(trace: Trace, rules: RuleSet, call: Call) -> tuple[str, str, Figures | None]:
+def _figures(trace: Trace, rules: RuleSet, call: Call) -> tuple[str, str, Figures]:
     try:
         return rules.figures(call)
     except OpjouleError:
@@ -129,10 +140,10 @@ def _figures(trace: Trace, rules: RuleSet, call: Call) -> tuple[str, str, Figure
         ) from error
 
 
-def _coefficients(figures: Figures | None) -> dict[str, int | None]:
+def _coefficients(figures: Figures) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     for counter in COUNTERS:
-        figure = None if figures is None else getattr(figures, counter)
+        figure = getattr(figures, counter)
         parts = {} if figure is None else amount(figure).parts
         for part in PARTS:
             found[f"{counter}:{part}"] = None if figure is None else parts.get(part, 0)

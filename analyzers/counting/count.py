@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
-from ..rules import OpRule, rule_set
+from ..rules import PRODUCTS, OpRule, rule_set
 from ..trace.trace import Trace, narrowed
 from ..workload.spikes import SPIKE_MODES
-from .coefficients import COUNTERS
 from .coverage import Coverage, covered, refuse_gaps
-from .evaluate import tally
+from .evaluate import FIGURES, tally
 
 BY = ("total", "module", "op", "stage", "label", "step", "rank")
 """What counts can be told apart by."""
@@ -28,11 +27,13 @@ class Counts:
     """Counters by the keys that were asked for.
 
     Attributes:
-        frame: the key columns, `calls`, the five counters (int64; null: nobody knows), `intensity`
-            (FLOP by byte) and `at_least`: the names of the counters that are lower bounds, since
-            some of the row's calls are unknown (null: all is exact). A module's row includes its
+        frame: the key columns, `calls`, the five counters and `dense_macs`, the products'
+            multiply-accumulates if no operand were spikes (int64; null: not known), `intensity`
+            (FLOP by byte) and `at_least`: the names of the figures that are lower bounds, since
+            some of the row's calls are unknown (null: all is exact). A figure of which every
+            product is unknown is null: the rest of it says nothing. A module's row includes its
             submodules; the row `Global` is everything.
-        total: the counters of everything: lower bounds as in `frame`, None where nobody knows, 0
+        total: the same figures of everything: lower bounds as in `frame`, None where not known, 0
             where there is nothing to count.
         coverage: how far the counts reach.
         rules: name of the rule set.
@@ -63,7 +64,8 @@ def count(
         by: of `BY`: one or several; several give a row for each combination.
         where: filters, see `where.parse_filters`.
         rules: "full", "torch", "spikingjelly-2.0" or "spikingjelly-2026-08".
-        spikes: what a spike tensor may hold: "binary", "ternary", "scaled" or "graded".
+        spikes: what a spike tensor may hold: "binary", "ternary", "scaled" or "graded"; "none"
+            counts every product as dense, also in traces without statistics.
         strict: refuse ops that nothing covers, statistics that are missing, work that was hidden.
         extra_rules: rules of your own, asked before the built-in ones.
 
@@ -87,7 +89,7 @@ def count(
     everything = _summed(trace, gaps, ()).row(0, named=True)
     return Counts(
         frame=_summed(trace, gaps, keys),
-        total={name: everything[name] for name in COUNTERS},
+        total={name: everything[name] for name in FIGURES},
         coverage=found,
         rules=rules,
         spikes=spikes,
@@ -103,25 +105,30 @@ def _keys(by: str | Sequence[str]) -> list[str]:
 
 
 def _gaps(counted: pl.DataFrame, with_classes: bool) -> pl.DataFrame:
-    """Add, for each counter, how many calls it is known of (free ones apart) and unknown of.
+    """Add, for each figure, how many calls it is known of (free ones apart) and unknown of.
 
-    In the sets of SpikingJelly an op without a rule counts nothing, by their definition.
+    And of those, how many are products. In the sets of SpikingJelly an op without a rule counts
+    nothing, by their definition.
     """
-    free = pl.col("how") == "free"
+    multiplies = pl.col("family").is_in(PRODUCTS) & (pl.col("dense_macs") != 0).fill_null(True)
     open_ = pl.lit(with_classes) | (pl.col("how") != "uncovered")
-    none = pl.lit(0, pl.Int64)
-    return counted.with_columns(
-        **{f"{name}:seen": pl.when(pl.col(name).is_not_null() & ~free).then("calls").otherwise(none)
-           for name in COUNTERS},
-        **{f"{name}:lost": pl.when(pl.col(name).is_null() & open_).then("calls").otherwise(none)
-           for name in COUNTERS},
-    )  # fmt: skip
+    columns = {}
+    for name in FIGURES:
+        known = pl.col(name).is_not_null()
+        for kind, holds in (
+            ("seen", known & (pl.col("how") != "free")),
+            ("lost", ~known & open_),
+            ("seen_products", known & multiplies),
+            ("lost_products", ~known & open_ & multiplies),
+        ):
+            columns[f"{name}:{kind}"] = pl.when(holds).then("calls").otherwise(pl.lit(0, pl.Int64))
+    return counted.with_columns(**columns)
 
 
 def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Add up by the keys; modules with all below them."""
-    sums = [pl.when(_is_known(name)).then(pl.col(name).sum()).alias(name) for name in COUNTERS]
-    figures = [pl.col("calls").sum(), *sums, pl.col("^.*:(seen|lost)$").sum()]
+    sums = [pl.when(_is_known(name)).then(pl.col(name).sum()).alias(name) for name in FIGURES]
+    figures = [pl.col("calls").sum(), *sums, pl.col("^.*:(seen|lost)(_products)?$").sum()]
     rows = counted
     if "module" in keys:  # signatures together first: each row is then copied for every scope
         alone = ["rank", "module_id", *(key for key in keys if key not in ("module", "rank"))]
@@ -134,24 +141,28 @@ def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.Data
     intensity = pl.col("flops") / pl.col("bytes")
     bounds = [
         pl.when(pl.col(name).is_not_null() & (pl.col(f"{name}:lost") > 0)).then(pl.lit(name))
-        for name in COUNTERS
+        for name in FIGURES
     ]
     return frame.select(
         *keys,
         "calls",
-        *COUNTERS,
+        *FIGURES,
         intensity=pl.when(pl.col("bytes") > 0).then(intensity).otherwise(None),
         at_least=pl.concat_str(bounds, separator=" ", ignore_nulls=True).replace("", None),
     )
 
 
 def _is_known(name: str) -> pl.Expr:
-    """Return whether a sum says something: of nothing 0 is known, of what nobody knows nothing.
+    """Return whether a sum says something: of nothing 0 is known, of unknown calls nothing.
 
-    Beside calls that nobody knows, free ones (0 for certain) make no figure.
+    Beside unknown calls, free ones (0 for certain) make no figure; beside unknown products, other
+    calls make none.
     """
     some = (pl.col(name).count() > 0) | (pl.len() == 0)
-    return some & ((pl.col(f"{name}:seen").sum() > 0) | (pl.col(f"{name}:lost").sum() == 0))
+    for kind in ("", "_products"):
+        seen, lost = pl.col(f"{name}:seen{kind}").sum(), pl.col(f"{name}:lost{kind}").sum()
+        some = some & ((seen > 0) | (lost == 0))
+    return some
 
 
 def _order(keys: Sequence[str]) -> list[pl.Expr | str]:

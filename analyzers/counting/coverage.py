@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import polars as pl
 
 from ...schemas import RuleError
-from ..rules import OpRule, rule_set
+from ..rules import PRODUCTS, OpRule, rule_set
 from ..text import agreeing, number
 from ..trace.files import collected
 from ..trace.trace import Trace, narrowed
 from .evaluate import tally
 
-_DRIVEN = ("product", "convolution", "attention", "recurrence")
-"""Families whose MACs become ACs where an operand is spikes."""
+_UNSIZED = pl.any_horizontal(pl.col("flops", "bytes", "dense_macs").is_null())
+"""A size is not known: that of every other call gives its FLOPs, whatever was measured."""
 
 HOW = ("rule", "class", "free", "uncovered")
 """How an op may be counted, best first."""
@@ -28,17 +28,34 @@ class Coverage:
 
     Attributes:
         frame: `op`, `how` (one of `HOW`), `family`, `calls`, `bytes` (operands and results,
-            dense), `unmeasured` (calls that lack a statistic which a counter needs); uncovered ops
-            first, then by bytes.
+            dense), `dense_macs` (multiply-accumulates of its products if no operand were spikes;
+            null: not known for some call), `unmeasured` (calls with an unknown counter, since a
+            statistic was not recorded or a size is not known); uncovered ops first, then by bytes.
         decided: calls of which provenance decided whether a constant operand is spikes.
         unattributed: calls of backward passes whose forward call and module are not known.
         hidden: calls of modules that ran where the recorder does not see.
+        unsized: of the unmeasured calls, those of which a size is not known.
+        dense_macs: of all products; None: a size is not known.
+        counted_macs: of the products whose MACs and ACs are known.
     """
 
     frame: pl.DataFrame
     decided: int = 0
     unattributed: int = 0
     hidden: int = 0
+    unsized: int = 0
+    dense_macs: int | None = 0
+    counted_macs: int = 0
+
+    @property
+    def macs_share(self) -> float | None:
+        """Share of the products that is counted, by dense MACs; 1 if there are none.
+
+        None: a size is not known.
+        """
+        if self.dense_macs is None:
+            return None
+        return self.counted_macs / self.dense_macs if self.dense_macs else 1.0
 
     @property
     def calls(self) -> int:
@@ -80,12 +97,20 @@ class Coverage:
             parts.append(
                 f"not counted: {first} ({_percent(shares['uncovered_bytes'])} of the bytes)"
             )
-        unmeasured = int(self.frame["unmeasured"].sum())
+        unmeasured = int(self.frame["unmeasured"].sum()) - self.unsized
         if unmeasured:
             parts.append(
                 f"{number(unmeasured, 'call')} {agreeing(unmeasured, 'lacks', 'lack')} statistics: "
                 f"{agreeing(unmeasured, 'its', 'their')} MACs, ACs or SynOps are unknown"
             )
+        if self.unsized:
+            parts.append(
+                f"{number(self.unsized, 'call')} {agreeing(self.unsized, 'is', 'are')} of unknown "
+                "size (nested, sparse or packed tensors) and not counted"
+            )
+        if self.macs_share != 1:
+            share = "?" if self.macs_share is None else _percent(self.macs_share)
+            parts.append(f"MACs and ACs are known of {share} of the products, by dense MACs")
         if self.decided:
             products = number(self.decided, "product")
             parts.append(f"in {products} provenance decided if a constant is spikes")
@@ -127,18 +152,31 @@ def covered(trace: Trace, counted: pl.DataFrame) -> Coverage:
     """Return the coverage of what `tally` counted."""
     frame = (
         counted.group_by("op", "how", "family", maintain_order=True)
-        .agg(pl.col("calls", "moved", "unmeasured").sum())
-        .rename({"moved": "bytes"})
+        .agg(
+            pl.col("calls").sum(),
+            bytes=pl.col("moved").sum(),
+            dense_macs=_whole("dense_macs"),
+            unmeasured=pl.col("unmeasured").sum(),
+        )
         .with_columns(first=pl.col("how") == "uncovered")
         .sort("first", "bytes", "calls", "op", descending=[True, True, True, False])
         .drop("first")
     )
+    known = pl.col("macs").is_not_null() & pl.col("acs").is_not_null()
     return Coverage(
         frame=frame,
-        decided=int(counted.filter(pl.col("family").is_in(_DRIVEN))["decided"].sum()),
+        decided=int(counted.filter(pl.col("family").is_in(PRODUCTS))["decided"].sum()),
         unattributed=_unattributed(trace),
         hidden=sum(hidden.calls for manifest in trace.manifests for hidden in manifest.hidden),
+        unsized=int(counted.filter(_UNSIZED)["unmeasured"].sum()),
+        dense_macs=counted.select(_whole("dense_macs")).item(),
+        counted_macs=int(counted.filter(known)["dense_macs"].sum()),
     )
+
+
+def _whole(name: str) -> pl.Expr:
+    """Return a sum that is null if it is not known of every call."""
+    return pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum())
 
 
 def _unattributed(trace: Trace) -> int:
@@ -165,6 +203,13 @@ def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:
             "Give it one (extra_rules), or count without strict."
         )
     lacking = counted.filter(pl.col("unmeasured") > 0)
+    unsized = lacking.filter(_UNSIZED)
+    if unsized.height:
+        op, calls = unsized["op"][0], int(unsized["unmeasured"].sum())
+        raise RuleError(
+            f"{op}: the size of its operands is not known ({number(calls, 'call')} on nested, "
+            "sparse or packed tensors). Count without strict to leave such calls out."
+        )
     if lacking.height:
         op, calls = lacking["op"][0], int(lacking["unmeasured"].sum())
         raise RuleError(

@@ -17,8 +17,10 @@ from .coefficients import COUNTERS, KIND, LARGEST, forms
 if TYPE_CHECKING:
     from ..trace.trace import Trace
 
-__all__ = ["COUNTERS", "FACTS", "tally"]
+__all__ = ["COUNTERS", "FACTS", "FIGURES", "tally"]
 
+FIGURES = (*COUNTERS, "dense_macs")
+"""The five counters, and the dense products that `macs` and spike-driven `acs` are of."""
 
 FACTS = (
     *(f"{slot}_spikes" for slot in FLAGGED),
@@ -43,15 +45,17 @@ def tally(
         trace: the trace.
         rules: the rule set.
         keys: columns of `calls` to keep apart: module_id, stage, label, step, training, thread.
-        spikes: what a spike tensor may hold.
+        spikes: what a spike tensor may hold, or "none".
         facts: return the columns `FACTS` too.
 
     Returns:
         `rank`, `signature_id`, `op`, `keys`, `calls`, `first_seq`, `how` (rule, class, free or
         uncovered), `family`, `decided` (calls of which provenance decided how a constant operand
         counts), `unmeasured` (calls with a counter that needs a statistic which was not recorded),
-        `moved` (operands and results, dense, whatever the rules say), and the five counters as
-        int64: null where no rule covers the op or a statistic is missing.
+        `moved` (operands and results, dense, whatever the rules say), and as int64 the five
+        counters (null where no rule covers the op, a size is not known, or a statistic is missing)
+        and `dense_macs`: the multiply-accumulates of the products if no operand were spikes, the
+        same whichever rules count (null: not known).
 
     Raises:
         TraceError: a part or a signature is damaged, or a sum does not fit 64 bits.
@@ -59,7 +63,7 @@ def tally(
     """
     kept = list(keys)
     rows = collapsed(trace, kept, spikes=spikes, by_values_only=rules.by_values_only)
-    known = forms(trace, rules, rows)
+    known = forms(trace, rules, rows, dense=spikes == "none")
     joined = rows.lazy().join(
         known.lazy(), on=list(KIND), how="left", nulls_equal=True, maintain_order="left"
     )
@@ -70,9 +74,10 @@ def tally(
         decided=pl.when("matters").then(CALLS).otherwise(nothing),
         unmeasured=pl.when(unknown & (pl.col("how") != "uncovered")).then(CALLS).otherwise(nothing),
         moved=pl.col("moved").cast(pl.Int128) * pl.col(CALLS),
+        dense_macs=pl.col("dense_macs").cast(pl.Int128) * pl.col(CALLS),
     ).select(
         "rank", "signature_id", "op", *kept, CALLS, "first_seq", "how", "family", "decided",
-        "unmeasured", "moved", *COUNTERS, *(FACTS if facts else ()),
+        "unmeasured", "moved", *FIGURES, *(FACTS if facts else ()),
     )  # fmt: skip
     return _narrowed(trace, done.collect())
 
@@ -92,10 +97,10 @@ def _evaluated(counter: str, known: pl.DataFrame) -> pl.Expr:
 
 def _narrowed(trace: Trace, counted: pl.DataFrame) -> pl.DataFrame:
     """Return counts as int64, of which every sum fits too: none wraps around in silence."""
-    for name in ("moved", *COUNTERS):
+    for name in ("moved", *FIGURES):
         if int(counted[name].sum() or 0) > LARGEST:
-            figure = "bytes" if name == "moved" else name
+            figure = {"moved": "bytes", "dense_macs": "dense MACs"}.get(name, name)
             raise TraceError(
                 f"{trace.path}: the {figure} add up to more than 2**63. Count parts of it (where)."
             )
-    return counted.with_columns(pl.col("moved", *COUNTERS).cast(pl.Int64))
+    return counted.with_columns(pl.col("moved", *FIGURES).cast(pl.Int64))

@@ -2,7 +2,19 @@
 
 from .amount import Amount
 from .call import Call, Operand
-from .rule import Figures, OpRule
-from .sets import RULE_SETS, RuleSet, rule_set
+from .rule import PRODUCTS, Figures, OpRule
+from .sets import RULE_SETS, RuleSet, factors_of, family_of, rule_set
 
-__all__ = ["RULE_SETS", "Amount", "Call", "Figures", "OpRule", "Operand", "RuleSet", "rule_set"]
+__all__ = [
+    "PRODUCTS",
+    "RULE_SETS",
+    "Amount",
+    "Call",
+    "Figures",
+    "OpRule",
+    "Operand",
+    "RuleSet",
+    "factors_of",
+    "family_of",
+    "rule_set",
+]

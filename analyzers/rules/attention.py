@@ -12,7 +12,7 @@ from math import prod
 
 from .amount import Amount
 from .call import Call, Operand
-from .rule import Figure, Figures, OpRule, aten
+from .rule import Figure, Figures, OpRule, added, aten
 
 _HEADS_SECOND = ("_scaled_dot_product", "_cudnn_attention", "flex_attention")
 """Kernels of (batch, heads, sequence, size); the others': (batch, sequence, heads, size)."""
@@ -62,6 +62,15 @@ def sizes_of(call: Call, q: Operand, k: Operand, v: Operand) -> Sizes | None:
     return Sizes(prod(q.shape[:-1]), q.dim(-2), k.dim(-2), q.dim(-1), v.dim(-1), shared)
 
 
+def multiplications(call: Call) -> int | None:
+    """Return b·h·q·k·(d_q + d_v), backward b·h·q·k·(3·d_q + 2·d_v); None: see `sizes_of`."""
+    sizes = sizes_of(call, *factors_of(call))
+    if sizes is None:
+        return None
+    queries, values = (3, 2) if call.base.endswith("_backward") else (1, 1)
+    return sizes.scores * (queries * sizes.d_q + values * sizes.d_v)
+
+
 def forward(call: Call) -> Figures:
     """Return the counters of a forward pass: 2·b·h·q·k·(d_q + d_v), scale and softmax."""
     q, k, v = factors_of(call)
@@ -69,9 +78,9 @@ def forward(call: Call) -> Figures:
     if sizes is None:
         return Figures(None, call.moved, None, None, None)
     macs, acs = products(sizes, q, k, v)
-    flops, added = around(sizes, masked=_mask(call), dropped=_drops(call))
+    flops, more = around(sizes, masked=_mask(call), dropped=_drops(call))
     flops += 2 * sizes.scores * (sizes.d_q + sizes.d_v)
-    return Figures(flops, call.moved, acs, macs, None if acs is None else acs + added)
+    return Figures(flops, call.moved, acs, macs, added(acs, more))
 
 
 def factors_of(call: Call) -> tuple[Operand, Operand, Operand]:
@@ -135,12 +144,12 @@ def backward(call: Call) -> Figures:
         return Figures(None, call.moved, None, None, None)
     s, rows = sizes.scores, sizes.rows
     masked, dropped = _mask(call), _drops(call)
-    flops = 2 * s * (3 * sizes.d_q + 2 * sizes.d_v) + 6 * s + rows * (2 * sizes.d_v - 1)
+    terms = s * (3 * sizes.d_q + 2 * sizes.d_v)
+    flops = 2 * terms + 6 * s + rows * (2 * sizes.d_v - 1)
     flops += (s if masked else 0) + (2 * s if dropped else 0)
     macs, driven = _backward_products(sizes, _gradient(call), q, k, v)
-    macs = None if macs is None else macs + rows * sizes.d_v
-    acs = None if driven is None else driven + (2 * s + (s if masked else 0))
-    return Figures(flops, call.moved, driven, macs, acs)
+    acs = added(driven, 2 * s + (s if masked else 0))
+    return Figures(flops, call.moved, driven, added(macs, rows * sizes.d_v), acs, dense_macs=terms)
 
 
 def _gradient(call: Call) -> Operand:
@@ -199,7 +208,7 @@ RULES: tuple[OpRule, ...] = (
         forward,
     ),
     OpRule(
-        "attention",
+        "attention backward",
         (
             *aten(" ".join(f"{kernel}_backward" for kernel in (_KERNELS + " " + _INNER).split())),
             "flex_attention_backward",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -115,6 +115,11 @@ class Call:
         if isinstance(found, list):
             return bool(found) and all(each == number for each in found)
         return bool(found == number)
+
+    def dense(self) -> Call:
+        """Return the call with no operand being spikes."""
+        ins = {slot: replace(operand, spikes=False) for slot, operand in self.ins.items()}
+        return replace(self, ins=ins)
 
     @cached_property
     def only_written(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ from math import prod
 
 from .amount import of
 from .call import Call, Operand
-from .rule import Figure, Figures, OpRule, aten
+from .rule import Figure, Figures, OpRule, added, aten
 
 
 def multiplications(x: Operand, w: Operand, out: Operand, transposed: bool) -> int:
@@ -58,12 +58,11 @@ def convolution(call: Call, *, pairwise: bool = False, biased: bool = True) -> F
 def activated(call: Call) -> Figures:
     """A convolution, alpha·z added to it if there is one, and ReLU."""
     found, out = convolution(call), call.out.numel
-    added = 0
+    summed = 0
     if call.named("z") is not None:
-        added = out * (1 if call.arg("alpha", 1) == 1 else 2)
-    assert isinstance(found.flops, int)
-    acs = None if found.acs is None else found.acs + (out if added else 0)
-    return Figures(found.flops + added + out, call.moved, found.synops, found.macs, acs)
+        summed = out * (1 if call.arg("alpha", 1) == 1 else 2)
+    acs = added(found.acs, out if summed else 0)
+    return Figures(added(found.flops, summed + out), call.moved, found.synops, found.macs, acs)
 
 
 def time_batch_channel(call: Call) -> Figures:
@@ -108,23 +107,18 @@ def backward(call: Call) -> Figures:
     terms = multiplications(x, w, grad, transposed)
     positions = _positions(x, grad, transposed)
     grad_input, grad_weight, grad_bias = wanted(call)
-    macs: Figure = 0
-    acs: Figure = 0
-    for asked, first, second, pairs in (
-        (grad_input, grad, w, "grad_fanout"),
-        (grad_weight, x, grad, "x_fanout"),
-    ):
-        if asked:
-            more_macs, more_acs = _gradient(first, second, pairs, terms, positions)
-            macs = None if macs is None or more_macs is None else macs + more_macs
-            acs = None if acs is None or more_acs is None else acs + more_acs
-    synops = acs
-    flops = 2 * terms * (grad_input + grad_weight)
-    if grad_bias:
-        over_bias = grad.numel - grad.dim(1)
-        flops += over_bias
-        acs = None if acs is None else acs + over_bias
-    return Figures(flops, backward_bytes(call), synops, macs, acs)
+    each = [
+        _gradient(first, second, pairs, terms, positions)
+        for asked, first, second, pairs in (
+            (grad_input, grad, w, "grad_fanout"),
+            (grad_weight, x, grad, "x_fanout"),
+        )
+        if asked
+    ]
+    macs, synops = added(*(dense for dense, _ in each)), added(*(driven for _, driven in each))
+    summed = grad.numel - grad.dim(1) if grad_bias else 0
+    flops = 2 * terms * (grad_input + grad_weight) + summed
+    return Figures(flops, backward_bytes(call), synops, macs, added(synops, summed))
 
 
 def _gradient(
@@ -172,6 +166,7 @@ RULES = (
             "_nnpack_spatial_convolution"
         ),
         convolution,
+        factors=(0, 1),
     ),
     OpRule(
         "convolution",
@@ -180,10 +175,11 @@ RULES = (
             "miopen_convolution_add_relu"
         ),
         activated,
+        factors=(0, 1),
     ),
-    OpRule("convolution", aten("conv_tbc"), time_batch_channel),
+    OpRule("convolution", aten("conv_tbc"), time_batch_channel, factors=(0, 1)),
     OpRule(
-        "convolution",
+        "convolution backward",
         aten("convolution_backward convolution_backward_overrideable _slow_conv2d_backward"),
         backward,
     ),

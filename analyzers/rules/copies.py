@@ -163,7 +163,7 @@ _COPIES = (
     "_padded_dense_to_jagged_forward"
 )
 _TAKEN = (
-    "index _unsafe_index _unsafe_masked_index index_select gather take masked_select embedding "
+    "index _unsafe_index _unsafe_masked_index index_select gather take masked_select "
     "select_copy slice_copy narrow_copy diagonal_copy unfold_copy as_strided_copy"
 )
 _FILLS = (
@@ -192,15 +192,14 @@ RULES: tuple[OpRule, ...] = (
     ),
     OpRule("indexing", aten(_TAKEN), taken),
     OpRule("indexing", aten(_SCATTERS), scatter),
-    OpRule("indexing", aten("_embedding_bag _embedding_bag_forward_only"), bag),
+    OpRule("embedding", aten("embedding"), taken),
+    OpRule("embedding", aten("_embedding_bag _embedding_bag_forward_only"), bag),
     OpRule(
-        "indexing",
-        aten(
-            "embedding_dense_backward _embedding_bag_backward _embedding_bag_dense_backward "
-            "unfold_backward _unsafe_masked_index_put_accumulate"
-        ),
+        "embedding backward",
+        aten("embedding_dense_backward _embedding_bag_backward _embedding_bag_dense_backward"),
         copy,
     ),
+    OpRule("indexing", aten("unfold_backward _unsafe_masked_index_put_accumulate"), copy),
     OpRule(
         "copy",
         aten(

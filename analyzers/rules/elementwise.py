@@ -143,11 +143,12 @@ _APART = frozenset(
 )
 """Rows of `COSTS` that are no ops, or have a rule of their own."""
 
+_COMPARISONS = frozenset("eq ne lt le gt ge isnan isinf isposinf isneginf".split())
+
 _ARITHMETIC = frozenset(
-    "mul div floor_divide remainder fmod neg eq ne lt le gt ge isnan isinf isposinf isneginf "
-    "signbit logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor "
-    "bitwise_not bitwise_left_shift bitwise_right_shift maximum minimum fmax fmin clamp_min "
-    "clamp_max".split()
+    "mul div floor_divide remainder fmod neg signbit logical_and logical_or logical_xor "
+    "logical_not bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift "
+    "bitwise_right_shift maximum minimum fmax fmin clamp_min clamp_max".split()
 )
 
 _SHIFTS = ("__lshift__", "__rshift__", "__ilshift__", "__irshift__")
@@ -166,7 +167,8 @@ RULES: tuple[OpRule, ...] = (
         function,
     ),
     OpRule("arithmetic", aten(" ".join(_SHIFTS)), each),
-    OpRule("function", _named(n for n in COSTS if n not in _ARITHMETIC), function),
+    OpRule("comparison", _named(n for n in COSTS if n in _COMPARISONS), function),
+    OpRule("function", _named(n for n in COSTS if n not in _ARITHMETIC | _COMPARISONS), function),
     OpRule("function", aten("native_dropout"), dropout),
     OpRule("function", aten("_prelu_kernel_backward"), parametric_backward),
     OpRule("function", aten("glu_backward"), gated_backward),

@@ -1,38 +1,61 @@
 """The fused layers of eval mode: multi-head attention and the transformer encoder layer.
 
-Each is its parts: products of matrices with their biases, attention, norms, an activation. The
-layer's input may be spikes; what its inner products meet is not recorded and is no spikes.
+Each is its parts, counted as PyTorch runs them one by one where it does not fuse them: products of
+matrices with their biases, attention, norms, an activation. The layer's input may be spikes; what
+its inner products meet is not recorded and is no spikes.
 """
 
 from __future__ import annotations
 
-from .amount import Amount
+from collections.abc import Iterable
+
 from .attention import Sizes, around
 from .call import Call, Operand
 from .functions import Cost, cost_of
-from .rule import Figure, Figures, OpRule, aten
+from .rule import Figure, Figures, OpRule, added, aten
 
 
-def _projected(x: Operand, rows: int, width: int) -> tuple[int, int, Figure]:
-    """Return (FLOPs, MACs, ACs) of a product of x with `width` columns, and its bias."""
-    terms = x.dim(-1) * rows * width
-    flops = 2 * terms + rows * width
+def _projected(x: Operand, width: int) -> tuple[Figure, Figure, int]:
+    """Return (MACs, ACs, dense MACs) of a product of (batch, length, size) with `width` columns."""
+    terms = x.numel * width
     if x.spikes is None:
-        return flops, 0, None
+        return None, None, terms
     if x.spikes:
         assert x.nonzero is not None
-        return flops, 0, x.nonzero * width
-    return flops, terms, 0
+        return 0, x.nonzero * width, terms
+    return terms, 0, terms
 
 
-def _attended(call: Call, b: int, q: int, keys: int, d: int, heads: int) -> tuple[int, int, int]:
-    """Return (FLOPs, MACs, ACs) of attention of b samples, and of its output's projection."""
+def _biased(b: int, length: int, width: int) -> Cost:
+    """Return the cost of the biases of the input's projections.
+
+    The parts work on (length, batch, size), a transposed view, to whose product PyTorch adds the
+    bias by an op of its own (ACs), unless the view is contiguous and addmm does it.
+    """
+    n = b * length * width
+    return Cost(n, acs=n if b > 1 and length > 1 else 0)
+
+
+def _attended(
+    call: Call, b: int, q: int, keys: int, d: int, heads: int, *, weighted: bool = False
+) -> tuple[Cost, int]:
+    """Return the cost of attention of b samples, its products aside, and of its output's bias.
+
+    Also returns the multiplications of attention and of its output's projection. Where weights are
+    asked for (`weighted`), the queries are scaled in place of the scores, and baddbmm adds the
+    mask, which is no AC; else the parts are an attention kernel.
+    """
     sizes = Sizes(b * heads * q, q, keys, d // max(heads, 1), d // max(heads, 1))
-    flops, acs = around(sizes, masked=call.named("mask") is not None)
-    terms = 2 * b * q * keys * d
-    projection = b * q * d * d
-    macs = terms + projection
-    return flops + 2 * macs + b * q * d, macs, acs + b * q * d
+    masked = call.named("mask") is not None
+    flops, acs = around(sizes, masked=masked)
+    if weighted:
+        flops += b * q * d - sizes.scores
+        acs -= sizes.scores if masked else 0
+    if weighted and call.arg("average_attn_weights", True):
+        flops += sizes.scores
+        acs += b * (heads - 1) * q * keys
+    terms = 2 * b * q * keys * d + b * q * d * d
+    return Cost(flops + b * q * d, acs=acs), terms
 
 
 def multi_head(call: Call) -> Figures:
@@ -44,13 +67,11 @@ def multi_head(call: Call) -> Figures:
     query, key, value = (call.ins[slot] for slot in range(3))
     (b, q), keys = query.shape[:2], key.dim(1)
     d, heads = int(call.arg("embed_dim", query.dim(-1))), int(call.arg("num_head", 1))
-    parts = [_projected(x, b * x.dim(1), d) for x in (query, key, value)]
-    flops, macs, acs = _attended(call, b, q, keys, d, heads)
-    flops += sum(part[0] for part in parts)
-    if call.arg("need_weights", True) and call.arg("average_attn_weights", True):
-        flops += b * heads * q * keys
-        acs += b * (heads - 1) * q * keys
-    return _joined(call, flops, macs, acs + d * b * (q + 2 * keys), parts)
+    weighted = bool(call.arg("need_weights", True))
+    cost, terms = _attended(call, b, q, keys, d, heads, weighted=weighted)
+    for x in (query, key, value):
+        cost += _biased(b, x.dim(1), d)
+    return _joined(call, cost, terms, [_projected(x, d) for x in (query, key, value)])
 
 
 def encoder_layer(call: Call) -> Figures:
@@ -65,17 +86,14 @@ def encoder_layer(call: Call) -> Figures:
     hidden = call.named("ffn_weight_1")
     f = hidden.dim(0) if hidden else 0
     rows, n = b * length, b * length * d
-    entering = x if not call.arg("norm_first", False) else _plain(x)
-    parts = [_projected(entering, rows, 3 * d)]
-    flops, macs, acs = _attended(call, b, length, length, d, heads)
-    active = cost_of("gelu") if call.arg("use_gelu", False) else Cost(1)
-    norms = 2 * (5 * n + 4 * rows + 2 * n)
-    residuals = 2 * n
-    inner = 2 * rows * d * f
-    flops += parts[0][0] + norms + residuals + 2 * inner + rows * (f + d) + active.flops * rows * f
-    macs += inner + 2 * n
-    acs += 3 * n + residuals + 2 * (3 * n) + rows * (f + d) + active.acs * rows * f
-    return _joined(call, flops, macs, acs, parts)
+    entering = _plain(x) if call.arg("norm_first", False) else x
+    cost, terms = _attended(call, b, length, length, d, heads)
+    cost += _biased(b, length, 3 * d)
+    cost += Cost(5 * n + 4 * rows + 2 * n, macs=n, acs=3 * n) * 2  # norms
+    cost += Cost(2 * n, acs=2 * n)  # residuals
+    cost += Cost(rows * (f + d))  # biases, by addmm
+    cost += cost_of("gelu" if call.arg("use_gelu", False) else "relu") * (rows * f)
+    return _joined(call, cost, terms + 2 * rows * d * f, [_projected(entering, 3 * d)])
 
 
 def _plain(x: Operand) -> Operand:
@@ -84,18 +102,29 @@ def _plain(x: Operand) -> Operand:
 
 
 def _joined(
-    call: Call, flops: int, macs: int, acs: int, parts: list[tuple[int, int, Figure]]
+    call: Call, cost: Cost, terms: int, projections: Iterable[tuple[Figure, Figure, int]]
 ) -> Figures:
-    """Return figures with those of the projections of the operands, unknown ones kept unknown."""
-    driven: Amount | int | None = 0
-    for _, _, more in parts:
-        driven = None if driven is None or more is None else driven + more
-    if driven is None:
-        return Figures(flops, call.moved, None, None, None)
-    return Figures(flops, call.moved, driven, macs + sum(p[1] for p in parts), driven + acs)
+    """Return the figures of a layer.
+
+    Args:
+        call: the call.
+        cost: of all but the products.
+        terms: multiplications of the inner products.
+        projections: (MACs, ACs, dense MACs) of those of the operands.
+    """
+    macs, driven, dense = zip(*projections, strict=True)
+    dense_macs, synops = terms + sum(dense), added(*driven)
+    return Figures(
+        2 * dense_macs + cost.flops,
+        call.moved,
+        synops,
+        added(*macs, terms + cost.macs),
+        added(synops, cost.acs),
+        dense_macs=dense_macs,
+    )
 
 
 RULES: tuple[OpRule, ...] = (
-    OpRule("attention", aten("_native_multi_head_attention"), multi_head),
-    OpRule("attention", aten("_transformer_encoder_layer_fwd"), encoder_layer),
+    OpRule("fused layer", aten("_native_multi_head_attention"), multi_head),
+    OpRule("fused layer", aten("_transformer_encoder_layer_fwd"), encoder_layer),
 )

@@ -91,9 +91,13 @@ _RMS_BACK = partial(norm_backward, centred=False)
 
 RULES: tuple[OpRule, ...] = (
     OpRule("norm", aten("native_layer_norm native_group_norm"), norm),
-    OpRule("norm", aten("native_layer_norm_backward native_group_norm_backward"), norm_backward),
+    OpRule(
+        "norm backward",
+        aten("native_layer_norm_backward native_group_norm_backward"),
+        norm_backward,
+    ),
     OpRule("norm", aten("_fused_rms_norm"), _RMS),
-    OpRule("norm", aten("_fused_rms_norm_backward"), _RMS_BACK),
+    OpRule("norm backward", aten("_fused_rms_norm_backward"), _RMS_BACK),
     OpRule("norm", aten("_weight_norm_interface"), weight_norm),
-    OpRule("norm", aten("_weight_norm_interface_backward"), weight_norm_backward),
+    OpRule("norm backward", aten("_weight_norm_interface_backward"), weight_norm_backward),
 )

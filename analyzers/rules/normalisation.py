@@ -156,7 +156,7 @@ RULES: tuple[OpRule, ...] = (
         batch_norm,
     ),
     OpRule(
-        "batch norm",
+        "batch norm backward",
         aten(
             "native_batch_norm_backward cudnn_batch_norm_backward miopen_batch_norm_backward "
             "batch_norm_backward"

@@ -95,7 +95,7 @@ RULES: tuple[OpRule, ...] = (
         maximum,
     ),
     OpRule(
-        "pooling",
+        "pooling backward",
         aten(
             "max_pool2d_with_indices_backward max_pool3d_with_indices_backward max_pool2d_backward "
             "mkldnn_max_pool2d_backward mkldnn_max_pool3d_backward adaptive_max_pool2d_backward "
@@ -105,7 +105,7 @@ RULES: tuple[OpRule, ...] = (
         maximum_backward,
     ),
     OpRule("pooling", aten("avg_pool1d avg_pool2d avg_pool3d"), average),
-    OpRule("pooling", aten("avg_pool2d_backward avg_pool3d_backward"), average_backward),
+    OpRule("pooling backward", aten("avg_pool2d_backward avg_pool3d_backward"), average_backward),
     OpRule("pooling", aten("adaptive_max_pool2d adaptive_max_pool3d"), adaptive_maximum),
     OpRule(
         "pooling",
@@ -113,7 +113,7 @@ RULES: tuple[OpRule, ...] = (
         adaptive_average,
     ),
     OpRule(
-        "pooling",
+        "pooling backward",
         aten(
             "_adaptive_avg_pool2d_backward _adaptive_avg_pool3d_backward "
             "mkldnn_adaptive_avg_pool2d_backward"

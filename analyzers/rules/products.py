@@ -13,7 +13,7 @@ from math import prod
 from .amount import of
 from .call import Call, Operand
 from .functions import cost_of
-from .rule import Figure, Figures, OpRule, aten
+from .rule import Figure, Figures, OpRule, added, aten
 
 
 def multiplications(call: Call, x: Operand, w: Operand) -> int:
@@ -100,17 +100,13 @@ def _activated(call: Call) -> Figures:
     """A product with a bias, and ReLU or GELU of it."""
     found = product(call, x=1, w=2, bias=0)
     active = cost_of("gelu_tanh" if call.arg("use_gelu", False) else "relu") * call.out.numel
-    return _more(found, active.flops, active.macs, active.acs)
-
-
-def _more(found: Figures, flops: int, macs: int = 0, acs: int = 0) -> Figures:
-    """Return figures with more beside them; what is unknown stays so."""
     return Figures(
-        flops=None if found.flops is None else found.flops + flops,
+        flops=added(found.flops, active.flops),
         bytes=found.bytes,
         synops=found.synops,
-        macs=None if found.macs is None else found.macs + macs,
-        acs=None if found.acs is None else found.acs + acs,
+        macs=added(found.macs, active.macs),
+        acs=added(found.acs, active.acs),
+        dense_macs=multiplications(call, call.ins[1], call.ins[2]),
     )
 
 
@@ -144,17 +140,13 @@ def _linear_backward(call: Call) -> Figures:
     }.get(call.base, [True, True, True])
     grad_input, grad_weight, grad_bias = call.arg("output_mask", default)
     terms, summed = rows * n * k, n * max(rows - 1, 0) if grad_bias else 0
-    found = Figures(2 * terms * (bool(grad_input) + bool(grad_weight)) + summed, call.moved)
+    flops = 2 * terms * (bool(grad_input) + bool(grad_weight)) + summed
     pairs = [(grad, w, k, rows)] if grad_input and w is not None else []
     pairs += [(grad, x, k, n)] if grad_weight and x is not None else []
-    macs: Figure = 0
-    acs: Figure = 0
-    for first, second, first_fan, second_fan in pairs:
-        more = contraction(first, second, terms, first_fan, second_fan)
-        macs = None if macs is None or more[0] is None else macs + more[0]
-        acs = None if acs is None or more[1] is None else acs + more[1]
-    acs_in_all = None if acs is None else acs + summed
-    return Figures(found.flops, call.moved, acs, macs, acs_in_all)
+    each = [contraction(first, second, terms, *fans) for first, second, *fans in pairs]
+    acs = added(*(driven for _, driven in each))
+    macs = added(*(dense for dense, _ in each))
+    return Figures(flops, call.moved, acs, macs, added(acs, summed))
 
 
 def _trilinear(call: Call) -> Figures:
@@ -173,13 +165,18 @@ _VECTORS = "mv dot vdot"
 _ADDED = "addmm addmm_ baddbmm baddbmm_ addmv addmv_ addbmm addbmm_"
 
 RULES = (
-    OpRule("product", aten(f"mm bmm {_VECTORS}"), partial(product, x=0, w=1)),
-    OpRule("product", aten(_ADDED), partial(product, x=1, w=2, bias=0)),
-    OpRule("product", aten("_addmm_activation"), _activated),
-    OpRule("product", aten("addr addr_"), _outer),
-    OpRule("product", ("aten.linear", "mkldnn._linear_pointwise", "aten.mkldnn_linear"), _linear),
+    OpRule("product", aten(f"mm bmm {_VECTORS}"), partial(product, x=0, w=1), factors=(0, 1)),
+    OpRule("product", aten(_ADDED), partial(product, x=1, w=2, bias=0), factors=(1, 2)),
+    OpRule("product", aten("_addmm_activation"), _activated, factors=(1, 2)),
+    OpRule("product", aten("addr addr_"), _outer, factors=(1, 2)),
     OpRule(
         "product",
+        ("aten.linear", "mkldnn._linear_pointwise", "aten.mkldnn_linear"),
+        _linear,
+        factors=(0, 1),
+    ),
+    OpRule(
+        "product backward",
         aten(
             "linear_backward mkldnn_linear_backward mkldnn_linear_backward_input "
             "mkldnn_linear_backward_weights"

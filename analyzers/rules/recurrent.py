@@ -12,7 +12,7 @@ from .amount import Amount
 from .call import Call, Operand
 from .elementwise import costing
 from .functions import Cost, priced
-from .rule import Figure, Figures, OpRule, aten
+from .rule import Figure, Figures, OpRule, added, aten
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 _MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")
@@ -21,20 +21,24 @@ _MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")
 CELLS = {
     "lstm": (
         "i = sigmoid(xi + hi); f = sigmoid(xf + hf); o = sigmoid(xo + ho); u = tanh(xu + hu); "
-        "c = f * c0 + i * u; h = o * tanh(c)"
+        "p = f * c0; q = i * u; c = p + q; h = o * tanh(c)"
     ),
     "gru": (
-        "r = sigmoid(xr + hr); z = sigmoid(xz + hz); n = tanh(xn + r * hn); "
-        "h = (1 - z) * n + z * h0"
+        "r = sigmoid(xr + hr); z = sigmoid(xz + hz); p = r * hn; n = tanh(xn + p); "
+        "q = (h0 - n) * z; h = q + n"
     ),
     "rnn_tanh": "h = tanh(xh + hh)",
     "rnn_relu": "h = max(xh + hh, 0)",
 }
-"""What a cell computes for each hidden unit and step, the products given; biases apart."""
+"""What a cell computes for each hidden unit and step, the products given; biases apart.
+
+These are the operations that PyTorch runs one by one where it has no kernel for the layer, so
+that both count alike: a product that is added by an op of its own is no MAC.
+"""
 
 CELLS_BACKWARD = {
     "lstm": (
-        "t = tanh(c); a = gh * t * o * (1 - o); gc = gc1 + gh * o * (1 - t * t); "
+        "t = tanh(c); a = gh * t * o * (1 - o); k = gh * o * (1 - t * t); gc = gc1 + k; "
         "b = gc * u * i * (1 - i); d = gc * c0 * f * (1 - f); e = gc * i * (1 - u * u); g = gc * f"
     ),
     "gru": (
@@ -47,45 +51,54 @@ CELLS_BACKWARD = {
 """The gradients of the same."""
 
 
-def _weights(call: Call) -> list[Operand]:
+def _weights(call: Call) -> tuple[list[Operand], list[Operand], list[Operand]]:
+    """Return the matrices, the biases, and what is neither.
+
+    cuDNN's and MIOpen's ops take a list, biases only if there are any. oneDNN's take four tensors;
+    without biases the last two are zeros of the matrices' shapes, which nothing reads.
+    """
     listed = call.listed("weight")
     if listed:
-        return listed
+        matrices = [w for w in listed if len(w.shape) == 2]
+        return matrices, [w for w in listed if len(w.shape) == 1], []
     names = [f"weight{i}" for i in range(5)]
-    return [o for o in call.ins.values() if o.name in names]
+    four = [o for o in call.ins.values() if o.name in names]
+    return (four[:2], four[2:], []) if call.arg("has_biases", True) else (four[:2], [], four[2:])
 
 
 def _kind(call: Call) -> str:
     return _MODES[int(call.arg("mode", 2))]
 
 
-def _shape(call: Call) -> tuple[int, int, list[Operand], list[Operand]]:
-    """Return (steps of all samples, units of all layers and directions, matrices, biases)."""
+def _shape(call: Call) -> tuple[int, int, list[Operand], int, int]:
+    """Return the sizes of a layer, or stack of them.
+
+    Returns:
+        Steps of all samples, units of all layers and directions, the weight matrices, elements of
+        the biases, and the bytes that are read and written.
+    """
     rows = prod(call.ins[0].shape[:-1])
-    matrices = [w for w in _weights(call) if len(w.shape) == 2]
-    biases = [w for w in _weights(call) if len(w.shape) == 1]
+    matrices, biases, unread = _weights(call)
     ways = (2 if call.arg("bidirectional", False) else 1) * int(call.arg("num_layers", 1))
     if call.base.startswith("mkldnn"):
         ways = 1  # one layer and direction a call
-    return rows, ways * int(call.arg("hidden_size", 0)), matrices, biases
+    units = ways * int(call.arg("hidden_size", 0))
+    moved = call.moved - sum(w.bytes for w in unread)
+    return rows, units, matrices, sum(b.numel for b in biases), moved
 
 
 def layer(call: Call) -> Figures:
     """Return the counters of a layer, or stack of them, over all steps.
 
-    2·rows·elements of each weight matrix, a row's biases, and the cells'.
+    2·rows·elements of each weight matrix, a row's biases (no ACs, as in addmm), and the cells'.
     """
-    rows, units, matrices, biases = _shape(call)
+    rows, units, matrices, biases, moved = _shape(call)
     cells = priced(CELLS[_kind(call)]) * (rows * units)
-    added = rows * sum(b.numel for b in biases)
-    flops = 2 * rows * sum(w.numel for w in matrices) + added + cells.flops
+    terms = rows * sum(w.numel for w in matrices)
+    flops = 2 * terms + rows * biases + cells.flops
     macs, driven = _driven(call, rows, matrices)
     return Figures(
-        flops,
-        call.moved,
-        driven,
-        None if macs is None else macs + cells.macs,
-        None if driven is None else driven + (added + cells.acs),
+        flops, moved, driven, added(macs, cells.macs), added(driven, cells.acs), dense_macs=terms
     )
 
 
@@ -115,18 +128,18 @@ def layer_backward(call: Call) -> Figures:
 
     The weight's gradient of a layer whose input is spikes is driven by them.
     """
-    rows, units, matrices, biases = _shape(call)
+    rows, units, matrices, biases, moved = _shape(call)
     cells = priced(CELLS_BACKWARD[_kind(call)]) * (rows * units)
-    added = max(rows - 1, 0) * sum(b.numel for b in biases) * _apart(_kind(call)) // 2
+    summed = max(rows - 1, 0) * biases * _apart(_kind(call)) // 2
     terms = rows * sum(w.numel for w in matrices)
-    flops = 4 * terms + added + cells.flops
     macs, driven = _driven(call, rows, matrices)
     return Figures(
-        flops,
-        call.moved,
+        4 * terms + summed + cells.flops,
+        moved,
         driven,
-        None if macs is None else macs + terms + cells.macs,
-        None if driven is None else driven + (added + cells.acs),
+        added(macs, terms + cells.macs),
+        added(driven, summed + cells.acs),
+        dense_macs=2 * terms,
     )
 
 
@@ -135,7 +148,7 @@ def cell(call: Call) -> Figures:
     kind = "lstm" if "lstm" in call.base else "gru"
     state = call.ins[2]
     biases = 2 * _GATES[kind] * state.numel if call.named("input_bias") else 0
-    return costing(call, priced(CELLS[kind]) * state.numel + Cost(biases, acs=biases))
+    return costing(call, priced(CELLS[kind]) * state.numel + Cost(biases))
 
 
 def cell_backward(call: Call) -> Figures:
@@ -157,13 +170,13 @@ def _apart(kind: str) -> int:
 RULES: tuple[OpRule, ...] = (
     OpRule("recurrence", aten("mkldnn_rnn_layer _cudnn_rnn miopen_rnn"), layer),
     OpRule(
-        "recurrence",
+        "recurrence backward",
         aten("mkldnn_rnn_layer_backward _cudnn_rnn_backward miopen_rnn_backward"),
         layer_backward,
     ),
-    OpRule("recurrence", aten("_thnn_fused_lstm_cell _thnn_fused_gru_cell"), cell),
+    OpRule("cell", aten("_thnn_fused_lstm_cell _thnn_fused_gru_cell"), cell),
     OpRule(
-        "recurrence",
+        "cell backward",
         aten(
             "_thnn_fused_lstm_cell_backward_impl _thnn_fused_lstm_cell_backward "
             "_thnn_fused_gru_cell_backward"

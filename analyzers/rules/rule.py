@@ -12,15 +12,41 @@ Figure = Amount | int | None
 """A counter of a call: a number, an amount that depends on the data, or None: unknown."""
 
 
+PRODUCTS = (
+    "product",
+    "product backward",
+    "convolution",
+    "convolution backward",
+    "attention",
+    "attention backward",
+    "recurrence",
+    "recurrence backward",
+    "fused layer",
+)
+"""Families of products: matrices, convolutions, attention, recurrent and fused layers."""
+
+
 @dataclass(frozen=True)
 class Figures:
-    """The five counters of a call; None is unknown, never 0."""
+    """The five counters of a call, and its dense products; None is unknown, never 0.
+
+    Attributes:
+        flops: FLOPs.
+        bytes: bytes read and written.
+        synops: SynOps.
+        macs: MACs.
+        acs: ACs.
+        dense_macs: multiply-accumulates of the call's products if no operand were spikes. A rule
+            leaves it out (None) where they are `macs` of such a call, in families of `PRODUCTS`,
+            and where there are none, in all others; `RuleSet.figures` fills it in.
+    """
 
     flops: Figure = 0
     bytes: Figure = 0
     synops: Figure = 0
     macs: Figure = 0
     acs: Figure = 0
+    dense_macs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -33,16 +59,27 @@ class OpRule:
         OpRule("mine", ("mylib.scale.default",), lambda call: Figures(call.out.numel, call.moved))
 
     Attributes:
-        family: what the ops have in common.
+        family: what the ops have in common; one of `PRODUCTS` if its MACs are of products.
         ops: names with overload (`aten.mm.default`), or without (`aten.mm`) for all overloads.
         figures: returns the counters of one call.
         free: the ops compute and move nothing: views, metadata.
+        factors: of a product of two operands, the slots of the first factor (a layer's
+            input) and of the second (its weights).
     """
 
     family: str
     ops: tuple[str, ...]
     figures: Callable[[Call], Figures]
     free: bool = False
+    factors: tuple[int, int] | None = None
+
+
+def added(*figures: Figure) -> Figure:
+    """Return a sum of figures; None if one of them is unknown."""
+    total: Figure = 0
+    for figure in figures:
+        total = None if total is None or figure is None else total + figure
+    return total
 
 
 def aten(names: str) -> tuple[str, ...]:

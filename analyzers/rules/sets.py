@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -25,13 +25,12 @@ from . import (
     reductions,
     small_products,
     spikingjelly,
-    torch_flops,
     transforms,
     views,
 )
 from .call import Call
 from .classes import class_of
-from .rule import Figures, OpRule
+from .rule import PRODUCTS, Figures, OpRule
 
 FULL = (
     *products.RULES,
@@ -91,7 +90,8 @@ class RuleSet:
         extra: the user's own, asked first.
         with_classes: whether ops without a rule are counted by what PyTorch says of them.
         by_values_only: whether constants are spikes if their values are.
-        flops: FLOPs in place of the rules' own, or None.
+        products_only: whether FLOPs are those of products alone, two for each of their dense MACs,
+            as `torch.utils.flop_counter.FlopCounterMode` counts; no bias, nothing element-wise.
     """
 
     name: str
@@ -99,42 +99,102 @@ class RuleSet:
     extra: Mapping[str, OpRule] = field(default_factory=lambda: MappingProxyType({}))
     with_classes: bool = True
     by_values_only: bool = False
-    flops: Callable[[Call], int | None] | None = None
+    products_only: bool = False
 
-    def figures(self, call: Call) -> tuple[str, str, Figures | None]:
+    def figures(self, call: Call) -> tuple[str, str, Figures]:
         """Count a call.
 
         Returns:
             How it is counted (`rule`, `class`, `free` or `uncovered`), the family or class, and
-            the counters; None if nothing covers it.
+            the counters, all None if nothing covers it; its dense products are known whichever
+            rules count.
         """
-        rule = self.rule_of(call)
-        if rule is not None and call.opaque and not rule.free:
-            return "rule", rule.family, Figures(None, None, None, None, None)
-        if rule is not None:
-            how, family, found = "free" if rule.free else "rule", rule.family, rule.figures(call)
-        else:
-            known = class_of(call) if self.with_classes else None
-            if known is None:
-                return "uncovered", "", None
-            how, family, found = known
-            if call.opaque and how != "free":
-                return how, family, Figures(None, None, None, None, None)
-        return how, family, found if self.flops is None else replace(found, flops=self.flops(call))
+        how, family, found = self._counted(call)
+        found = replace(found, dense_macs=_dense_macs(call, self.extra))
+        if self.products_only and how != "uncovered" and _named(self.extra, call.op) is None:
+            dense = found.dense_macs
+            found = replace(found, flops=None if dense is None else 2 * dense)
+        return how, family, found
 
-    def rule_of(self, call: Call) -> OpRule | None:
-        """Return the rule that names the op of a call, or None."""
-        for rules in (self.extra, self.rules):
-            rule = rules.get(call.op) or rules.get(call.packet)
-            if rule is not None:
-                return rule
-        return None
+    def _counted(self, call: Call) -> tuple[str, str, Figures]:
+        rule = self.rule_of(call.op)
+        if rule is not None:
+            if rule.free:
+                return "free", rule.family, rule.figures(call)
+            return "rule", rule.family, _UNKNOWN if call.opaque else rule.figures(call)
+        known = class_of(call) if self.with_classes else None
+        if known is None:
+            return "uncovered", "", _UNKNOWN
+        how, family, found = known
+        return how, family, _UNKNOWN if call.opaque and how != "free" else found
+
+    def rule_of(self, op: str) -> OpRule | None:
+        """Return the rule that names an op, `aten.mm.default` or `aten.mm`; None if none does."""
+        return _named(self.extra, op) or _named(self.rules, op)
+
+
+_UNKNOWN = Figures(None, None, None, None, None)
+
+_FULL = by_op(FULL)
+
+
+def family_of(op: str) -> str:
+    """Return the family that opjoule's rules give an op: "product", "convolution backward", ...
+
+    Args:
+        op: `aten.mm.default`, or `aten.mm`.
+
+    Returns:
+        The family; "" if no rule names the op (it is then counted by its class, or not at all).
+    """
+    rule = _named(_FULL, op)
+    return rule.family if rule else ""
+
+
+def factors_of(op: str) -> tuple[int, int] | None:
+    """Return the slots of a product's factors, a layer's input and its weights.
+
+    Args:
+        op: `aten.addmm.default`, or `aten.addmm`.
+
+    Returns:
+        The slots; None if the op is no product or convolution of two operands.
+    """
+    rule = _named(_FULL, op)
+    return rule.factors if rule else None
+
+
+def _named(rules: Mapping[str, OpRule], op: str) -> OpRule | None:
+    """Return the rule for an op, by its name or without its overload."""
+    return rules.get(op) or rules.get(".".join(op.split(".")[:2]))
+
+
+def _dense_macs(call: Call, extra: Mapping[str, OpRule]) -> int | None:
+    """Return the multiply-accumulates of a call's products if no operand were spikes.
+
+    A rule of one's own decides if it states them or is of a family of products, else opjoule's.
+    """
+    asked = [rule for rules in (extra, _FULL) if (rule := _named(rules, call.op)) is not None]
+    for rule in asked:
+        if rule.free:
+            return 0
+        product = rule.family in PRODUCTS
+        if call.opaque:
+            if product:
+                return None
+            continue
+        found = rule.figures(call.dense())
+        if found.dense_macs is not None:
+            return found.dense_macs
+        if product:
+            return found.macs if isinstance(found.macs, int) else None
+    return 0 if asked or class_of(call) is not None else None
 
 
 RULE_SETS: Mapping[str, RuleSet] = MappingProxyType(
     {
-        "full": RuleSet("full", by_op(FULL)),
-        "torch": RuleSet("torch", by_op(FULL), flops=torch_flops.flops),
+        "full": RuleSet("full", _FULL),
+        "torch": RuleSet("torch", _FULL, products_only=True),
         "spikingjelly-2.0": RuleSet(
             "spikingjelly-2.0",
             by_op(spikingjelly.RELEASE),

@@ -17,7 +17,8 @@ def quantized(call: Call) -> Figures:
     """Return the counters of a product with its scales and bias.
 
     FLOPs: 2·m·n·k, and one for each element of the result for its bias and for its scales. Weights
-    of 4 bits are scaled before: 2 for each of them (with zero points).
+    of 4 bits are scaled before: 2 for each of them (with zero points). As in addmm, a bias is no
+    AC.
     """
     x, out = call.ins[0], call.out
     k, n = x.dim(-1), out.dim(-1)
@@ -30,8 +31,7 @@ def quantized(call: Call) -> Figures:
         scaled = 2 * n * k
     elif _scales(call.ins.values()):
         scaled = out.numel
-    acs_in_all = None if acs is None else acs + biased
-    return Figures(2 * terms + biased + scaled, call.moved, acs, macs, acs_in_all)
+    return Figures(2 * terms + biased + scaled, call.moved, acs, macs, acs)
 
 
 def _plain(weight: Operand | None) -> Operand:
@@ -63,7 +63,7 @@ def grouped(call: Call) -> Figures:
     biased = call.out.numel if call.named("bias") else 0
     scaled = call.out.numel if _scales(call.ins.values()) else 0
     if x.spikes is False and w.spikes is False:
-        return Figures(2 * terms + biased + scaled, call.moved, 0, terms, biased)
+        return Figures(2 * terms + biased + scaled, call.moved, 0, terms, 0)
     return Figures(2 * terms + biased + scaled, call.moved, None, None, None)
 
 
@@ -76,6 +76,12 @@ RULES = (
             "_mixed_dtypes_linear _dyn_quant_matmul_4bit"
         ),
         quantized,
+        factors=(0, 1),
     ),
-    OpRule("product", aten("_grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2"), grouped),
+    OpRule(
+        "product",
+        aten("_grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2"),
+        grouped,
+        factors=(0, 1),
+    ),
 )

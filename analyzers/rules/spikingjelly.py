@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from . import convolutions, elementwise, normalisation, pooling, products, reductions, torch_flops
+from . import attention, convolutions, elementwise, normalisation, pooling, products, reductions
 from .call import Call
 from .rule import Figures, OpRule
 
@@ -108,16 +108,21 @@ def _attention(call: Call) -> Figures:
     operands += [mask] if mask else []
     operands += call.outs.values() if backward else [call.out]
     moved = sum(o.bytes for o in operands)
-    return Figures(flops=torch_flops.attention_flops(call), bytes=moved)
+    terms = attention.multiplications(call)
+    return Figures(flops=None if terms is None else 2 * terms, bytes=moved)
 
 
 _TENSORS = "Tensor Scalar"
 _ADDED = _named("add add_ sub sub_ rsub", _TENSORS)
 _EACH = (
-    *_named("mul mul_ div div_ eq ne lt le gt ge", _TENSORS),
+    *_named("mul mul_ div div_", _TENSORS),
     *_named("neg neg_ logical_and logical_or logical_xor logical_not"),
 )
 _KERNELS = "flash_attention flash_attention_for_cpu efficient_attention cudnn_attention"
+
+
+def _attentions(way: str) -> tuple[str, ...]:
+    return _named(" ".join(f"_scaled_dot_product_{kind}{way}" for kind in _KERNELS.split()))
 
 
 def _common(pairwise: bool) -> tuple[OpRule, ...]:
@@ -128,19 +133,20 @@ def _common(pairwise: bool) -> tuple[OpRule, ...]:
         OpRule("product", _named("addmm baddbmm"), partial(product, x=1, w=2, bias=0)),
         OpRule("convolution", _named("convolution"), partial(_convolved, pairwise=pairwise)),
         OpRule(
-            "convolution",
+            "convolution backward",
             _named("convolution_backward"),
             partial(_convolved_back, pairwise=pairwise),
         ),
         OpRule("batch norm", _named("native_batch_norm"), normalisation.batch_norm),
-        OpRule("batch norm", _named("native_batch_norm_backward"), _normalised_back),
+        OpRule("batch norm backward", _named("native_batch_norm_backward"), _normalised_back),
         OpRule("pooling", _named("max_pool2d_with_indices"), pooling.maximum),
-        OpRule("pooling", _named("max_pool2d_with_indices_backward"), _pooled_back),
+        OpRule("pooling backward", _named("max_pool2d_with_indices_backward"), _pooled_back),
         OpRule("pooling", _named("avg_pool2d"), pooling.average),
         OpRule("sum", _named("sum sum.dim_IntList"), reductions.total),
         OpRule("mean", _named("mean.dim"), reductions.mean),
         OpRule("addition", _ADDED, _added),
         OpRule("arithmetic", _EACH, elementwise.each),
+        OpRule("comparison", _named("eq ne lt le gt ge", _TENSORS), elementwise.each),
         OpRule("function", _named("sigmoid_"), partial(elementwise.each, flops=4, acs=1)),
         OpRule("copy", _named("stack clone _to_copy select_backward"), _moves),
         OpRule("factory", _named("full_like ones_like"), _writes),
@@ -157,17 +163,8 @@ RELEASE: tuple[OpRule, ...] = (
     *_common(pairwise=False),
     OpRule("function", _named("sigmoid"), partial(elementwise.each, flops=4)),
     OpRule("view", _named("unsqueeze squeeze.dim unbind.int"), _nothing, free=True),
-    OpRule(
-        "attention",
-        _named(
-            " ".join(
-                f"_scaled_dot_product_{kind}{way}"
-                for kind in _KERNELS.split()
-                for way in ("", "_backward")
-            )
-        ),
-        _attention,
-    ),
+    OpRule("attention", _attentions(""), _attention),
+    OpRule("attention backward", _attentions("_backward"), _attention),
 )
 """Revision spikingjelly-2.0, the release 2.0.0."""
 

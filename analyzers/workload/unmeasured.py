@@ -112,12 +112,18 @@ def input_types(counted: pl.DataFrame, spikes: str = "binary") -> str:
         counted: what `tally` returned.
         spikes: what a spike tensor may hold.
     """
-    products = counted.filter(pl.col("family").is_in(["product", "convolution"]))
+    products = counted.filter(
+        pl.col("family").is_in(
+            ["product", "product backward", "convolution", "convolution backward"]
+        )
+    )
     measured = products.filter(pl.col("macs").is_not_null() & pl.col("acs").is_not_null())
     calls, known = int(products["calls"].sum()), int(measured["calls"].sum())
     if not known:
         return ""
     driven = measured.filter((pl.col("macs") == 0) & (pl.col("flops") > 0))
+    if spikes == "none":
+        return f"all {known} products and convolutions as dense"
     kind = "spikes" if spikes == "binary" else f"{spikes} spikes"
     text = f"{kind} into {int(driven['calls'].sum())} of {known} products and convolutions"
     dense = int(driven["flops"].sum()) // 2

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opjoule.analyzers import OpRule, count, open_trace
-from opjoule.analyzers.counting.coefficients import COUNTERS
+from opjoule.analyzers import SPIKE_MODES, OpRule, count, open_trace
 from opjoule.analyzers.counting.count import BY, GLOBAL
+from opjoule.analyzers.counting.evaluate import COUNTERS, FIGURES
 from opjoule.analyzers.rules import RULE_SETS
 from opjoule.analyzers.rules.rule import Figures
 from opjoule.schemas import STAGES, TABLES, ConfigError, RuleError, TraceError
@@ -38,7 +38,7 @@ FILTERS = ("stage=forward", "stage=backward,optimizer", "step=0", "step=1:", "la
     by=st.lists(st.sampled_from(BY), max_size=4),
     where=st.lists(st.sampled_from(FILTERS), max_size=2),
     rules=st.sampled_from(sorted(RULE_SETS)),
-    spikes=st.sampled_from(("binary", "ternary", "scaled", "graded")),
+    spikes=st.sampled_from(SPIKE_MODES),
 )
 def test_rows_add_up_to_the_total(trace, by, where, rules, spikes):
     """Whatever the keys: a call is in one row, or with modules in one row of Global."""
@@ -46,11 +46,11 @@ def test_rows_add_up_to_the_total(trace, by, where, rules, spikes):
     rows = found.frame.filter(module=GLOBAL) if "module" in by else found.frame
     calls = trace.where(*where).calls.select(pl.len()).collect().item()
     assert rows["calls"].sum() == calls == found.coverage.calls
-    for counter in COUNTERS:
-        assert rows[counter].dtype == pl.Int64
-        assert rows[counter].sum() == (found.total[counter] or 0)
+    for figure in FIGURES:
+        assert rows[figure].dtype == pl.Int64
+        assert rows[figure].sum() == (found.total[figure] or 0)
     keys = [key for key in dict.fromkeys(by) if key != "total"]
-    assert found.frame.columns == [*keys, "calls", *COUNTERS, "intensity", "at_least"]
+    assert found.frame.columns == [*keys, "calls", *FIGURES, "intensity", "at_least"]
     assert not keys or not found.frame.select(keys).is_duplicated().any()
 
 
@@ -68,7 +68,7 @@ def test_parts_of_a_trace_add_up(trace, parts):
     inside = "module=Sequential"  # every call there has a training flag
     whole = count(trace, where=inside).total
     each = [count(trace, where=[inside, part]).total for part in parts]
-    assert whole == {name: sum(total[name] for total in each) for name in COUNTERS}
+    assert whole == {name: sum(total[name] for total in each) for name in FIGURES}
 
 
 def test_a_module_is_what_ran_in_it_and_its_children(trace):
@@ -137,8 +137,8 @@ def test_keys_come_in_the_order_asked_and_once(trace):
 def test_nothing_counts_nothing(trace):
     """No call at all is 0, not unknown."""
     found = count(trace, where="step=99")
-    assert found.total == dict.fromkeys(COUNTERS, 0)
-    assert found.frame.rows() == [(0, 0, 0, 0, 0, 0, None, None)]
+    assert found.total == dict.fromkeys(FIGURES, 0)
+    assert found.frame.rows() == [(0, 0, 0, 0, 0, 0, 0, None, None)]
     assert count(trace, by="op", where="step=99").frame.is_empty()
 
 

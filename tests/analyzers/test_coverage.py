@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import Coverage, OpRule, count, coverage, open_trace
-from opjoule.analyzers.counting.coefficients import COUNTERS
 from opjoule.analyzers.counting.coverage import HOW
+from opjoule.analyzers.counting.evaluate import FIGURES
 from opjoule.analyzers.rules.rule import Figures
 from opjoule.schemas import RuleError
 
@@ -53,15 +53,15 @@ def test_an_unknown_op_is_null_in_its_row_and_listed(blended):
     found = count(blended, by="op")
     row = found.frame.row(by_predicate=pl.col("op") == BLEND, named=True)
     assert row["calls"] == 3
-    assert [row[counter] for counter in COUNTERS] == [None] * 5
+    assert [row[figure] for figure in FIGURES] == [None] * 6
     known = found.frame.filter(pl.col("op") != BLEND)
-    assert found.total == {counter: known[counter].sum() for counter in COUNTERS}
+    assert found.total == {figure: known[figure].sum() for figure in FIGURES}
     assert found.coverage.uncovered == [BLEND]
     first = found.coverage.frame.row(0, named=True)  # uncovered ops come first
     # 3 calls, each of two operands and a result of 2x4 floats.
     assert first == {
         "op": BLEND, "how": "uncovered", "family": "", "calls": 3, "bytes": 3 * 3 * 32,
-        "unmeasured": 0,
+        "dense_macs": None, "unmeasured": 0,
     }  # fmt: skip
     assert f"not counted: {BLEND} (" in found.coverage.line()
 
@@ -185,6 +185,57 @@ def test_only_constants_that_could_be_spikes_count_as_decided(recorded):
 
 
 # --- statistics and hidden work ----------------------------------------------------------------
+
+
+def test_the_share_of_the_products_is_told(recorded):
+    """One product of two was measured: 24 of 24 + 40 dense MACs."""
+    torch = pytest.importorskip("torch")
+    matrix, other = torch.rand(3, 4), torch.rand(4, 5)
+
+    def run():
+        (torch.rand(2, 3) @ matrix) @ other
+
+    trace = recorded(run)
+    assert count(trace).coverage.macs_share == 1
+    assert "dense MACs" not in count(trace).coverage.line()
+    lost = pl.when(pl.col("seq") == pl.col("seq").max()).then(None)
+    calls = trace.calls.with_columns(in0_class=lost.otherwise("in0_class"))
+    found = count(replace(trace, calls=calls))
+    assert (found.total["macs"], found.total["dense_macs"]) == (24, 64)
+    assert found.frame["at_least"][0] == "synops macs acs"
+    assert found.coverage.macs_share == 24 / 64
+    assert (
+        "MACs and ACs are known of 37.5 % of the products, by dense MACs" in found.coverage.line()
+    )
+    assert found.coverage.frame.filter(op="aten.mm.default")["dense_macs"].item() == 64
+    dense = count(replace(trace, calls=calls), spikes="none", strict=True)
+    assert (dense.total["macs"], dense.coverage.macs_share) == (64, 1)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_products_of_no_known_size_make_no_figure(recorded):
+    """An encoder that packs its padded input: its layers are all there is to count."""
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    net = torch.nn.TransformerEncoder(layer, 2).eval()
+    padding = torch.zeros(2, 5, dtype=torch.bool)
+    padding[0, 3:] = True
+
+    @torch.no_grad()
+    def run():
+        net(torch.rand(2, 5, 16), src_key_padding_mask=padding)
+
+    trace = recorded(run)
+    assert "aten._transformer_encoder_layer_fwd" in set(trace.signatures["packet"])
+    for rules in ("full", "torch"):
+        found = count(trace, rules=rules)
+        for figure in ("flops", "macs", "acs", "synops", "dense_macs"):
+            assert found.total[figure] is None, figure
+        assert found.frame["at_least"].item() is None
+        assert found.coverage.macs_share is None
+        assert "known of ? of the products" in found.coverage.line()
+        with pytest.raises(RuleError, match="the size of its operands is not known"):
+            count(trace, rules=rules, strict=True)
 
 
 def test_strict_refuses_what_was_not_measured(recorded):

@@ -264,8 +264,8 @@ def test_an_addition_of_what_was_not_measured(recorded):
     assert acs["full"] == {"tensors": spikes, "number": 8, "optimizer": 12}
 
 
-def test_what_lacks_statistics_is_left_out_of_sums_and_told(recorded):
-    """One product of two was measured: its figures are the sum, the line tells of the other."""
+def test_what_has_no_known_size_is_left_out_of_sums_and_told(recorded):
+    """One product of two is known: its figures are the sum, the line tells of the other."""
     x = torch.rand(2, 3).to_sparse()
     dense = torch.rand(2, 3) + 0.1
 
@@ -274,10 +274,12 @@ def test_what_lacks_statistics_is_left_out_of_sums_and_told(recorded):
         torch.mm(x, dense.t())
 
     found = count(recorded(run), by="op")
-    assert "1 call lacks statistics: its MACs" in found.coverage.line()
+    assert "1 call is of unknown size (nested, sparse or packed tensors)" in found.coverage.line()
+    assert "MACs and ACs are known of ? of the products" in found.coverage.line()
+    assert found.coverage.macs_share is None
     assert found.total["macs"] == 2 * 3 * 4
     (row,) = found.frame.filter(pl.col("macs").is_not_null(), op="aten.mm.default").to_dicts()
-    assert row["at_least"] == "flops bytes synops macs acs"  # of a sparse operand nobody knows
+    assert row["at_least"] == "flops bytes synops macs acs dense_macs"  # sparse: unknown
 
 
 def test_sums_over_what_nobody_knows_are_lower_bounds_or_unknown(recorded):
@@ -288,8 +290,9 @@ def test_sums_over_what_nobody_knows_are_lower_bounds_or_unknown(recorded):
     linear, relu, everything = (rows[name] for name in ("Sequential.0", "Sequential.1", "Global"))
     assert (linear["macs"], linear["flops"], linear["at_least"]) == (None, 2 * 2 * 3 * 4, None)
     assert (relu["macs"], relu["at_least"]) == (0, None)
-    assert (everything["macs"], everything["flops"]) == (0, 2 * 2 * 3 * 4 + 8)
-    assert everything["at_least"] == "synops macs acs"
+    # ReLU's 0 MACs are no lower bound of a network whose only product is unknown
+    assert (everything["macs"], everything["flops"]) == (None, 2 * 2 * 3 * 4 + 8)
+    assert (everything["dense_macs"], everything["at_least"]) == (2 * 3 * 4, None)
 
 
 def test_what_spikingjelly_has_no_rule_for_makes_no_lower_bound(recorded):

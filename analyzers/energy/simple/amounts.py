@@ -47,7 +47,8 @@ SCHEMA = {
     "count": pl.Int64,
 }
 
-_KNOWN = ("product", "convolution", "batch norm", "sum", "mean", "addition")
+_KNOWN = ("product", "convolution", "convolution backward", "batch norm", "batch norm backward",
+          "sum", "mean", "addition")  # fmt: skip
 _KNOWN_OPS = ("aten.avg_pool2d.default", "aten.sigmoid_.default")
 """Families and ops that SpikingJelly's counters of MACs, ACs and SynOps have rules for."""
 

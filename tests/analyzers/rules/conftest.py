@@ -118,9 +118,9 @@ def figures(build: Callable[..., Call]) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         how, family, found = RULE_SETS[rules].figures(build(*args, **options))
         known = {CALLS: 1, **(facts or {})}
-        answer: dict[str, Any] = {"how": how, "family": family}
+        answer: dict[str, Any] = {"how": how, "family": family, "dense_macs": found.dense_macs}
         for name in ("flops", "bytes", "synops", "macs", "acs"):
-            figure = None if found is None else getattr(found, name)
+            figure = getattr(found, name)
             answer[name] = (
                 None
                 if figure is None

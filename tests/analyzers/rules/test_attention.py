@@ -155,8 +155,11 @@ def test_encoder_layer_of_spikes(of_five):
 
 
 def test_multi_head_attention(of_five):
-    # as the layer's attention: qkv 1080, 600, 360; biases; 840; mean of 3 heads: 150
+    # as the layer's attention: qkv 1080, 600, 360; biases 240; 840, but that 60 elements of the
+    # queries are scaled in place of 150 scores; mean of 3 heads: 150
     operands = [("query", (2, 5, D)), ("key", (2, 5, D)), ("value", (2, 5, D)), *LAYER[1:5]]
     found = of_five("_native_multi_head_attention", operands, [(2, 5, D), (2, 5, 5)], embed_dim=D,
                     num_head=3, need_weights=True, average_attn_weights=True)  # fmt: skip
-    assert found[0] == 2 * 2040 + 240 + 840 + 150 and found[3] == 2040
+    assert found[0] == 2 * 2040 + 240 + 840 - 90 + 150 and found[3] == 2040
+    # ACs: qkv's biases 180 (an op of its own), softmax 2·150 - 30, the mean's 2·50
+    assert found[4] == 180 + 270 + 100

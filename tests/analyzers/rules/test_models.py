@@ -141,9 +141,10 @@ def test_recurrent_layers(recorded):
     terms = 15 * sum(w.numel() for w in lstm.parameters() if w.ndim == 2)
     counts = count(recorded(lambda: lstm(x)[0].sum().backward(), model=lstm), by=["op"])
     macs = {row["op"]: row["macs"] for row in counts.frame.iter_rows(named=True)}
-    units = 15 * 16 * 4
-    assert macs["aten.mkldnn_rnn_layer.default"] == terms + units
-    assert macs["aten.mkldnn_rnn_layer_backward.default"] == 2 * terms + 3 * units
+    units = 15 * 16 * 4  # 1 - t·t and 1 - u·u in the gradients of each
+    assert macs["aten.mkldnn_rnn_layer.default"] == terms
+    assert macs["aten.mkldnn_rnn_layer_backward.default"] == 2 * terms + 2 * units
+    assert counts.total["dense_macs"] == 3 * terms
 
 
 def test_transformer_encoder(recorded):
@@ -164,8 +165,8 @@ def test_transformer_encoder(recorded):
     assert "aten._transformer_encoder_layer_fwd" not in found[1][1]
     # the fused layer counts what its parts count
     (fused, _), (parts, _) = found
-    assert fused["macs"] == parts["macs"]
-    assert abs(fused["flops"] - parts["flops"]) <= 0.01 * parts["flops"]
+    for name in ("flops", "macs", "acs", "dense_macs"):
+        assert fused[name] == parts[name] > 0
 
 
 def test_sum_and_mean_take_the_same_macs(recorded):
