@@ -236,7 +236,7 @@ def _asking(trace: Trace) -> pl.DataFrame:
     rules = RULE_SETS["full"]
     rows = []
     for signature in trace.signatures.iter_rows(named=True):
-        present = {f"{o['role']}{o['slot']}" for o in signature["operands"]}
+        present = {f"{o['role']}{o['slot']}" for o in signature["operands"] or ()}
         row = [slot in present and _matters(rules, signature, slot) for slot in SLOTS]
         rows.append((signature["rank"], signature["signature_id"], signature["packet"], *row))
     schema: dict[str, Any] = {"rank": pl.Int32, "signature_id": pl.Int32, "packet": pl.String}
