@@ -46,13 +46,17 @@ HOW_CALLED = ("stage", "label", "step", "sample", "training", "step_mode", "batc
 WHAT_CALLED = ("op", "in_numel", "out_numel")
 
 
-def layer_calls(trace: Trace, layers: pl.DataFrame, *, outputs: bool = False) -> pl.DataFrame:
+def layer_calls(
+    trace: Trace, layers: pl.DataFrame, *, outputs: bool = False, at_module: bool = False
+) -> pl.DataFrame:
     """Return one row for each call of a layer.
 
     Args:
         trace: the trace.
         layers: what `layers_of` returns, or some of it.
         outputs: also return what the outputs hold.
+        at_module: the input is what went into the module; else what went into the product or
+            convolution inside, which may be a padded copy.
 
     Returns:
         The columns of `_called`, and of the product or convolution inside: `op`, `in_class` and
@@ -60,10 +64,17 @@ def layer_calls(trace: Trace, layers: pl.DataFrame, *, outputs: bool = False) ->
     """
     calls = _called(trace, layers)
     calls = calls.join(_main_ops(trace, calls), on=ID, how="left", maintain_order="left")
+    inside = calls.select("in_class", "in_nonzero")
+    if at_module:
+        copied = pl.col("op_value") != pl.col("in_value")
+        calls = calls.with_columns(
+            pl.when(~copied).then(name).alias(name) for name in inside.columns
+        )
     sides = [("in", calls["in_class"].is_null())]
     if outputs:
         sides.append(("out", calls["out_class"].is_null()))
-    return _with_values(trace, calls, sides)
+    calls = _with_values(trace, calls, sides).drop("op_value")
+    return calls.with_columns(pl.coalesce(name, inside[name]).alias(name) for name in inside.columns)
 
 
 def neuron_calls(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
@@ -147,6 +158,7 @@ def _main_ops(trace: Trace, layers: pl.DataFrame) -> pl.DataFrame:
             *ID,
             "seq",
             "op",
+            op_value=pl.when(second).then("in1_value").otherwise("in0_value"),
             in_class=pl.when(second).then("in1_class").otherwise("in0_class"),
             in_nonzero=pl.when(second).then("in1_nonzero").otherwise("in0_nonzero"),
             out_class="out0_class",

@@ -25,7 +25,10 @@ STRUCTURAL = frozenset(
         "linear_address_every_spike",
         "respect_groups",
         "linear_dense_addressing",
+        "sum_every_element",
+        "neurons_behind_others",
         "hybrid_first_layer",
+        "sums_of_spikes",
         "neurons",
         "sparse_share",
     }
