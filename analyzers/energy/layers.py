@@ -74,7 +74,9 @@ def layer_calls(
     if outputs:
         sides.append(("out", calls["out_class"].is_null()))
     calls = _with_values(trace, calls, sides).drop("op_value")
-    return calls.with_columns(pl.coalesce(name, inside[name]).alias(name) for name in inside.columns)
+    return calls.with_columns(
+        pl.coalesce(name, inside[name]).alias(name) for name in inside.columns
+    )
 
 
 def neuron_calls(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:

@@ -28,6 +28,7 @@ STRUCTURAL = frozenset(
         "sum_every_element",
         "neurons_behind_others",
         "hybrid_first_layer",
+        "spikes_by_provenance",
         "sums_of_spikes",
         "neurons",
         "sparse_share",

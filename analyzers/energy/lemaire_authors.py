@@ -53,7 +53,7 @@ def by_authors(
         by_step,
         keys=(*SEEN, *_SEEN_IN),
         sums=["in_spikes"],
-        by_values_only=False,
+        by_values_only=not config.spikes_by_provenance,
     )
     layers = with_shares(layers, samples.frame, spiking=not firing.is_empty())
     operations = lemaire_source.neuron_operations(kinds, config)
@@ -88,7 +88,7 @@ def _with_spikes(trace: Trace, calls: pl.DataFrame, config: LemaireConfig) -> pl
         `binary` (all 0 or 1), `summed` (a sum of spikes), `events` (spikes by provenance) and
         `in_spikes`, the spikes if it is one of the first two.
     """
-    sums = spike_sums(trace)
+    sums = spike_sums(trace, by_values_only=not config.spikes_by_provenance)
     sums = sums if config.sums_of_spikes else sums.clear()
     return calls.join(
         sums.rename({"value_id": "in_value"}),

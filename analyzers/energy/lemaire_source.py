@@ -38,10 +38,10 @@ def source_layers(
         spiking_network: whether the network has neurons, or takes in spikes.
 
     Returns:
-        `groups` as they count, `ins` and `outs` (elements of a sample and step), `in_elements` and
-        `out_elements` and `events_in` (of all calls), `passes` (samples times steps of all calls), `steps` (of the
-        sample), `part` (1 / steps in a hybrid layer, else 1), `how` (spiking, hybrid or formal),
-        `fed` (a neuron takes what it made), `fan` and `fan_in`.
+        `groups` as they count, `ins` and `outs` (elements of a sample and step), `in_elements`,
+        `out_elements` and `events_in` (of all calls), `passes` (samples times steps of all calls),
+        `steps` (of the sample), `part` (1 / steps in a hybrid layer, else 1), `how` (spiking,
+        hybrid or formal), `fed` (a neuron takes what it made), `fan` and `fan_in`.
     """
     fits, surely = pl.col("binary") | pl.col("summed"), pl.col("spikes") | pl.col("summed")
     spiking = fits.all().over(MODULE) & surely.any().over(MODULE) & pl.lit(spiking_network)

@@ -16,7 +16,7 @@ _TOTALS = {"rank": pl.Int32, "value_id": pl.Int64, "total": pl.Int64}
 _SIDES = ("in0", "in1")
 
 
-def spike_sums(trace: Trace) -> pl.DataFrame:
+def spike_sums(trace: Trace, *, by_values_only: bool = False) -> pl.DataFrame:
     """Return the values that came out of adding spikes, with the number of spikes in each.
 
     The sum of two tensors of one shape is a sum of spikes if each of the two is a spike tensor,
@@ -24,11 +24,12 @@ def spike_sums(trace: Trace) -> pl.DataFrame:
 
     Args:
         trace: the trace.
+        by_values_only: see `spike_expr`.
 
     Returns:
         `rank`, `value_id` and `total`, the spikes: the sum of the value's elements.
     """
-    known, rest = pl.DataFrame(schema=_TOTALS), _additions(trace)
+    known, rest = pl.DataFrame(schema=_TOTALS), _additions(trace, by_values_only)
     spikes = {side: pl.coalesce(f"{side}_spikes", f"{side}_total") for side in _SIDES}
     fits = [spikes[side].is_not_null() | (pl.col(f"{side}_nonzero") == 0) for side in _SIDES]
     found = fits[0] & fits[1] & pl.any_horizontal(each.is_not_null() for each in spikes.values())
@@ -48,7 +49,7 @@ def spike_sums(trace: Trace) -> pl.DataFrame:
     return known.sort("rank", "value_id")
 
 
-def _additions(trace: Trace) -> pl.DataFrame:
+def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
     """Return the forward additions of two tensors of one shape, with the spikes in each."""
     signatures = sum_signatures(trace).lazy().filter(pl.col("alpha") == 1)
     return (
@@ -59,7 +60,9 @@ def _additions(trace: Trace) -> pl.DataFrame:
             "out0_value",
             *(f"{side}_{what}" for side in _SIDES for what in ("value", "nonzero")),
             *(
-                pl.when(spike_expr(side)).then(f"{side}_nonzero").alias(f"{side}_spikes")
+                pl.when(spike_expr(side, by_values_only=by_values_only))
+                .then(f"{side}_nonzero")
+                .alias(f"{side}_spikes")
                 for side in _SIDES
             ),
         )

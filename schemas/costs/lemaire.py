@@ -75,6 +75,9 @@ class LemaireConfig(CostConfig):
     hybrid_first_layer: bool = True
     """Revision source: a non-binary input into a spiking layer is one pass of a formal layer that
     skips its zeros; off: a dense pass at every time step."""
+    spikes_by_provenance: bool = True
+    """Revision source: an input that is all zeros or all ones at every call is spikes only if it
+    comes from spikes (Q7); off: by its values alone (their code)."""
     sums_of_spikes: bool = True
     """Revision source: what came out of adding spikes is spikes, as many as its elements add up to
     (a residual connection); off: it is a non-binary input."""
