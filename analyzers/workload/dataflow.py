@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 _DEEPEST = 64
 """Calls between a layer and its neuron beyond which nobody looks."""
 
-_PAIRS = {"rank": pl.Int32, "neuron": pl.Int32, "layer": pl.Int32, "seq": pl.Int64}
+_PAIRS = {
+    "rank": pl.Int32,
+    "neuron": pl.Int32,
+    "layer": pl.Int32,
+    "seq": pl.Int64,
+    "direct": pl.Boolean,
+}
 
 
 def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) -> pl.DataFrame:
@@ -31,15 +37,17 @@ def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) ->
         neurons: rows of `neuron_calls`.
 
     Returns:
-        `rank`, `layer` and `neuron` (module ids) and `last`.
+        `rank`, `layer` and `neuron` (module ids), `direct` (the neuron took in what the layer
+        made, with nothing between) and `last`.
     """
     firsts = neurons.drop_nulls("in_value").unique(MODULE, keep="first", maintain_order=True)
     makers = _makers(trace, layers, neurons, _spans(trace, firsts))
     front = firsts.select("rank", neuron="module_id", value="in_value", before="first_seq")
     pairs = [pl.DataFrame(schema=_PAIRS)]
-    for _ in range(_DEEPEST):
+    for depth in range(_DEEPEST):
         made = front.join(makers, on=["rank", "value"]).filter(pl.col("seq") < pl.col("before"))
-        pairs.append(made.drop_nulls("layer").select(list(_PAIRS)))
+        found = made.drop_nulls("layer").with_columns(direct=pl.lit(depth == 0))
+        pairs.append(found.select(list(_PAIRS)))
         front = (
             made.filter(pl.col("layer").is_null() & ~pl.col("in_neuron"))
             .select("rank", "neuron", value="source", before="seq")
@@ -49,8 +57,9 @@ def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) ->
         if front.is_empty():
             break
     last = pl.col("seq") == pl.col("seq").max().over("rank", "neuron")
-    found = pl.concat(pairs).group_by("rank", "neuron", "layer").agg(pl.col("seq").max())
-    return found.with_columns(last=last).sort("rank", "neuron", "seq").drop("seq")
+    groups = pl.concat(pairs).group_by("rank", "neuron", "layer")
+    both = groups.agg(pl.col("seq").max(), pl.col("direct").any())
+    return both.with_columns(last=last).sort("rank", "neuron", "seq").drop("seq")
 
 
 def _spans(trace: Trace, firsts: pl.DataFrame) -> list[tuple[int, int, int]]:

@@ -49,7 +49,12 @@ WHAT_CALLED = ("op", "in_numel", "out_numel")
 
 
 def layer_calls(
-    trace: Trace, layers: pl.DataFrame, *, outputs: bool = False, by_values_only: bool = False
+    trace: Trace,
+    layers: pl.DataFrame,
+    *,
+    outputs: bool = False,
+    at_module: bool = False,
+    by_values_only: bool = False,
 ) -> pl.DataFrame:
     """Return one row for each call of a layer.
 
@@ -57,6 +62,8 @@ def layer_calls(
         trace: the trace.
         layers: what `layers_of` returns, or some of it.
         outputs: also return what the outputs hold.
+        at_module: the input is what went into the module; else what went into the product or
+            convolution inside, which may be a padded copy.
         by_values_only: take constants for what their values are.
 
     Returns:
@@ -67,13 +74,23 @@ def layer_calls(
     calls = _called(trace, layers)
     products = _main_ops(trace, calls, by_values_only=by_values_only)
     calls = calls.join(products, on=ID, how="left", maintain_order="left")
+    inside = calls.select("in_class", "in_nonzero", "in_spikes")
+    if at_module:
+        copied = pl.col("op_value") != pl.col("in_value")
+        calls = calls.with_columns(
+            pl.when(~copied).then(name).alias(name) for name in inside.columns
+        )
     sides = [("in", calls["in_class"].is_null())]
     if outputs:
         sides.append(("out", calls["out_class"].is_null()))
+    calls = _with_values(trace, calls, sides).drop("op_value")
     fits = spike_expr("in", by_values_only=by_values_only)
-    return _with_values(trace, calls, sides).with_columns(
+    calls = calls.with_columns(
         pl.coalesce("in_spikes", fits).alias("in_spikes"),
         pl.coalesce("in_decided", pl.lit(False)).alias("in_decided"),
+    )
+    return calls.with_columns(
+        pl.coalesce(name, inside[name]).alias(name) for name in inside.columns
     )
 
 
@@ -159,6 +176,7 @@ def _main_ops(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) -> pl
             *ID,
             "seq",
             "op",
+            op_value=pl.when(second).then("in1_value").otherwise("in0_value"),
             in_class=pl.when(second).then("in1_class").otherwise("in0_class"),
             in_nonzero=pl.when(second).then("in1_nonzero").otherwise("in0_nonzero"),
             in_spikes=pl.when(second).then("in1_spikes").otherwise("in0_spikes"),

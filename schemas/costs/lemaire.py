@@ -66,12 +66,28 @@ class LemaireConfig(CostConfig):
     """Revision source: fan-out and fan-in within the group (Q3); off: as if groups were 1."""
     linear_dense_addressing: Literal["product", "sum"] = "product"
     """Revision source: n_in * n_out additions (authors), or n_in + n_out (Q5 of the docs)."""
+    sum_every_element: bool = True
+    """Revision source: a sum of feature maps counts every element (Q4); off: the sizes of the
+    dimensions added up (their code)."""
+    neurons_behind_others: bool = True
+    """Revision source: a neuron behind batch norm, pooling or a sum counts for the layer before
+    those (Q6); off: only one that takes in what the layer itself made (their code)."""
     hybrid_first_layer: bool = True
-    """Revision source: a non-binary input into a spiking layer is one pass of a formal layer
-    (convolutions skip its zeros); off: a dense pass at every time step."""
+    """Revision source: a non-binary input into a spiking layer is one pass of a formal layer that
+    skips its zeros; off: a dense pass at every time step."""
+    spikes_by_provenance: bool = True
+    """Revision source: an input that is all zeros or all ones at every call is spikes only if it
+    comes from spikes (Q7); off: by its values alone (their code)."""
+    sums_of_spikes: bool = True
+    """Revision source: what came out of adding spikes is spikes, as many as its elements add up to
+    (a residual connection); off: it is a non-binary input."""
 
     neurons: dict[str, NeuronOperations] = Field(
-        default={"IF": NeuronOperations(), "LIF": NeuronOperations(macs_per_step=1.0)}
+        default={
+            "IF": NeuronOperations(),
+            "LIF": NeuronOperations(macs_per_step=1.0),
+            "ParametricLIFNode": NeuronOperations(macs_per_step=1.0),
+        }
     )
     """Revision source: operations by kind (IF, LIF) or class name; your own neurons go here. Those
     named by their class hold for revision spikingjelly-2026-08 too."""

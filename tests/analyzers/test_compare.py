@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opjoule.analyzers import compare, count, open_trace
-from opjoule.analyzers.energy import estimate_compute
 from opjoule.analyzers.counting.evaluate import COUNTERS
+from opjoule.analyzers.energy import estimate_compute
 from opjoule.schemas import ConfigError, TraceError
 
 torch = pytest.importorskip("torch")

@@ -25,32 +25,35 @@ def source_layers(
 ) -> pl.DataFrame:
     """Add to grouped layer calls what the charges need.
 
-    A layer is spiking if spikes or nothing at all went in at every call, and spikes at one at
-    least; otherwise it is hybrid in a spiking network (direct encoding), formal in any other.
+    In a spiking network a layer is spiking if zeros and ones or sums of spikes went in at every
+    call, and at one at least what is spikes beyond doubt; otherwise it is hybrid (direct encoding).
+    In any other network every layer is formal.
 
     Args:
-        layers: grouped rows of `layer_calls` with geometry and `KEYS`, `spikes`, `batch` and
-            `time_steps`; `in_numel` and `out_numel` are of one call.
+        layers: grouped rows of `layer_calls` with geometry and `KEYS`, `spikes`, `binary`,
+            `summed`, `spike_count`, `batch` and `time_steps`; `in_numel` and `out_numel` are of one
+            call.
         behind: what `neurons_behind` returns.
         config: whether groups count and whether there are hybrid layers.
-        spiking_network: whether the network has neurons that the model covers.
+        spiking_network: whether the network has neurons, or takes in spikes.
 
     Returns:
-        `groups` as they count, `ins` and `outs` (elements of a sample and step), `in_elements` and
-        `out_elements` (of all calls), `passes` (samples times steps of all calls), `steps` (of the
-        sample), `part` (1 / steps in a hybrid layer, else 1), `how` (spiking, hybrid or formal),
-        `fed` (a neuron takes what it made), `fan` and `fan_in`.
+        `groups` as they count, `ins` and `outs` (elements of a sample and step), `in_elements`,
+        `out_elements` and `events_in` (of all calls), `passes` (samples times steps of all calls),
+        `steps` (of the sample), `part` (1 / steps in a hybrid layer, else 1), `how` (spiking,
+        hybrid or formal), `fed` (a neuron takes what it made), `fan` and `fan_in`.
     """
-    quiet = pl.col("spikes") | (pl.col("in_nonzero") == 0)
-    binary = quiet.all().over(MODULE) & pl.col("spikes").any().over(MODULE)
-    other = "formal" if not spiking_network else "hybrid" if config.hybrid_first_layer else "formal"
+    fits, surely = pl.col("binary") | pl.col("summed"), pl.col("spikes") | pl.col("summed")
+    spiking = fits.all().over(MODULE) & surely.any().over(MODULE) & pl.lit(spiking_network)
+    other = "hybrid" if spiking_network and config.hybrid_first_layer else "formal"
     fed = behind.select("rank", module_id="layer", fed=pl.lit(True)).unique()
     passes = pl.col("batch") * pl.col("time_steps")
     return (
         layers.join(fed, on=MODULE, how="left", maintain_order="left")
         .with_columns(
             pl.col("fed").fill_null(False),
-            how=pl.when(binary).then(pl.lit("spiking")).otherwise(pl.lit(other)),
+            how=pl.when(spiking).then(pl.lit("spiking")).otherwise(pl.lit(other)),
+            events_in=pl.when(spiking).then("spike_count").otherwise("in_nonzero"),
             groups=pl.col("groups") if config.respect_groups else pl.lit(1),
             passes=passes * pl.col("calls"),
             ins=pl.col("in_numel") / passes,
@@ -75,11 +78,14 @@ def neuron_operations(
     Args:
         neurons: what `neurons_of` returns.
         config: operations by class name, with or without its package, else by kind.
-        by_class: only those named by their class.
+        by_class: only those that the configuration names by their class, defaults not counted.
     """
     rows = []
+    known = config.neurons
+    if by_class:
+        default = LemaireConfig.model_fields["neurons"].default
+        known = {name: value for name, value in known.items() if value != default.get(name)}
     for rank, number, name, kind in neurons.select(*MODULE, "class", "neuron").iter_rows():
-        known = config.neurons
         found = known.get(name) or known.get(name.rsplit(".", 1)[-1])
         found = found or (None if by_class else known.get(kind))
         if found is not None:
@@ -108,9 +114,9 @@ def source_charges(
     return together(
         [
             *_spike_driven(driven),
-            *_events(driven.filter(_is_conv() | (pl.col("how") == "spiking")), config),
-            charge(spiking, "synop", pl.col("in_nonzero") * pl.col("fan") * pl.col("strided_taps")),
-            *_hybrid(hybrid, config),
+            *_events(driven, config),
+            charge(spiking, "synop", pl.col("events_in") * pl.col("fan") * pl.col("strided_taps")),
+            charge(hybrid, "mac", _pass_without_zeros()),
             *_formal(formal, config),
             *_bias(layers, config),
             *_neurons(neurons, config),
@@ -132,7 +138,7 @@ def _spike_driven(calls: pl.DataFrame) -> list[pl.DataFrame]:
 
     Each output's potential is read and written once a step; by the neuron, if one is behind.
     """
-    spikes = pl.col("in_nonzero")
+    spikes = pl.col("events_in")
     alone = pl.when(pl.col("fed")).then(0).otherwise(pl.col("out_elements"))
     potentials = spikes * _reached() + alone
     return [
@@ -144,7 +150,7 @@ def _spike_driven(calls: pl.DataFrame) -> list[pl.DataFrame]:
 
 def _events(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
     """Charge an input that comes as events: reads from the FIFO (5) and addressing (16, 17)."""
-    once = pl.col("in_nonzero") * pl.col("part")
+    once = pl.col("events_in") * pl.col("part")
     convolutions, linears = calls.filter(_is_conv()), calls.filter(~_is_conv())
     reach = _reached() if config.conv_address_every_output else pl.col("kernel_numel")
     outs = pl.col("out_channels")
@@ -157,19 +163,10 @@ def _events(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
     ]
 
 
-def _hybrid(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
-    """Charge one pass of direct encoding: convolutions skip zeros, linear layers do not."""
-    convolutions, linears = calls.filter(_is_conv()), calls.filter(~_is_conv())
-    ins, outs = pl.col("in_elements") * pl.col("part"), pl.col("out_elements") * pl.col("part")
-    macs = outs * pl.col("fan_in")
-    rate = pl.col("in_nonzero") / pl.col("in_elements")
-    dense = macs if config.linear_dense_addressing == "product" else ins + outs
-    return [
-        charge(convolutions, "mac", macs * rate),
-        charge(linears, "mac", macs),
-        charge(linears, "read_in", ins, pl.col("ins")),
-        charge(linears, "acc_addr", dense),
-    ]
+def _pass_without_zeros() -> pl.Expr:
+    """Return the MACs of one pass of direct encoding, at the rate of its input's nonzeros."""
+    rate = pl.col("events_in") / pl.col("in_elements")
+    return pl.col("out_elements") * pl.col("part") * pl.col("fan_in") * rate
 
 
 def _formal(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:

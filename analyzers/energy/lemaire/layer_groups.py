@@ -45,7 +45,7 @@ class Charged:
         covered: `rank` and `module_id` of the layers and neurons that are charged.
         inputs: groups of layer calls with `module`, `spikes` (the input was taken for spikes),
             `decided` (provenance decided about a constant), `in_numel` (of a call), `in_nonzero`
-            (of all) and `calls`.
+            (of all) and `calls`; where sums of spikes are told, `summed`.
         sums: signatures of sums of tensors that are free; or with the modules and how many are
             `charged`. None: not asked for.
     """

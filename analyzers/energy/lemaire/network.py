@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ....schemas import SpikeClass
 from ....schemas.costs import LemaireConfig
 from ...workload.dataflow import neurons_behind
 from ...workload.layer_calls import MODULE, grouped, layer_calls, neuron_calls
 from ...workload.layers import layers_of, neurons_of
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
 from ...workload.samples import Samples
+from ...workload.spike_sums import spike_sums, sum_signatures
+from ...workload.spikes import spike_expr
 from . import formulas as lemaire_source
 from .charges import NEURON_OP
 from .layer_groups import CALLED, Charged, layer_groups, measured, stepless
 from .left_out import owners_of
-from .residual_sums import sum_charges, sum_signatures, sums_of
+from .residual_sums import sum_charges, sums_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -35,17 +38,26 @@ def by_authors(
         TraceError: what went into a layer was not measured, or batch and time steps are open.
     """
     geometry, kinds = layers_of(trace), neurons_of(trace)
-    calls = layer_calls(trace, geometry).filter(
-        ~pl.col("training") & (pl.col("in_numel") > 0) & (pl.col("out_numel") > 0)
-    )
+    calls = layer_calls(
+        trace, geometry, at_module=True, by_values_only=not config.spikes_by_provenance
+    ).filter(~pl.col("training") & (pl.col("in_numel") > 0) & (pl.col("out_numel") > 0))
     firing = neuron_calls(trace, kinds).filter(~pl.col("training"))
     behind = neurons_behind(trace, calls, firing)
+    if not config.neurons_behind_others:
+        behind = behind.filter("direct")
     geometry = geometry.filter(pl.col("kind").is_in(lemaire_source.KINDS))
-    layers = layer_groups(trace, calls, geometry, by_step, keys=SEEN)
+    layers = layer_groups(
+        trace,
+        _with_spikes(trace, calls, config),
+        geometry,
+        by_step,
+        keys=(*SEEN, *_SEEN_IN),
+        sums=["spike_count"],
+    )
     layers = with_shares(layers, samples.frame, spiking=not firing.is_empty())
     operations = lemaire_source.neuron_operations(kinds, config)
     behind = behind.join(operations.select("rank", neuron="module_id"), on=["rank", "neuron"])
-    spiking = not firing.join(operations, on=MODULE, how="semi").is_empty()
+    spiking = not firing.is_empty() or bool(layers["events"].any())
     layers = lemaire_source.source_layers(layers, behind, config, spiking_network=spiking)
     neurons = _neurons_behind_layers(trace, firing, layers, behind.filter("last"), by_step).join(
         operations, on=MODULE, maintain_order="left"
@@ -55,13 +67,38 @@ def by_authors(
     if not spiking:
         owners = owners_of(trace, layers_of(trace))
         sums = sums_of(trace, owners, samples.batch, by_step=by_step)
-        charges = pl.concat([charges, sum_charges(sums)])
+        charges = pl.concat([charges, sum_charges(sums, every_element=config.sum_every_element)])
         free = sums.group_by(*MODULE, "signature_id").agg(charged=pl.col("calls").sum())
     return Charged(
         charges=charges,
         covered=pl.concat([geometry.select(MODULE), neurons.select(MODULE).unique()]),
         inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
         sums=free,
+    )
+
+
+_SEEN_IN = ("binary", "summed", "events")
+
+
+def _with_spikes(trace: Trace, calls: pl.DataFrame, config: LemaireConfig) -> pl.DataFrame:
+    """Add what the inputs of layer calls are.
+
+    Returns:
+        `binary` (all 0 or 1), `summed` (a sum of spikes), `events` (spikes by provenance) and
+        `spike_count`, the spikes if it is one of the first two.
+    """
+    sums = spike_sums(trace, by_values_only=not config.spikes_by_provenance)
+    sums = sums if config.sums_of_spikes else sums.clear()
+    return calls.join(
+        sums.rename({"value_id": "in_value"}),
+        on=["rank", "in_value"],
+        how="left",
+        maintain_order="left",
+    ).with_columns(
+        binary=spike_expr("in", by_values_only=True),
+        summed=pl.col("total").is_not_null(),
+        events=(pl.col("in_class") & int(SpikeClass.EVENTS)) != 0,
+        spike_count=pl.coalesce("total", "in_nonzero"),
     )
 
 

@@ -25,7 +25,11 @@ STRUCTURAL = frozenset(
         "linear_address_every_spike",
         "respect_groups",
         "linear_dense_addressing",
+        "sum_every_element",
+        "neurons_behind_others",
         "hybrid_first_layer",
+        "spikes_by_provenance",
+        "sums_of_spikes",
         "neurons",
         "sparse_share",
     }

@@ -1,7 +1,8 @@
 """Charges of sums of two feature maps in a formal network: residual connections.
 
 With N elements in a sample: 2 N reads and N writes, each from or to a memory of N, N additions and
-N of addressing. In a spiking network the authors charge nothing for them. Sums with parameters,
+N of addressing; their code adds the sizes of the dimensions up instead of multiplying them (Q4).
+In a spiking network the authors charge nothing for them. Sums with parameters,
 buffers or what an embedding looked up (positions, token types) are no connections of layers, and
 with a batch of one their shapes do not tell them from those.
 """
@@ -12,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...workload.spike_sums import sum_signatures
 from .charges import charge, together
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
-
-PACKETS = ("aten.add", "aten.add_")
 
 
 def sums_of(
@@ -32,8 +32,9 @@ def sums_of(
         by_step: whether steps are kept apart.
 
     Returns:
-        `rank`, `module_id`, `signature_id`, `KEYS`, `calls`, `numel` (of one operand of all calls)
-        and `each` (of one sample).
+        `rank`, `module_id`, `signature_id`, `KEYS`, `calls`, `numel` (of one operand of all calls),
+        `each` (of one sample), and of all calls' samples the `sizes` of their dimensions added up
+        and the `channels`.
     """
     containers = owners.filter(pl.col("owner").is_null()).select("rank", "module_id", "module")
     keys = ["rank", "module_id", "signature_id", "stage", "label", *(["step"] if by_step else [])]
@@ -44,7 +45,7 @@ def sums_of(
     for value in ("in0_value", "in1_value"):
         calls = calls.join(others.rename({"value_id": value}), on=["rank", value], how="anti")
     sums = (
-        calls.group_by(*keys, "op", "numel", "first")
+        calls.group_by(*keys, "op", "numel", "first", "sizes", "channels")
         .agg(calls=pl.len().cast(pl.Int64), began=pl.col("seq").min())
         .collect(engine="streaming")
         .sort("rank", "began")
@@ -53,7 +54,10 @@ def sums_of(
         sums = sums.with_columns(step=pl.lit(None, pl.Int32))
     samples = pl.col("first") if batch is None else pl.lit(batch)
     return sums.join(containers, on=["rank", "module_id"], maintain_order="left").with_columns(
-        each=pl.col("numel") / samples, numel=pl.col("numel") * pl.col("calls")
+        each=pl.col("numel") / samples,
+        numel=pl.col("numel") * pl.col("calls"),
+        sizes=pl.col("sizes") * samples * pl.col("calls"),
+        channels=pl.col("channels") * samples * pl.col("calls"),
     )
 
 
@@ -78,36 +82,15 @@ def _no_feature_maps(trace: Trace) -> pl.LazyFrame:
     return pl.concat([held, parts, looked_up])
 
 
-def sum_signatures(trace: Trace) -> pl.DataFrame:
-    """Return the signatures of sums of two tensors of one shape.
-
-    Returns:
-        `rank`, `signature_id`, `op`, `numel` of an operand and `first`, its first dimension.
-    """
-    rows = []
-    for row in trace.signatures.filter(pl.col("packet").is_in(PACKETS)).iter_rows(named=True):
-        ins = [o for o in row["operands"] if o["role"] == "in"]
-        if len(ins) == 2 and ins[0]["shape"] == ins[1]["shape"] and ins[0]["shape"]:
-            shape, numel = ins[0]["shape"], ins[0]["numel"]
-            rows.append((row["rank"], row["signature_id"], row["op"], numel, shape[0]))
-    schema = {
-        "rank": pl.Int32,
-        "signature_id": pl.Int32,
-        "op": pl.String,
-        "numel": pl.Int64,
-        "first": pl.Int64,
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def sum_charges(sums: pl.DataFrame) -> pl.DataFrame:
-    """Return the charges of what `sums_of` returns."""
-    numel, each = pl.col("numel"), pl.col("each")
+def sum_charges(sums: pl.DataFrame, *, every_element: bool) -> pl.DataFrame:
+    """Return the charges of what `sums_of` returns; their code's unless of every element."""
+    taken, made = ("numel", "numel") if every_element else ("sizes", "channels")
+    each = pl.col("each")
     return together(
         [
-            charge(sums, "read_in", 2 * numel, each),
-            charge(sums, "write_out", numel, each),
-            charge(sums, "ac", numel),
-            charge(sums, "acc_addr", numel),
+            charge(sums, "read_in", 2 * pl.col(taken), each),
+            charge(sums, "write_out", pl.col(made), each),
+            charge(sums, "ac", pl.col(taken)),
+            charge(sums, "acc_addr", pl.col(taken)),
         ]
     )

@@ -98,6 +98,8 @@ def input_types(inputs: pl.DataFrame) -> str:
         told.append(f"spikes into {_named(spiking)} ({rate:.1%} of the elements)")
     if other.height:
         told.append(f"other values into {_named(other)}")
+    if "summed" in inputs.columns and (sums := spiking.filter("summed")).height:
+        told.append(f"{_named(sums)} as sums of spikes")
     by_origin = inputs.filter("decided")
     for rows, words in (
         (by_origin.filter("spikes"), "spikes"),

@@ -28,7 +28,7 @@ SCOPE = Scope(
     source=(
         "SpikingJelly 2.0.0, spikingjelly.activation_based.op_counter, the only one to publish "
         "this model; operations: M. Horowitz, Computing's energy problem (and what we can do "
-        "about it), ISSCC 2014"
+        "about it), ISSCC 2014; price of a byte: S. Shen et al., STEP (arXiv 2505.11151), Table 9"
     ),
     stages=("forward",),
     technology="45 nm CMOS for the operations, none stated for the memory",

@@ -77,16 +77,25 @@ class TestHybrid:
         assert found["write_out"] == 0
         assert "other values into Sequential.0" in report.input_types
 
-    def test_linear_layers_skip_no_zeros(self, run):
-        """8 -> 4, 3 of 8 not zero, 2 steps, a neuron that fires 4 times at each; IF."""
+    def test_linear(self, run):
+        """8 -> 4, 3 of 8 not zero, 3 steps, a neuron that fires 4 times at each; IF.
+
+        As published: 8*4 MACs at 3/8 are 12, at 3.2 pJ, and 4 + 12 additions at 0.1 pJ: 40.0 pJ;
+        addresses are 3/8 * 4 additions.
+        """
         model = nn.Sequential(nn.Linear(8, 4), neuron.IFNode(v_threshold=1.0))
         x = events(1, 8, ones=[(0, 0), (0, 3), (0, 5)]) * 0.7
-        report = estimate_lemaire(run(filled(model), x, x))
+        trace = run(filled(model), x, x, x)
+        report = estimate_lemaire(trace)
         assert terms(report, "Sequential.0") == {
-            "mac": 32, "ac": 4 + 8, "read_in": 8, "read_params": 3 * 4, "read_bias": 2 * 4,
-            "read_potential": 6 * 4 + 8, "write_potential": 6 * 4 + 8, "acc_addr": 32,
-            "write_out": 8,
+            "mac": 12, "ac": 4 + 12, "read_in": 3, "read_params": 3 * 4, "read_bias": 3 * 4,
+            "read_potential": 9 * 4 + 12, "write_potential": 9 * 4 + 12, "acc_addr": 3 * 4,
+            "write_out": 12,
         }  # fmt: skip
+        assert report.breakdown_pj["ops_pj"] == pytest.approx(40.0)
+        assert report.breakdown_pj["inout_pj"] == pytest.approx((3 + 12) * e(1000))
+        theirs = LemaireConfig(linear_address_every_spike=False)
+        assert terms(estimate_lemaire(trace, theirs), "Sequential.0")["acc_addr"] == 3 / 8 * 4
 
     def test_off_it_is_a_dense_pass_at_every_step(self, run):
         model = nn.Sequential(nn.Linear(8, 4), neuron.IFNode(v_threshold=1e9))
@@ -182,6 +191,10 @@ class TestSpikes:
         assert report.counts["mac"] == 320
         assert report.counts["synop"] == 0
         assert "constant inputs of Sequential.0 taken for no spikes" in report.input_types
+        spiking = run(nn.Sequential(*model, neuron.IFNode()), torch.ones(1, 64))
+        assert terms(estimate_lemaire(spiking), "Sequential.0")["mac"] == 320
+        by_values = LemaireConfig(spikes_by_provenance=False)
+        assert terms(estimate_lemaire(spiking, by_values), "Sequential.0")["synop"] == 320
         theirs = estimate_lemaire(run(model, torch.ones(1, 64)), revision="spikingjelly-2.0")
         assert theirs.counts["synop"] == 320
 
@@ -190,6 +203,40 @@ class TestSpikes:
         report = estimate_lemaire(run(filled(model), torch.full((1, 4), 0.5)))
         assert terms(report, "Sequential.2")["synop"] == 6 * 3
         assert "constant inputs of Sequential.2 taken for spikes" in report.input_types
+
+    def test_a_network_without_neurons_and_spikes_is_formal(self, run):
+        """An image of zeros and ones is dense to a formal network: 8*4 MACs, whatever it holds."""
+        x = events(1, 8, ones=[(0, 1), (0, 4)])
+        report = estimate_lemaire(run(nn.Linear(8, 4), x))
+        assert (report.counts["mac"], report.counts["synop"]) == (32, 0)
+
+    def test_neurons_that_no_rule_knows(self, run):
+        """A comparison makes spikes, so the network is spiking: 6 spikes reach 3 outputs each."""
+
+        class Compared(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+            def forward(self, x):
+                return self.b((self.a(x) > 0.5).float())
+
+        report = estimate_lemaire(run(filled(Compared()), torch.full((1, 4), 0.5)), time_steps=1)
+        assert terms(report, "Compared.b")["synop"] == 6 * 3
+
+    def test_constant_calls_are_what_the_others_are(self, run):
+        """Two spikes, then all ones, then none: 10 spikes of 4 outputs."""
+        model = nn.Sequential(nn.Linear(8, 4), neuron.IFNode(1e9))
+        inputs = events(1, 8, ones=[(0, 1), (0, 2)]), torch.ones(1, 8), torch.zeros(1, 8)
+        assert terms(estimate_lemaire(run(model, *inputs)), "Sequential.0")["synop"] == 10 * 4
+
+    @pytest.mark.parametrize("mode", ["circular", "replicate", "reflect"])
+    def test_padding_by_a_copy(self, run, mode):
+        """What enters the module counts, two spikes, not what the padded copy holds."""
+        model = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1, padding_mode=mode), neuron.IFNode(1e9))
+        x = events(1, 1, 4, 4, ones=[(0, 0, 0, 0), (0, 0, 1, 1)])
+        found = terms(estimate_lemaire(run(model, x)), "Sequential.0")
+        assert (found["read_in"], found["synop"]) == (2, 2 * 9 * 3)
 
     def test_a_silent_step_does_not_make_a_layer_dense(self, run):
         """Events in the first step only; in the second all zeros."""
@@ -219,6 +266,26 @@ class TestNeurons:
         assert found["write_out"] == 0
         assert report.left_out["what"].to_list() == ["BatchNorm2d", "MaxPool2d"]
         assert report.by("module").filter(module="Sequential.3").height == 1
+
+    def test_behind_batch_norm_their_code_sees_none(self, run):
+        """LIF: no leak (Q6), no spikes written, a potential for each of the 4 * 4 * 4 outputs."""
+        model = nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), neuron.LIFNode(v_threshold=0.0)
+        )
+        trace = run(model, events(1, 2, 4, 4, ones=[(0, 0, 1, 1)]))
+        found = terms(estimate_lemaire(trace), "Sequential.0")
+        assert found["mac"] == 64
+        assert found["write_out"] > 0
+        found = terms(
+            estimate_lemaire(trace, LemaireConfig(neurons_behind_others=False)), "Sequential.0"
+        )
+        assert found["read_potential"] == 36 + 64
+        assert {"mac", "write_out"}.isdisjoint(found)
+
+    def test_parametric_lif_leaks(self, run):
+        model = nn.Sequential(nn.Linear(8, 4), neuron.ParametricLIFNode(v_threshold=1e9))
+        trace = run(model, events(1, 8, ones=[(0, 1)]))
+        assert terms(estimate_lemaire(trace), "Sequential.0")["mac"] == 4
 
     def test_a_sum_of_layers_is_charged_once(self, run):
         """Two layers into one neuron: its potentials belong to the one that ran last."""
@@ -282,6 +349,12 @@ class TestSums:
             "read_in": 128 * batch, "write_out": 64 * batch, "ac": 64 * batch,
             "acc_addr": 64 * batch,
         }  # fmt: skip
+        theirs = LemaireConfig(sum_every_element=False)
+        trace = run(self.Residual(), torch.rand(batch, 4, 4, 4))
+        assert terms(estimate_lemaire(trace, theirs), "Residual") == {
+            "read_in": 24 * batch, "write_out": 4 * batch, "ac": 12 * batch,
+            "acc_addr": 12 * batch,
+        }  # fmt: skip
         table = report.details["layers"].filter(layer="Residual")
         assert table["in_out_pj"][0] == pytest.approx(192 * batch * e(64))
 
@@ -334,3 +407,52 @@ class TestSums:
         model = nn.Sequential(self.Residual(), neuron.IFNode(1e9))
         report = estimate_lemaire(run(model, events(1, 4, 4, 4, ones=[(0, 0, 0, 0)])), strict=True)
         assert terms(report, "Sequential.0") == {}
+
+
+class TestSumsOfSpikes:
+    """A residual sum of spikes is spikes, as many as its elements add up to."""
+
+    class Residual(nn.Module):
+        def __init__(self, sums=1):
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(4, 6), *(nn.Linear(6, 6) for _ in range(sums))])
+            self.nodes = nn.ModuleList([neuron.IFNode(0.5) for _ in self.layers])
+            self.last = nn.Linear(6, 3)
+
+        def forward(self, x):
+            first, *others = zip(self.layers, self.nodes, strict=True)
+            y = first[1](first[0](x))
+            for layer_of, node in others:
+                y = y + node(layer_of(y))
+            return self.last(y)
+
+    @pytest.mark.parametrize("sums", [1, 2, 4])
+    def test_of_one_after_the_other(self, run, sums):
+        """Every neuron fires: each element is 1 + sums, 6 of them, each spike to 3 outputs."""
+        trace = run(filled(self.Residual(sums)), torch.full((1, 4), 0.5))
+        report = estimate_lemaire(trace)
+        spikes = 6 * (1 + sums)
+        found = terms(report, "Residual.last")
+        assert found["synop"] == found["read_params"] == found["acc_addr"] == spikes * 3
+        assert found["read_in"] == spikes
+        assert found["read_potential"] == spikes * 3 + 3
+        assert "Residual.last as sums of spikes" in report.input_types
+        found = terms(estimate_lemaire(trace, LemaireConfig(sums_of_spikes=False)), "Residual.last")
+        assert found["mac"] == 6 * 3
+        assert "synop" not in found
+
+    def test_of_a_silent_neuron(self, run):
+        """Nothing added is nothing: 6 spikes."""
+        model = filled(self.Residual())
+        model.nodes[1].v_threshold = 1e9
+        report = estimate_lemaire(run(model, torch.full((1, 4), 0.5)))
+        assert terms(report, "Residual.last")["synop"] == 6 * 3
+
+    @pytest.mark.parametrize("other", [0.5, 2.0])
+    def test_with_what_is_no_spikes_is_none(self, run, other):
+        class Shifted(self.Residual):
+            def forward(self, x):
+                return self.last(self.nodes[0](self.layers[0](x)) + torch.full((1, 6), other))
+
+        report = estimate_lemaire(run(filled(Shifted()), torch.full((1, 4), 0.5)))
+        assert terms(report, "Shifted.last")["mac"] == 6 * 3

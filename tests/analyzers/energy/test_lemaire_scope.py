@@ -176,7 +176,7 @@ def test_batch_and_steps_that_the_trace_does_not_know(tmp_path):
     trace = open_trace(tmp_path / "trace")
     report = estimate_lemaire(trace, batch=2, time_steps=4)
     assert (report.samples, report.batch, report.time_steps) == (2, 2, 4)
-    assert report.details["buffer_sizes_bytes"]["potential_buffer_bytes"] == 5 * 4
+    assert report.details["buffer_sizes_bytes"]["inout_buffer_bytes"] == 8 * 4
     with pytest.raises(TraceError, match="give batch and time_steps"):
         estimate_lemaire(trace, batch=3, time_steps=7)
 

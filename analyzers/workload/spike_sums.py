@@ -1,0 +1,101 @@
+"""Values that are sums of spikes: what residual connections between spiking layers hand on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from .spikes import with_spikes
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+_TOTALS = {"rank": pl.Int32, "value_id": pl.Int64, "total": pl.Int64}
+_SIDES = ("in0", "in1")
+_ADDS = ("add", "add_")
+
+
+def spike_sums(trace: Trace, *, by_values_only: bool = False) -> pl.DataFrame:
+    """Return the values that came out of adding spikes, with the number of spikes in each.
+
+    The sum of two tensors of one shape is a sum of spikes if each of the two is a spike tensor,
+    such a sum or all zeros, and not both are mere zeros. It holds the spikes of both.
+
+    Args:
+        trace: the trace.
+        by_values_only: see `spike_expr`.
+
+    Returns:
+        `rank`, `value_id` and `total`, the spikes: the sum of the value's elements.
+    """
+    known, rest = pl.DataFrame(schema=_TOTALS), _additions(trace, by_values_only)
+    spikes = {side: pl.coalesce(f"{side}_spikes", f"{side}_total") for side in _SIDES}
+    fits = [spikes[side].is_not_null() | (pl.col(f"{side}_nonzero") == 0) for side in _SIDES]
+    found = fits[0] & fits[1] & pl.any_horizontal(each.is_not_null() for each in spikes.values())
+    while rest.height:
+        told = rest
+        for side in _SIDES:
+            totals = known.rename({"value_id": f"{side}_value", "total": f"{side}_total"})
+            told = told.join(totals, on=["rank", f"{side}_value"], how="left")
+        told = told.with_columns(found=found.fill_null(False))
+        new = told.filter("found").select(
+            "rank", value_id="out0_value", total=pl.sum_horizontal(*spikes.values())
+        )
+        if new.is_empty():
+            break
+        known = pl.concat([known, new]).unique(["rank", "value_id"])
+        rest = told.filter(~pl.col("found")).select(rest.columns)
+    return known.sort("rank", "value_id")
+
+
+def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
+    """Return the forward additions of two tensors of one shape, with the spikes in each."""
+    signatures = sum_signatures(trace).lazy().filter(pl.col("alpha") == 1)
+    return (
+        with_spikes(trace, _SIDES, by_values_only=by_values_only)
+        .filter(pl.col("stage") == "forward")
+        .join(signatures, on=["rank", "signature_id"], how="semi")
+        .select(
+            "rank",
+            "out0_value",
+            *(f"{side}_{what}" for side in _SIDES for what in ("value", "nonzero")),
+            *(
+                pl.when(f"{side}_spikes").then(f"{side}_nonzero").alias(f"{side}_spikes")
+                for side in _SIDES
+            ),
+        )
+        .collect(engine="streaming")
+    )
+
+
+def sum_signatures(trace: Trace) -> pl.DataFrame:
+    """Return the signatures of sums of two tensors of one shape.
+
+    Returns:
+        `rank`, `signature_id`, `op`, `alpha` (what the second is multiplied by), and of an operand
+        `numel`, `first` (size of its first dimension), `channels` (of its second) and `sizes` (of
+        all after the first added up).
+    """
+    rows = []
+    for row in trace.signatures.iter_rows(named=True):
+        if family_of(row["op"]) != "addition" or row["packet"].rpartition(".")[2] not in _ADDS:
+            continue
+        ins = [o for o in row["operands"] if o["role"] == "in"]
+        if len(ins) == 2 and ins[0]["shape"] == ins[1]["shape"] and ins[0]["shape"]:
+            shape, numel = ins[0]["shape"], ins[0]["numel"]
+            alpha = float(json.loads(row["arguments"]).get("alpha", 1))
+            sizes = (shape[0], sum(shape[1:2]), sum(shape[1:]))
+            rows.append((row["rank"], row["signature_id"], row["op"], alpha, numel, *sizes))
+    schema = {
+        "rank": pl.Int32,
+        "signature_id": pl.Int32,
+        "op": pl.String,
+        "alpha": pl.Float64,
+        "numel": pl.Int64,
+        "first": pl.Int64,
+        "channels": pl.Int64,
+        "sizes": pl.Int64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
