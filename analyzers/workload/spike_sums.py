@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..rules import family_of
 from .spikes import with_spikes
 
 if TYPE_CHECKING:
