@@ -19,3 +19,13 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     """Return names with commas, cut off after `most` of them."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def percent(share: float | None) -> str:
+    """Return a share as text that is 0 or 100 only if it is exactly that; ? if it is unknown."""
+    if share is None:
+        return "?"
+    text = f"{100 * share:.1f}%"
+    if text == "100.0%" and share < 1:
+        return "99.9%"
+    return "<0.1%" if text == "0.0%" and share > 0 else text

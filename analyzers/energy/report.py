@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from ...schemas import ConfigError
+from ..workload.account import Account
 from .statement import statement_of
 
 KEYS = ("module", "stage", "op", "label", "step", "component")
@@ -52,9 +53,7 @@ class EnergyReport:
         config: the configuration that made the report, as plain data.
         scope: what the estimate speaks of.
         warnings: what a reader of the figure has to know.
-        left_out: what the model does not cover: columns `what`, `calls`, `macs_share` (null:
-            not known).
-        coverage: one line on how much of the trace was counted; None if nothing was.
+        account: what of the products is charged and what is left out, see `workload.account`.
         batch: samples in one inference, if known.
         time_steps: time steps of one sample, if known.
         samples: number of samples that `total_pj` is the energy of, if known.
@@ -72,12 +71,7 @@ class EnergyReport:
     config: dict[str, Any]
     scope: Scope
     warnings: tuple[str, ...] = ()
-    left_out: pl.DataFrame = field(
-        default_factory=lambda: pl.DataFrame(
-            schema={"what": pl.String, "calls": pl.Int64, "macs_share": pl.Float64}
-        )
-    )
-    coverage: str | None = None
+    account: Account = field(default_factory=Account)
     batch: int | None = None
     time_steps: int | None = None
     samples: int | None = None
@@ -89,6 +83,16 @@ class EnergyReport:
     def per_sample_pj(self) -> float | None:
         """Energy of one sample in pJ; None if the trace does not tell how many there were."""
         return self.total_pj / self.samples if self.samples else None
+
+    @property
+    def left_out(self) -> pl.DataFrame:
+        """What is not charged: `what`, `calls`, `macs` and `macs_share` (null: not known)."""
+        return self.account.left_out
+
+    @property
+    def coverage(self) -> str:
+        """One sentence on how much of the products is charged."""
+        return self.account.line()
 
     def by(self, *keys: str) -> pl.DataFrame:
         """Sum the rows over everything but `keys`, dearest first.
@@ -136,6 +140,8 @@ class EnergyReport:
             "counts": self.counts,
             "rows": self.rows.to_dicts(),
             "left_out": self.left_out.to_dicts(),
+            "charged_macs": self.account.charged_macs,
+            "charged_share": self.account.share,
             "warnings": list(self.warnings),
             "coverage": self.coverage,
             "batch": self.batch,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.costs.loading import CONFIGS
-from ..text import number
+from ..text import number, percent
 
 if TYPE_CHECKING:
     from .report import EnergyReport
@@ -42,8 +42,7 @@ def _parts(report: EnergyReport) -> Iterator[str]:
         yield averaged
     if report.left_out.height:
         yield _left_out(report)
-    if report.coverage:
-        yield f"coverage: {report.coverage.removeprefix('coverage: ')}"
+    yield f"coverage: {report.coverage}"
     yield f"source: {scope.source}"
 
 
@@ -67,10 +66,8 @@ def _averaged(report: EnergyReport) -> str:
 
 def _left_out(report: EnergyReport) -> str:
     rows = report.left_out
-    share, open_ones = float(rows["macs_share"].sum()), rows["macs_share"].null_count()
-    known = f", {'at least ' * (open_ones > 0)}{share:.1%} of the MACs"
-    if open_ones and not share:
-        known = ""
+    share = None if rows["macs_share"].null_count() else float(rows["macs_share"].sum())
+    known = f", {percent(share)} of the MACs"
     calls = number(int(rows["calls"].sum()), "call")
     return f"left out: {number(rows.height, 'kind')} of operations ({calls}{known})"
 

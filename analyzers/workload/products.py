@@ -1,86 +1,96 @@
-"""MACs of matrix products, convolutions and attention, dense, from their signatures alone."""
+"""The products of a trace: matrices, convolutions, attention, recurrent and fused layers.
+
+What is a product, and how many multiply-accumulates it has if no operand is a spike tensor, is
+what the rules say (`dense_macs`), the same for every estimator.
+"""
 
 from __future__ import annotations
 
-import json
-from math import prod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
+
+from ..rules import PRODUCTS, RULE_SETS, family_of
+from ..rules.call import call_of
+from ..trace.files import collected
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
 
-_FACTORS = {"aten.mm": 0, "aten.bmm": 0, "aten.addmm": 1, "aten.baddbmm": 1}
-"""Packet -> slot of the first factor; its last dimension is summed over."""
+SIGNATURE = ("rank", "signature_id")
+"""What names a signature."""
 
-_CONVOLUTIONS = ("aten.convolution", "aten._convolution", "aten.cudnn_convolution")
-
-
-def forward_products(trace: Trace) -> pl.DataFrame:
-    """Return the forward products by module and op.
-
-    Returns:
-        `module` (path of the innermost module; null outside), `op`, `calls` and `macs`, in the
-        order of the first calls. A spike input counts as a dense one.
-    """
-    modules = trace.modules.select("rank", "module_id", module="path")
-    return (
-        products_of(trace)
-        .join(modules, on=["rank", "module_id"], how="left", maintain_order="left")
-        .group_by("module", "op")
-        .agg(pl.col("first").min(), pl.col("calls", "macs").sum())
-        .sort("first", "module", "op")
-        .drop("first")
-    )
+_STATIC = {
+    "rank": pl.Int32,
+    "signature_id": pl.Int32,
+    "op": pl.String,
+    "family": pl.String,
+    "each": pl.Int64,
+}
 
 
-def products_of(trace: Trace) -> pl.DataFrame:
-    """Return the forward products by module id.
+def product_signatures(trace: Trace) -> pl.DataFrame:
+    """Return the signatures that are products.
 
     Returns:
-        `rank`, `module_id` (of the innermost module; null outside), `op`, `training` (its mode;
-        null outside), `calls`, `macs` and `first` (the seq of the first call), in that order. A
-        spike input counts as a dense one.
+        `rank`, `signature_id`, `op`, `family` (of `rules.PRODUCTS`, or another whose ops multiply
+        matrices) and `each`: the dense MACs of a call (null: a size is not known).
     """
-    static = [
-        {"rank": row["rank"], "signature_id": row["signature_id"], "op": row["op"], "each": macs}
-        for row in trace.signatures.iter_rows(named=True)
-        if (macs := product_macs(row)) is not None
-    ]
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "op": pl.String, "each": pl.Int64}
-    return (
-        trace.calls.filter(pl.col("stage").cast(pl.String) == "forward")
-        .join(pl.LazyFrame(static, schema=schema), on=["rank", "signature_id"])
-        .group_by("rank", "module_id", "op", "training")
-        .agg(
-            calls=pl.len().cast(pl.Int64),
-            macs=pl.col("each").sum(),
-            first=pl.col("seq").min(),
-        )
-        .collect(engine="streaming")
-        .sort("rank", "first")
+    if "product signatures" not in trace.facts:
+        rows = []
+        for row in trace.whole.signatures.iter_rows(named=True):
+            macs = RULE_SETS["full"].figures(call_of(row, {}))[2].dense_macs
+            family = family_of(row["op"])
+            if macs or (macs is None and family in PRODUCTS):
+                rows.append((row["rank"], row["signature_id"], row["op"], family, macs))
+        trace.facts["product signatures"] = pl.DataFrame(rows, schema=_STATIC, orient="row")
+    found: pl.DataFrame = trace.facts["product signatures"]
+    return found
+
+
+def products_of(
+    trace: Trace, keys: Sequence[str] = ("training",), *, stages: Sequence[str] = ("forward",)
+) -> pl.DataFrame:
+    """Return the product calls of a trace, equal ones together.
+
+    Args:
+        trace: the trace.
+        keys: columns of `calls` to keep apart besides module and stage.
+        stages: stages that are looked at.
+
+    Returns:
+        `rank`, `module_id` (innermost; null outside), `signature_id`, `stage`, `keys`, `op`,
+        `family`, `calls`, `each` and `macs` (dense, of one and of all calls; null: a size is not
+        known) and `first` (seq of the first call), in that order.
+    """
+    kept = ["rank", "module_id", "signature_id", "stage", *keys]
+    found = (
+        trace.calls.filter(pl.col("stage").is_in(list(stages)))
+        .join(product_signatures(trace).lazy(), on=SIGNATURE)
+        .group_by(*kept, "op", "family", "each")
+        .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
+        .with_columns(macs=pl.col("each") * pl.col("calls"))
     )
+    return collected(found, trace.path).sort("rank", "first")
 
 
-def product_macs(signature: dict[str, Any]) -> int | None:
-    """Return the MACs of a call of a signature; None if it is no product."""
-    packet: str = signature["packet"]
-    shapes: dict[tuple[str, int], list[int]] = {
-        (o["role"], o["slot"]): o["shape"] for o in signature["operands"]
-    }
-    out = shapes.get(("out", 0))
-    if packet in _FACTORS:
-        first = shapes.get(("in", _FACTORS[packet]))
-        return None if out is None or not first else prod(out) * first[-1]
-    x, w = shapes.get(("in", 0)), shapes.get(("in", 1))
-    if x is None or w is None or out is None:
-        return None
-    if packet in _CONVOLUTIONS:
-        a = json.loads(signature["arguments"])
-        positions = prod(x[2:]) if a.get("transposed") else prod(out[2:])
-        return out[0] * positions * prod(w[2:]) * w[0] * w[1]
-    if packet.startswith("aten._scaled_dot_product") and not packet.endswith("backward"):
-        v = shapes.get(("in", 2))
-        return None if v is None else prod(x[:-1]) * w[-2] * (x[-1] + v[-1])
-    return None
+def uncharged(products: pl.DataFrame, charged: pl.DataFrame) -> pl.DataFrame:
+    """Return the product calls that are left once those that are charged are taken away.
+
+    Args:
+        products: what `products_of` returns.
+        charged: some of the columns that name a product there, and `calls`, how many are charged.
+
+    Returns:
+        The rows of `products` with fewer `calls` and `macs`, without those of which none is left.
+    """
+    keys = [name for name in charged.columns if name != "calls"]
+    done = charged.group_by(keys).agg(done=pl.col("calls").sum())
+    return (
+        products.join(done, on=keys, how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(calls=pl.col("calls") - pl.col("done").fill_null(0))
+        .with_columns(macs=pl.col("each") * pl.col("calls"))
+        .filter(pl.col("calls") > 0)
+        .drop("done")
+    )

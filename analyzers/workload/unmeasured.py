@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import TraceError
-from ..text import agreeing, number
-from .products import product_macs
+from ..text import agreeing, listed, number, percent
+from .account import Account, account_of
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
-
-_LEFT_OUT = {"what": pl.String, "calls": pl.Int64, "macs_share": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -22,15 +20,14 @@ class Gaps:
     """What is not in the counts.
 
     Attributes:
-        left_out: see `EnergyReport`: ops that no rule covers, then calls that were not measured;
-            shares are of the dense MACs of products, convolutions and attention.
-        unmeasured: calls that were not measured.
-        share: of the dense MACs in those.
+        account: ops that no rule covers, and calls that were not measured or are of unknown size.
+        unmeasured: calls that were not measured, or whose size is not known.
+        share: of the dense MACs in those; None: not known.
     """
 
-    left_out: pl.DataFrame
+    account: Account
     unmeasured: int
-    share: float
+    share: float | None
 
     def warnings(self) -> list[str]:
         """Return one sentence on what was not measured, if anything was not."""
@@ -38,7 +35,8 @@ class Gaps:
             return []
         return [
             f"{number(self.unmeasured, 'call')} {agreeing(self.unmeasured, 'was', 'were')} not "
-            f"measured ({self.share:.1%} of the MACs) and {agreeing(self.unmeasured, 'is', 'are')} "
+            f"measured or {agreeing(self.unmeasured, 'is', 'are')} of unknown size "
+            f"({percent(self.share)} of the MACs) and {agreeing(self.unmeasured, 'is', 'are')} "
             "left out: the total is a lower bound"
         ]
 
@@ -51,57 +49,48 @@ def gaps_of(trace: Trace, counted: pl.DataFrame) -> Gaps:
         counted: what `tally` returned.
 
     Raises:
-        TraceError: no product, convolution or attention was measured, so that nobody knows
-            whether they multiply.
+        TraceError: there are products, and of none of them MACs and ACs are known.
     """
-    dense = counted.join(_dense(trace), on=["rank", "signature_id"], how="left").select(
-        "op", "how", "calls", "unmeasured", macs=pl.col("each") * pl.col("calls")
+    known = pl.col("macs").is_not_null() & pl.col("acs").is_not_null()
+    unsized = pl.col("flops").is_null() | pl.col("dense_macs").is_null()
+    uncovered = pl.col("how") == "uncovered"
+    open_ones = counted.filter(~known & ~uncovered)
+    missing = (
+        pl.when(uncovered)
+        .then("op")
+        .when(unsized)
+        .then(pl.format("{} (size not known)", "op"))
+        .otherwise(pl.format("{} (not measured)", "op"))
     )
-    products = dense.filter(pl.col("macs").is_not_null() & (pl.col("how") != "uncovered"))
-    if products.height and (products["unmeasured"] == products["calls"]).all():
-        calls = number(int(products["calls"].sum()), "call")
-        raise TraceError(
-            f"{trace.path}: no product or convolution ({calls}) was measured (statistics = "
-            f"{trace.manifest.statistics}), so nobody knows which of them spikes drive: record "
-            "with statistics='synaptic' or 'full'"
-        )
-    whole = int(dense["macs"].sum()) or 1
-    open_ones = dense.filter((pl.col("unmeasured") > 0) & (pl.col("how") != "uncovered"))
-    rest = [
-        _summed(dense.filter(pl.col("how") == "uncovered"), pl.col("op"), "calls", whole),
-        _summed(
-            open_ones.with_columns(pl.col("macs").fill_null(0)),
-            pl.format("{} (not measured)", "op"),
-            "unmeasured",
-            whole,
-        ),
-    ]
+    rest = counted.filter(~known).select(what=missing, calls="calls", macs="dense_macs")
+    charged = int(counted.filter(known)["dense_macs"].sum())
+    account = account_of(charged, rest)
+    products = counted.filter(pl.col("dense_macs").is_null() | (pl.col("dense_macs") > 0))
+    if products.height and account.charges_nothing and products.filter(~uncovered).height:
+        raise TraceError(f"{trace.path}: {_nothing_known(trace, products, unsized)}")
+    macs = open_ones["dense_macs"]
+    whole = account.left_out_macs
     return Gaps(
-        left_out=pl.concat(rest),
-        unmeasured=int(open_ones["unmeasured"].sum()),
-        share=int(open_ones["macs"].sum()) / whole,
+        account=account,
+        unmeasured=int(open_ones["calls"].sum()),
+        share=None if whole is None else int(macs.sum()) / (charged + whole or 1),
     )
 
 
-def _dense(trace: Trace) -> pl.DataFrame:
-    """Return `rank`, `signature_id` and `each`, the dense MACs of a call, of products."""
-    rows = [
-        (row["rank"], row["signature_id"], macs)
-        for row in trace.signatures.iter_rows(named=True)
-        if (macs := product_macs(row)) is not None
-    ]
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "each": pl.Int64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _summed(rows: pl.DataFrame, what: pl.Expr, calls: str, whole: int) -> pl.DataFrame:
-    """Return rows by op, as `EnergyReport.left_out` has them; null shares where MACs are."""
-    macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
+def _nothing_known(trace: Trace, products: pl.DataFrame, unsized: pl.Expr) -> str:
+    """Return why no product can be charged, and what to do."""
+    calls = number(int(products["calls"].sum()), "call")
+    if products.filter(unsized).height:
+        ops = listed(products.filter(unsized)["op"].unique(maintain_order=True).to_list(), 3)
+        return (
+            f"no product ({calls}) can be charged: the sizes of {ops} were not recorded (nested or "
+            "sparse tensors). Record without them (for a TransformerEncoder: "
+            "enable_nested_tensor=False)"
+        )
     return (
-        rows.group_by(what=what, maintain_order=True)
-        .agg(calls=pl.col(calls).sum(), macs_share=macs / whole)
-        .sort("calls", descending=True, maintain_order=True)
-        .cast(pl.Schema(_LEFT_OUT))
+        f"no product ({calls}) was measured (statistics={trace.manifest.statistics!r}), so "
+        "spike-driven and dense calls cannot be told apart. Record with statistics='synaptic' or "
+        "'full', or count all as dense with --spikes none"
     )
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from ....schemas import TraceError
 from ....schemas.costs import LemaireConfig
 from ...trace.filters import parse_filters
+from ...workload.account import Account, account_of
 from ...workload.inference import forward_part, without_training
 from ...workload.layers import layers_of
 from ...workload.samples import samples_of
@@ -19,7 +20,7 @@ from ..compute import MOST_STEPS, check_revision
 from .layer_groups import by_release, by_runtime
 from .left_out import left_out, owners_of
 from .network import by_authors
-from .scope import coverage_line, input_types, unmatched, warnings_of
+from .scope import input_types, unmatched, warnings_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -46,8 +47,7 @@ class Amounts:
     revision: str
     recount: Callable[[bool], pl.DataFrame]
     warnings: tuple[str, ...]
-    left_out: pl.DataFrame
-    coverage: str
+    account: Account
     batch: int | None
     time_steps: int | None
     samples: int | None
@@ -79,7 +79,7 @@ def amounts_of(
     if source and found.inputs.is_empty():
         raise TraceError(_nothing(part))
     layers = layers_of(part)
-    rest, share = left_out(part, owners_of(part, layers), found.covered, found.sums)
+    rest, charged = left_out(part, owners_of(part, layers), found.covered, found.sums)
     warnings = warnings_of(rest, layers, revision, trace.filters)
     if strict and warnings:
         raise TraceError(f"{warnings[0]} (strict)")
@@ -88,8 +88,7 @@ def amounts_of(
         revision=revision,
         recount=lambda by_step: _chosen(build(by_step=by_step).charges, whole, narrow),
         warnings=(*warnings, *unmatched(trace, config), *samples.warnings),
-        left_out=rest.drop("kind"),
-        coverage=coverage_line(share),
+        account=account_of(charged, rest),
         batch=samples.batch,
         time_steps=samples.time_steps,
         samples=samples.samples,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...text import listed
-from ...workload.products import product_macs, products_of
+from ...workload.products import product_signatures, products_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -67,8 +67,8 @@ def owners_of(trace: Trace, layers: pl.DataFrame) -> pl.DataFrame:
 
 def left_out(
     trace: Trace, owners: pl.DataFrame, covered: pl.DataFrame, sums: pl.DataFrame | None
-) -> tuple[pl.DataFrame, float]:
-    """Return what the model does not cover, and the share of the products' MACs that it does.
+) -> tuple[pl.DataFrame, int]:
+    """Return what the model does not cover, and the dense MACs of the products that it does.
 
     Args:
         trace: the trace.
@@ -79,8 +79,7 @@ def left_out(
             functional work.
 
     Returns:
-        `what`, `calls`, `macs_share` as in `EnergyReport`, with `kind`: module, product, op or
-        training.
+        `what`, `calls`, `macs` and `kind`: module, product, op or training.
     """
     source = sums is not None
     known = owners.join(
@@ -91,7 +90,6 @@ def left_out(
     products = products_of(trace).join(
         known, on=["rank", "module_id"], how="left", maintain_order="left"
     )
-    total = int(products["macs"].sum()) or 1
     meant = products.filter(~training)
     inside = meant.filter(pl.col("covered").fill_null(False))
     rest = pl.concat(
@@ -102,11 +100,15 @@ def left_out(
             *([] if sums is None else [_loose(_functional(trace, known, sums), "op")]),
         ]
     )
-    share = int(inside["macs"].sum()) / total if products.height else 1.0
-    return rest.with_columns(macs_share=pl.col("macs") / total).drop("macs"), share
+    return rest, int(inside["macs"].sum())
 
 
 _REST = pl.Schema({"what": pl.String, "kind": pl.String, "calls": pl.Int64, "macs": pl.Int64})
+
+
+def _summed_macs() -> pl.Expr:
+    """Return the sum of MACs; null if one is not known."""
+    return pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum()).alias("macs")
 
 
 def _modules(
@@ -125,14 +127,16 @@ def _modules(
         .agg(calls=pl.len().cast(pl.Int64))
         .collect(engine="streaming")
     )
-    macs = products.group_by("rank", module_id="owner").agg(pl.col("macs").sum())
+    macs = products.group_by("rank", module_id="owner").agg(_summed_macs())
     key = ["rank", "module_id"]
-    found = missing.join(calls, on=key, maintain_order="left").join(
-        macs, on=key, how="left", maintain_order="left"
+    found = (
+        missing.join(calls, on=key, maintain_order="left")
+        .join(macs.with_columns(ran=True), on=key, how="left", maintain_order="left")
+        .with_columns(macs=pl.when(pl.col("ran").is_null()).then(0).otherwise("macs"))
     )
     return (
         found.group_by("class", maintain_order=True)
-        .agg(pl.col("calls").sum(), pl.col("macs").fill_null(0).sum())
+        .agg(pl.col("calls").sum(), _summed_macs())
         .select(what="class", kind=pl.lit("module"), calls="calls", macs="macs")
         .cast(_REST)
     )
@@ -142,7 +146,8 @@ def _loose(work: pl.DataFrame, kind: str) -> pl.DataFrame:
     """Return work in no layer, neuron or leaf module, by op, with the modules that it is in."""
     found = work.group_by("op", maintain_order=True).agg(
         pl.col("module").fill_null("no module").unique(maintain_order=True),
-        pl.col("calls", "macs").sum(),
+        pl.col("calls").sum(),
+        _summed_macs(),
     )
     what = [f"{op} ({listed(modules)})" for op, modules in found.select("op", "module").iter_rows()]
     return found.select(
@@ -158,7 +163,7 @@ def _in_training(products: pl.DataFrame) -> pl.DataFrame:
         what=pl.lit(f"layers in training mode ({names})"),
         kind=pl.lit("training"),
         calls=pl.col("calls").sum(),
-        macs=pl.col("macs").sum(),
+        macs=_summed_macs(),
     ).cast(_REST)
 
 
@@ -176,9 +181,10 @@ def _without(calls: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
 def _functional(trace: Trace, known: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
     """Return the forward calls of containers that compute; outside modules is no network."""
     computing = ~pl.col("is_view").fill_null(False) & ~pl.col("packet").is_in(list(_QUIET))
-    products = [product_macs(row) is not None for row in trace.signatures.iter_rows(named=True)]
-    signatures = trace.signatures.filter(computing & ~pl.Series(products, dtype=pl.Boolean)).select(
-        "rank", "signature_id", "op"
+    signatures = (
+        trace.signatures.filter(computing)
+        .select("rank", "signature_id", "op")
+        .join(product_signatures(trace), on=["rank", "signature_id"], how="anti")
     )
     calls = (
         trace.calls.filter(

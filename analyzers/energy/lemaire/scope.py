@@ -79,11 +79,6 @@ def unmatched(trace: Trace, config: LemaireConfig) -> list[str]:
     ]
 
 
-def coverage_line(share: float) -> str:
-    """Return the share of MACs that is covered, in words."""
-    return f"{share:.1%} of the MACs of convolutions and products in the forward pass"
-
-
 def input_types(inputs: pl.DataFrame) -> str:
     """Return which layers took spikes, how sparse they were, and which did not.
 

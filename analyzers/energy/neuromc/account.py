@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ....schemas import STAGES
 from ....schemas.costs import NeuroMCConfig
 from ...rules.geometry import Norm
+from ...workload import account as products_account
+from ...workload.products import products_of
 from ...workload.samples import Samples
 from ..spikingjelly.neuromc_layers import add_layers, counts, half_run_backward, layer_rows
 from ..spikingjelly.neuromc_traced import add_traced
@@ -33,6 +36,7 @@ class Account:
         pieces: the fragments and the calls that they stand for.
         left_out: `what`, `calls` and `macs` of what no fragment covers.
         outside: likewise of losses and what runs outside every module, which nobody charges.
+        products: what of the products is charged, see `workload.account`.
         op_counts: every op that ran, see `op_counts`.
         neurons: `rank` and `module_id` of neurons and of what is below them.
         half_run: layers that ran backward less often than forward (spikingjelly-2.0).
@@ -44,6 +48,7 @@ class Account:
     pieces: Pieces
     left_out: pl.DataFrame
     outside: pl.DataFrame
+    products: products_account.Account
     op_counts: pl.DataFrame
     neurons: pl.DataFrame
     half_run: tuple[str, ...]
@@ -91,6 +96,7 @@ def account_of(
     return Account(
         pieces=pieces,
         left_out=missing,
+        products=_charged(trace, missing),
         outside=outside,
         op_counts=ran,
         neurons=neurons,
@@ -182,6 +188,13 @@ def _trainable(trace: Trace) -> frozenset[tuple[int, ...]]:
         for parameter in parameters or ()
         if parameter["requires_grad"]
     )
+
+
+def _charged(trace: Trace, missing: pl.DataFrame) -> products_account.Account:
+    """Return the account of the products, of which `missing` is left out."""
+    whole = products_of(trace, (), stages=STAGES)["macs"]
+    charged = int(whole.sum()) - int(missing["macs"].sum())
+    return products_account.account_of(charged, missing)
 
 
 def _left_out(

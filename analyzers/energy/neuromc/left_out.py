@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -14,11 +13,10 @@ from ...rules.geometry import (
     NORM_BACKWARDS,
     NORMS,
     Convolution,
-    Matmul,
     Norm,
     product_of,
 )
-from ...workload.products import product_macs
+from ...workload.products import product_signatures
 from .free_ops import FREE, LOSSES, MOVES, RELEASE
 
 if TYPE_CHECKING:
@@ -55,24 +53,36 @@ def left_out(
         same of what is outside the account: losses, and what runs outside every module.
     """
     rows = [
-        (row["rank"], row["signature_id"], row["op"], row["packet"], row["is_view"], _macs(row),
+        (row["rank"], row["signature_id"], row["op"], row["packet"], row["is_view"],
          _spatial(row))
         for row in trace.signatures.iter_rows(named=True)
     ]  # fmt: skip
     schema = {"rank": pl.Int32, "signature_id": pl.Int32, "op": pl.String, "packet": pl.String,
-              "is_view": pl.Boolean, "each": pl.Int64, "spatial": pl.Int64}  # fmt: skip
-    found = counts.filter(pl.col("stage") != "optimizer").join(
-        pl.DataFrame(rows, schema=schema, orient="row"), on=["rank", "signature_id"]
+              "is_view": pl.Boolean, "spatial": pl.Int64}  # fmt: skip
+    key = ["rank", "signature_id"]
+    dense = product_signatures(trace).select(*key, "each", product=pl.lit(True))
+    found = (
+        counts.join(pl.DataFrame(rows, schema=schema, orient="row"), on=key)
+        .join(dense, on=key, how="left")
+        .with_columns(
+            pl.col("product").fill_null(False),
+            each=pl.when(pl.col("product").is_null()).then(0).otherwise("each"),
+        )
     )
+    optimizing = found.filter((pl.col("stage") == "optimizer") & pl.col("product"))
+    found = found.filter(pl.col("stage") != "optimizer")
     if revision != "source":
         own = pl.lit(revision == "spikingjelly-2.0") & pl.col("own")
         marked = found.join(
             convs.with_columns(own=pl.lit(True)), on=["rank", "module_id"], how="left"
         ).with_columns(pl.col("own").fill_null(False))
-        return _summed(marked.filter(~_release_knows(own))), _summed(found.head(0))
+        rest = pl.concat([marked.drop("own").filter(~_release_knows(own)), optimizing])
+        return _summed(rest), _summed(found.head(0))
+    inside = found.join(neurons, on=["rank", "module_id"], how="semi", nulls_equal=True)
     found = found.join(neurons, on=["rank", "module_id"], how="anti", nulls_equal=True)
-    found = found.filter(~_source_knows())
-    multiplies = pl.col("each").is_null() | (pl.col("each") > 0)
+    found = pl.concat([found, inside.filter("product"), optimizing])
+    found = found.filter(~_source_knows() | (pl.col("stage") == "optimizer"))
+    multiplies = pl.col("product")
     loss = pl.any_horizontal(pl.col("packet").str.contains(word, literal=True) for word in LOSSES)
     nowhere = pl.lit(trace.modules.height > 0) & pl.col("module_id").is_null()
     outside = (loss | nowhere) & ~multiplies
@@ -125,32 +135,3 @@ def _spatial(signature: dict[str, Any]) -> int | None:
     if isinstance(one, Norm):
         return max(len(one.shape) - 2, 0)
     return one.spatial if isinstance(one, Convolution) else None
-
-
-_MULTIPLY = ("rnn", "lstm", "gru", "_mm", "attention", "linear", "outer")
-"""In the names of ops that multiply, how much only their own rules know."""
-
-
-def _macs(signature: dict[str, Any]) -> int | None:
-    """Return the MACs of a call; None if it multiplies and its signature does not tell how much."""
-    one, packet = product_of(signature), signature["packet"]
-    if isinstance(one, Convolution) and packet in CONVOLUTION_BACKWARDS:
-        return sum(one.wanted) * one.macs
-    if isinstance(one, Matmul | Convolution):
-        return one.macs
-    macs = product_macs(signature)
-    if macs is None and packet.startswith("aten._scaled_dot_product"):
-        return _attention_backward(signature)
-    unknown = macs is None and any(word in packet for word in _MULTIPLY)
-    return None if unknown else macs or 0
-
-
-def _attention_backward(signature: dict[str, Any]) -> int | None:
-    """Return the MACs of attention's backward: scores again, and four gradients."""
-    shapes: dict[int, list[int]] = {
-        o["slot"]: o["shape"] for o in signature["operands"] if o["role"] == "in"
-    }
-    query, key, value = (shapes.get(slot) for slot in (1, 2, 3))
-    if not query or not key or not value:
-        return None
-    return prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])

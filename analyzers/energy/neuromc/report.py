@@ -14,7 +14,7 @@ from ..report import EnergyReport
 from .account import Account, account_of
 from .prices import amounts_of, price
 from .rows import details_of, parts_of, rows_of
-from .scope import coverage, input_types, refusals, scope_of, shared, warnings_of
+from .scope import input_types, refusals, scope_of, warnings_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -113,8 +113,7 @@ def _report(
         config=config.model_dump(),
         scope=scope_of(rows, revision),
         warnings=tuple(warnings_of(account, trace, config, revision, refused, samples)),
-        left_out=shared(account.left_out, totals["mac"]),
-        coverage=coverage(account, totals["mac"]),
+        account=account.products,
         batch=samples.batch,
         time_steps=samples.time_steps,
         samples=samples.samples,

@@ -164,24 +164,6 @@ def _recomputed(account: Account, revision: str) -> list[str]:
     return [f"{ran} calls that ran again inside the backward pass are left out ({revision})"]
 
 
-def shared(left_out: pl.DataFrame, charged_macs: int) -> pl.DataFrame:
-    """Return `what`, `calls` and `macs_share`: of the MACs that are charged or left out."""
-    known = left_out["macs"].sum() + charged_macs
-    return left_out.select(
-        "what", "calls", macs_share=pl.col("macs").cast(pl.Float64) / float(known or 1)
-    )
-
-
-def coverage(account: Account, charged_macs: int) -> str:
-    """Return one line on how much of the MACs is charged."""
-    missed = int(account.left_out["macs"].sum())
-    share = charged_macs / (charged_macs + missed) if charged_macs + missed else 1.0
-    unknown = account.left_out["macs"].null_count()
-    more = f"; of {unknown} ops left out the MACs are not known" if unknown else ""
-    calls = int(account.left_out["calls"].sum())
-    return f"{share:.1%} of the MACs are charged, {calls} calls are left out{more}"
-
-
 def input_types(account: Account) -> str:
     """Return how many forward products take spikes."""
     products, spiking = account.inputs

@@ -14,6 +14,7 @@ from ....schemas.costs.compute import ComputeConfig
 from ...counting.coverage import Coverage, covered
 from ...text import number
 from ...trace.trace import narrowed
+from ...workload.account import Account
 from ...workload.inference import forward_part
 from ...workload.layers import layers_of
 from ...workload.samples import Samples, samples_of
@@ -79,8 +80,7 @@ class Amounts:
     tool_acs: int
     recount: Callable[[Sequence[str]], pl.DataFrame]
     warnings: tuple[str, ...]
-    left_out: pl.DataFrame
-    coverage: str
+    account: Account
     samples: Samples
     input_types: str
     spikes: str
@@ -116,8 +116,7 @@ def amounts_of(
         tool_acs=int(rows.filter(op=TOOL_OP)["count"].sum()),
         recount=partial(_recount, part, revision, spikes, time_steps),
         warnings=_warnings(part, coverage, gaps, counted, uses, rows, revision, strict),
-        left_out=gaps.left_out,
-        coverage=coverage.line(),
+        account=gaps.account,
         samples=samples_of(part, batch, time_steps, eval_only=revision == "source"),
         input_types=input_types(counted, spikes),
         spikes=spikes,

@@ -93,7 +93,6 @@ def estimate_spikesim(
     counts, warnings = covered(trace, config, revision=revision, strict=strict)
     rows = priced(amounts_of(counts, config), config)
     many = samples_of(trace, batch, time_steps, eval_only=True, ran=calls_of(trace, counts))
-    rest, share = left_out(trace, counts)
     return EnergyReport(
         estimator="spikesim",
         revision=revision,
@@ -104,8 +103,7 @@ def estimate_spikesim(
         config=config.model_dump(),
         scope=SCOPE,
         warnings=(*warnings, *many.warnings),
-        left_out=rest,
-        coverage=f"{share:.1%} of the MACs of convolutions and products in the forward pass",
+        account=left_out(trace, counts),
         batch=many.batch,
         time_steps=many.time_steps,
         samples=many.samples,

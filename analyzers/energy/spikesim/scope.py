@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...text import listed
-from ...workload.products import forward_products
+from ...workload.account import Account, account_of
+from ...workload.products import products_of, uncharged
 from ..report import Scope
 
 if TYPE_CHECKING:
@@ -107,32 +108,18 @@ def neuron_warning(trace: Trace) -> str | None:
     )
 
 
-def left_out(trace: Trace, covered: pl.DataFrame) -> tuple[pl.DataFrame, float]:
-    """Return the forward products that are not covered, and the share of MACs that is.
+def left_out(trace: Trace, covered: pl.DataFrame) -> Account:
+    """Return the account: which forward products are charged.
 
     Args:
         trace: the trace.
         covered: rows of `conv_calls` that are inside the model.
-
-    Returns:
-        `what`, `calls` and `macs_share` as in `EnergyReport`, and the covered share of all MACs.
     """
-    inside = covered.group_by("module", "op").agg(
-        done=pl.col("calls").sum(), done_macs=(pl.col("macs") * pl.col("calls")).sum()
-    )
-    products = forward_products(trace)
-    total = int(products["macs"].sum()) or 1
-    rest = (
-        products.join(inside, on=["module", "op"], how="left", nulls_equal=True)
-        .with_columns(
-            calls=pl.col("calls") - pl.col("done").fill_null(0),
-            macs=pl.col("macs") - pl.col("done_macs").fill_null(0),
-        )
-        .filter(pl.col("calls") > 0)
-        .select(
-            what=pl.format("{} ({})", pl.col("module").fill_null("(no module)"), "op"),
-            calls="calls",
-            macs_share=pl.col("macs") / total,
-        )
-    )
-    return rest, int(inside["done_macs"].sum()) / total
+    products = products_of(trace, ("training", "grad_enabled"))
+    key = ["rank", "module_id", "signature_id", "training", "grad_enabled"]
+    rest = uncharged(products, covered.select(*key, "calls"))
+    charged = int(products["macs"].sum()) - int(rest["macs"].sum())
+    paths = trace.modules.select("rank", "module_id", module="path")
+    named = rest.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
+    place = pl.col("module").fill_null("no module")
+    return account_of(charged, named.with_columns(what=pl.format("{} ({})", place, "op")))

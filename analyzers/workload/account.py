@@ -1,0 +1,87 @@
+"""What of the products of a trace an estimator charges, and what it leaves out: one account.
+
+Products of the trace = charged + left out, in dense MACs, call by call. The share, the statement,
+the warnings and the refusals of every estimator come from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from ..text import agreeing, number, percent
+
+_REST = pl.Schema({"what": pl.String, "calls": pl.Int64, "macs": pl.Int64})
+
+
+def _nothing() -> pl.DataFrame:
+    return pl.DataFrame(schema={**_REST, "macs_share": pl.Float64})
+
+
+@dataclass(frozen=True)
+class Account:
+    """What is charged of the products, and what is not.
+
+    Attributes:
+        charged_macs: dense MACs of the products that are charged.
+        left_out: `what`, `calls`, `macs` (dense; 0 for work that is no product, null: a size is
+            not known) and `macs_share`, of all products (null: not known), most first.
+        notes: what else a reader of the coverage has to know.
+    """
+
+    charged_macs: int = 0
+    left_out: pl.DataFrame = field(default_factory=_nothing)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def left_out_macs(self) -> int | None:
+        """Dense MACs of the products that are left out; None: the size of one is not known."""
+        macs = self.left_out["macs"]
+        return None if macs.null_count() else int(macs.sum())
+
+    @property
+    def share(self) -> float | None:
+        """Share of the products that is charged, by dense MACs; None: not known, or no products."""
+        rest = self.left_out_macs
+        whole = None if rest is None else self.charged_macs + rest
+        return self.charged_macs / whole if whole else None
+
+    @property
+    def charges_nothing(self) -> bool:
+        """Whether there are products and none of them is charged."""
+        return not self.charged_macs and self.left_out_macs != 0
+
+    def line(self) -> str:
+        """Return one sentence on how much of the products is charged."""
+        if not self.charged_macs and self.left_out_macs == 0:
+            text = "there are no products to charge"
+        else:
+            text = f"{percent(self.share)} of the MACs of the products are charged"
+        calls = int(self.left_out["calls"].sum())
+        if calls:
+            text += f", {number(calls, 'call')} {agreeing(calls, 'is', 'are')} left out"
+        unknown = self.left_out["macs"].null_count()
+        if unknown:
+            text += f" ({number(unknown, 'kind')} of unknown size)"
+        return "; ".join([text, *self.notes])
+
+
+def account_of(charged_macs: int, rest: pl.DataFrame, notes: tuple[str, ...] = ()) -> Account:
+    """Return the account of an estimator.
+
+    Args:
+        charged_macs: dense MACs of the products that it charges.
+        rest: `what`, `calls` and `macs` of what it does not charge; rows of one `what` are added.
+        notes: see `Account`.
+    """
+    macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
+    rest = rest.select(_REST.names()).cast(_REST).group_by("what").agg(pl.col("calls").sum(), macs)
+    whole = charged_macs + int(rest["macs"].sum())
+    known = not rest["macs"].null_count()
+    share = pl.col("macs") / (whole or 1) if known else pl.lit(None)
+    share = pl.when(pl.col("macs") == 0).then(0.0).otherwise(share)
+    order = [pl.col("macs").is_not_null(), -pl.col("macs"), -pl.col("calls"), "what"]
+    return Account(
+        charged_macs, rest.with_columns(macs_share=share.cast(pl.Float64)).sort(order), notes
+    )
