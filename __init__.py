@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .analyzers.compare import compare
-    from .analyzers.count import count
-    from .analyzers.coverage import coverage
-    from .analyzers.trace import open_trace
+    from .analyzers.comparing.compare import compare
+    from .analyzers.counting.count import count
+    from .analyzers.counting.coverage import coverage
+    from .analyzers.trace.trace import open_trace
     from .tracer.record import record
     from .tracer.recorder import Recorder
 

@@ -1,12 +1,12 @@
 """Reads a trace, counts it and costs it: no model, no PyTorch."""
 
-from .compare import Comparison, compare
-from .count import Counts, count
-from .coverage import Coverage, coverage
+from .comparing.compare import Comparison, compare
+from .counting.count import Counts, count
+from .counting.coverage import Coverage, coverage
 from .rules import OpRule
-from .spikes import SPIKE_MODES, spike_expr
-from .sweep import sensitivity, sweep
-from .trace import Trace, open_trace
+from .sweeping.sweep import sensitivity, sweep
+from .trace.trace import Trace, open_trace
+from .workload.spikes import SPIKE_MODES, spike_expr
 
 __all__ = [
     "SPIKE_MODES",

@@ -137,7 +137,7 @@ def _compared(
     base: Path, head: Path, conditions: tuple[str, ...], options: Mapping[str, Any]
 ) -> Comparison:
     from ..analyzers import compare as compared
-    from ..analyzers.budgets import budget
+    from ..analyzers.comparing.budgets import budget
 
     asked = [budget(condition).figure for condition in conditions]
     names = [name.removeprefix("energy.") for name in asked if name.startswith("energy.")]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ..analyzers import Comparison
-    from ..analyzers.budgets import Failure
-    from ..analyzers.sides import Side
+    from ..analyzers.comparing.budgets import Failure
+    from ..analyzers.comparing.profiles import Side
 
 
 def figures(comparison: Comparison, asked: Sequence[str], failures: Sequence[Failure]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text
 
 if TYPE_CHECKING:
-    from ..analyzers.differences import Total
+    from ..analyzers.comparing.diff import Total
 
 Show = Callable[[Any], str]
 

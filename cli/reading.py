@@ -97,7 +97,7 @@ def opened(path: Path, *, partial: bool, rank: int | None, where: tuple[str, ...
         ConfigError: a --where means nothing, or no call fits.
     """
     from ..analyzers import open_trace
-    from ..analyzers.choices import refuse_nothing
+    from ..analyzers.trace.suggestions import refuse_nothing
 
     trace = open_trace(path, partial=partial, rank=rank)
     if not where:

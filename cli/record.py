@@ -80,7 +80,7 @@ def step_count(text: str | None) -> int | None:
     "--batch-dim",
     type=int,
     metavar="DIM",
-    help="Dimension of the model's inputs that is the batch.  [default: as its modules tell, else 0]",
+    help="Dimension of the model's inputs that is the batch.  [default: by its modules, else 0]",
 )
 @click.option(
     "--time-dim",

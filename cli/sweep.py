@@ -17,7 +17,7 @@ from .units import bar, energy_text, ratio_text
 if TYPE_CHECKING:
     import polars as pl
 
-    from ..analyzers.sweep import Sweep
+    from ..analyzers.sweeping.sweep import Sweep
     from ..schemas.costs import CostConfig
 
 _LONGEST = 100_000
@@ -106,7 +106,7 @@ def sweep(
     base: CostConfig = loading.load_config(estimator, preset=preset, file=file, overrides=overrides)
     table = _table(configs)
     opened = reading.opened(trace, partial=partial, rank=rank, where=where)
-    swept = importlib.import_module("..analyzers.sweep", __package__)
+    swept = importlib.import_module("..analyzers.sweeping.sweep", __package__)
     with reading.working(f"sweeping ({estimator})"):
         if sensitivity:
             found = swept.sensitive(opened, estimator, base, **options)
@@ -120,7 +120,7 @@ def sweep(
 def _table(configs: Path | None) -> pl.DataFrame | None:
     if configs is None:
         return None
-    reading_tables = importlib.import_module("..analyzers.configurations", __package__)
+    reading_tables = importlib.import_module("..analyzers.sweeping.configurations", __package__)
     found: pl.DataFrame = reading_tables.read_configs(configs)
     return found
 

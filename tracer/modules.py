@@ -273,7 +273,9 @@ class Modules:
         info = caller
         for name, child in () if holder is None else path_below(holder, module):
             info = self._row(child, info, name, self.find(child))
-        return self._row(module, caller, _held_as(holder, module), first) if info is caller else info
+        return (
+            self._row(module, caller, _held_as(holder, module), first) if info is caller else info
+        )
 
     def _lists_only(self, info: ModuleInfo, caller: ModuleInfo) -> bool:
         """Tell whether a path is the caller's own child, or held in its lists and dicts."""

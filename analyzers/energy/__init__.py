@@ -1,11 +1,11 @@
 """Energy estimators: pure functions of a trace and a configuration."""
 
 from .compute import estimate_compute
-from .lemaire import estimate_lemaire
-from .neuromc import estimate_neuromc
+from .lemaire.report import estimate_lemaire
+from .neuromc.report import estimate_neuromc
 from .report import EnergyReport, Scope
-from .simple import estimate_simple
-from .spikesim import estimate_spikesim
+from .simple.report import estimate_simple
+from .spikesim.report import estimate_spikesim
 
 __all__ = [
     "EnergyReport",

@@ -12,17 +12,17 @@ import polars as pl
 
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs.compute import ComputeConfig
-from ..coverage import Coverage, covered
+from ..counting.coverage import Coverage, covered
+from ..counting.evaluate import tally
 from ..rules import rule_set
-from ..spikes import SPIKE_MODES
-from ..tally import tally
-from .forward import forward_part, narrowed
-from .gaps import Gaps, gaps_of, input_types, outside_modules
+from ..workload.inference import forward_part, narrowed
+from ..workload.samples import samples_of
+from ..workload.spikes import SPIKE_MODES
+from ..workload.unmeasured import Gaps, gaps_of, input_types, outside_modules
 from .report import EnergyReport, Scope
-from .samples import samples_of
 
 if TYPE_CHECKING:
-    from ..trace import Trace
+    from ..trace.trace import Trace
 
 REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.costs.loading import CONFIGS
-from ..phrases import number
+from ..text import number
 
 if TYPE_CHECKING:
     from .report import EnergyReport

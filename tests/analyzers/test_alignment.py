@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from opjoule.analyzers.alignment import align, parent_of
+from opjoule.analyzers.comparing.alignment import align, parent_of
 
 CONV = [("weight", [4, 3, 3, 3])]
 LINEAR = [("weight", [10, 4])]

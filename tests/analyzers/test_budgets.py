@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from opjoule.analyzers.budgets import _met, budget
-from opjoule.analyzers.differences import Total
+from opjoule.analyzers.comparing.budgets import _met, budget
+from opjoule.analyzers.comparing.diff import Total
 from opjoule.schemas import ConfigError
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 
 from opjoule.analyzers import open_trace
-from opjoule.analyzers.collapse import KEYS, collapsed
+from opjoule.analyzers.counting.aggregate import KEYS, collapsed
 from opjoule.analyzers.rules.amount import STATISTICS
 from opjoule.schemas import SpikeClass
 

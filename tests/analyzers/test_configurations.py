@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from opjoule.analyzers.configurations import combinations, configured, read_configs
+from opjoule.analyzers.sweeping.configurations import combinations, configured, read_configs
 from opjoule.schemas import ConfigError
 from opjoule.schemas.costs import ComputeConfig, LemaireConfig, SpikeSimConfig
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opjoule.analyzers import OpRule, count, open_trace
-from opjoule.analyzers.count import BY, GLOBAL
-from opjoule.analyzers.forms import COUNTERS
+from opjoule.analyzers.counting.coefficients import COUNTERS
+from opjoule.analyzers.counting.count import BY, GLOBAL
 from opjoule.analyzers.rules import RULE_SETS
 from opjoule.analyzers.rules.rule import Figures
 from opjoule.schemas import STAGES, TABLES, ConfigError, RuleError, TraceError

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import Coverage, OpRule, count, coverage, open_trace
-from opjoule.analyzers.coverage import HOW
-from opjoule.analyzers.forms import COUNTERS
+from opjoule.analyzers.counting.coefficients import COUNTERS
+from opjoule.analyzers.counting.coverage import HOW
 from opjoule.analyzers.rules.rule import Figures
 from opjoule.schemas import RuleError
 

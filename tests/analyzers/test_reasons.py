@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opjoule.analyzers.kinds import Kind, Operands, kinds_of
-from opjoule.analyzers.reasons import reasons
+from opjoule.analyzers.comparing.call_groups import Kind, Operands, kinds_of
+from opjoule.analyzers.comparing.reasons import reasons
 
 
 def operand(name, *shapes, dtype="float32"):

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import count
-from opjoule.analyzers.count import GLOBAL
-from opjoule.analyzers.forms import COUNTERS
+from opjoule.analyzers.counting.coefficients import COUNTERS
+from opjoule.analyzers.counting.count import GLOBAL
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opjoule.analyzers import SPIKE_MODES, spike_expr
-from opjoule.analyzers.spikes import decided_by_provenance
+from opjoule.analyzers.workload.spikes import decided_by_provenance
 from opjoule.schemas import ConfigError, SpikeClass
 
 FITS = {

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("spikingjelly")
 
 from opjoule.analyzers import energy, open_trace, sensitivity, sweep  # noqa: E402
-from opjoule.analyzers.energy import measured  # noqa: E402
-from opjoule.analyzers.sweep import swept  # noqa: E402
+from opjoule.analyzers.energy import repricing as measured  # noqa: E402
+from opjoule.analyzers.sweeping.sweep import swept  # noqa: E402
 from opjoule.schemas import ConfigError, TraceError  # noqa: E402
 from opjoule.schemas.costs import (  # noqa: E402
     CONFIGS,
@@ -112,7 +112,7 @@ def test_the_trace_is_read_once_for_all_that_count_alike(trace, monkeypatch):
         calls[estimator] += 1
         return original(estimator, *rest, **options)
 
-    monkeypatch.setattr(sys.modules["opjoule.analyzers.sweep"], "measure", counting)
+    monkeypatch.setattr(sys.modules["opjoule.analyzers.sweeping.sweep"], "measure", counting)
     sweep(trace, "compute", {"e_mac_pj": np.linspace(0, 1, 50), "e_ac_pj": [1, 2]})
     sweep(trace, "spikesim", {"adc_pj": np.linspace(0, 1, 50), "xbar_size": [32, 64]})
     assert calls == {"compute": 1, "spikesim": 2}

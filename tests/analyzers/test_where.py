@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import count, open_trace
-from opjoule.analyzers.where import parse_filters
+from opjoule.analyzers.trace.filters import parse_filters
 from opjoule.schemas import ConfigError
 
 

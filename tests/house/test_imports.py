@@ -14,8 +14,13 @@ PACKAGES = (
     "schemas",
     "tracer",
     "analyzers",
+    "analyzers.trace",
+    "analyzers.workload",
     "analyzers.rules",
+    "analyzers.counting",
     "analyzers.energy",
+    "analyzers.comparing",
+    "analyzers.sweeping",
     "op_counter",
     "cli",
 )

@@ -311,20 +311,34 @@ def plain(cases):
         for name in NAMES:
             run = made(name, cases)
             torch.manual_seed(2)
-            with entered(mode, autocast):
-                results[mode, autocast, name] = flat(run())
+            with entered(mode, autocast), contextlib.suppress(NoKernel):
+                results[mode, autocast, name] = flat(able(run))
     return results
 
 
+class NoKernel(Exception):
+    """This processor has no kernel for a run, recorded or not: oneDNN's LSTM in bfloat16."""
+
+
+def able(run):
+    """Run, and say if the processor cannot."""
+    try:
+        return run()
+    except RuntimeError as error:
+        if "could not create a primitive" in str(error):
+            raise NoKernel from error
+        raise
+
+
 @pytest.fixture(scope="module")
-def recorded(cases, read, tmp_path_factory):
+def recorded(cases, read, plain, tmp_path_factory):
     """Return results and traces of one recorder for each mode, autocast and order of entering."""
     from opjoule.tracer import Recorder
 
     results, traces = {}, {}
     for mode, autocast in COMBINATIONS:
         for order in ("inside", "outside"):
-            runs = {name: made(name, cases) for name in NAMES}
+            runs = {name: made(name, cases) for name in NAMES if (mode, autocast, name) in plain}
             recorder = Recorder(tmp_path_factory.mktemp("equality") / "trace")
             outer = entered(mode, autocast) if order == "inside" else contextlib.nullcontext()
             with outer, recorder:
@@ -339,11 +353,18 @@ def recorded(cases, read, tmp_path_factory):
     return results, traces
 
 
+def test_every_run_in_float32_is_compared(plain):
+    for mode in MODES:
+        assert not [name for name in NAMES if (mode, "float32", name) not in plain]
+
+
 @pytest.mark.parametrize("order", ["inside", "outside"])
 @pytest.mark.parametrize(("mode", "autocast"), COMBINATIONS)
 def test_results_are_equal_to_the_bit(mode, autocast, order, plain, recorded):
     found = {}
     for name in NAMES:
+        if (mode, autocast, name) not in plain:
+            continue
         differs = difference(plain[mode, autocast, name], recorded[0][mode, autocast, order, name])
         if differs:
             found[name] = differs
@@ -420,26 +441,26 @@ NESTED = {
 
 
 @pytest.mark.parametrize(("mode", "autocast"), COMBINATIONS)
-def test_products_are_those_of_a_run_without_recorder(mode, autocast, cases, recorded):
+def test_products_are_those_of_a_run_without_recorder(mode, autocast, cases, plain, recorded):
     """PyTorch's profiler, which sees the plain run, counts the same convolutions and products."""
     from torch.profiler import ProfilerActivity, profile
 
     watched = ("aten::mm", "aten::addmm", "aten::convolution", "aten::native_batch_norm")
     trace = recorded[1][mode, autocast, "outside"]
     for name in NAMES:
-        if name in NESTED:
+        if name in NESTED or (mode, autocast, name) not in plain:
             continue
         run = made(name, cases)
         with entered(mode, autocast), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with profile(activities=[ProfilerActivity.CPU]) as seen:
                 run()
-        plain = Counter(event.name for event in seen.events() if event.name in watched)
+        theirs = Counter(event.name for event in seen.events() if event.name in watched)
         mine = Counter(
             "aten::" + call["packet"].removeprefix("aten.")
             for call in trace.named("aten.", label=name)
         )
-        assert {op: mine[op] for op in watched} == {op: plain[op] for op in watched}, name
+        assert {op: mine[op] for op in watched} == {op: theirs[op] for op in watched}, name
 
 
 def test_what_cannot_be_equal_is_named_and_warned_of(new, read):

@@ -15,8 +15,8 @@ from torch import nn
 from opjoule import Recorder
 from opjoule.analyzers import open_trace
 from opjoule.analyzers.energy import estimate_lemaire
-from opjoule.analyzers.energy.lemaire import STRUCTURAL
-from opjoule.analyzers.energy.lemaire_prices import prices_of
+from opjoule.analyzers.energy.lemaire.prices import prices_of
+from opjoule.analyzers.energy.lemaire.report import STRUCTURAL
 from opjoule.schemas import ConfigError, TraceError
 from opjoule.schemas.costs import LemaireConfig
 from opjoule.tracer import record
@@ -215,7 +215,7 @@ def test_structural_fields_are_fields():
 
 
 def test_long_runs_tell_steps_on_request(spiking, tmp_path, monkeypatch):
-    from opjoule.analyzers.energy import lemaire_amounts
+    from opjoule.analyzers.energy.lemaire import amounts as lemaire_amounts
 
     model = small().eval()
     with torch.no_grad(), Recorder(tmp_path / "trace", model=model) as recorder:

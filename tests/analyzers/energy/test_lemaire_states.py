@@ -13,7 +13,8 @@ from torch import nn
 
 from opjoule import Recorder
 from opjoule.analyzers import open_trace
-from opjoule.analyzers.energy import estimate_lemaire, lemaire_operands
+from opjoule.analyzers.energy import estimate_lemaire
+from opjoule.analyzers.energy.spikingjelly import neuron_operands as lemaire_operands
 from opjoule.schemas.costs import LemaireConfig, NeuronOperations
 
 REVISION = "spikingjelly-2026-08"

@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from opjoule.analyzers import open_trace  # noqa: E402
-from opjoule.analyzers.energy.neuromc import estimate_neuromc  # noqa: E402
+from opjoule.analyzers.energy.neuromc.report import estimate_neuromc  # noqa: E402
 from opjoule.schemas.costs import NeuroMCConfig  # noqa: E402
 from opjoule.tracer import Recorder  # noqa: E402
 

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("spikingjelly")
 
 from opjoule.analyzers import open_trace
-from opjoule.analyzers.energy.neuromc import estimate_neuromc
+from opjoule.analyzers.energy.neuromc.report import estimate_neuromc
 from opjoule.schemas import TraceError
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from opjoule.analyzers import open_trace  # noqa: E402
-from opjoule.analyzers.energy.neuromc import estimate_neuromc  # noqa: E402
+from opjoule.analyzers.energy.neuromc.report import estimate_neuromc  # noqa: E402
 from opjoule.schemas import TraceError  # noqa: E402
 from opjoule.tracer import Recorder  # noqa: E402
 

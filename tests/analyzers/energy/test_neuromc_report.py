@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import open_trace
-from opjoule.analyzers.energy.neuromc import default_config, estimate_neuromc
-from opjoule.analyzers.energy.neuromc_prices import prices_of
-from opjoule.analyzers.energy.neuromc_stages import read_off
+from opjoule.analyzers.energy.neuromc.prices import prices_of
+from opjoule.analyzers.energy.neuromc.report import default_config, estimate_neuromc
+from opjoule.analyzers.energy.neuromc.stages import read_off
 from opjoule.analyzers.energy.report import KEYS
 from opjoule.schemas import ConfigError, TraceError
 from opjoule.schemas.costs import NeuroMCConfig, NeuroMCStage, changed, load_config

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from opjoule.analyzers.energy.neuromc_fragments import CORES, Fragment, Loops, bits_of
-from opjoule.analyzers.energy.neuromc_prices import amounts_of, price
+from opjoule.analyzers.energy.neuromc.fragments import CORES, Fragment, Loops, bits_of
+from opjoule.analyzers.energy.neuromc.prices import amounts_of, price
 from opjoule.schemas.costs import NeuroMCConfig
 
 FILE = Path(__file__).resolve().parents[2] / "reference" / "neuromc-source.json"
@@ -77,7 +77,7 @@ def trained(tmp_path_factory):
     torch = pytest.importorskip("torch")
     neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
     from opjoule.analyzers import open_trace
-    from opjoule.analyzers.energy.neuromc import estimate_neuromc
+    from opjoule.analyzers.energy.neuromc.report import estimate_neuromc
     from opjoule.tracer import Recorder
 
     folder = tmp_path_factory.mktemp("rows")

@@ -12,9 +12,9 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from opjoule.analyzers import open_trace  # noqa: E402
-from opjoule.analyzers.energy.neuromc import estimate_neuromc  # noqa: E402
-from opjoule.analyzers.energy.neuromc_extra import extra_moves, operations_of  # noqa: E402
-from opjoule.analyzers.energy.neuromc_fragments import Fragment, Loops  # noqa: E402
+from opjoule.analyzers.energy.neuromc.addon_traffic import extra_moves, operations_of  # noqa: E402
+from opjoule.analyzers.energy.neuromc.fragments import Fragment, Loops  # noqa: E402
+from opjoule.analyzers.energy.neuromc.report import estimate_neuromc  # noqa: E402
 from opjoule.schemas import TraceError  # noqa: E402
 from opjoule.schemas.costs import NeuroMCConfig, NeuroMCStage  # noqa: E402
 from opjoule.tracer import Recorder, record  # noqa: E402

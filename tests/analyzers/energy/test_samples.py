@@ -14,8 +14,8 @@ from torch import nn  # noqa: E402
 
 from opjoule import Recorder, open_trace  # noqa: E402
 from opjoule.analyzers import energy  # noqa: E402
-from opjoule.analyzers.energy.samples import samples_of  # noqa: E402
-from opjoule.analyzers.energy.shares import with_shares  # noqa: E402
+from opjoule.analyzers.workload.sample_shares import with_shares  # noqa: E402
+from opjoule.analyzers.workload.samples import samples_of  # noqa: E402
 from opjoule.schemas import ConfigError  # noqa: E402
 from opjoule.schemas.costs import NeuroMCConfig  # noqa: E402
 from opjoule.tracer import RecordingWarning  # noqa: E402

@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 pytest.importorskip("spikingjelly")
 
 from opjoule.analyzers import open_trace
-from opjoule.analyzers.energy.spikesim import estimate_spikesim
+from opjoule.analyzers.energy.spikesim.report import estimate_spikesim
 from opjoule.schemas import TraceError
 from opjoule.schemas.costs.spikesim import SpikeSimConfig
 

@@ -1,0 +1,1 @@
+"""Compares two traces: what changed, by how much, and why."""

@@ -1,0 +1,188 @@
+"""Two traces side by side, aligned by module, op and stage: what differs, by how much, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...schemas import STAGES, ConfigError
+from ..rules import rule_set
+from ..trace.trace import Trace, open_trace
+from ..workload.spikes import SPIKE_MODES
+from .alignment import align
+from .attribution import explained
+from .budgets import Failure, budget, check
+from .diff import Total, joined, marked, summed, total_of
+from .profiles import COUNTED, ENERGY, KEYS, Side, counted_side, estimated, narrowed_pair, side_data
+from .recording_differences import circumstances
+
+if TYPE_CHECKING:
+    from ...schemas.costs import CostConfig
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two traces, compared.
+
+    Attributes:
+        base: what is compared with.
+        head: what is new.
+        rows: `module` (innermost; its path in `head`, or in `base` if it is gone; null outside
+            every module), `op`, `stage`, `module_base` (its path in `base` where that is another
+            one), `mark` (added, removed, changed or equal) and for each figure its `_base`,
+            `_head`, `_difference` and `_ratio`. Differences are null where one side has calls
+            of unknown figures more than the other; else what is known of them adds up to those
+            of `totals`.
+        totals: each figure of everything, as `count` and the estimators give it.
+        warnings: what a reader of the differences has to know: inputs, weights, versions, ... that
+            were not the same.
+        aligned: path of a module in `base` -> its path in `head`.
+        rules: name of the rule set, of both sides.
+        spikes: what a spike tensor may hold, on both sides.
+        joined: what `rows` are made of, see `differences.joined`.
+    """
+
+    base: Side
+    head: Side
+    rows: pl.DataFrame
+    totals: Mapping[str, Total]
+    warnings: tuple[str, ...]
+    aligned: Mapping[str, str]
+    rules: str
+    spikes: str
+    joined: pl.DataFrame = field(repr=False)
+
+    def by(self, *keys: str) -> pl.DataFrame:
+        """Sum `rows` over everything but some of module, op and stage.
+
+        A module's figures are its own, without its submodules'.
+
+        Raises:
+            ConfigError: no such key.
+        """
+        for key in keys:
+            if key not in KEYS:
+                raise ConfigError(f"comparisons have no {key!r}: by is one of {', '.join(KEYS)}")
+        named = tuple(dict.fromkeys(keys))
+        return marked(summed(self.joined, list(self.totals), named), list(self.totals))
+
+    def changes(self, figure: str) -> pl.DataFrame:
+        """Return what explains the change of a total, biggest first.
+
+        Args:
+            figure: a key of `totals`.
+
+        Returns:
+            `module`, `op`, `stage`, `mark`, `base`, `head`, `difference`, `share` (of the total's
+            difference; null if that is 0 or unknown) and `reason`, in words. A module that only
+            one side has is one row with all below it; its `op` and `stage` are null. The
+            differences add up to that of the total.
+
+        Raises:
+            ConfigError: there is no such figure.
+        """
+        if figure not in self.totals:
+            raise ConfigError(f"no figure {figure!r}: choose from {', '.join(self.totals)}")
+        return explained(self, figure)
+
+    def failures(self, conditions: Sequence[str]) -> list[Failure]:
+        """Return those of the conditions that are met: `flops>+0%`, `macs>1e9`, see `budgets`.
+
+        Raises:
+            ConfigError: a condition means nothing, or is of a figure that was not compared.
+        """
+        found = (check(self, budget(condition)) for condition in conditions)
+        return [failure for failure in found if failure is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain data, ready for JSON."""
+        return {
+            "base": side_data(self.base),
+            "head": side_data(self.head),
+            "rules": self.rules,
+            "spikes": self.spikes,
+            "warnings": list(self.warnings),
+            "totals": [asdict(total) for total in self.totals.values()],
+            "changes": {name: self.changes(name).to_dicts() for name in self.totals},
+            "rows": self.rows.to_dicts(),
+        }
+
+
+def compare(
+    base: Trace | str | os.PathLike[str],
+    head: Trace | str | os.PathLike[str],
+    *,
+    energies: Mapping[str, CostConfig | None] | Sequence[str] = (),
+    where: str | Sequence[str] | None = None,
+    rules: str = "full",
+    spikes: str = "binary",
+    **options: Any,
+) -> Comparison:
+    """Compare two traces: counters and estimates, aligned by module path, op and stage.
+
+    Args:
+        base: what to compare with: a trace, or its path.
+        head: what is new.
+        energies: names of estimators, or with a configuration each; both sides get the same.
+        where: filters of both sides, see `where.parse_filters`. Of a module that only one side
+            has, the other side has nothing.
+        rules: the rule set of both sides.
+        spikes: what a spike tensor may hold.
+        **options: of the estimators: revision (a name, or one for each estimator), strict, batch,
+            time_steps.
+
+    Raises:
+        ConfigError: no such estimator, rule set, kind of spikes or filter.
+        TraceError: a trace cannot be read, or has no part that an estimator fits.
+    """
+    if spikes not in SPIKE_MODES:
+        raise ConfigError(f"{spikes!r} is no kind of spikes; there are {', '.join(SPIKE_MODES)}.")
+    chosen = rule_set(rules)
+    configs = energies if isinstance(energies, Mapping) else dict.fromkeys(energies)
+    one, two = (each if isinstance(each, Trace) else open_trace(each) for each in (base, head))
+    one, two, notes = narrowed_pair(one, two, where)
+    reports = [estimated(trace, configs, **options) for trace in (one, two)]
+    sides = (
+        counted_side(trace, chosen, spikes, costed)
+        for trace, costed in zip((one, two), reports, strict=True)
+    )
+    return _compared(*sides, rules=rules, spikes=spikes, notes=notes)
+
+
+def _compared(base: Side, head: Side, *, rules: str, spikes: str, notes: list[str]) -> Comparison:
+    aligned = align(base.trace.modules, head.trace.modules)
+    figures = [*COUNTED, *(f"{ENERGY}{name}" for name in base.reports)]
+    both = _in_order(joined(base.rows(aligned), head.rows({}), figures), base, head, aligned)
+    elsewhere = {head_path: path for path, head_path in aligned.items() if path != head_path}
+    old = pl.col("module").replace_strict(elsewhere, default=None, return_dtype=pl.String)
+    rows = marked(both, figures)
+    return Comparison(
+        base=base,
+        head=head,
+        rows=rows.select(*KEYS, old.alias("module_base"), pl.exclude(KEYS)),
+        totals={name: total_of(name, base, head, both) for name in figures},
+        warnings=(*notes, *circumstances(base, head, aligned)),
+        aligned=aligned,
+        rules=rules,
+        spikes=spikes,
+        joined=both,
+    )
+
+
+def _in_order(
+    rows: pl.DataFrame, base: Side, head: Side, aligned: Mapping[str, str]
+) -> pl.DataFrame:
+    """Sort rows as the modules stand in the tree, those that are gone last; by stage and op."""
+    paths = [*head.trace.modules["path"], *(aligned.get(p, p) for p in base.trace.modules["path"])]
+    places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
+    stages = {stage: place for place, stage in enumerate(STAGES)}
+    return rows.sort(
+        pl.col("module").replace_strict(places, default=None, return_dtype=pl.Int64),
+        pl.col("stage").replace_strict(stages, default=None, return_dtype=pl.Int64),
+        "op",
+        nulls_last=True,
+    )

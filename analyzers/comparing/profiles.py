@@ -1,0 +1,218 @@
+"""The two sides of a comparison: one trace each, counted and costed by module, op and stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...schemas import ConfigError
+from ...schemas.costs import config_class
+from ..counting.coverage import Coverage, covered
+from ..counting.evaluate import COUNTERS, tally
+from ..rules import RuleSet
+from ..trace.suggestions import has_calls, refuse_nothing
+
+if TYPE_CHECKING:
+    from ...schemas.costs import CostConfig
+    from ..energy.report import EnergyReport
+    from ..trace.trace import Trace
+
+KEYS = ("module", "op", "stage")
+"""What rows are aligned by."""
+
+COUNTED = ("calls", *COUNTERS)
+"""Figures that every comparison has."""
+
+ENERGY = "energy."
+"""Before the name of an estimator: its figure, in pJ."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One trace, counted.
+
+    Attributes:
+        trace: the trace, narrowed.
+        kinds: calls that are alike, see `tally`, with `module`, the path of the innermost module
+            or null, in the place of its number.
+        coverage: how far the counters reach.
+        reports: the estimates by estimator.
+        open: whether figures of ops that no rule covers are unknown. In the sets of SpikingJelly
+            they count nothing, by definition.
+    """
+
+    trace: Trace
+    kinds: pl.DataFrame
+    coverage: Coverage
+    reports: Mapping[str, EnergyReport]
+    open: bool = True
+
+    def rows(self, names: Mapping[str, str]) -> pl.DataFrame:
+        """Sum by `KEYS`.
+
+        Args:
+            names: path of a module -> the name that both sides give it.
+
+        Returns:
+            `KEYS`, the figures (null: all of the calls unknown), and for each counter
+            `<counter>_unknown`, in how many calls it is.
+        """
+        frame = self.kinds.group_by(KEYS, maintain_order=True).agg(
+            pl.col("calls").sum(),
+            *(
+                pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
+                for name in COUNTERS
+            ),
+            *(
+                pl.col("calls").filter(self._lost(name)).sum().alias(f"{name}_unknown")
+                for name in COUNTERS
+            ),
+        )
+        for name, report in self.reports.items():
+            energies = (
+                report.rows.select(pl.col(key).cast(pl.String) for key in KEYS)
+                .with_columns(report.rows["energy_pj"].alias(ENERGY + name))
+                .group_by(KEYS, maintain_order=True)
+                .agg(pl.col(ENERGY + name).sum())
+            )
+            frame = frame.join(energies, on=list(KEYS), how="full", nulls_equal=True, coalesce=True)
+        counted = [*COUNTED, *(f"{name}_unknown" for name in COUNTERS)]
+        bare = pl.col("calls").is_null()  # an energy of what no call stands for
+        return frame.with_columns(
+            pl.when(bare).then(pl.lit(0, pl.Int64)).otherwise(pl.col(name)).alias(name)
+            for name in counted
+        ).with_columns(
+            pl.col("module").replace(dict(names)),
+            *(pl.col(ENERGY + name).fill_null(0.0) for name in self.reports),
+        )
+
+    def total(self, figure: str) -> int | float | None:
+        """Return a figure of everything, what is unknown left out; None if all of it is."""
+        if figure.startswith(ENERGY):
+            return self.reports[figure.removeprefix(ENERGY)].total_pj
+        column = self.kinds[figure]
+        return int(column.sum()) if column.count() or not column.len() else None
+
+    def unknown(self, figure: str) -> int:
+        """Return in how many calls a figure is unknown."""
+        if figure not in COUNTERS:
+            return 0
+        return int(self.kinds.filter(self._lost(figure))["calls"].sum())
+
+    def _lost(self, figure: str) -> pl.Expr:
+        known_of = pl.lit(self.open) | (pl.col("how") != "uncovered")
+        return pl.col(figure).is_null() & known_of
+
+
+def side_data(side: Side) -> dict[str, Any]:
+    """Return what there is to say of one side, as plain data."""
+    manifest = side.trace.manifest
+    return {
+        "path": str(side.trace.path),
+        "filters": list(side.trace.filters),
+        "revision": manifest.revision.model_dump(),
+        "started": manifest.started,
+        "steps": manifest.steps,
+        "fingerprint": manifest.fingerprint.model_dump(),
+        "coverage": side.coverage.line(),
+        "energies": {
+            name: {
+                "total_pj": report.total_pj,
+                "per_sample_pj": report.per_sample_pj,
+                "samples": report.samples,
+                "revision": report.revision,
+                "config": report.config,
+                "statement": report.statement(),
+                "warnings": list(report.warnings),
+            }
+            for name, report in side.reports.items()
+        },
+    }
+
+
+def counted_side(
+    trace: Trace, rules: RuleSet, spikes: str, reports: Mapping[str, EnergyReport]
+) -> Side:
+    """Count one trace for a comparison."""
+    counted = tally(trace, rules, ["module_id", "stage"], spikes=spikes, facts=True)
+    paths = trace.modules.select("rank", "module_id", module="path")
+    kinds = counted.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
+    return Side(
+        trace, kinds.drop("module_id"), covered(trace, counted), reports, rules.with_classes
+    )
+
+
+def narrowed_pair(
+    base: Trace, head: Trace, where: str | Sequence[str] | None
+) -> tuple[Trace, Trace, list[str]]:
+    """Narrow two traces alike; a module that only one of them has leaves nothing of the other.
+
+    Returns:
+        The traces, and warnings.
+
+    Raises:
+        ConfigError: a filter means nothing, or no call fits, in either.
+    """
+    filters = [where] if isinstance(where, str) else list(where or ())
+    whole, warnings = (base, head), []
+    for text in filters:
+        found: list[Trace | ConfigError] = []
+        for trace in (base, head):
+            try:
+                found.append(trace.where(text))
+            except ConfigError as error:
+                found.append(error)
+        if isinstance(found[0], ConfigError) and isinstance(found[1], ConfigError):
+            raise found[0]
+        pair = []
+        for name, trace, result in zip(("BASE", "HEAD"), (base, head), found, strict=True):
+            if isinstance(result, ConfigError):
+                warnings.append(f"{name} has no module that fits {text}: nothing of it is compared")
+                result = _emptied(trace, text)
+            pair.append(result)
+        base, head = pair
+    bare = [n for n, t in (("BASE", base), ("HEAD", head)) if filters and not has_calls(t)]
+    if bare == ["BASE", "HEAD"]:
+        for trace in whole:
+            refuse_nothing(trace, filters)
+    elif bare and not warnings:
+        warnings.append(f"{bare[0]} has no calls that fit {', '.join(filters)}")
+    return base, head, warnings
+
+
+def _emptied(trace: Trace, text: str) -> Trace:
+    nothing = pl.lit(False)
+    return replace(
+        trace,
+        calls=trace.calls.filter(nothing),
+        module_calls=trace.module_calls.filter(nothing),
+        optimizer_steps=trace.optimizer_steps.filter(nothing),
+        filters=(*trace.filters, text),
+    )
+
+
+def estimated(
+    trace: Trace,
+    configs: Mapping[str, CostConfig | None],
+    *,
+    revision: str | Mapping[str, str] = "source",
+    **options: Any,
+) -> dict[str, EnergyReport]:
+    """Estimate one trace with several estimators; their figures are never added.
+
+    Raises:
+        ConfigError: no such estimator.
+        TraceError: the trace has no part that an estimator fits.
+    """
+    from .. import energy
+
+    found = {}
+    for name, config in configs.items():
+        config_class(name)
+        estimator = getattr(energy, f"estimate_{name}")
+        chosen = revision if isinstance(revision, str) else revision.get(name, "source")
+        found[name] = estimator(trace, config, revision=chosen, **options)
+    return found

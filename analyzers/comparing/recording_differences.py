@@ -1,0 +1,232 @@
+"""What was not the same when two traces were recorded: inputs, weights, versions, batch, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from ..counting.evaluate import COUNTERS
+from ..text import agreeing, number
+from .alignment import parent_of
+from .profiles import Side
+
+_NAMED = 2
+"""So many modules, parameters or ops are named one by one."""
+
+_SIZES = ("numel",)
+_MEASURED = (*_SIZES, "nonzero", "class", "min", "max")
+"""What is known of values without statistics, and with them."""
+
+
+def circumstances(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for each thing that makes two sides differ, or hides that they do.
+
+    Args:
+        base: one side.
+        head: the other.
+        aligned: path of a module in `base` -> its path in `head`.
+    """
+    yield from _inputs(base, head)
+    yield from _weights(base, head, aligned)
+    yield from _roots(base, head)
+    yield from _recorders(base, head)
+    yield from _environments(base, head)
+    yield from _paths(aligned)
+    yield from _estimates(base, head)
+    yield from _gaps(base, head)
+
+
+def _changed(what: str, one: object, two: object) -> Iterator[str]:
+    if one != two:
+        yield f"{what} {_text(one)} -> {_text(two)}"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple | list | set | frozenset):
+        return ", ".join(_text(each) for each in value) or "none"
+    return "unknown" if value is None or value == "" else str(value)
+
+
+def _inputs(base: Side, head: Side) -> Iterator[str]:
+    """Compare fingerprints of the first inputs; and what is known of all of them."""
+    prints = [[m.fingerprint.inputs for m in side.trace.manifests] for side in (base, head)]
+    if None in prints[0] or None in prints[1]:
+        yield "nobody knows if the inputs were the same: a recording has no fingerprint of them"
+    elif prints[0] != prints[1]:
+        yield "the inputs were not the same: counts that depend on data differ for that alone"
+    else:
+        yield from _later_inputs(base, head)
+
+
+def _later_inputs(base: Side, head: Side) -> Iterator[str]:
+    """Compare all that went into the models, by what both sides know of it."""
+    levels = {m.statistics for side in (base, head) for m in side.trace.manifests}
+    one, two = (_values(side, _SIZES if "none" in levels else _MEASURED) for side in (base, head))
+    if one != two:
+        yield "later inputs were not the same, only the first was"
+    elif "none" in levels and len(levels) > 1 and _root_count(base) > 1:
+        yield "nobody knows if later inputs were the same: one side did not measure them"
+
+
+def _root_count(side: Side) -> int:
+    calls = side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
+    return int(calls.select(pl.len()).collect(engine="streaming").item())
+
+
+def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Return what is known of all that went into the models, in no order."""
+    given = (
+        side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
+        .select("rank", pl.col("inputs").list.eval(pl.element().struct.field("value_id")))
+        .explode("inputs")
+        .select("rank", value_id="inputs")
+    )
+    found = side.trace.values.join(given, on=["rank", "value_id"], how="semi")
+    return found.group_by(facts).len().sort(facts).collect(engine="streaming").rows()
+
+
+def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str]:
+    one, two = (
+        _parameters(side, names) for side, names in ((base, aligned), (head, dict[str, str]()))
+    )
+    differing = [name for name in {**one, **two} if one.get(name) != two.get(name)]
+    if differing:
+        named = [f"{n} {_shape(one.get(n))} -> {_shape(two.get(n))}" for n in differing[:_NAMED]]
+        yield f"the weights have other shapes: {'; '.join(named)}{_more(differing)}"
+        return
+    prints = [[m.fingerprint.parameters for m in side.trace.manifests] for side in (base, head)]
+    if None in prints[0] or None in prints[1]:
+        yield "nobody knows if the weights were the same: a recording has no fingerprint of them"
+    elif prints[0] != prints[1]:
+        yield "the weights were not the same: their shapes are, their values are not"
+
+
+def _parameters(side: Side, names: Mapping[str, str]) -> dict[str, tuple[Any, ...]]:
+    found = {}
+    first = side.trace.modules.filter(pl.col("same_as").is_null())
+    for path, own in first.select("path", "parameters").iter_rows():
+        for each in own or ():
+            name = f"{names.get(path, path)}.{each['name']}"
+            found[name] = (*(each["shape"] or ()), each["dtype"])
+    return found
+
+
+def _shape(parameter: tuple[Any, ...] | None) -> str:
+    if parameter is None:
+        return "absent"
+    *sizes, dtype = parameter
+    return f"{'x'.join(map(str, sizes)) or 'scalar'} {dtype}"
+
+
+def _more(found: list[str]) -> str:
+    return f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
+
+
+def _roots(base: Side, head: Side) -> Iterator[str]:
+    """Compare how often, in which mode and on what batches the models were called."""
+    one, two = _root_calls(base), _root_calls(head)
+    for name in ("batch", "time_steps"):
+        yield from _changed(name.replace("_", " "), one[name], two[name])
+    for name, mode in (("inference", "eval"), ("training", "training")):
+        yield from _changed(f"calls of the model in {mode} mode", one[name], two[name])
+
+
+def _root_calls(side: Side) -> dict[str, Any]:
+    forward = pl.col("parent_call_id").is_null() & (pl.col("stage").cast(pl.String) == "forward")
+    found = (
+        side.trace.module_calls.filter(forward)
+        .select(
+            pl.col("batch", "time_steps").unique().sort().implode(),
+            inference=pl.col("training").not_().sum(),
+            training=pl.col("training").sum(),
+        )
+        .collect(engine="streaming")
+    )
+    return found.row(0, named=True)
+
+
+def _recorders(base: Side, head: Side) -> Iterator[str]:
+    one, two = base.trace.manifests, head.trace.manifests
+    for what, field in (("statistics", "statistics"), ("status", "status"), ("seed", "seed"),
+                        ("recorded by opjoule", "opjoule_version")):  # fmt: skip
+        yield from _changed(what, *(_distinct(getattr(m, field) for m in s) for s in (one, two)))
+    yield from _changed("ranks", len(one), len(two))
+    yield from _changed("steps", *(max((m.steps for m in s), default=0) for s in (one, two)))
+    if one[0].statistics == two[0].statistics != "full":
+        yield f"statistics are {one[0].statistics}: what was not measured is not compared"
+
+
+def _environments(base: Side, head: Side) -> Iterator[str]:
+    one, two = (side.trace.manifest.environment for side in (base, head))
+    for name in sorted({**one.packages, **two.packages}):
+        if name != "opjoule":
+            yield from _changed(name, one.packages.get(name), two.packages.get(name))
+    yield from _changed(
+        "devices", *([f"{d.name} {d.model}" for d in e.devices] for e in (one, two))
+    )
+
+
+def _distinct(values: Iterable[Any]) -> Any:
+    found = list(dict.fromkeys(values))
+    return found[0] if len(found) == 1 else found
+
+
+def _paths(aligned: Mapping[str, str]) -> Iterator[str]:
+    """Tell which modules were taken for one another though their paths differ."""
+    moved = {one: two for one, two in aligned.items() if one != two}
+    tops = [
+        f"{one} for {two}"
+        for one, two in moved.items()
+        if moved.get(parent_of(one) or "") != parent_of(two)
+        or one.rpartition(".")[2] != two.rpartition(".")[2]
+    ]
+    if moved:
+        have = f"{number(len(moved), 'module')} {agreeing(len(moved), 'has', 'have')}"
+        yield f"{have} other paths: took {', '.join(tops[:_NAMED])}{_more(tops)}"
+
+
+def _estimates(base: Side, head: Side) -> Iterator[str]:
+    """Tell of how many samples energies are, if not of as many; and what their estimators warn."""
+    for name, one in base.reports.items():
+        two = head.reports[name]
+        if one.samples != two.samples:
+            each = (_per_sample(report.per_sample_pj) for report in (one, two))
+            yield (
+                f"energy.{name} is of {_text(one.samples)} -> {_text(two.samples)} samples; "
+                f"of one sample: {' -> '.join(each)}"
+            )
+        for warning in dict.fromkeys((*one.warnings, *two.warnings)):
+            told = [side for side, report in (("BASE", one), ("HEAD", two))
+                    if warning in report.warnings]  # fmt: skip
+            yield f"{name}{f', {told[0]}' if len(told) == 1 else ''}: {warning}"
+
+
+def _per_sample(energy_pj: float | None) -> str:
+    return "unknown" if energy_pj is None else f"{energy_pj:.6g} pJ"
+
+
+def _gaps(base: Side, head: Side) -> Iterator[str]:
+    """Tell what is unknown or was hidden, on either side."""
+    for counter in COUNTERS:
+        unknown = base.unknown(counter), head.unknown(counter)
+        if any(unknown):
+            yield (
+                f"{counter} of {number(unknown[0], 'call')} in BASE and {unknown[1]} in HEAD are "
+                "unknown and "
+                f"left out ({', '.join(_unknown_ops(base, head, counter))})"
+            )
+    for name, side in (("BASE", base), ("HEAD", head)):
+        for manifest in side.trace.manifests:
+            for hidden in manifest.hidden[:_NAMED]:
+                calls = number(hidden.calls, "call")
+                yield f"{name}: {hidden.what}: {calls} not seen: {hidden.why}"
+            for inexact in manifest.inexact[:_NAMED]:
+                yield f"{name}: {inexact.what} is perhaps not the same to the bit: {inexact.why}"
+
+
+def _unknown_ops(base: Side, head: Side, counter: str) -> list[str]:
+    kinds = (side.kinds.filter(pl.col(counter).is_null())["op"] for side in (base, head))
+    found = list(dict.fromkeys(op for ops in kinds for op in ops))
+    return [*found[:_NAMED], *([f"and {len(found) - _NAMED} more"] if found[_NAMED:] else [])]

@@ -1,0 +1,1 @@
+"""Counts the calls of a trace: aggregation, the five counters, coverage."""

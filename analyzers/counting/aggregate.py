@@ -1,0 +1,94 @@
+"""Collapsing a trace: millions of calls to the few thousand kinds that differ.
+
+Calls of one signature whose operands are spike tensors alike cost the same linear form of their
+statistics, so their sums are all that counting needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ..rules.amount import STATISTICS
+from ..rules.call import FLAGGED
+from ..trace.files import collected
+from ..workload.spikes import decided_by_provenance, spike_expr
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+KEYS = ("module_id", "stage", "label", "step", "training", "thread")
+"""Columns of `calls` that a collapse may keep apart."""
+
+
+def collapsed(
+    trace: Trace,
+    keys: Iterable[str] = (),
+    *,
+    spikes: str = "binary",
+    by_values_only: bool = False,
+) -> pl.DataFrame:
+    """Sum the calls of a trace by signature, spike tensors and `keys`.
+
+    What an optimizer works on is not measured at any level; it is no spikes.
+
+    Args:
+        trace: the trace.
+        keys: of `KEYS`: what is kept apart besides.
+        spikes: what a spike tensor may hold.
+        by_values_only: whether constants are spikes if their values are.
+
+    Returns:
+        `rank`, `signature_id`, `keys`, `in0_spikes` to `out0_spikes` (null: not measured),
+        `in0_decided` to `in3_decided` (whether provenance decided that), `calls`, `first_seq`, the
+        sums of `STATISTICS`, and for each `<statistic>_unknown`, in how many calls it is null.
+
+    Raises:
+        TraceError: a part cannot be decoded.
+    """
+    kept = list(keys)
+    calls = _with_fourth(trace)
+    optimizing = (pl.col("stage") == "optimizer").fill_null(False)
+    flags = {}
+    for slot in FLAGGED:
+        known = spike_expr(slot, spikes, by_values_only)
+        flags[f"{slot}_spikes"] = pl.when(optimizing).then(known.fill_null(False)).otherwise(known)
+    for slot in FLAGGED[:-1]:
+        decided = pl.lit(False) if by_values_only else decided_by_provenance(slot, spikes)
+        flags[f"{slot}_decided"] = decided.fill_null(False)
+    grouped = (
+        calls.select("rank", "signature_id", *kept, "seq", *STATISTICS, **flags)
+        .group_by("rank", "signature_id", *kept, *flags)
+        .agg(
+            calls=pl.len().cast(pl.Int64),
+            first_seq=pl.col("seq").min(),
+            **{name: pl.col(name).sum() for name in STATISTICS},
+            **{f"{name}_unknown": pl.col(name).null_count().cast(pl.Int64) for name in STATISTICS},
+        )
+    )
+    return collected(grouped, trace.path).sort("rank", "first_seq")
+
+
+def _with_fourth(trace: Trace) -> pl.LazyFrame:
+    """Return the calls with class and nonzero elements of the fourth operand where rules ask.
+
+    These are backward passes of attention, of a gradient, queries, keys and values; null elsewhere.
+    """
+    packet = pl.col("packet")
+    asking = trace.signatures.filter(
+        packet.str.contains("attention", literal=True)
+        & packet.str.contains("backward", literal=True)
+    ).select("rank", "signature_id")
+    if asking.is_empty():
+        return trace.calls.with_columns(
+            in3_class=pl.lit(None, pl.Int16), in3_nonzero=pl.lit(None, pl.Int64)
+        )
+    seqs = trace.calls.join(asking.lazy(), on=["rank", "signature_id"], how="semi")
+    fourth = (
+        trace.call_operands.filter((pl.col("role").cast(pl.String) == "in") & (pl.col("slot") == 3))
+        .join(seqs.select("rank", "seq"), on=["rank", "seq"], how="semi")
+        .select("rank", "seq", in3_class="class", in3_nonzero="nonzero")
+    )
+    return trace.calls.join(fourth, on=["rank", "seq"], how="left")

@@ -1,0 +1,192 @@
+"""The five counters of a trace, by module, op, stage, label, step or rank."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ...schemas import STAGES, ConfigError
+from ..rules import OpRule, rule_set
+from ..trace.trace import Trace, narrowed
+from ..workload.spikes import SPIKE_MODES
+from .coefficients import COUNTERS
+from .coverage import Coverage, covered, refuse_gaps
+from .evaluate import tally
+
+BY = ("total", "module", "op", "stage", "label", "step", "rank")
+"""What counts can be told apart by."""
+
+GLOBAL = "Global"
+"""The scope of everything, also of what ran outside every module."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counters by the keys that were asked for.
+
+    Attributes:
+        frame: the key columns, `calls`, the five counters (int64; null: nobody knows), `intensity`
+            (FLOP by byte) and `at_least`: the names of the counters that are lower bounds, since
+            some of the row's calls are unknown (null: all is exact). A module's row includes its
+            submodules; the row `Global` is everything.
+        total: the counters of everything: lower bounds as in `frame`, None where nobody knows, 0
+            where there is nothing to count.
+        coverage: how far the counts reach.
+        rules: name of the rule set.
+        spikes: what a spike tensor may hold.
+    """
+
+    frame: pl.DataFrame
+    total: dict[str, int | None]
+    coverage: Coverage
+    rules: str
+    spikes: str
+
+
+def count(
+    trace: Trace | str | os.PathLike[str],
+    by: str | Sequence[str] = "total",
+    *,
+    where: str | Sequence[str] | None = None,
+    rules: str = "full",
+    spikes: str = "binary",
+    strict: bool = False,
+    extra_rules: Iterable[OpRule] = (),
+) -> Counts:
+    """Count the calls of a trace.
+
+    Args:
+        trace: the trace, or its directory.
+        by: of `BY`: one or several; several give a row for each combination.
+        where: filters, see `where.parse_filters`.
+        rules: "full", "torch", "spikingjelly-2.0" or "spikingjelly-2026-08".
+        spikes: what a spike tensor may hold: "binary", "ternary", "scaled" or "graded".
+        strict: refuse ops that nothing covers, statistics that are missing, work that was hidden.
+        extra_rules: rules of your own, asked before the built-in ones.
+
+    Raises:
+        ConfigError: a key, rule set, kind of spikes or filter that does not exist.
+        RuleError: under `strict`, what is not covered; two of your rules claim an op, or a rule
+            fails.
+        TraceError: a part or a signature is damaged, or a sum does not fit 64 bits.
+    """
+    keys = _keys(by)
+    if spikes not in SPIKE_MODES:
+        raise ConfigError(f"{spikes!r} is no kind of spikes; there are {', '.join(SPIKE_MODES)}.")
+    chosen = rule_set(rules, extra_rules)
+    trace = narrowed(trace, where)
+    kept = ["module_id" if key == "module" else key for key in keys if key not in ("op", "rank")]
+    counted = tally(trace, chosen, kept, spikes=spikes)
+    found = covered(trace, counted)
+    if strict:
+        refuse_gaps(trace, found, counted)
+    gaps = _gaps(counted, chosen.with_classes)
+    everything = _summed(trace, gaps, ()).row(0, named=True)
+    return Counts(
+        frame=_summed(trace, gaps, keys),
+        total={name: everything[name] for name in COUNTERS},
+        coverage=found,
+        rules=rules,
+        spikes=spikes,
+    )
+
+
+def _keys(by: str | Sequence[str]) -> list[str]:
+    keys = [by] if isinstance(by, str) else list(by)
+    for key in keys:
+        if key not in BY:
+            raise ConfigError(f"by={key!r} is none of {', '.join(BY)}.")
+    return [key for key in dict.fromkeys(keys) if key != "total"]
+
+
+def _gaps(counted: pl.DataFrame, with_classes: bool) -> pl.DataFrame:
+    """Add, for each counter, how many calls it is known of (free ones apart) and unknown of.
+
+    In the sets of SpikingJelly an op without a rule counts nothing, by their definition.
+    """
+    free = pl.col("how") == "free"
+    open_ = pl.lit(with_classes) | (pl.col("how") != "uncovered")
+    none = pl.lit(0, pl.Int64)
+    return counted.with_columns(
+        **{f"{name}:seen": pl.when(pl.col(name).is_not_null() & ~free).then("calls").otherwise(none)
+           for name in COUNTERS},
+        **{f"{name}:lost": pl.when(pl.col(name).is_null() & open_).then("calls").otherwise(none)
+           for name in COUNTERS},
+    )  # fmt: skip
+
+
+def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Add up by the keys; modules with all below them."""
+    sums = [pl.when(_is_known(name)).then(pl.col(name).sum()).alias(name) for name in COUNTERS]
+    figures = [pl.col("calls").sum(), *sums, pl.col("^.*:(seen|lost)$").sum()]
+    rows = counted
+    if "module" in keys:  # signatures together first: each row is then copied for every scope
+        alone = ["rank", "module_id", *(key for key in keys if key not in ("module", "rank"))]
+        rows = in_scopes(trace, counted.group_by(alone).agg(*figures, pl.col("first_seq").min()))
+    if keys:
+        order = [*([pl.col("place").min()] if "module" in keys else []), pl.col("first_seq").min()]
+        frame = rows.group_by(keys).agg(*figures, *order).sort(*_order(keys), maintain_order=True)
+    else:
+        frame = rows.select(figures)
+    intensity = pl.col("flops") / pl.col("bytes")
+    bounds = [
+        pl.when(pl.col(name).is_not_null() & (pl.col(f"{name}:lost") > 0)).then(pl.lit(name))
+        for name in COUNTERS
+    ]
+    return frame.select(
+        *keys,
+        "calls",
+        *COUNTERS,
+        intensity=pl.when(pl.col("bytes") > 0).then(intensity).otherwise(None),
+        at_least=pl.concat_str(bounds, separator=" ", ignore_nulls=True).replace("", None),
+    )
+
+
+def _is_known(name: str) -> pl.Expr:
+    """Return whether a sum says something: of nothing 0 is known, of what nobody knows nothing.
+
+    Beside calls that nobody knows, free ones (0 for certain) make no figure.
+    """
+    some = (pl.col(name).count() > 0) | (pl.len() == 0)
+    return some & ((pl.col(f"{name}:seen").sum() > 0) | (pl.col(f"{name}:lost").sum() == 0))
+
+
+def _order(keys: Sequence[str]) -> list[pl.Expr | str]:
+    """Return by what rows are sorted: modules as in the tree, ops as they first ran."""
+    places: dict[str, pl.Expr | str] = {
+        "module": "place",
+        "op": "first_seq",
+        "stage": pl.col("stage").replace_strict({s: i for i, s in enumerate(STAGES)}, default=9),
+    }
+    return [*(places.get(key, pl.col(key)) for key in keys), "first_seq"]
+
+
+def in_scopes(trace: Trace, counted: pl.DataFrame) -> pl.DataFrame:
+    """Return each row once for every scope that it is in: its module, those above, and Global.
+
+    Returns:
+        The rows with `module` (a path, or "Global") and `place`, its place in the tree.
+    """
+    lines = _lines(trace.modules)
+    inside = counted.join(lines, on=["rank", "module_id"]).drop("module_id")
+    everything = counted.with_columns(module=pl.lit(GLOBAL), place=pl.lit(-1, pl.Int32))
+    return pl.concat([everything.select(inside.columns), inside])
+
+
+def _lines(modules: pl.DataFrame) -> pl.DataFrame:
+    """Return (rank, module_id, module, place) for each module and each one above it, itself too."""
+    chains: dict[tuple[int, int], tuple[tuple[int, str], ...]] = {}
+    columns = modules.select("rank", "module_id", "parent_id", "path").sort("rank", "module_id")
+    for rank, number, parent, path in columns.iter_rows():
+        chains[rank, number] = (*chains.get((rank, parent), ()), (number, path))
+    # Further paths of shared modules stand at the end of the table, wherever they are in the tree.
+    ordered = sorted(chains.items(), key=lambda entry: (entry[0][0], entry[1]))
+    places: dict[str, int] = {}
+    for _, chain in ordered:
+        places.setdefault(chain[-1][1], len(places))
+    data = [(*key, path, places[path]) for key, chain in ordered for _, path in chain]
+    schema = {"rank": pl.Int32, "module_id": pl.Int32, "module": pl.String, "place": pl.Int32}
+    return pl.DataFrame(data, schema=schema, orient="row")

@@ -1,0 +1,1 @@
+"""NeuroMC: training and inference on an accelerator with its memories."""

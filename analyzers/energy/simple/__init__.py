@@ -1,0 +1,1 @@
+"""Arithmetic, and memory at a flat energy per byte."""

@@ -1,0 +1,1 @@
+"""SpikeSim: 2-d convolutions on in-memory crossbars."""

@@ -1,0 +1,1 @@
+"""How SpikingJelly's two revisions differ from the models' own sources."""

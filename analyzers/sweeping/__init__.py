@@ -1,0 +1,1 @@
+"""Estimates many configurations from one reading of a trace."""

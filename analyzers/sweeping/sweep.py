@@ -1,0 +1,201 @@
+"""Many configurations over one trace, and which constants decide the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ...schemas import ConfigError
+from ...schemas.costs import CostConfig, changed, config_class
+from ..energy.report import EnergyReport
+from ..energy.repricing import Measured, measure, structural_fields
+from ..trace.trace import Trace
+from .configurations import columns, combinations, configured
+
+_STEP = 1e-3
+"""Share by which a constant is moved up and down."""
+
+
+def sweep(
+    trace: Trace,
+    estimator: str,
+    vary: Mapping[str, Iterable[Any]] | None = None,
+    configs: pl.DataFrame | None = None,
+    *,
+    config: CostConfig | None = None,
+    **options: Any,
+) -> pl.DataFrame:
+    """Estimate with many configurations, reading the trace once for all that count alike.
+
+    Args:
+        trace: the trace.
+        estimator: "compute", "simple", "lemaire", "neuromc" or "spikesim".
+        vary: field -> values, dots leading into tables; every combination is estimated.
+        configs: a table of configurations, fields as columns; null leaves a field as in `config`,
+            the column `name` is a label. With `vary`, each row with every combination.
+        config: what is not varied; by default the estimator's defaults.
+        **options: of the estimator: revision, strict, batch, time_steps, where.
+
+    Returns:
+        A row for each configuration, in order: its varied fields, `total_pj`, `per_sample_pj` (null
+        where the trace does not tell how many samples there were), and `energy_PART_pj` for each
+        part of the estimator's breakdown.
+
+    Raises:
+        ConfigError: no such estimator, field or value, or nothing to vary.
+        TraceError: what the estimator raises.
+    """
+    return swept(trace, estimator, vary, configs, config=config, **options).frame
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep and what it rests on.
+
+    Attributes:
+        frame: see `sweep`.
+        reports: the estimates that were made in full, one for all configurations that count alike;
+            their warnings hold for these.
+    """
+
+    frame: pl.DataFrame
+    reports: tuple[EnergyReport, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the figures has to know, each once."""
+        return tuple(dict.fromkeys(text for report in self.reports for text in report.warnings))
+
+
+def swept(
+    trace: Trace,
+    estimator: str,
+    vary: Mapping[str, Iterable[Any]] | None = None,
+    configs: pl.DataFrame | None = None,
+    *,
+    config: CostConfig | None = None,
+    **options: Any,
+) -> Sweep:
+    """Do `sweep`, and keep what it rests on."""
+    rows = combinations(vary, configs)
+    made = configured(_base(estimator, config), rows)
+    known: dict[str, Measured] = {}
+    energies = [_row(_measured(known, estimator, trace, each, options), each) for each in made]
+    frame = pl.DataFrame([*columns(rows), *columns(energies)])
+    return Sweep(frame, tuple(measured.report for measured in known.values()))
+
+
+def sensitivity(
+    trace: Trace, estimator: str, config: CostConfig | None = None, **options: Any
+) -> pl.DataFrame:
+    """Return what each constant decides of the total, the most decisive first.
+
+    Constants are the numbers with a fraction in the configuration, those in tables and lists
+    included (`memory_breakpoints.2.1`); whole numbers are options. Each is moved up and down by a
+    thousandth: exact where the total is linear in it, as in energies, a mean slope elsewhere.
+
+    Args:
+        trace: the trace.
+        estimator: its name.
+        config: where to look; by default the estimator's defaults.
+        **options: of the estimator: revision, strict, batch, time_steps, where.
+
+    Returns:
+        `constant`, `value`, `percent_per_percent` (by how many percent the total grows if the
+        constant grows by one) and `energy_pj` (the constant times the slope of the total: for an
+        energy, all that is charged with it).
+
+    Raises:
+        ConfigError: no such estimator.
+        TraceError: what the estimator raises.
+    """
+    return sensitive(trace, estimator, config, **options).frame
+
+
+def sensitive(
+    trace: Trace, estimator: str, config: CostConfig | None = None, **options: Any
+) -> Sweep:
+    """Do `sensitivity`, and keep what it rests on."""
+    base = _base(estimator, config)
+    known: dict[str, Measured] = {}
+
+    def total(of: CostConfig) -> float:
+        return _measured(known, estimator, trace, of, options).price(of)["total_pj"]
+
+    whole = total(base)
+    report = next(iter(known.values())).report
+    rows = []
+    for path, value in constants(base.model_dump()):
+        energy = value * _slope(total, base, path, value) if value else 0.0
+        rows.append((".".join(path), value, energy / whole if whole else 0.0, energy))
+    frame = pl.DataFrame(rows, schema=_SENSITIVITY, orient="row").sort(
+        pl.col("percent_per_percent").abs(), descending=True, maintain_order=True
+    )
+    return Sweep(frame, (report,))
+
+
+_SENSITIVITY = {
+    "constant": pl.String,
+    "value": pl.Float64,
+    "percent_per_percent": pl.Float64,
+    "energy_pj": pl.Float64,
+}
+
+
+def constants(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Yield path and value of every float in nested plain data."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from constants(value, (*path, str(key)))
+    elif isinstance(data, list | tuple):
+        for place, value in enumerate(data):
+            yield from constants(value, (*path, str(place)))
+    elif isinstance(data, float):
+        yield path, data
+
+
+def _slope(
+    total: Callable[[CostConfig], float], base: CostConfig, path: tuple[str, ...], value: float
+) -> float:
+    """Return d total / d constant; to one side only where the other is not allowed."""
+    points = []
+    for moved in (value * (1 - _STEP), value * (1 + _STEP)):
+        try:
+            points.append((moved, changed(base, {path: moved})))
+        except ConfigError:
+            points.append((value, base))
+    (low, below), (high, above) = points
+    return (total(above) - total(below)) / (high - low) if high > low else 0.0
+
+
+def _base(estimator: str, config: CostConfig | None) -> CostConfig:
+    made = config_class(estimator)
+    if config is None:
+        return made()
+    if not isinstance(config, made):
+        raise ConfigError(f"{estimator} takes a {made.__name__}, not a {type(config).__name__}")
+    return config
+
+
+def _measured(
+    known: dict[str, Measured],
+    estimator: str,
+    trace: Trace,
+    config: CostConfig,
+    options: Mapping[str, Any],
+) -> Measured:
+    """Return what was measured for the structural fields of a configuration, once for each."""
+    key = config.model_dump_json(include=set(structural_fields(estimator)))
+    if key not in known:
+        known[key] = measure(estimator, trace, config, **options)
+    return known[key]
+
+
+def _row(measured: Measured, config: CostConfig) -> dict[str, float | None]:
+    prices = measured.price(config)
+    total, samples = prices.pop("total_pj"), measured.report.samples
+    parts = {f"energy_{name}": value for name, value in prices.items()}
+    return {"total_pj": total, "per_sample_pj": total / samples if samples else None, **parts}

@@ -1,0 +1,1 @@
+"""Reads traces: finding, checking, opening and filtering what was recorded."""

@@ -1,0 +1,203 @@
+"""Finding and reading manifests: version first, then status, then ranks."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ...schemas import (
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    OLDEST_FORMAT_VERSION,
+    UNFINISHED_NAME,
+    Environment,
+    Manifest,
+    TraceError,
+    TraceVersionError,
+)
+
+_RANK = re.compile(r"rank=(\d{1,9})")
+_LONGEST = 200
+_HOW = "What was recorded can be read with --partial (partial=True)."
+
+
+def find_ranks(path: Path) -> dict[int | None, Path]:
+    """Return the directories of a trace by rank; {None: path} for one that is not divided.
+
+    Raises:
+        TraceError: there is no trace at `path`.
+    """
+    try:
+        if not path.exists():
+            raise TraceError(f"{path}: there is no such trace.")
+        if not path.is_dir():
+            raise TraceError(f"{path} is no trace: a trace is a directory with a {MANIFEST_NAME}.")
+        if _holds_trace(path):
+            return {None: path}
+        found = _ranks_in(path)
+    except (OSError, ValueError) as error:  # no right to look, no name that a file can have
+        raise TraceError(
+            f"{str(path)!r} cannot be read: {getattr(error, 'strerror', error)}."
+        ) from None
+    if not found:
+        raise TraceError(f"{path} is no trace: it holds no {MANIFEST_NAME}.")
+    return found
+
+
+def _ranks_in(path: Path) -> dict[int | None, Path]:
+    found: dict[int | None, Path] = {}
+    for folder in sorted(path.iterdir()):
+        match = _RANK.fullmatch(folder.name)
+        if match and folder.is_dir() and _holds_trace(folder):
+            rank = int(match[1])
+            if rank in found:
+                raise TraceError(
+                    f"{path}: {found[rank].name} and {folder.name} are both rank {rank}."
+                )
+            found[rank] = folder
+    return found
+
+
+def _holds_trace(folder: Path) -> bool:
+    return (folder / MANIFEST_NAME).exists() or (folder / UNFINISHED_NAME).exists()
+
+
+def read_manifest(folder: Path, *, partial: bool) -> Manifest:
+    """Return the manifest of one rank.
+
+    Args:
+        folder: directory of the rank.
+        partial: read aborted and unfinished recordings too; for one without a manifest an empty
+            one of status "unfinished" is made.
+
+    Raises:
+        TraceVersionError: it is of a format that this opjoule does not read.
+        TraceError: it is damaged, or the recording is not whole and `partial` is off.
+    """
+    file = folder / MANIFEST_NAME
+    if not file.exists():
+        _check_marker(folder)
+        if not partial:
+            raise TraceError(
+                f"{folder} was never finished: its recording was killed or still runs. {_HOW}"
+            )
+        return _without_manifest(folder)
+    content = _parsed(file)
+    _check_version(folder, content.get("format_version"))
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = plain(".".join(str(step) for step in first["loc"]))
+        raise TraceError(f"{file} is damaged: {place}: {plain(first['msg'])}.") from None
+    if manifest.status != "complete" and not partial:
+        raise TraceError(f"{folder} is not whole: {_ending(manifest)}. {_HOW}")
+    return manifest
+
+
+def _ending(manifest: Manifest) -> str:
+    if manifest.status == "aborted":
+        failure = manifest.failure.type if manifest.failure else "an exception"
+        return f"its recording ended with {plain(failure)}"
+    return "its recording was not finished"
+
+
+def plain(text: str) -> str:
+    """Return text of a trace for a message: cut, and without what would steer a terminal."""
+    shown = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+    return shown if shown.isprintable() else repr(shown)
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except OSError as error:
+        raise TraceError(f"{file} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        raise TraceError(f"{file} is no manifest of a trace: it is not JSON.") from None
+    if not isinstance(content, dict) or "format_version" not in content:
+        raise TraceError(f"{file} is no manifest of a trace: it has no format_version.")
+    return content
+
+
+def _check_marker(folder: Path) -> None:
+    """Check the version in the marker of a recording without a manifest, if it has one."""
+    try:
+        content = _parsed(folder / UNFINISHED_NAME)
+    except TraceError:
+        return
+    _check_version(folder, content["format_version"])
+
+
+def _check_version(folder: Path, version: object) -> None:
+    reads = f"this opjoule reads {OLDEST_FORMAT_VERSION} to {FORMAT_VERSION}"
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise TraceVersionError(
+            f"{folder / MANIFEST_NAME} is damaged: format_version is no whole number; {reads}."
+        )
+    if version > FORMAT_VERSION:
+        raise TraceVersionError(f"{folder} is trace format {version}; {reads}. Upgrade opjoule.")
+    if version < OLDEST_FORMAT_VERSION:
+        raise TraceVersionError(
+            f"{folder} is trace format {version}; {reads}. No opjoule wrote that: record anew."
+        )
+
+
+def _without_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a recording that was killed: nothing is known but the rank."""
+    match = _RANK.fullmatch(folder.name)
+    rank = int(match[1]) if match else 0
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        opjoule_version="",
+        status="unfinished",
+        rows={},
+        parts=[],
+        tile_widths=[],
+        statistics="full",
+        rank=rank,
+        world_size=rank + 1,
+        environment=Environment(python="", platform="", packages={}),
+        started="",
+        ended="",
+    )
+
+
+def check_ranks(path: Path, found: dict[int | None, Manifest], *, partial: bool) -> None:
+    """Check that the ranks of a divided trace fit together and are all there.
+
+    Raises:
+        TraceError: a directory holds another rank's trace, ranks are of different runs, or some
+            are missing.
+    """
+    if None in found:
+        return
+    for rank, manifest in found.items():
+        if manifest.rank != rank:
+            raise TraceError(f"{path}: the directory of rank {rank} holds rank {manifest.rank}.")
+    sizes = {m.world_size for m in found.values() if m.started}
+    size = max(sizes, default=len(found))
+    if len(sizes) > 1 or (sizes and max(m.rank for m in found.values()) >= size):
+        raise TraceError(
+            f"{path} holds ranks of different runs: world sizes "
+            f"{', '.join(str(each) for each in sorted(sizes))}, "
+            f"highest rank {max(m.rank for m in found.values())}. Record into an empty directory."
+        )
+    missing = size - len(found)
+    if missing <= 0 or partial:
+        return
+    first: list[str] = []
+    for rank in range(size):
+        if rank not in found:
+            first.append(str(rank))
+        if len(first) == min(missing, 5):
+            break
+    more = f" and {missing - 5} more" if missing > 5 else ""
+    word = "rank" if missing == 1 else "ranks"
+    raise TraceError(
+        f"{path} is not whole: of {size} ranks, {word} {', '.join(first)}{more} are missing. {_HOW}"
+    )

@@ -1,0 +1,128 @@
+"""Which neuron takes what a weight layer made: through batch norm, sums, pooling and views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from .layer_calls import ID, MODULE
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+_DEEPEST = 64
+"""Calls between a layer and its neuron beyond which nobody looks."""
+
+_PAIRS = {"rank": pl.Int32, "neuron": pl.Int32, "layer": pl.Int32, "seq": pl.Int64}
+
+
+def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) -> pl.DataFrame:
+    """Return which neurons take in what which layers made.
+
+    Goes back from the input of each neuron's first call, call by call, until it meets a weight
+    layer or another neuron. What a sum of several layers feeds belongs to the layer that ran last
+    (`last` is true), so that every neuron is charged once. Only what ran in the samples of those
+    first calls, up to them, is read.
+
+    Args:
+        trace: the trace.
+        layers: rows of `layer_calls`.
+        neurons: rows of `neuron_calls`.
+
+    Returns:
+        `rank`, `layer` and `neuron` (module ids) and `last`.
+    """
+    firsts = neurons.drop_nulls("in_value").unique(MODULE, keep="first", maintain_order=True)
+    makers = _makers(trace, layers, neurons, _spans(trace, firsts))
+    front = firsts.select("rank", neuron="module_id", value="in_value", before="first_seq")
+    pairs = [pl.DataFrame(schema=_PAIRS)]
+    for _ in range(_DEEPEST):
+        made = front.join(makers, on=["rank", "value"]).filter(pl.col("seq") < pl.col("before"))
+        pairs.append(made.drop_nulls("layer").select(list(_PAIRS)))
+        front = (
+            made.filter(pl.col("layer").is_null() & ~pl.col("in_neuron"))
+            .select("rank", "neuron", value="source", before="seq")
+            .drop_nulls("value")
+            .unique()
+        )
+        if front.is_empty():
+            break
+    last = pl.col("seq") == pl.col("seq").max().over("rank", "neuron")
+    found = pl.concat(pairs).group_by("rank", "neuron", "layer").agg(pl.col("seq").max())
+    return found.with_columns(last=last).sort("rank", "neuron", "seq").drop("seq")
+
+
+def _spans(trace: Trace, firsts: pl.DataFrame) -> list[tuple[int, int, int]]:
+    """Return (rank, first seq, last seq) of the samples of the neurons' first calls, up to those.
+
+    The samples of first calls are few: all neurons of a network run in its first sample.
+    """
+    last = firsts.group_by("rank", "sample").agg(pl.col("first_seq").max().alias("last"))
+    begun = (
+        trace.module_calls.join(last.lazy().select("rank", "sample"), on=["rank", "sample"])
+        .group_by("rank", "sample")
+        .agg(pl.col("first_seq").min())
+        .collect(engine="streaming")
+    )
+    return last.join(begun, on=["rank", "sample"]).select("rank", "first_seq", "last").rows()
+
+
+def _makers(
+    trace: Trace,
+    layers: pl.DataFrame,
+    neurons: pl.DataFrame,
+    spans: list[tuple[int, int, int]],
+) -> pl.DataFrame:
+    """Return the forward calls within spans, a row for each value made and value taken.
+
+    Returns:
+        `rank`, `seq`, `value` (made), `source` (taken), `layer` (the module id, in a weight
+        layer) and `in_neuron`.
+    """
+    key = ("rank", "seq")
+    within = pl.any_horizontal(
+        pl.lit(False),
+        *(
+            (pl.col("rank") == rank) & pl.col("seq").is_between(first, last)
+            for rank, first, last in spans
+        ),
+    )
+    slots = [f"in{slot}_value" for slot in range(3)]
+    calls = (
+        trace.calls.filter(within & (pl.col("stage").cast(pl.String) == "forward"))
+        .select(*key, "module_call_id", *slots, "out0_value")
+        .collect(engine="streaming")
+    )
+    more = (
+        trace.call_operands.filter(within)
+        .select(*key, "value_id", role=pl.col("role").cast(pl.String))
+        .collect(engine="streaming")
+        .join(calls.select(key), on=key, how="semi")
+    )
+    taken = [
+        *(calls.select(*key, source=slot) for slot in slots),
+        more.filter(pl.col("role") == "in").select(*key, source="value_id"),
+    ]
+    made = [
+        calls.select(*key, value="out0_value"),
+        more.filter(pl.col("role") == "out").select(*key, value="value_id"),
+    ]
+    return (
+        pl.concat(made)
+        .drop_nulls("value")
+        .join(pl.concat(taken).drop_nulls("source"), on=key, how="left")
+        .join(calls.select(*key, "module_call_id"), on=key)
+        .join(_inside(layers, neurons), on=ID, how="left")
+        .select(*key, "value", "source", "layer", pl.col("in_neuron").fill_null(False))
+    )
+
+
+def _inside(layers: pl.DataFrame, neurons: pl.DataFrame) -> pl.DataFrame:
+    """Return the module calls of layers and neurons, with what they are."""
+    return pl.concat(
+        [
+            layers.select(*ID, layer="module_id", in_neuron=pl.lit(False)),
+            neurons.select(*ID, layer=pl.lit(None, pl.Int32), in_neuron=pl.lit(True)),
+        ]
+    )

@@ -1,0 +1,103 @@
+"""The part of a trace that estimators of inference speak of: forward passes in eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ...schemas import TraceError
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+
+def narrowed(trace: Trace, where: str | Sequence[str] | None) -> Trace:
+    """Return the trace narrowed by filters, one or several."""
+    if not where:
+        return trace
+    return trace.where(*([where] if isinstance(where, str) else where))
+
+
+def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
+    """Return a trace with its forward calls alone.
+
+    Args:
+        trace: the trace.
+        eval_only: leave out what ran in training mode. What ran outside every module has no mode
+            of its own and goes with the module call before it.
+
+    Raises:
+        TraceError: nothing is left; says what is missing.
+    """
+    forward = _stage() == "forward"
+    if eval_only:
+        trace = without_training(trace)
+    calls = trace.calls.filter(forward)
+    if eval_only:
+        mode = pl.col("training")
+        mode = pl.coalesce(mode.forward_fill(), mode.backward_fill(), pl.lit(False))
+        calls = calls.with_columns(_mode=mode).filter(~pl.col("_mode")).drop("_mode")
+    part = replace(
+        trace,
+        calls=calls,
+        module_calls=trace.module_calls.filter(
+            forward & ~pl.col("training") if eval_only else forward
+        ),
+    )
+    if not _any(calls):
+        raise TraceError(f"{trace.path}: {_what_is_missing(trace)}")
+    return part
+
+
+def without_training(trace: Trace) -> Trace:
+    """Return a trace without training passes that hold modules in eval mode.
+
+    A model in training mode may keep a part of itself in eval mode (frozen batch norms, a backbone
+    that is not trained). That part is no inference if the trace has passes of whole models in eval
+    mode: samples whose root calls ran in training mode are left out then, with all inside.
+    """
+    root, training = pl.col("parent_call_id").is_null(), pl.col("training")
+    sample = ["rank", "sample"]
+    told = (
+        trace.sample_calls.filter(_stage() == "forward")
+        .group_by(sample)
+        .agg(
+            trained=(root & training).any(),
+            evaluated=(root & ~training).any(),
+            mixed=(~training).any(),
+        )
+        .collect(engine="streaming")
+    )
+    frozen = told.filter(pl.col("trained") & ~pl.col("evaluated") & pl.col("mixed")).lazy()
+    if not told["evaluated"].any() or frozen.collect().is_empty():
+        return trace
+    inside = trace.sample_calls.join(frozen, on=sample, how="semi").select("rank", "module_call_id")
+    return replace(
+        trace,
+        calls=trace.calls.join(inside, on=["rank", "module_call_id"], how="anti"),
+        module_calls=trace.module_calls.join(frozen, on=sample, how="anti"),
+        sample_calls=trace.sample_calls.join(frozen, on=sample, how="anti"),
+    )
+
+
+def _stage() -> pl.Expr:
+    return pl.col("stage").cast(pl.String)
+
+
+def _any(calls: pl.LazyFrame) -> bool:
+    return calls.select("seq").head(1).collect().height > 0
+
+
+def _what_is_missing(trace: Trace) -> str:
+    narrow = f" under {', '.join(trace.filters)}" if trace.filters else ""
+    if not _any(trace.calls):
+        return f"no calls were recorded{narrow}."
+    if not _any(trace.calls.filter(_stage() == "forward")):
+        return f"it has no forward pass{narrow}: record one, or widen --where."
+    return (
+        f"its forward passes ran in training mode{narrow}: call model.eval() before you record "
+        "the inference."
+    )
