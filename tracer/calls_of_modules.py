@@ -12,7 +12,7 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.nn.modules import module as nn_module
 
-from .batches import Batches
+from .batches import BatchDim, Batches
 from .columns import NULL
 from .eager import traces_for_an_operator
 from .module_rows import Described, ModuleRows
@@ -21,7 +21,7 @@ from .nested import handed_back, tensors_in
 from .neurons import Neurons
 from .samples import Samples
 from .session import Session
-from .threads import Thread
+from .threads import Thread, in_backward
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
@@ -36,7 +36,7 @@ class ModuleCalls:
         session: the recording.
         modules: the module tree.
         neurons: what is known of neurons.
-        dims: dimensions of batch and time in the inputs of the model; None: there is none.
+        dims: dimensions of batch and time in the inputs of the model, as the user said.
         find_thread: returns the thread that is recorded under the calling one, or None.
         root_entered: called at each root call that counts, with its module, the tensors that it is
             given and whether it starts a new sample.
@@ -44,7 +44,7 @@ class ModuleCalls:
     """
 
     def __init__(self, session: Session, modules: Modules, neurons: Neurons, *,
-                 dims: tuple[int | None, int | None], find_thread: Callable[[], Thread | None],
+                 dims: tuple[BatchDim, int | None], find_thread: Callable[[], Thread | None],
                  root_entered: Callable[[nn.Module, list[torch.Tensor], bool], None],
                  note: Callable[[str], None]) -> None:  # fmt: skip
         self.session = session
@@ -53,7 +53,7 @@ class ModuleCalls:
         self.rows = ModuleRows()
         self.samples = Samples(session, modules, neurons)
         self.hidden: dict[tuple[str, str], int] = {}
-        self._batches = Batches(modules, neurons, self.rows, dims, note)
+        self._batches = Batches(neurons, self.rows, dims, note)
         self._find_thread = find_thread
         self._root_entered = root_entered
         self._note = note
@@ -94,13 +94,13 @@ class ModuleCalls:
             thread.quiet = False
 
     def _entered(self, thread: Thread, module: nn.Module, args: Any) -> None:
-        info = self.modules.find(module)
+        parent = thread.stack[-1] if thread.stack else None
+        info = self.modules.called(module, None if parent is None else parent.info)
         in_task = _graph_task() != -1
         if info is None and isinstance(module, GraphModule):
             # Not a module of the model: a function traced for a higher-order operator.
             if in_task or thread.higher or traces_for_an_operator():
                 return
-        parent = thread.stack[-1] if thread.stack else None
         keywords, continues = None, False
         if parent is None and not thread.passed and not in_task:
             keywords = _keywords_of_the_call()
@@ -110,6 +110,8 @@ class ModuleCalls:
             return
         if info is None:
             info = self.modules.adopt(module, parent.info if parent is not None else None)
+        elif parent is None and in_task:
+            info = self._again(thread, module, info)
         call = ModuleCall(self._next, info, parent)
         self._next += 1
         call.in_task = in_task or (parent is not None and parent.in_task)
@@ -120,6 +122,11 @@ class ModuleCalls:
             call.root, call.continues, call.keywords = parent.root, False, False
         self._open(thread, module, call, (*tensors_in(args), *tensors_in(keywords)))
         thread.stack.append(call)
+
+    def _again(self, thread: Thread, module: nn.Module, info: ModuleInfo) -> ModuleInfo:
+        """Return the path of a call that runs in a backward pass: that of the one it repeats."""
+        _, place, _ = in_backward(thread, self.session.claims, self.modules.owner)
+        return info if place[0] < 0 else self.modules.called_again(module, place[0], info)
 
     def _root(self, module: nn.Module, given: list[torch.Tensor]) -> bool:
         """Begin a root call; tell whether it continues what an earlier one has begun."""
@@ -166,8 +173,8 @@ class ModuleCalls:
             states = self.neurons.states(module)
             call.state_before = [self._described(t, _STATE, True) for t in states]
             if not states:
-                self._epochs[info.number] = self._epochs.get(info.number, -1) + 1
-            call.epoch = self._epochs.setdefault(info.number, 0)
+                self._epochs[info.first] = self._epochs.get(info.first, -1) + 1
+            call.epoch = self._epochs.setdefault(info.first, 0)
             session.spiking_calls += 1
             self.samples.ran(call, bool(states))
         if parent is None:
@@ -226,6 +233,8 @@ class ModuleCalls:
             ]
             if root and not call.in_task:
                 self.samples.left(call, made)
+            if call.frame is not None and call.frame.single:
+                self._batches.left(outputs)
         after = self._after(info, module) if neuron else None
         last_node = _sequence_nr()
         if last_node > thread.newest:
@@ -239,7 +248,8 @@ class ModuleCalls:
             (call.number, info.number, NULL if call.parent is None else call.parent.number,
              call.first_seq, session.seq - 1, call.first_node, last_node, call.thread, call.stage,
              call.label, call.step, call.training, call.grad, self.rows.mode_code(call.step_mode),
-             _cell(call.batch), _cell(call.time_steps), call.epoch, call.sample),
+             _cell(call.batch), _cell(call.time_steps), call.batch_from, call.steps_from, call.epoch,
+             call.sample),
             call.inputs, outputs, call.state_before, after,
         )  # fmt: skip
 

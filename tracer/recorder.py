@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..schemas import Fingerprint, Manifest, RecordError
 from . import environment
+from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
 from .eager import Eager
@@ -48,9 +49,10 @@ class Recorder:
         path: directory of the trace; it must not exist unless `overwrite`.
         model: the model, so that its tree is known beforehand and its paths start at its class.
             Without it every module that is called is entered when it is first seen.
-        batch_dim: dimension of the batch in the model's inputs, for models that do not tell; calls
-            inside are compared with it. None: there is none.
-        time_dim: dimension of time in them; None: there is none.
+        batch_dim: dimension of the batch in the model's inputs, whatever its modules tell; calls
+            inside are compared with it. "auto": what the modules tell, else dimension 0 is guessed
+            (1, if that is time). None: nothing is guessed.
+        time_dim: dimension of time in them; None: what the modules tell.
         statistics: "full" measures every value, "synaptic" what spikes may meet, "none" nothing;
             "auto" is "full" on a CPU and "synaptic" where a CUDA device is used.
         overwrite: replace a trace at `path` once the new one is whole.
@@ -75,7 +77,7 @@ class Recorder:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, model: nn.Module | None = None,
-                 batch_dim: int | None = 0, time_dim: int | None = None,
+                 batch_dim: BatchDim = "auto", time_dim: int | None = None,
                  statistics: Statistics = "auto", overwrite: bool = False, warmup: int = 0,
                  steps: int | None = None, neurons: Iterable[NeuronRule] = (),
                  seed: int | None = None, command: list[str] | None = None) -> None:  # fmt: skip
@@ -85,6 +87,9 @@ class Recorder:
             raise RecordError("warmup must be at least 0 and steps at least 1.")
         if model is not None and not isinstance(model, nn.Module):
             raise RecordError(f"the model is a {type(model).__name__}, not a torch.nn.Module.")
+        for name, dim in (("batch_dim", batch_dim), ("time_dim", time_dim)):
+            if not isinstance(dim, int | None) and (name, dim) != ("batch_dim", "auto"):
+                raise RecordError(f"{name}={dim!r} is not the number of a dimension.")
         self.path = Path(path)
         self.done = False
         self.discarded = False

@@ -189,14 +189,15 @@ def in_scopes(trace: Trace, counted: pl.DataFrame) -> pl.DataFrame:
 
 def _lines(modules: pl.DataFrame) -> pl.DataFrame:
     """Return (rank, module_id, module, place) for each module and each one above it, itself too."""
-    known: dict[tuple[int, int], list[tuple[str, int]]] = {}
-    first: dict[str, int] = {}
-    data: list[tuple[int, int, str, int]] = []
+    chains: dict[tuple[int, int], tuple[tuple[int, str], ...]] = {}
     columns = modules.select("rank", "module_id", "parent_id", "path").sort("rank", "module_id")
     for rank, number, parent, path in columns.iter_rows():
-        place = first.setdefault(path, len(first))
-        line = [*known.get((rank, parent), []), (path, place)]
-        known[rank, number] = line
-        data.extend((rank, number, *scope) for scope in line)
+        chains[rank, number] = (*chains.get((rank, parent), ()), (number, path))
+    # Further paths of shared modules stand at the end of the table, wherever they are in the tree.
+    ordered = sorted(chains.items(), key=lambda entry: (entry[0][0], entry[1]))
+    places: dict[str, int] = {}
+    for _, chain in ordered:
+        places.setdefault(chain[-1][1], len(places))
+    data = [(*key, path, places[path]) for key, chain in ordered for _, path in chain]
     schema = {"rank": pl.Int32, "module_id": pl.Int32, "module": pl.String, "place": pl.Int32}
     return pl.DataFrame(data, schema=schema, orient="row")

@@ -52,8 +52,9 @@ def conv_calls(trace: Trace, xbar_size: int, *, events: bool, by_values_only: bo
 
     Returns:
         `rank`, `module_id`, `module` (path; null outside), `class`, `kind` (Conv2d, ...; null in
-        no such module), `stage`, `label`, `step`, `training`, `grad_enabled`, `in0_spikes`, the
-        geometry (`_GEOMETRY`), `calls`, `first_seq`, `unmeasured` (calls without statistics of
+        no such module), `weights_of` (first path of the module), `stage`, `label`, `step`,
+        `training`, `grad_enabled`, `in0_spikes`, the geometry (`_GEOMETRY`), `calls`,
+        `first_seq`, `unmeasured` (calls without statistics of
         crossbars), and sums over the calls: `nonzero` (null: not known), `x_fanout`,
         `active_sites`, `patches` and `rest_rows` (of the last, partial tile), and `rows_0`,
         `rows_1`, ... of each input tile, as many as the widest input has. Without `events`, and
@@ -123,7 +124,10 @@ def _tiles(widths: list[int], xbar_size: int, most: int) -> dict[str, pl.Expr]:
 
 def _modules(trace: Trace) -> pl.DataFrame:
     kinds = layers_of(trace).select("rank", "module_id", "kind")
-    modules = trace.modules.select("rank", "module_id", "class", module="path")
+    modules = trace.modules.select(
+        "rank", "module_id", "class", module="path",
+        weights_of=pl.coalesce("same_as", "module_id"),
+    )  # fmt: skip
     return modules.join(kinds, on=["rank", "module_id"], how="left", maintain_order="left")
 
 
