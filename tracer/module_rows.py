@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from .columns import NULL, Rows, column, words
 _NUMBERS = (
     "module_call_id", "module_id", "parent_call_id", "first_seq", "last_seq", "first_node",
     "last_node", "thread", "stage", "label", "step", "training", "grad_enabled", "step_mode",
-    "batch", "time_steps", "state_epoch", "sample",
+    "batch", "time_steps", "sample",
 )  # fmt: skip
 _VALUES = ("inputs", "outputs", "state_before", "state_after")
 _STAGES = ["forward", "recompute"]
-_STEP = _NUMBERS.index("step")
+_STEP, _SAMPLE = _NUMBERS.index("step"), _NUMBERS.index("sample")
 
 Described = tuple[int, Any, bool]
 """A tensor that a module took or handed back: value's number, layout, whether it requires grad."""
@@ -61,6 +62,17 @@ class ModuleRows:
         cells = self._numbers.flat
         for place in range(_STEP, len(cells), len(_NUMBERS)):
             cells[place] = min(cells[place], first)
+
+    def move(self, first: int, step: int, sample: int) -> None:
+        """Put the rows from `first` on into a step and a sample."""
+        cells, width = self._numbers.flat, len(_NUMBERS)
+        rows = len(self) - first
+        for place, number in ((_STEP, step), (_SAMPLE, sample)):
+            cells[first * width + place :: width] = array("q", [number]) * rows
+
+    def drop(self, first: int) -> None:
+        """Take the rows from `first` on back."""
+        del self._numbers.flat[first * len(_NUMBERS) :], self._values[first:]
 
     def forget_batch(self, first_call: int, told: set[int]) -> None:
         """Take back batch and time steps of calls from a number on, but of modules that told."""

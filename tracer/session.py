@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..schemas import SpikeClass
 from .claims import Claims
 from .columns import NULL, Rows
 from .composites import Composites
@@ -14,13 +15,14 @@ from .handler import CALL_WIDTH, run
 from .higher_order import HigherOrder, is_higher_order
 from .operands import Op, describe_op
 from .signatures import Signatures
-from .statistics import Measurer
+from .statistics import Measurer, Statistics
 from .synapses_of_calls import Synapses
 from .threads import Thread
 from .values import OpaqueLayout, Value, Values
 
 _PART_CELLS = (1 << 16) * CALL_WIDTH
 _CPU = torch._C.DispatchKey.CPU
+_CONSTANT = int(SpikeClass.CONSTANT)
 _Tensor = torch.Tensor
 
 
@@ -29,6 +31,11 @@ class Session:
 
     Args:
         statistics: "full", "synaptic" or "none".
+
+    Attributes:
+        roots: root calls so far.
+        first: the first one of the present sample; they are numbered from 1.
+        tied: the last one that read what an earlier one of its sample had computed.
     """
 
     def __init__(self, statistics: str) -> None:
@@ -47,6 +54,9 @@ class Session:
         self.seq = 0
         self.step = 0
         self.sample = -1
+        self.roots = 0
+        self.first = 1
+        self.tied = 0
         self.label = NULL
         self.parts = 0
         self.passive = True
@@ -116,6 +126,18 @@ class Session:
             value.nonzero = found * layout.repeats
         else:
             self.keep(value, found)
+            whole = value.base
+            if found.bits & _CONSTANT and whole is not None and not whole.measured:
+                self._measure_whole(value, whole, tensor)
+
+    def _measure_whole(self, part: Value, whole: Value, tensor: torch.Tensor) -> None:
+        """Measure of what a part is one, which tells no more by itself: all zeros, all ones."""
+        layout = whole.layout
+        if whole.version != whole.storage.version:
+            return
+        start = tensor.data_ptr() + (whole.offset - part.offset) * layout.itemsize
+        found = self.measurer.measure(layout.flat(start), layout.bits)
+        self.keep(whole, Statistics(0, found) if type(found) is int else found)
 
     def keep(self, value: Value, found: Any) -> None:
         """Note what was measured of the elements without repeats."""
