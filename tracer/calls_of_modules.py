@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -21,45 +20,15 @@ from .modules import ModuleCall, ModuleInfo, Modules
 from .nested import handed_back, tensors_in
 from .neurons import Neurons
 from .samples import Samples
-from .session import CALL_WIDTH, Session
-from .steps import STEP_CELL, Steps
+from .session import Session
+from .steps import Steps
 from .threads import Thread
+from .undecided import Undecided
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
 _graph_task = torch._C._current_graph_task_id
 _sequence_nr = torch._C._autograd._get_sequence_nr
-
-
-class Undecided:
-    """Where a root call began of which it is not known yet whether it begins a new sample."""
-
-    def __init__(self, session: Session, rows: ModuleRows, thread: Thread, number: int) -> None:
-        self.root = thread.root
-        self._thread = thread
-        self._number = number
-        self._seq = session.seq
-        self._calls = len(session.calls.flat)
-        self._operands = len(session.operands.flat)
-        self._synaptic = len(session.synaptic_rows)
-        self._values = len(session.values.fresh)
-        self._rows = len(rows)
-
-    def move(self, session: Session, rows: ModuleRows) -> None:
-        """Put all since then into the present step and sample."""
-        cells, first = session.calls.flat, self._calls + STEP_CELL
-        moved = array("q", [session.step]) * ((len(cells) - self._calls) // CALL_WIDTH)
-        cells[first::CALL_WIDTH] = moved
-        rows.move(self._rows, session.step, session.sample)
-        for call in self._thread.stack:
-            call.step, call.sample = session.step, session.sample
-
-    def drop(self, session: Session, rows: ModuleRows) -> None:
-        """Take all back that was gathered since then."""
-        del session.calls.flat[self._calls :], session.operands.flat[self._operands :]
-        del session.synaptic_rows[self._synaptic :], session.values.fresh[self._values :]
-        session.seq = self._seq
-        rows.drop(self._rows)
 
 
 class ModuleCalls:
@@ -173,7 +142,7 @@ class ModuleCalls:
         if session.passive:
             return False
         if new is None:
-            self._undecided = Undecided(session, self.rows, thread, self._next)
+            self._undecided = Undecided(session, self.rows, thread)
         else:
             samples.settle(thread.root, new=new or session.sample < 0)
         return new is False

@@ -21,7 +21,8 @@ def carried(op: Op, ins: list[Any], args: Any, kwargs: Any, result: Value) -> bo
     Args:
         op: what ran; it carries spikes on.
         ins: (value, tensor, layout) of its operands.
-        args, kwargs: its arguments.
+        args: its arguments.
+        kwargs: those by keyword.
         result: its first result, measured if anything is.
     """
     values = [value for value, _, _ in ins if type(value) is Value]

@@ -19,6 +19,7 @@ from ..schemas import Fingerprint, Manifest, RecordError
 from . import environment
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
+from .descent import FIXED, OUTSIDE
 from .eager import Eager
 from .fingerprints import fingerprint, state_of
 from .flush import flush
@@ -269,6 +270,7 @@ class Recorder:
         with session.lock:
             was, session.passive = session.passive, True
             try:
+                self._calls.settle(new=False if self._steps.over else None)
                 self._flush()
                 writer = Writer(Path(path), overwrite=False)
                 writer.adopt(self._writer)
@@ -290,9 +292,12 @@ class Recorder:
 
     def _mark(self, tensor: torch.Tensor, kind: int) -> None:
         try:
-            self._session.values.storage_of(tensor).kind = kind
+            storage = self._session.values.storage_of(tensor)
         except Exception:  # a lazy or sparse parameter has no storage to mark
             return
+        storage.kind = kind
+        if storage.data == OUTSIDE:
+            storage.data = FIXED
 
     def _start(self) -> None:
         self._calls.waiting = False
@@ -306,9 +311,7 @@ class Recorder:
         """Tell whether what happens now belongs to a step: no suspended work does."""
         return not self.done and (self._steps.waiting or not self._session.passive)
 
-    def _root_entered(
-        self, module: nn.Module, given: list[torch.Tensor], new: bool | None
-    ) -> None:
+    def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool | None) -> None:
         self._optimizers.interrupted(self._main)
         training = torch.is_grad_enabled() and module.training
         self._steps.root_entered(inference=not training)

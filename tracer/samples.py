@@ -179,7 +179,7 @@ def _is_marked(tensor: torch.Tensor, marks: Marks) -> bool:
 
 def _same(one: Any, two: Any) -> bool:
     """Tell whether two marks are of one tensor, unchanged."""
-    return one is not None and one[0]() is two[0]() is not None and one[1] == two[1]
+    return two is not None and one[0]() is two[0]() is not None and one[1] == two[1]
 
 
 def _version(tensor: torch.Tensor) -> int:

@@ -23,6 +23,8 @@ from .values import OpaqueLayout, Value, Values
 _PART_CELLS = (1 << 16) * CALL_WIDTH
 _CPU = torch._C.DispatchKey.CPU
 _CONSTANT = int(SpikeClass.CONSTANT)
+_MOST_PARTS = 256
+"""A whole is measured for a part's sake up to so many times its size: time steps, not data sets."""
 _Tensor = torch.Tensor
 
 
@@ -120,24 +122,28 @@ class Session:
         except Exception:  # nothing may stop a recording
             value.measured = 2
             return
-        if type(found) is int:  # no class: only the nonzero elements are told
+        if isinstance(found, int):  # no class: only the nonzero elements are told
             value.measured = 1
             value.bits = 0
             value.nonzero = found * layout.repeats
         else:
             self.keep(value, found)
-            whole = value.base
-            if found.bits & _CONSTANT and whole is not None and not whole.measured:
-                self._measure_whole(value, whole, tensor)
+            if found.bits & _CONSTANT and tensor._is_view():
+                self._measure_whole(value, tensor)
 
-    def _measure_whole(self, part: Value, whole: Value, tensor: torch.Tensor) -> None:
-        """Measure of what a part is one, which tells no more by itself: all zeros, all ones."""
-        layout = whole.layout
-        if whole.version != whole.storage.version:
+    def _measure_whole(self, part: Value, tensor: torch.Tensor) -> None:
+        """Measure of what a part is one, where its own elements say nothing: all of them equal."""
+        if part.base is None and tensor._base is not None:
+            whole = self.value_of(tensor._base)
+            if type(whole) is Value and whole.layout.span > part.layout.span:
+                part.base = whole
+        base = part.base
+        if base is None or base.measured or base.version != base.storage.version:
             return
-        start = tensor.data_ptr() + (whole.offset - part.offset) * layout.itemsize
-        found = self.measurer.measure(layout.flat(start), layout.bits)
-        self.keep(whole, Statistics(0, found) if type(found) is int else found)
+        if base.layout.numel <= _MOST_PARTS * part.layout.numel:
+            start = tensor.data_ptr() + (base.offset - part.offset) * base.layout.itemsize
+            found = self.measurer.measure(base.layout.flat(start), base.layout.bits)
+            self.keep(base, Statistics(0, found) if type(found) is int else found)
 
     def keep(self, value: Value, found: Any) -> None:
         """Note what was measured of the elements without repeats."""
