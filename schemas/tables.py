@@ -242,7 +242,6 @@ MODULE_CALLS = _schema(
         ("outputs", pa.list_(MODULE_VALUE), "", "tensors handed back, in order"),
         ("state_before", pa.list_(MODULE_VALUE), "", "a neuron's tensor states at entry"),
         ("state_after", pa.list_(MODULE_VALUE), "", "a neuron's tensor states at exit"),
-        ("state_epoch", pa.int64(), "", "raised when a neuron's state is reset"),
         ("sample", pa.int64(), "", "number of the inference that the call belongs to"),
         ("batch_from", _TEXT, "", "told, observed or guessed; null: the batch is unknown"),
         ("time_steps_from", _TEXT, "", "told, observed or guessed; null: they are unknown"),

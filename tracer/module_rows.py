@@ -15,11 +15,13 @@ from .frames import GUESSED, OBSERVED, SOURCES, TOLD, Frame
 _NUMBERS = (
     "module_call_id", "module_id", "parent_call_id", "first_seq", "last_seq", "first_node",
     "last_node", "thread", "stage", "label", "step", "training", "grad_enabled", "step_mode",
-    "batch", "time_steps", "batch_from", "time_steps_from", "state_epoch", "sample",
+    "batch", "time_steps", "batch_from", "time_steps_from", "sample",
 )  # fmt: skip
 _VALUES = ("inputs", "outputs", "state_before", "state_after")
 _STAGES = ["forward", "recompute"]
-_STEP, _THREAD, _BATCH = (_NUMBERS.index(name) for name in ("step", "thread", "batch"))
+_STEP, _THREAD, _BATCH, _SAMPLE = (
+    _NUMBERS.index(name) for name in ("step", "thread", "batch", "sample")
+)
 
 Described = tuple[int, Any, bool]
 """A tensor that a module took or handed back: value's number, layout, whether it requires grad."""
@@ -86,6 +88,17 @@ class ModuleRows:
                         cells[place] = OBSERVED
             elif cells[start + 2] != TOLD:
                 cells[start : start + 4] = found
+
+    def move(self, first: int, step: int, sample: int) -> None:
+        """Put the rows from `first` on into a step and a sample."""
+        cells, width = self._numbers.flat, len(_NUMBERS)
+        rows = len(self) - first
+        for place, number in ((_STEP, step), (_SAMPLE, sample)):
+            cells[first * width + place :: width] = array("q", [number]) * rows
+
+    def drop(self, first: int) -> None:
+        """Take the rows from `first` on back."""
+        del self._numbers.flat[first * len(_NUMBERS) :], self._values[first:]
 
     def take(self, labels: list[str]) -> pa.Table:
         """Return the rows and start anew."""

@@ -135,27 +135,25 @@ class ModuleCall:
 
     Of root calls alone:
         continues: an input came out of an earlier root call of the same sample.
-        first_storage: number of the first storage that is new in it.
         guessed: its batch is a guess or unknown: what modules inside tell decides it.
         keywords: keyword arguments were seen as it began.
-        ran: by neuron, whether it had state as it first began, and the time steps that it ran.
+        ran: by neuron, whether it carried state of an earlier root call of the sample as it first
+            began, and the time steps that it ran.
     """
 
     __slots__ = (
-        "batch", "batch_from", "context", "continues", "epoch", "first_node", "first_seq", "first_storage",
+        "batch", "batch_from", "context", "continues", "first_node", "first_seq",
         "frame", "grad", "guessed", "in_task", "info", "inputs", "keywords", "label", "number",
-        "parent", "ran", "root", "sample", "stage", "state_before", "step", "step_mode", "steps_from",
-        "thread", "time_steps", "training",
+        "parent", "ran", "root", "sample", "stage", "state_before", "step", "step_mode",
+        "steps_from", "thread", "time_steps", "training",
     )  # fmt: skip
 
     batch: int | None
     batch_from: int
     context: tuple[int, int, int]
     continues: bool
-    epoch: int
     first_node: int
     first_seq: int
-    first_storage: int
     frame: Frame | None
     grad: bool
     guessed: bool
