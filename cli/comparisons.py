@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import tables, terminal, tree
 from .differences import change_text, place_text, shown_as, signed, title
 from .tables import Column
-from .units import number_text, share_text
+from ..analyzers.units import number_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .units import bytes_text, count_text, number_text
+from ..analyzers.units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..analyzers import Trace

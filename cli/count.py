@@ -10,7 +10,7 @@ import click
 
 from . import reading, tables, terminal, tree
 from .tables import Column
-from .units import bar, bytes_text, count_text, ratio_text, share_text
+from ..analyzers.units import bar, bytes_text, count_text, ratio_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import count, demo_network, demo_report, invocation
-from .units import bytes_text, count_text, number_text
+from ..analyzers.units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from .demo_network import Digits, Trained

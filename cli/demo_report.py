@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import tables, terminal
 from .tables import Column
-from .units import bar, count_text, energy_text, ratio_text, share_text
+from ..analyzers.units import bar, count_text, energy_text, ratio_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,7 +11,7 @@ import click
 
 from . import choosing, count, reading, tables, terminal
 from .tables import Column
-from .units import count_text, energy_text, share_text
+from ..analyzers.units import count_text, energy_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import invocation, program
-from .units import bytes_text, count_text, number_text
+from ..analyzers.units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..tracer import Recorder

@@ -12,7 +12,7 @@ import click
 from . import reading, tables
 from .energy import ESTIMATORS, REVISIONS
 from .tables import Column
-from .units import bar, energy_text, ratio_text
+from ..analyzers.units import bar, energy_text, ratio_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,7 +10,7 @@ import pytest
 
 from opjoule.cli import tables
 from opjoule.cli.tables import Column
-from opjoule.cli.units import bytes_text, count_text, share_text
+from opjoule.analyzers.units import bytes_text, count_text, share_text
 
 FRAME = pl.DataFrame(
     {
