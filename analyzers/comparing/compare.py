@@ -12,7 +12,7 @@ import polars as pl
 from ...schemas import STAGES, ConfigError
 from ..rules import rule_set
 from ..trace.trace import Trace, open_trace
-from ..workload.spikes import SPIKE_MODES
+from ..workload.spikes import check_spikes
 from .alignment import align
 from .attribution import explained
 from .budgets import Failure, budget, check
@@ -139,8 +139,7 @@ def compare(
         ConfigError: no such estimator, rule set, kind of spikes or filter.
         TraceError: a trace cannot be read, or has no part that an estimator fits.
     """
-    if spikes not in SPIKE_MODES:
-        raise ConfigError(f"{spikes!r} is no kind of spikes; there are {', '.join(SPIKE_MODES)}.")
+    check_spikes(spikes)
     chosen = rule_set(rules)
     configs = energies if isinstance(energies, Mapping) else dict.fromkeys(energies)
     one, two = (each if isinstance(each, Trace) else open_trace(each) for each in (base, head))

@@ -9,8 +9,8 @@ from ....schemas import ConfigError, TraceError
 from ....schemas.costs import NeuroMCConfig, load_config
 from ...trace.trace import narrowed
 from ...workload.samples import Samples, samples_of
-from ..compute import MOST_STEPS
 from ..report import EnergyReport
+from ..row_keys import MOST_STEPS
 from .account import Account, account_of
 from .prices import amounts_of, price
 from .rows import details_of, parts_of, rows_of
