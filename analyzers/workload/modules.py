@@ -46,9 +46,7 @@ def scopes_of(*trees: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=_SCOPES, orient="row")
 
 
-def rolled_up(
-    rows: pl.DataFrame, scopes: pl.DataFrame, *, exclusive: bool = False
-) -> pl.DataFrame:
+def rolled_up(rows: pl.DataFrame, scopes: pl.DataFrame, *, exclusive: bool = False) -> pl.DataFrame:
     """Return each row once for every scope that it is in, `Global` included.
 
     Args:
@@ -77,4 +75,3 @@ def with_paths(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows with `module`, the path of their `module_id`; null outside every module."""
     paths = trace.modules.select("rank", "module_id", module="path")
     return rows.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
-

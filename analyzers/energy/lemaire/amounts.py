@@ -15,6 +15,7 @@ from ...trace.filters import parse_filters
 from ...workload.account import Account, account_of
 from ...workload.inference import forward_part, without_training
 from ...workload.layers import layers_of
+from ...workload.modules import scopes_of
 from ...workload.samples import samples_of
 from ..row_keys import MOST_STEPS
 from .layer_groups import by_release, by_runtime
@@ -52,6 +53,7 @@ class Amounts:
     time_steps: int | None
     samples: int | None
     input_types: str
+    scopes: pl.DataFrame
 
 
 def amounts_of(
@@ -94,6 +96,7 @@ def amounts_of(
         time_steps=samples.time_steps,
         samples=samples.samples,
         input_types=input_types(found.inputs),
+        scopes=scopes_of(part.modules),
     )
 
 

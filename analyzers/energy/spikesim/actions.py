@@ -246,8 +246,8 @@ def _refuse_unmeasured(frame: pl.DataFrame, size: int, widths: list[int]) -> Non
         known = ", ".join(str(width) for width in widths)
         most = max(split["in_channels"].to_list())
         raise TraceError(
-            f"xbar_size = {size} is not available in event mode: expected a tile width of the trace "
-            f"({known}), or {most} or more (all channels of this network in one tile)"
+            f"xbar_size = {size} is not available in event mode: expected a tile width of the "
+            f"trace ({known}), or {most} or more (all channels of this network in one tile)"
         )
 
 
