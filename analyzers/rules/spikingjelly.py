@@ -170,3 +170,6 @@ RELEASE: tuple[OpRule, ...] = (
 
 TUTORIAL: tuple[OpRule, ...] = _common(pairwise=True)
 """Revision spikingjelly-2026-08, which its tutorial documents."""
+
+RULES = {"spikingjelly-2.0": RELEASE, "spikingjelly-2026-08": TUTORIAL}
+"""Rules by the name of their set; `sets` alone reads it."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from ....schemas import ConfigError, TraceError
 from ....schemas.costs import NeuroMCConfig, load_config
 from ...trace.trace import narrowed
+from ...workload.modules import scopes_of
 from ...workload.samples import Samples, samples_of
-from ..compute import MOST_STEPS
 from ..report import EnergyReport
+from ..row_keys import MOST_STEPS
 from .account import Account, account_of
 from .prices import amounts_of, price
 from .rows import details_of, parts_of, rows_of
@@ -110,6 +111,7 @@ def _report(
         breakdown_pj={f"{name}_pj": value for name, value in parts.items()},
         counts={**totals, "fragments": sum(counts)},
         rows=rows,
+        scopes=scopes_of(trace.modules),
         config=config.model_dump(),
         scope=scope_of(rows, revision),
         warnings=tuple(warnings_of(account, trace, config, revision, refused, samples)),
