@@ -198,11 +198,9 @@ class Batches:
         while above is not None:
             above.batch_from, above.steps_from = map(_sure, (above.batch_from, above.steps_from))
             if (frame := above.frame) is not None:
-                sources = {
-                    "batch_from": _sure(frame.batch_from),
-                    "steps_from": _sure(frame.steps_from),
-                }
-                above.frame = frame._replace(**sources)
+                above.frame = frame._replace(
+                    batch_from=_sure(frame.batch_from), steps_from=_sure(frame.steps_from)
+                )
             above = above.parent
         self._last = call.root.frame
 

@@ -248,8 +248,8 @@ class ModuleCalls:
             (call.number, info.number, NULL if call.parent is None else call.parent.number,
              call.first_seq, session.seq - 1, call.first_node, last_node, call.thread, call.stage,
              call.label, call.step, call.training, call.grad, self.rows.mode_code(call.step_mode),
-             _cell(call.batch), _cell(call.time_steps), call.batch_from, call.steps_from, call.epoch,
-             call.sample),
+             _cell(call.batch), _cell(call.time_steps), call.batch_from, call.steps_from,
+             call.epoch, call.sample),
             call.inputs, outputs, call.state_before, after,
         )  # fmt: skip
 
