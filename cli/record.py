@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import invocation, program
 from ..analyzers.units import bytes_text, count_text, number_text
+from . import invocation, program
 
 if TYPE_CHECKING:
     from ..tracer import Recorder

@@ -205,8 +205,8 @@ MODULES = _schema(
             "same_as",
             pa.int32(),
             "",
-            "further path of a module that several callers share: module_id of its first path; its "
-            "parameters and buffers are those of that row; null: the first path",
+            "a further path of a shared module: module_id of its first path, which has the same "
+            "parameters; null: a first path",
         ),
     ]
 )

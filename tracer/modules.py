@@ -322,15 +322,14 @@ class Modules:
             self._known[id(module)] = known
             self._own(module, known.number)
             return known
-        if first is not None:
-            if self._further >= _MOST_FURTHER:
-                return first
-            self._further += 1
+        if self._further >= _MOST_FURTHER and first is not None:
+            return first
         path = name if parent is None else f"{parent.path}.{name}"
         number = None if parent is None else parent.number
-        info = self._enter(module, number, path) if first is None else self._again(
-            module, number, path, first
-        )  # fmt: skip
+        if first is None:
+            info = self._enter(module, number, path)
+        else:
+            info = self._enter_again(module, number, path, first)
         if parent is not None:
             parent.inner[name] = info
         return info
@@ -344,10 +343,11 @@ class Modules:
             and all(self.rows[known.number][k] == v for k, v in _described(module).items())
         )
 
-    def _again(
+    def _enter_again(
         self, module: nn.Module, parent: int | None, path: str, first: ModuleInfo
     ) -> ModuleInfo:
         """Enter a further path of a module."""
+        self._further += 1
         info = ModuleInfo(len(self.infos), parent, path, module, first.neuron)
         info.first = first.number
         for name in ("dims", "hides", "in_tree_mode", "tells"):
