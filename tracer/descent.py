@@ -28,43 +28,38 @@ def descend(session: Session, root: int, op: Op, ins: list[Any], made: Any) -> N
         ins: (value, tensor, layout) of its operands.
         made: the same of its results.
     """
-    read = ins if op.reads is None else ins[: op.reads]
+    if op.reads is not None:
+        ins = ins[: op.reads]
     if op.writes and not op.reads_written:
         written = [value.storage for value, _, _ in made if type(value) is Value]
-        read = [slot for slot in read if type(slot[0]) is Value and slot[0].storage not in written]
-    found = _inside(session, root, op, read) if root else _outside(read)
+        ins = [slot for slot in ins if type(slot[0]) is Value and slot[0].storage not in written]
+    found = _inside(session, 2 * root, op, ins) if root else _outside(ins)
     for value, tensor, layout in made:
-        if type(value) is not Value:
-            continue
-        storage = value.storage
-        if storage.kind == PARAMETER:
-            continue
-        if found > storage.data or not op.overwrites or _is_whole(tensor, layout):
-            storage.data = found
+        if type(value) is Value:
+            storage = value.storage
+            if storage.data != found and storage.kind != PARAMETER:
+                if found > storage.data or not op.overwrites or _is_whole(tensor, layout):
+                    storage.data = found
 
 
-def _inside(session: Session, root: int, op: Op, read: list[Any]) -> int:
-    own, first = 2 * root, 2 * session.first
+def _inside(session: Session, own: int, op: Op, ins: list[Any]) -> int:
     found = own if op.random else OUTSIDE if op.hollow else FIXED
-    for value, _, _ in read:
-        if value is None:
-            continue
-        data = value.storage.data if type(value) is Value else OUTSIDE
-        if data:
-            if data < own:
-                if data >= first:
-                    session.tied = root
-                    data = own + 1
-                else:
-                    data = own
-            if data > found:
-                found = data
+    for value, _, _ in ins:
+        data = value.storage.data if type(value) is Value else FIXED if value is None else OUTSIDE
+        if data < own:
+            if data >= 2 * session.first:
+                session.tied = own >> 1
+                return own + 1
+            if data:
+                data = own
+        if data > found:
+            found = data
     return found
 
 
-def _outside(read: list[Any]) -> int:
+def _outside(ins: list[Any]) -> int:
     found = OUTSIDE
-    for value, _, _ in read:
+    for value, _, _ in ins:
         if type(value) is Value and value.storage.data > found:
             found = value.storage.data
     return found
