@@ -94,7 +94,7 @@ def _lemaire(report: EnergyReport) -> Prices:
 
 
 def _neuromc(report: EnergyReport) -> Prices:
-    from .neuromc.prices import prices_of
+    from .neuromc.energies import prices_of
 
     return prices_of(report)
 
@@ -111,7 +111,7 @@ _MODELS: Mapping[str, tuple[str, Callable[[EnergyReport], Prices]]] = {
     "compute": ("compute", _compute),
     "simple": ("simple.report", _simple),
     "lemaire": ("lemaire.report", _lemaire),
-    "neuromc": ("neuromc.prices", _neuromc),
+    "neuromc": ("neuromc.energies", _neuromc),
     "spikesim": ("spikesim.crossbars", _spikesim),
 }
 """Estimator -> file that says which fields are structural, and how its reports are priced anew."""

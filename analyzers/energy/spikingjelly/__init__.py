@@ -4,4 +4,7 @@
 in it; `energy.revisions` alone reads it.
 """
 
-VARIANTS: dict[tuple[str, str], str] = {}
+VARIANTS: dict[tuple[str, str], str] = {
+    ("neuromc", "spikingjelly-2.0"): "neuromc_variants:RELEASE",
+    ("neuromc", "spikingjelly-2026-08"): "neuromc_variants:TUTORIAL",
+}
