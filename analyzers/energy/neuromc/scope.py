@@ -110,7 +110,8 @@ def warnings_of(
     warnings = [f"left out: {text}" for text in refusals(found, missing)]
     warnings += _both_modes(run.trace, samples)
     if missing.outside.height:
-        warnings.append(f"not modelled, like losses: {_counted(missing.outside)}")
+        text = _counted(missing.outside)
+        warnings.append(f"losses and work outside every module are not modelled: {text}")
     if variant.whose is None:
         warnings += [*_unproven(found), *_element_wise(missing), *_weights(run, found)]
         warnings += _unplaced(run)
