@@ -9,17 +9,16 @@ from dataclasses import dataclass
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ..display import View, as_html, as_lines
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..trace.trace import Trace, narrowed
-from ..workload.spikes import SPIKE_MODES
+from ..workload.modules import rolled_up, scopes_of, with_paths
+from ..workload.spikes import check_spikes
 from .coverage import Coverage, covered, refuse_gaps
 from .evaluate import FIGURES, tally
 
 BY = ("total", "module", "op", "stage", "label", "step", "rank")
 """What counts can be told apart by."""
-
-GLOBAL = "Global"
-"""The scope of everything, also of what ran outside every module."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,19 @@ class Counts:
     rules: str
     spikes: str
 
+    def _view(self) -> View:
+        title = f"counts, rules {self.rules}" + (
+            "" if self.spikes == "binary" else f", {self.spikes} spikes"
+        )
+        frame = self.frame.drop("intensity")
+        return View(title, frame, [self.coverage.line()])
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
 
 def count(
     trace: Trace | str | os.PathLike[str],
@@ -56,6 +68,7 @@ def count(
     spikes: str = "binary",
     strict: bool = False,
     extra_rules: Iterable[OpRule] = (),
+    exclusive: bool = False,
 ) -> Counts:
     """Count the calls of a trace.
 
@@ -68,6 +81,8 @@ def count(
             counts every product as dense, also in traces without statistics.
         strict: refuse ops that nothing covers, statistics that are missing, work that was hidden.
         extra_rules: rules of your own, asked before the built-in ones.
+        exclusive: by module: each module's own calls, without those of the modules below it; no
+            row `Global`, and what ran outside every module in a row without a module.
 
     Raises:
         ConfigError: a key, rule set, kind of spikes or filter that does not exist.
@@ -76,8 +91,7 @@ def count(
         TraceError: a part or a signature is damaged, or a sum does not fit 64 bits.
     """
     keys = _keys(by)
-    if spikes not in SPIKE_MODES:
-        raise ConfigError(f"{spikes!r} is no kind of spikes; there are {', '.join(SPIKE_MODES)}.")
+    check_spikes(spikes)
     chosen = rule_set(rules, extra_rules)
     trace = narrowed(trace, where)
     kept = ["module_id" if key == "module" else key for key in keys if key not in ("op", "rank")]
@@ -86,9 +100,10 @@ def count(
     if strict:
         refuse_gaps(trace, found, counted)
     gaps = _gaps(counted, chosen.with_classes)
-    everything = _summed(trace, gaps, ()).row(0, named=True)
+    everything = _summed(gaps, ()).row(0, named=True)
+    rows = _by_module(trace, gaps, keys, exclusive) if "module" in keys else gaps
     return Counts(
-        frame=_summed(trace, gaps, keys),
+        frame=_summed(rows, keys),
         total={name: everything[name] for name in FIGURES},
         coverage=found,
         rules=rules,
@@ -100,7 +115,7 @@ def _keys(by: str | Sequence[str]) -> list[str]:
     keys = [by] if isinstance(by, str) else list(by)
     for key in keys:
         if key not in BY:
-            raise ConfigError(f"by={key!r} is none of {', '.join(BY)}.")
+            raise ConfigError(f"unknown by={key!r}: expected some of {', '.join(BY)}")
     return [key for key in dict.fromkeys(keys) if key != "total"]
 
 
@@ -125,14 +140,24 @@ def _gaps(counted: pl.DataFrame, with_classes: bool) -> pl.DataFrame:
     return counted.with_columns(**columns)
 
 
-def _summed(trace: Trace, counted: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """Add up by the keys; modules with all below them."""
+def _figures() -> list[pl.Expr]:
+    """Return the sums of the figures, and of how many calls each is known of and unknown of."""
     sums = [pl.when(_is_known(name)).then(pl.col(name).sum()).alias(name) for name in FIGURES]
-    figures = [pl.col("calls").sum(), *sums, pl.col("^.*:(seen|lost)(_products)?$").sum()]
-    rows = counted
-    if "module" in keys:  # signatures together first: each row is then copied for every scope
-        alone = ["rank", "module_id", *(key for key in keys if key not in ("module", "rank"))]
-        rows = in_scopes(trace, counted.group_by(alone).agg(*figures, pl.col("first_seq").min()))
+    return [pl.col("calls").sum(), *sums, pl.col("^.*:(seen|lost)(_products)?$").sum()]
+
+
+def _by_module(
+    trace: Trace, counted: pl.DataFrame, keys: Sequence[str], exclusive: bool
+) -> pl.DataFrame:
+    """Return the rows of each scope, signatures added up before they are copied for every scope."""
+    alone = ["rank", "module_id", *(key for key in keys if key not in ("module", "rank"))]
+    own = counted.group_by(alone).agg(*_figures(), pl.col("first_seq").min())
+    return rolled_up(with_paths(trace, own), scopes_of(trace.modules), exclusive=exclusive)
+
+
+def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Add up by the keys."""
+    figures = _figures()
     if keys:
         order = [*([pl.col("place").min()] if "module" in keys else []), pl.col("first_seq").min()]
         frame = rows.group_by(keys).agg(*figures, *order).sort(*_order(keys), maintain_order=True)
@@ -172,31 +197,4 @@ def _order(keys: Sequence[str]) -> list[pl.Expr | str]:
         "op": "first_seq",
         "stage": pl.col("stage").replace_strict({s: i for i, s in enumerate(STAGES)}, default=9),
     }
-    return [*(places.get(key, pl.col(key)) for key in keys), "first_seq"]
-
-
-def in_scopes(trace: Trace, counted: pl.DataFrame) -> pl.DataFrame:
-    """Return each row once for every scope that it is in: its module, those above, and Global.
-
-    Returns:
-        The rows with `module` (a path, or "Global") and `place`, its place in the tree.
-    """
-    lines = _lines(trace.modules)
-    inside = counted.join(lines, on=["rank", "module_id"]).drop("module_id")
-    everything = counted.with_columns(module=pl.lit(GLOBAL), place=pl.lit(-1, pl.Int32))
-    return pl.concat([everything.select(inside.columns), inside])
-
-
-def _lines(modules: pl.DataFrame) -> pl.DataFrame:
-    """Return (rank, module_id, module, place) for each module and each one above it, itself too."""
-    known: dict[tuple[int, int], list[tuple[str, int]]] = {}
-    first: dict[str, int] = {}
-    data: list[tuple[int, int, str, int]] = []
-    columns = modules.select("rank", "module_id", "parent_id", "path").sort("rank", "module_id")
-    for rank, number, parent, path in columns.iter_rows():
-        place = first.setdefault(path, len(first))
-        line = [*known.get((rank, parent), []), (path, place)]
-        known[rank, number] = line
-        data.extend((rank, number, *scope) for scope in line)
-    schema = {"rank": pl.Int32, "module_id": pl.Int32, "module": pl.String, "place": pl.Int32}
-    return pl.DataFrame(data, schema=schema, orient="row")
+    return [*(places.get(key, pl.col(key)) for key in keys), "first_seq", *keys]

@@ -9,10 +9,14 @@ from typing import Any
 import polars as pl
 
 from ...schemas import ConfigError
+from ..display import View, as_html, as_lines
+from ..units import energy_text
 from ..workload.account import Account
+from ..workload.modules import no_scopes, rolled_up
+from . import row_keys
 from .statement import statement_of
 
-KEYS = ("module", "stage", "op", "label", "step", "component")
+KEYS = (*row_keys.KEYS, "component")
 """Columns of every report's rows that tell what an energy belongs to."""
 
 
@@ -60,6 +64,7 @@ class EnergyReport:
         input_types: what the inputs were: how many of them spikes, how sparse.
         details: tables and figures that only this estimator has, as plain data or frames.
         recount: for long runs, whose rows do not tell steps apart: makes the rows for given keys.
+        scopes: the module tree, see `workload.modules.scopes_of`.
     """
 
     estimator: str
@@ -78,6 +83,7 @@ class EnergyReport:
     input_types: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     recount: Callable[[Sequence[str]], pl.DataFrame] | None = field(default=None, compare=False)
+    scopes: pl.DataFrame = field(default_factory=no_scopes, repr=False, compare=False)
 
     @property
     def per_sample_pj(self) -> float | None:
@@ -94,34 +100,59 @@ class EnergyReport:
         """One sentence on how much of the products is charged."""
         return self.account.line()
 
-    def by(self, *keys: str) -> pl.DataFrame:
-        """Sum the rows over everything but `keys`, dearest first.
+    def _view(self) -> View:
+        each = f", {energy_text(self.per_sample_pj)} a sample" if self.samples else ""
+        title = f"{self.estimator}, revision {self.revision}: {energy_text(self.total_pj)}{each}"
+        rows = self.by("module").select("module", "energy_pj", "share", "per_sample_pj")
+        return View(title, rows, [self.coverage, *self.warnings])
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+    def by(self, *keys: str, exclusive: bool = False) -> pl.DataFrame:
+        """Sum the rows over everything but `keys`, highest energy first.
 
         Args:
             *keys: columns of `rows`: module, stage, op, label, step or component; none of them:
                 one row for all.
+            exclusive: by module: each module's own energy, which adds up to the total; else a
+                module includes those below it, and `Global` is everything.
 
         Returns:
             The key columns, `energy_pj`, `share` of the total (0 to 1) and `per_sample_pj`
-            (null where the trace does not tell how many samples there were).
+            (null where the trace does not say how many samples there were).
 
         Raises:
-            ConfigError: no such key.
+            ConfigError: unknown key.
         """
         for key in keys:
             if key not in KEYS:
-                raise ConfigError(f"energies have no {key!r}: by is one of {', '.join(KEYS)}")
+                raise ConfigError(f"unknown by={key!r}: expected some of {', '.join(KEYS)}")
         keys = tuple(dict.fromkeys(keys))
+        order: list[str] = []
         energy = self._rows(keys).select(*keys, "energy_pj")
+        if "module" in keys:
+            energy = energy.group_by(keys, maintain_order=True).agg(pl.col("energy_pj").sum())
+            energy = rolled_up(energy, self.scopes, exclusive=exclusive)
+            order = ["place"]
         total = pl.col("energy_pj").sum()
         summed = (
-            energy.group_by(keys, maintain_order=True).agg(total) if keys else energy.select(total)
+            energy.group_by(*keys, *order, maintain_order=True).agg(total)
+            if keys
+            else energy.select(total)
         )
         samples = pl.lit(self.samples or None, pl.Float64)
-        return summed.with_columns(
-            share=pl.col("energy_pj") / (self.total_pj or 1.0),
-            per_sample_pj=pl.col("energy_pj") / samples,
-        ).sort("energy_pj", descending=True, maintain_order=True)
+        return (
+            summed.with_columns(
+                share=pl.col("energy_pj") / (self.total_pj or 1.0),
+                per_sample_pj=pl.col("energy_pj") / samples,
+            )
+            .sort(-pl.col("energy_pj"), *order, *keys, maintain_order=True)
+            .drop(order)
+        )
 
     def _rows(self, keys: Sequence[str]) -> pl.DataFrame:
         whole = "step" not in keys or self.rows["step"].null_count() < self.rows.height

@@ -171,6 +171,8 @@ RELEASE: tuple[OpRule, ...] = (
 TUTORIAL: tuple[OpRule, ...] = _common(pairwise=True)
 """Revision spikingjelly-2026-08, which its tutorial documents."""
 
+RULES = {"spikingjelly-2.0": RELEASE, "spikingjelly-2026-08": TUTORIAL}
+"""Rules by the name of their set; `sets` alone reads it."""
 
 NEUROMC_CHARGED = frozenset(
     _named("mm bmm addmm convolution native_batch_norm native_batch_norm_backward")

@@ -9,9 +9,11 @@ from typing import Any
 import polars as pl
 
 from ...schemas import ConfigError
-from ...schemas.costs import CostConfig, changed, config_class
+from ...schemas.costs import CostConfig, changed
+from ..energy.estimators import fitting_config
 from ..energy.report import EnergyReport
-from ..energy.repricing import Measured, measure, structural_fields
+from ..energy.repricing import Measured, measure, structure_of
+from ..energy.revisions import SOURCE
 from ..trace.trace import Trace
 from .configurations import columns, combinations, configured
 
@@ -81,7 +83,7 @@ def swept(
 ) -> Sweep:
     """Do `sweep`, and keep what it rests on."""
     rows = combinations(vary, configs)
-    made = configured(_base(estimator, config), rows)
+    made = configured(fitting_config(estimator, config, options.get("revision", SOURCE)), rows)
     known: dict[str, Measured] = {}
     energies = [_row(_measured(known, estimator, trace, each, options), each) for each in made]
     frame = pl.DataFrame([*columns(rows), *columns(energies)])
@@ -119,7 +121,7 @@ def sensitive(
     trace: Trace, estimator: str, config: CostConfig | None = None, **options: Any
 ) -> Sweep:
     """Do `sensitivity`, and keep what it rests on."""
-    base = _base(estimator, config)
+    base = fitting_config(estimator, config, options.get("revision", SOURCE))
     known: dict[str, Measured] = {}
 
     def total(of: CostConfig) -> float:
@@ -171,15 +173,6 @@ def _slope(
     return (total(above) - total(below)) / (high - low) if high > low else 0.0
 
 
-def _base(estimator: str, config: CostConfig | None) -> CostConfig:
-    made = config_class(estimator)
-    if config is None:
-        return made()
-    if not isinstance(config, made):
-        raise ConfigError(f"{estimator} takes a {made.__name__}, not a {type(config).__name__}")
-    return config
-
-
 def _measured(
     known: dict[str, Measured],
     estimator: str,
@@ -188,7 +181,7 @@ def _measured(
     options: Mapping[str, Any],
 ) -> Measured:
     """Return what was measured for the structural fields of a configuration, once for each."""
-    key = config.model_dump_json(include=set(structural_fields(estimator)))
+    key = structure_of(estimator, config)
     if key not in known:
         known[key] = measure(estimator, trace, config, **options)
     return known[key]

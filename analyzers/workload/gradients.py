@@ -53,11 +53,14 @@ def geometries_of(trace: Trace) -> Geometries:
     return geometries
 
 
-def product_calls(trace: Trace, *, by_values_only: bool = False) -> pl.DataFrame:
+def product_calls(
+    trace: Trace, mode: str = "binary", *, by_values_only: bool = False
+) -> pl.DataFrame:
     """Return matmuls, convolutions and batch norms outside optimizers, a row for each gradient.
 
     Args:
         trace: the trace; forward calls are looked up in all of it, however it was narrowed.
+        mode: what a spike tensor may hold, of `spikes.SPIKE_MODES`.
         by_values_only: see `spikes.with_spikes`.
 
     Returns:
@@ -71,7 +74,7 @@ def product_calls(trace: Trace, *, by_values_only: bool = False) -> pl.DataFrame
     layouts = pl.LazyFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
 
     def calls_among(calls: pl.LazyFrame) -> pl.DataFrame:
-        spiking = with_spikes(trace, SLOTS[:3], by_values_only=by_values_only, calls=calls)
+        spiking = with_spikes(trace, SLOTS[:3], mode, by_values_only=by_values_only, calls=calls)
         found = spiking.join(layouts, on=SIGNATURE).select(
             *_CALL, "sort", "role",
             first=_at_slot("value"), second=_at_slot("value", 1),

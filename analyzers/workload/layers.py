@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..rules import factors_of
 from ..rules.geometry import Convolution, Matmul, product_of
 from ..trace.files import collected
 from .layer_calls import BYTES, MODULE
@@ -35,6 +36,15 @@ _LAYERS = {
     "weight_bytes": pl.Int64,
     "bias_numel": pl.Int64,
     "bias_bytes": pl.Int64,
+}
+
+_WEIGHT_PRODUCTS = {
+    "rank": pl.Int32,
+    "signature_id": pl.Int32,
+    "slot": pl.Int64,
+    "second_numel": pl.Int64,
+    "out_numel": pl.Int64,
+    "adds": pl.Boolean,
 }
 
 Sizes = tuple[int, int]
@@ -150,6 +160,26 @@ def _sizes(signature: dict[str, Any], one: Matmul | Convolution) -> tuple[Sizes,
     if bias is None or len(bias["shape"] or ()) != 1:
         return (numel, numel * each), (0, 0)
     return (numel, numel * each), (bias["numel"], bias["bytes"])
+
+
+def weight_products(trace: Trace) -> pl.DataFrame:
+    """Return the signatures of products of two operands, of which the second may be weights.
+
+    Returns:
+        `rank`, `signature_id`, `slot` (input slot of the first factor, a layer's input),
+        `second_numel` (elements of the second factor), `out_numel` (of the result) and `adds` (it
+        adds a third operand, as a bias, to the product).
+    """
+    rows = []
+    for row in trace.signatures.iter_rows(named=True):
+        factors = factors_of(row["op"])
+        numel = {(o["role"], o["slot"]): o["numel"] for o in row["operands"] or ()}
+        second = numel.get(("in", factors[1])) if factors else None
+        out = numel.get(("out", 0))
+        if factors and second is not None and out is not None:
+            adds = sum(role == "in" for role, _ in numel) > 2
+            rows.append((row["rank"], row["signature_id"], factors[0], second, out, adds))
+    return pl.DataFrame(rows, schema=_WEIGHT_PRODUCTS, orient="row")
 
 
 def neurons_of(trace: Trace) -> pl.DataFrame:

@@ -37,14 +37,23 @@ SLOTS = FLAGGED[:-1]
 """Operands whose spikes decide about a product or a sum."""
 
 
-def check_spikes(mode: str) -> None:
+def check_spikes(mode: str, allowed: Sequence[str] = SPIKE_MODES) -> None:
     """Refuse an unknown setting.
 
+    Args:
+        mode: the setting.
+        allowed: those that fit the question.
+
     Raises:
-        ConfigError: it is not one of `SPIKE_MODES`.
+        ConfigError: it is not one of `SPIKE_MODES`, or not allowed.
     """
     if mode not in SPIKE_MODES:
         raise ConfigError(f"unknown spikes={mode!r}: expected one of {', '.join(SPIKE_MODES)}")
+    if mode not in allowed:
+        raise ConfigError(
+            f"spikes={mode!r} is not available in this revision of the model: expected "
+            f"{' or '.join(allowed)}"
+        )
 
 
 def spike_expr(prefix: str, mode: str = "binary", by_values_only: bool = False) -> pl.Expr:

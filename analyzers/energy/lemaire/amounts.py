@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ....schemas import TraceError
+from ....schemas import ConfigError, TraceError
 from ....schemas.costs import LemaireConfig
 from ...trace.filters import parse_filters
 from ...workload.account import Account, account_of
 from ...workload.inference import forward_part, without_training
 from ...workload.layers import layers_of
+from ...workload.modules import scopes_of
 from ...workload.samples import samples_of
-from ..compute import MOST_STEPS, check_revision
+from ..row_keys import MOST_STEPS
 from .layer_groups import by_release, by_runtime
 from .left_out import left_out, owners_of
 from .network import by_authors
@@ -52,6 +53,7 @@ class Amounts:
     time_steps: int | None
     samples: int | None
     input_types: str
+    scopes: pl.DataFrame
 
 
 def amounts_of(
@@ -66,7 +68,8 @@ def amounts_of(
 ) -> Amounts:
     """Return what `estimate_lemaire` charges; arguments and errors are its."""
     config = config or LemaireConfig()
-    check_revision("lemaire", revision)
+    if revision not in _BUILDERS:
+        raise ConfigError(f"unknown revision {revision!r} of lemaire: {', '.join(_BUILDERS)}")
     source = revision == "source"
     filters = [where] if isinstance(where, str) else list(where or ())
     narrow = [each.text for each in parse_filters(filters) if each.field in ("module", "op")]
@@ -93,6 +96,7 @@ def amounts_of(
         time_steps=samples.time_steps,
         samples=samples.samples,
         input_types=input_types(found.inputs),
+        scopes=scopes_of(part.modules),
     )
 
 

@@ -98,6 +98,7 @@ def price(found: Amounts, config: LemaireConfig) -> EnergyReport:
         breakdown_pj=breakdown,
         counts=_counts(found, config),
         rows=_rows(charges),
+        scopes=found.scopes,
         config=config.model_dump(),
         scope=SCOPE,
         warnings=found.warnings,

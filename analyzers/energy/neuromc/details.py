@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ...workload.modules import with_paths
 from .actions import COMPONENTS, OPERATIONS
 from .energies import totals_of
 from .fragments import Fragment, Fragments
@@ -38,11 +39,9 @@ def rows_of(found: Fragments, priced: pl.DataFrame, trace: Trace, *, by_step: bo
     )
     if sum(calls * amount for calls, amount in each.select("calls", "amount").iter_rows()) > _MOST:
         each = each.cast({"amount": pl.Float64})
-    paths = trace.modules.select("rank", "module_id", module="path")
     return (
-        found.grouped(by_step)
+        with_paths(trace, found.grouped(by_step))
         .join(ops.with_row_index("fragment"), on="fragment", how="left", maintain_order="left")
-        .join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
         .join(each.drop("calls"), on="fragment", maintain_order="left_right")
         .group_by(*_TOLD, "component", maintain_order=True)
         .agg(

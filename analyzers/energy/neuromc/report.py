@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ....schemas import TraceError
-from ....schemas.costs import NeuroMCConfig, load_config
+from ....schemas.costs import NeuroMCConfig
 from ...trace.trace import narrowed
+from ...workload.modules import scopes_of
 from ...workload.samples import samples_of
-from ..compute import MOST_STEPS
+from ...workload.spikes import check_spikes
+from ..estimators import default_config
 from ..report import EnergyReport
 from ..revisions import variant_of
+from ..row_keys import MOST_STEPS
 from .actions import actions_of
 from .details import details_of, rows_of
 from .energies import parts_of, priced
@@ -33,6 +36,7 @@ def estimate_neuromc(
     batch: int | None = None,
     time_steps: int | None = None,
     where: str | Sequence[str] | None = None,
+    spikes: str = "binary",
 ) -> EnergyReport:
     """Estimate the energy of everything that was recorded: forward, backward, optimizer.
 
@@ -49,6 +53,8 @@ def estimate_neuromc(
         batch: samples in a batch, where the trace does not know.
         time_steps: time steps of a sample, where the trace does not know.
         where: filters, see `where.parse_filters`.
+        spikes: "binary"; or "none": every product runs on the cores of dense values. Of the
+            revision source alone.
 
     Returns:
         A report whose components are `mac`, `extra_compute`, `base_memory` and `extra_memory`;
@@ -58,15 +64,16 @@ def estimate_neuromc(
         which `prices_of` needs.
 
     Raises:
-        ConfigError: no such revision.
+        ConfigError: unknown revision, or spikes that it does not know.
         TraceError: nothing is covered, or none of the products; or under strict, something is not.
     """
     variant: Variant = variant_of("neuromc", revision)
-    config = config or default_config(revision)
+    check_spikes(spikes, variant.spike_modes)
+    config = config or cast(NeuroMCConfig, default_config("neuromc", revision))
     part = narrowed(trace, where)
     samples = samples_of(part, batch, time_steps)
     whole = samples if part is trace else samples_of(trace, batch, time_steps)
-    run = run_of(part, config, whole, variant)
+    run = run_of(part, config, whole, variant, spikes)
     found = variant.cut(run)
     missing = left_out_of(run, found, variant)
     refused = refusals(found, missing)
@@ -85,6 +92,7 @@ def estimate_neuromc(
         breakdown_pj={f"{name}_pj": value for name, value in parts.items()},
         counts={**details["primitive_counts"]["totals"], "fragments": sum(counts)},
         rows=rows,
+        scopes=scopes_of(part.modules),
         config=config.model_dump(),
         scope=scope_of(rows, variant, revision),
         warnings=tuple(warnings_of(run, found, missing, variant, revision, samples)),
@@ -96,10 +104,3 @@ def estimate_neuromc(
         details=details,
         recount=lambda keys: rows_of(found, each, part, by_step="step" in keys),
     )
-
-
-def default_config(revision: str) -> NeuroMCConfig:
-    """Return the hardware that a revision assumes."""
-    config = load_config("neuromc", preset=variant_of("neuromc", revision).preset)
-    assert isinstance(config, NeuroMCConfig)
-    return config

@@ -74,9 +74,11 @@ class Run:
         return self._stages[key]
 
 
-def run_of(trace: Trace, config: NeuroMCConfig, samples: Samples, variant: Variant) -> Run:
+def run_of(
+    trace: Trace, config: NeuroMCConfig, samples: Samples, variant: Variant, spikes: str
+) -> Run:
     """Return what ran of a trace; `samples` are those of the whole trace."""
-    calls = product_calls(trace, by_values_only=variant.by_values_only)
+    calls = product_calls(trace, spikes, by_values_only=variant.by_values_only)
     layers = layers_of(trace).select(*MODULE, "kind", "in_channels", "out_channels", "weight_numel")
     shaped = shaped_calls(trace.whole, calls.select(MODULE).drop_nulls().unique())
     of = shaped.select(*ID, "last_seq", "grad_enabled", "multi_step", "in_shape", "out_shape")

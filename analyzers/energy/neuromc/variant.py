@@ -23,7 +23,7 @@ class Variant:
         base_moves: returns what the operands of a fragment with MACs move.
         extra_moves: returns what the add-on of a fragment moves.
         fate: returns what becomes of the calls of a signature with these sizes.
-        preset: of the configuration.
+        spike_modes: what a spike tensor may hold.
         by_values_only: constants are spikes if their values are.
         stages_by_name: options of declared stages are read off their names.
         only_fragments: ops inside neurons, of losses and outside modules have to have fragments or
@@ -36,7 +36,7 @@ class Variant:
     base_moves: Callable[[Fragment, NeuroMCConfig], list[traffic.Move]]
     extra_moves: Callable[[Fragment], list[traffic.Move]]
     fate: Callable[[Mapping[str, Any], Product | None], Fate]
-    preset: str | None = None
+    spike_modes: tuple[str, ...] = ("binary", "none")
     by_values_only: bool = False
     stages_by_name: bool = False
     only_fragments: bool = False

@@ -1,49 +1,27 @@
 """Simple: compute energy, and a flat energy for each byte of weights, biases and neuron states.
 
-The model and its price of a byte are SpikingJelly 2.0's own; nobody else has published them.
+The model and its price of a byte are SpikingJelly 2.0's own; there is no other publication.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from ....schemas.costs.compute import SimpleConfig
-from ...workload.unmeasured import outside_modules
-from ..compute import KEYS
-from ..report import EnergyReport, Scope
-from .amounts import COMPONENTS, Amounts, amounts_of
+from ...workload.modules import scopes_of
+from ...workload.samples import samples_of
+from ...workload.unmeasured import input_types, outside_modules
+from ..arithmetic import operations_of
+from ..report import EnergyReport
+from ..revisions import variant_of
+from .actions import actions_of
+from .energies import breakdown_pj, priced, total_pj
+from .scope import scope_of, warnings_of
+from .variant import Variant
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
-
-STRUCTURAL: frozenset[str] = frozenset()
-"""Fields of the configuration that amounts depend on: none, all are prices."""
-
-SCOPE = Scope(
-    title="SpikingJelly 2.0's simple energy: arithmetic, and memory at a flat price",
-    source=(
-        "SpikingJelly 2.0.0, spikingjelly.activation_based.op_counter, the only one to publish "
-        "this model; operations: M. Horowitz, Computing's energy problem (and what we can do "
-        "about it), ISSCC 2014; price of a byte: S. Shen et al., STEP (arXiv 2505.11151), Table 9"
-    ),
-    stages=("forward",),
-    technology="45 nm CMOS for the operations, none stated for the memory",
-    covers=(
-        "multiply-accumulates, accumulations, each use of a weight or bias of linear layers and "
-        "convolutions, each read and write of a neuron's state"
-    ),
-    leaves_out="activations, spikes, addressing, parameters of other layers, mapping to hardware",
-)
-
-_TOOLS = (
-    "multiply-accumulates, accumulations (also those with which SpikingJelly itself adds up the "
-    "fan-out of convolutions with spike input), each use of a weight or bias of linear layers and "
-    "convolutions, each read and write of a neuron's state"
-)
 
 
 def estimate_simple(
@@ -77,84 +55,42 @@ def estimate_simple(
         of the last two; `details` has `tool_acs`, the accumulations of SpikingJelly's own tool.
 
     Raises:
-        ConfigError: no such revision, or kind of spikes.
+        ConfigError: unknown revision, or spikes that the revision does not know.
         TraceError: there is no forward pass in eval mode, no product of it was measured, or the
             time steps of a neuron are not known; under strict, nothing was counted or something is
             left out.
     """
-    found = amounts_of(
-        trace, revision=revision, strict=strict, batch=batch, time_steps=time_steps, where=where,
-        spikes=spikes,
-    )  # fmt: skip
-    return price(found, config or SimpleConfig())
-
-
-def price(found: Amounts, config: SimpleConfig) -> EnergyReport:
-    """Return the report of amounts at the prices of a configuration.
-
-    Args:
-        found: what `amounts_of` returned.
-        config: the prices.
-    """
-    sums = _sums(found)
+    config = config or SimpleConfig()
+    variant: Variant = variant_of("simple", revision)
+    operations = operations_of(trace, variant, spikes=spikes, where=where)
+    part, gaps = operations.part, operations.gaps()
+    actions = actions_of(operations, variant, time_steps)
+    warnings = warnings_of(operations, actions, gaps.warnings(), variant, strict)
+    sums = actions.sums()
     parts = breakdown_pj(sums, config)
-    release = found.revision != "source"
-    memory = {what: n for what, n in sums.items() if what.endswith("_bytes")}
-    counts = {**sums, "synop": found.synops, "memory_access_bytes": sum(memory.values())}
-    rows = _priced(found.rows, config)
-    outside = [] if release else outside_modules(rows)
+    rows = priced(actions.rows, config)
+    outside = outside_modules(rows) if variant.names_uncovered else []
+    many = samples_of(part, batch, time_steps, eval_only=variant.eval_only)
+    moved = sum(n for what, n in sums.items() if what.endswith("_bytes"))
+    counts = {**sums, "synop": operations.total("synops"), "memory_access_bytes": moved}
     return EnergyReport(
         estimator="simple",
-        revision=found.revision,
-        total_pj=parts["mac_pj"] + parts["ac_pj"] + parts["memory_pj"],
+        revision=revision,
+        total_pj=total_pj(parts),
         breakdown_pj=parts,
         counts={name: float(n) for name, n in counts.items()},
         rows=rows,
+        scopes=scopes_of(part.modules),
         config=config.model_dump(),
-        scope=replace(SCOPE, covers=_TOOLS) if release else SCOPE,
-        warnings=(*found.warnings, *outside, *found.samples.warnings),
-        account=found.account,
-        batch=found.samples.batch,
-        time_steps=found.samples.time_steps,
-        samples=found.samples.samples,
-        input_types=found.input_types,
-        details={"tool_acs": found.tool_acs, "spikes": found.spikes},
-        recount=lambda keys: _priced(found.recount(keys), config),
-    )
-
-
-def _sums(found: Amounts) -> dict[str, int]:
-    sums = dict(found.rows.group_by("what").agg(pl.col("count").sum()).iter_rows())
-    return {what: int(sums.get(what, 0)) for what in COMPONENTS}
-
-
-def _unit_pj(config: SimpleConfig) -> dict[str, float]:
-    """Return the price of each kind of amount."""
-    operations = {"mac": config.e_mac_pj, "ac": config.e_ac_pj}
-    return {what: operations.get(what, config.e_memory_pj_per_byte) for what in COMPONENTS}
-
-
-def breakdown_pj(sums: Mapping[str, float], config: SimpleConfig) -> dict[str, float]:
-    """Return a report's parts; `memory_pj` is that of parameters and of neuron states together.
-
-    Args:
-        sums: operations and bytes by the names of `COMPONENTS`.
-        config: the prices.
-    """
-    amounts: dict[str, float] = dict.fromkeys(COMPONENTS.values(), 0)
-    units = {COMPONENTS[what]: unit for what, unit in _unit_pj(config).items()}
-    for what, component in COMPONENTS.items():
-        amounts[component] += sums[what]
-    parts = {f"{name}_pj": n * units[name] for name, n in amounts.items()}
-    memory = parts["parameter_memory_pj"] + parts["neuron_state_memory_pj"]
-    return {**parts, "memory_pj": memory}
-
-
-def _priced(rows: pl.DataFrame, config: SimpleConfig) -> pl.DataFrame:
-    """Return the rows of a report: reads and writes of a component together."""
-    units = pl.col("what").replace_strict(_unit_pj(config), return_dtype=pl.Float64)
-    return (
-        rows.with_columns(energy_pj=pl.col("count") * units)
-        .group_by(*KEYS, "component", maintain_order=True)
-        .agg(pl.col("count", "energy_pj").sum())
+        scope=scope_of(variant),
+        warnings=(*warnings, *outside, *many.warnings),
+        account=gaps.account,
+        batch=many.batch,
+        time_steps=many.time_steps,
+        samples=many.samples,
+        input_types=input_types(operations.counted, spikes),
+        details={"tool_acs": actions.tool_acs, "spikes": spikes},
+        recount=lambda keys: priced(
+            actions_of(operations.by(keys), variant, time_steps).rows, config
+        ),
     )

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ....schemas import ConfigError
+from ...rules import PRODUCTS, family_of
+
 if TYPE_CHECKING:
     from ...trace.trace import Trace
 
 _DEEPEST = 64
-"""Calls between a pooling and its convolution beyond which nobody looks."""
+"""At most so many calls are followed back from a pooling to its convolution."""
 
-_POOLS = "(avg|max)_pool2d"
+_POOLS = "pool2d"
 _POOL_MODULES = r"Pool2d$"
-_LAYERS = (
-    r"^aten\.(_convolution|convolution|cudnn_convolution|mm|addmm|bmm|baddbmm"
-    r"|_scaled_dot_product.*)$"
-)
 
 _VALUE = {"rank": pl.Int32, "value": pl.Int64, "before": pl.Int64, "pooled": pl.Int64}
 
@@ -59,6 +58,34 @@ def pooled_sites(trace: Trace) -> pl.DataFrame:
     )
 
 
+def at_pooled_size(trace: Trace, inside: pl.DataFrame) -> pl.DataFrame:
+    """Return calls with the positions that the pooling behind a convolution leaves, if one is.
+
+    Args:
+        trace: the trace, narrowed.
+        inside: rows of `conv_calls` that the model covers.
+
+    Raises:
+        ConfigError: the trace was narrowed by module or op, so that poolings may be left out.
+    """
+    hiding = [text for text in trace.filters if text.strip().startswith(("module", "op"))]
+    if hiding:
+        raise ConfigError(
+            f"sites = 'pooled' looks for the pooling behind a convolution, which {hiding[0]!r} may "
+            "leave out: filter by stage, label, step or rank"
+        )
+    key = ["rank", "module_id", "signature_id"]
+    return inside.join(pooled_sites(trace), on=key, how="left", maintain_order="left").with_columns(
+        sites=pl.coalesce("pooled", "sites")
+    )
+
+
+def _families(trace: Trace) -> pl.Expr:
+    """Return the family of each signature's op."""
+    families = {op: family_of(op) for op in trace.signatures["op"].unique()}
+    return pl.col("op").replace_strict(families, default="", return_dtype=pl.String)
+
+
 def _pools(trace: Trace) -> pl.DataFrame:
     """Return the inputs of poolings and the positions of their outputs (`_VALUE`)."""
     modules = trace.modules.filter(pl.col("class").str.contains(_POOL_MODULES))
@@ -74,7 +101,9 @@ def _pools(trace: Trace) -> pl.DataFrame:
             shape=pl.col("outputs").list.first().struct.field("shape"),
         )
     )
-    signatures = trace.signatures.filter(pl.col("packet").str.contains(_POOLS)).select(
+    signatures = trace.signatures.filter(
+        (_families(trace) == "pooling") & pl.col("packet").str.contains(_POOLS)
+    ).select(
         "rank",
         "signature_id",
         shape=pl.col("operands")
@@ -109,13 +138,13 @@ def _edges(trace: Trace, until: Any) -> pl.DataFrame:
         `rank`, `seq`, `module_id`, `signature_id`, `value` (made), `source` (taken) and `end`
         (convolution, other or null: the search goes on).
     """
-    packet = pl.col("packet")
+    family = _families(trace)
     ends = trace.signatures.select(
         "rank",
         "signature_id",
-        end=pl.when(packet.str.contains(r"^aten\.(_|cudnn_)?convolution$"))
+        end=pl.when(family == "convolution")
         .then(pl.lit("convolution"))
-        .when(packet.str.contains(_LAYERS) | packet.str.contains(_POOLS))
+        .when(family.is_in([*PRODUCTS, "pooling"]))
         .then(pl.lit("other")),
     )
     calls = (

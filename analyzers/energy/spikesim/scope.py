@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ....schemas import ConfigError, TraceError
+from ....schemas.costs.spikesim import SpikeSimConfig
 from ...text import listed
 from ...workload.account import Account, account_of
 from ...workload.products import products_of, uncharged
 from ..report import Scope
+from .variant import Variant
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -41,6 +44,16 @@ _CURES = {
 }
 
 
+_SRAM = (
+    "sram_xbar_pj: the released tool uses 671.089 as the area of an SRAM crossbar in square "
+    "micrometres too; it is most likely no energy, and makes the total some 59 times RRAM's"
+)
+_EVENT = (
+    "event mode is an extension of SpikingJelly's; SpikeSim itself is dense: there every "
+    "processing element works at every position, whether spikes come or not"
+)
+
+
 def outside_reason(with_gradients: bool) -> pl.Expr:
     """Return why a row of `conv_calls` is outside the model, null if it is inside.
 
@@ -64,18 +77,18 @@ def outside_reason(with_gradients: bool) -> pl.Expr:
     )
 
 
-def outside_warnings(outside: pl.DataFrame, revision: str) -> list[str]:
+def outside_warnings(outside: pl.DataFrame, variant: Variant) -> list[str]:
     """Return one sentence for each reason why calls are outside, with the modules.
 
     Args:
         outside: rows of `conv_calls` with `reason`.
-        revision: gradients have a cure by option in the revision source only.
+        variant: the revision's; only the authors' one takes gradients by option.
     """
     found = []
     for (reason,), rows in outside.group_by("reason", maintain_order=True):
         names = list(dict.fromkeys(path or "(no module)" for path in rows["module"]))
         cure = _CURES.get(str(reason), "")
-        if revision != "source":
+        if not variant.authors:
             cure = cure.partition(",")[0]
         found.append(
             f"SpikeSim does not cover {_REASONS[str(reason)]}; left out: {listed(names)}"
@@ -106,6 +119,70 @@ def neuron_warning(trace: Trace) -> str | None:
         f"SpikeSim's neuron module is IF or LIF; the trace has {others.height} of another kind: "
         f"{listed(kinds)}"
     )
+
+
+def check_options(config: SpikeSimConfig, variant: Variant) -> None:
+    """Refuse options that exclude each other.
+
+    Raises:
+        ConfigError: they do, or the revision has no such option.
+    """
+    if config.sites == "pooled" and not variant.authors:
+        raise ConfigError(
+            "sites = 'pooled' is not available in this revision of the model: expected 'output'"
+        )
+    if config.sites == "pooled" and config.activity_mode == "event":
+        raise ConfigError(
+            "sites = 'pooled' goes with activity_mode = 'dense': events are known at the output "
+            "positions of the convolution"
+        )
+
+
+def warnings_of(
+    trace: Trace,
+    config: SpikeSimConfig,
+    variant: Variant,
+    calls: pl.DataFrame,
+    strict: bool,
+) -> list[str]:
+    """Return what a reader has to know.
+
+    Args:
+        trace: the trace.
+        config: the options.
+        variant: the revision's.
+        calls: rows of `conv_calls` with `reason`.
+        strict: refuse what is left out.
+
+    Raises:
+        TraceError: under strict, something is left out; or nothing is covered.
+    """
+    outside = calls.filter(pl.col("reason").is_not_null())
+    found = outside_warnings(outside, variant)
+    neurons = neuron_warning(trace) if config.require_if_lif_neurons else None
+    found += [neurons] if neurons else []
+    if strict and found:
+        raise TraceError(f"{found[0]} (strict)")
+    if calls.height == outside.height:
+        if strict or variant.inference_only:
+            raise TraceError(f"{trace.path}: {nothing_covered(outside)}")
+        found.append(nothing_covered(outside))
+    if config.activity_mode == "event" and variant.names_event_mode:
+        found.append(_EVENT)
+    if config.device == "sram" and variant.authors:
+        found.append(_SRAM)
+    return found
+
+
+def input_types(counts: pl.DataFrame) -> str:
+    """Return how many calls take spikes, and how sparse the inputs are."""
+    calls, spiking = counts["calls"].sum(), counts.filter("in0_spikes")["calls"].sum()
+    elements = int((counts["in_numel"] * counts["calls"]).sum())
+    text = f"{spiking} of {calls} convolution calls take spikes"
+    if not elements or counts["nonzero"].null_count():
+        return text
+    zeros = 1 - int(counts["nonzero"].sum()) / elements
+    return f"{text}; {zeros:.1%} of all input elements are zero"
 
 
 def left_out(trace: Trace, covered: pl.DataFrame) -> Account:

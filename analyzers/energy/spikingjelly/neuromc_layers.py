@@ -16,6 +16,7 @@ from ...rules.geometry import Convolution
 from ...text import listed
 from ...workload.gradients import WHERE
 from ...workload.layer_calls import ID, MODULE
+from ...workload.modules import with_paths
 from ..neuromc.fragments import CORES, Fragment, Fragments, Loops, bits_of
 from ..neuromc.run import Run
 
@@ -159,10 +160,9 @@ def half_run_backward(run: Run, calls: pl.DataFrame) -> list[str]:
         run: what ran.
         calls: rows of `layer_rows`.
     """
-    paths = run.trace.modules.select(*MODULE, module="path")
     forward = (pl.col("role") == "forward") & pl.col("grad_enabled").fill_null(False)
     half = (
-        calls.join(paths, on=MODULE, maintain_order="left")
+        with_paths(run.trace, calls)
         .group_by(MODULE, maintain_order=True)
         .agg(
             pl.col("module").first(),

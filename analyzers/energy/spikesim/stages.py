@@ -7,18 +7,34 @@ from typing import Any
 
 import polars as pl
 
-from ..spikesim.crossbars import tiles
+from .actions import tiles
 
 _SUMS = ("all_sites", "pe_cycles", "live_sites", "live_patches", "full_rows", "rest_rows")
 
 
-def energy_by_stage(rows: pl.DataFrame) -> dict[str, float]:
+def stages_of(counts: pl.DataFrame, rows: pl.DataFrame, xbar_size: int) -> dict[str, Any]:
+    """Return a report's details by stage.
+
+    Args:
+        counts: what `mapped` returns.
+        rows: the priced rows of the report.
+        xbar_size: the crossbar's size.
+    """
+    return {
+        "energy_by_stage": _energy_by_stage(rows),
+        "energy_by_component": _energy_by_component(rows),
+        "event_stats_by_stage": _statistics_by_stage(counts, xbar_size),
+        "stage_metadata": _metadata_by_stage(counts, xbar_size),
+    }
+
+
+def _energy_by_stage(rows: pl.DataFrame) -> dict[str, float]:
     """Return the energy of each stage in pJ, by module path."""
     found = rows.group_by("module", maintain_order=True).agg(pl.col("energy_pj").sum())
     return dict(found.iter_rows())
 
 
-def energy_by_component(rows: pl.DataFrame) -> dict[str, Any]:
+def _energy_by_component(rows: pl.DataFrame) -> dict[str, Any]:
     """Return the energy by component in pJ, `by_stage` and in `totals`; `total_pj` in each."""
     by_stage: dict[str, dict[str, float]] = {}
     totals: dict[str, float] = {"total_pj": 0.0}
@@ -31,16 +47,12 @@ def energy_by_component(rows: pl.DataFrame) -> dict[str, Any]:
     return {"by_stage": by_stage, "totals": totals}
 
 
-def statistics_by_stage(counts: pl.DataFrame, xbar_size: int) -> dict[str, dict[str, Any]]:
+def _statistics_by_stage(counts: pl.DataFrame, xbar_size: int) -> dict[str, dict[str, Any]]:
     """Return what was active of each stage, and what there was, by module path.
 
     `output_tile_site` are sites times output tiles, `patch_tile` (site, input tile) pairs, `row`
     inputs that meet a kernel position (padding too where nothing is left out by events), in all
     and by input tile.
-
-    Args:
-        counts: what `counted` returns.
-        xbar_size: the crossbar's size.
     """
     stages: dict[str, dict[str, Any]] = {}
     for row in _summed(counts, "event").iter_rows(named=True):
@@ -80,7 +92,7 @@ def _plus(one: Any, other: Any) -> Any:
     return one + other
 
 
-def metadata_by_stage(counts: pl.DataFrame) -> dict[str, dict[str, Any]]:
+def _metadata_by_stage(counts: pl.DataFrame, xbar_size: int) -> dict[str, dict[str, Any]]:
     """Return each stage's geometry and how its calls were counted, by module path.
 
     `shape_mismatch_detected`: its calls had different shapes; those of the first one are told.
@@ -105,7 +117,7 @@ def metadata_by_stage(counts: pl.DataFrame) -> dict[str, dict[str, Any]]:
             "dilation": row["dilation"],
             "input_shape": row["in_shape"],
             "output_shape": row["out_shape"],
-            "input_tile_channels": tiles(row["in_channels"], row["xbar_size"]),
+            "input_tile_channels": tiles(row["in_channels"], xbar_size),
             "out_channel_tiles": row["out_tiles"],
             "total_calls": row["calls"],
             "event_driven_calls": row["events"],

@@ -1,0 +1,114 @@
+"""MACs and ACs of the forward passes: the actions that `compute` and `simple` both price."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ..counting.coverage import covered
+from ..counting.evaluate import tally
+from ..rules import rule_set
+from ..trace.trace import narrowed
+from ..workload.inference import forward_part
+from ..workload.modules import with_paths
+from ..workload.spikes import SPIKE_MODES, check_spikes
+from ..workload.unmeasured import Gaps, gaps_of
+from .row_keys import KEYS, keyed, keys_of
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+COUNTERS = {"mac": "macs", "ac": "acs"}
+"""Component -> the counter that it is."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What revisions may do differently when they count operations.
+
+    Attributes:
+        rules: the rule set.
+        eval_only: only passes in eval mode are inference.
+        spike_modes: what a spike tensor may hold.
+        names_uncovered: say which ops no rule covers, and what ran outside every module.
+    """
+
+    rules: str = "full"
+    eval_only: bool = True
+    spike_modes: tuple[str, ...] = SPIKE_MODES
+    names_uncovered: bool = True
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The counted calls of the forward passes of a trace.
+
+    Attributes:
+        part: the forward passes.
+        counted: what `tally` returned, with `module`.
+        how: how they were counted.
+        spikes: what a spike tensor may hold.
+    """
+
+    part: Trace
+    counted: pl.DataFrame
+    how: Arithmetic
+    spikes: str
+
+    def by(self, keys: Sequence[str]) -> Operations:
+        """Return the same operations, told apart by some of `KEYS`."""
+        return replace(self, counted=_counted(self.part, self.how, keys, self.spikes))
+
+    def total(self, counter: str) -> int:
+        """Return a counter of everything."""
+        return int(self.counted[counter].sum())
+
+    def rows(self) -> pl.DataFrame:
+        """Return `KEYS`, `component` (of `COUNTERS`) and `count`: what is priced."""
+        counted = keyed(self.counted)
+        parts = [
+            counted.filter(pl.col(counter) > 0)
+            .group_by(KEYS, maintain_order=True)
+            .agg(count=pl.col(counter).sum())
+            .select(*KEYS, component=pl.lit(component), count="count")
+            for component, counter in COUNTERS.items()
+        ]
+        return pl.concat(parts)
+
+    def gaps(self) -> Gaps:
+        """Return what is not in the counts; raise TraceError if no product is."""
+        return gaps_of(self.part, self.counted)
+
+    def uncovered(self) -> list[str]:
+        """Return one sentence on the ops that no rule covers, where the revision names them."""
+        ops = covered(self.part, self.counted).uncovered if self.how.names_uncovered else []
+        return [f"no rule covers {', '.join(ops)}: left out"] if ops else []
+
+
+def operations_of(
+    trace: Trace, how: Arithmetic, *, spikes: str, where: str | Sequence[str] | None
+) -> Operations:
+    """Count the forward passes of a trace.
+
+    Args:
+        trace: the trace.
+        how: the revision's way to count.
+        spikes: what a spike tensor may hold.
+        where: filters.
+
+    Raises:
+        ConfigError: a filter that means nothing, or spikes that the revision does not know.
+        TraceError: there is no forward pass in eval mode.
+    """
+    check_spikes(spikes, how.spike_modes)
+    part = forward_part(narrowed(trace, where), eval_only=how.eval_only)
+    return Operations(part, _counted(part, how, keys_of(part), spikes), how, spikes)
+
+
+def _counted(part: Trace, how: Arithmetic, keys: Sequence[str], spikes: str) -> pl.DataFrame:
+    kept = ["module_id", *(key for key in keys if key not in ("module", "op"))]
+    counted = tally(part, rule_set(how.rules), kept, spikes=spikes, facts=True)
+    return with_paths(part, counted)

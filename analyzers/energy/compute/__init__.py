@@ -1,0 +1,1 @@
+"""Multiply-accumulates and accumulations at an energy each, and nothing else."""

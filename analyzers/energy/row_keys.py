@@ -1,0 +1,34 @@
+"""What the rows of every estimate are told apart by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+KEYS = ("module", "stage", "op", "label", "step")
+"""What an action count belongs to; `module` is the path of the innermost module."""
+
+KINDS = {key: pl.Int32 if key == "step" else pl.String for key in KEYS}
+
+MOST_STEPS = 256
+"""Up to so many steps the rows of a report tell them apart; `report.by("step")` always does."""
+
+NEURON_OP = "neuron"
+"""Stands for the op of what a neuron is charged as a whole."""
+
+
+def keys_of(trace: Trace) -> tuple[str, ...]:
+    """Return what the rows of a report are told apart by: in long runs not by step."""
+    return KEYS if trace.manifest.steps <= MOST_STEPS else KEYS[:-1]
+
+
+def keyed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with all of `KEYS`: null where they are not told apart."""
+    missing = [pl.lit(None).alias(key) for key in KEYS if key not in rows.columns]
+    return rows.with_columns(missing).with_columns(
+        pl.col(key).cast(kind) for key, kind in KINDS.items()
+    )
