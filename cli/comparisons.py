@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..analyzers.units import number_text, share_text
 from . import tables, terminal
 from .count import as_tree
 from .differences import change_text, place_text, shown_as, signed, title
 from .tables import Column
-from .units import number_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl

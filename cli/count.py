@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.units import bar, bytes_text, count_text, ratio_text, share_text
 from . import reading, tables, terminal, tree
 from .tables import Column
-from .units import bar, bytes_text, count_text, ratio_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.units import count_text, energy_text, share_text
 from . import choosing, count, reading, tables, terminal
 from .choosing import ESTIMATORS, REVISIONS, Choice
 from .tables import Column
-from .units import count_text, energy_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.units import bar, energy_text, ratio_text
 from . import reading, tables
 from .choosing import ESTIMATORS, REVISIONS
 from .energy import configured
 from .tables import Column
-from .units import bar, energy_text, ratio_text
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ..display import View, as_html, as_lines
 from ..rules import rule_set
 from ..trace.trace import Trace, open_trace
 from ..workload.modules import rolled_up, scopes_of
@@ -58,6 +59,19 @@ class Comparison:
     spikes: str
     joined: pl.DataFrame = field(repr=False)
     scopes: pl.DataFrame = field(repr=False)
+
+    def _view(self) -> View:
+        rows = [(n, t.base, t.head, t.difference) for n, t in self.totals.items()]
+        names = ("figure", "base", "head", "difference")
+        frame = pl.DataFrame(rows, schema=names, orient="row", strict=False)
+        title = f"{self.base.trace.path} -> {self.head.trace.path}"
+        return View(title, frame, self.warnings)
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
 
     def by(self, *keys: str, exclusive: bool = False) -> pl.DataFrame:
         """Sum `rows` over everything but some of module, op and stage.

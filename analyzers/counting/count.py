@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ..display import View, as_html, as_lines
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..trace.trace import Trace, narrowed
 from ..workload.modules import rolled_up, scopes_of, with_paths
@@ -43,6 +44,19 @@ class Counts:
     coverage: Coverage
     rules: str
     spikes: str
+
+    def _view(self) -> View:
+        title = f"counts, rules {self.rules}" + (
+            "" if self.spikes == "binary" else f", {self.spikes} spikes"
+        )
+        frame = self.frame.drop("intensity")
+        return View(title, frame, [self.coverage.line()])
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
 
 
 def count(
