@@ -19,7 +19,6 @@ class Choice:
         stops_at: what it leaves out.
         help: one line of help.
         example: what --set may say.
-        takes_spikes: whether a spike tensor may hold more than 0 and 1.
     """
 
     name: str
@@ -28,7 +27,6 @@ class Choice:
     stops_at: str
     help: str
     example: str
-    takes_spikes: bool = False
 
 
 CHOICES = (
@@ -39,7 +37,6 @@ CHOICES = (
         "memory, addressing, neuron states, hardware",
         "MACs and ACs at an energy each (Horowitz 2014, 45 nm).",
         "e_mac_pj=3.2",
-        takes_spikes=True,
     ),
     Choice(
         "simple",
@@ -48,7 +45,6 @@ CHOICES = (
         "inputs and outputs, sizes of memories",
         "Compute, and a price for each byte of weights and neuron states.",
         "e_memory_pj_per_byte=10",
-        takes_spikes=True,
     ),
     Choice(
         "lemaire",

@@ -80,10 +80,7 @@ KEYS = ("module", "op", "stage")
               help="Whose rules count, on both sides.")  # fmt: skip
 @click.option("--spikes", type=click.Choice(count.SPIKES), default="binary", show_default=True,
               help="What a spike tensor may hold.")  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), metavar="N",
-              help="Samples in a batch, where a trace does not know.")  # fmt: skip
-@click.option("--time-steps", type=click.IntRange(1), metavar="N",
-              help="Time steps of a sample, where a trace does not know.")  # fmt: skip
+@reading.samples
 @click.option("--strict", is_flag=True, help="Refuse what the estimators do not cover.")
 @click.option("--rank", type=int, metavar="N", help="One rank only.  [default: all]")
 @click.option("--partial", is_flag=True, help="Read what an aborted recording left.")
@@ -156,7 +153,10 @@ def _compared(
         reading.opened(path, partial=options["partial"], rank=options["rank"])
         for path in (base, head)
     ]
-    others = {name: options[name] for name in ("where", "rules", "spikes", "batch", "time_steps")}
+    others = {
+        name: options[name]
+        for name in ("where", "rules", "spikes", "samples", "batch", "time_steps")
+    }
     with reading.working("comparing"):
         return compared(
             *traces, energies=energies, revision=revision, strict=options["strict"], **others

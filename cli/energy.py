@@ -11,7 +11,7 @@ import click
 
 from ..analyzers.units import count_text, energy_text, share_text
 from . import choosing, count, reading, tables, terminal
-from .choosing import ESTIMATORS, REVISIONS, Choice
+from .choosing import ESTIMATORS, REVISIONS
 from .tables import Column
 
 if TYPE_CHECKING:
@@ -67,19 +67,8 @@ def _verb(name: str) -> click.Command:
     @reading.groups(*KEYS, help="Rows by these. Of one rank: --rank N; a row does not tell it.")
     @reading.rolls_up
     @reading.narrows
-    @click.option(
-        "--batch",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Samples in a batch, where the trace does not know.",
-    )
-    @click.option(
-        "--time-steps",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Time steps of a sample, where the trace does not know.",
-    )
-    @_takes_spikes(choice)
+    @reading.samples
+    @_takes_spikes
     @click.option("--strict", is_flag=True, help="Refuse what the model does not cover.")
     @click.option("--statement", is_flag=True, help="Print the paragraph for a paper instead.")
     @reading.answers(*tables.FORMATS)
@@ -89,17 +78,15 @@ def _verb(name: str) -> click.Command:
     return estimate
 
 
-def _takes_spikes(choice: Choice) -> Callable[[Any], Any]:
-    """Return the option of estimators whose spikes may be more than 0 and 1; nothing for others."""
-    if not choice.takes_spikes:
-        return lambda command: command
+def _takes_spikes(command: Any) -> Any:
+    """Give a command --spikes; an estimator refuses what its model does not know."""
     return click.option(
         "--spikes",
         type=click.Choice(count.SPIKES),
         default="binary",
         show_default=True,
         help="What a spike tensor may hold: {0,1}, {-1,0,1}, {0,a}, whole numbers, or none at all.",
-    )
+    )(command)
 
 
 def _estimate(

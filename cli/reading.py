@@ -57,6 +57,44 @@ def rolls_up(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+class _SampleCount(click.ParamType):  # type: ignore[type-arg]
+    """A number of samples, or `per-call`."""
+
+    name = "samples"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        """Return a number of at least 1 or "per-call"; fail with one line on anything else."""
+        if value == "per-call":
+            return str(value)
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither a number of at least 1 nor per-call", param, ctx)
+        return number
+
+
+def samples(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --samples, --batch and --time-steps: what the user says comes first."""
+    for decorate in (
+        click.option(
+            "--time-steps", type=click.IntRange(1), metavar="N",
+            help="Time steps of a sample.  [default: as recorded]",
+        ),
+        click.option(
+            "--batch", type=click.IntRange(1), metavar="N",
+            help="Samples in a batch.  [default: as recorded]",
+        ),
+        click.option(
+            "--samples", type=_SampleCount(), metavar="N|per-call",
+            help="Samples in all; per-call: each call of the model is one.  [default: as recorded]",
+        ),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
 def narrows(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --where."""
     return click.option("--where", multiple=True, metavar="FIELD=VALUE", help=WHERE_HELP)(command)

@@ -64,8 +64,7 @@ _LONGEST = 100_000
     help="Whose form of the model.",
 )
 @reading.narrows
-@click.option("--batch", type=click.IntRange(1), metavar="N", help="As in opjoule energy.")
-@click.option("--time-steps", type=click.IntRange(1), metavar="N", help="As in opjoule energy.")
+@reading.samples
 @click.option("--strict", is_flag=True, help="Refuse what the model does not cover.")
 @reading.answers(*tables.FORMATS)
 def sweep(

@@ -155,8 +155,8 @@ def compare(
             has, the other side has nothing.
         rules: the rule set of both sides.
         spikes: what a spike tensor may hold.
-        **options: of the estimators: revision (a name, or one for each estimator), strict, batch,
-            time_steps.
+        **options: of the estimators: revision (a name, or one for each estimator), strict,
+            samples, batch, time_steps.
 
     Raises:
         ConfigError: no such estimator, rule set, kind of spikes or filter.

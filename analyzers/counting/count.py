@@ -12,6 +12,7 @@ from ...schemas import STAGES, ConfigError
 from ..display import View, as_html, as_lines
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..trace.trace import Trace, narrowed
+from ..workload.hints import spike_hints
 from ..workload.modules import rolled_up, scopes_of, with_paths
 from ..workload.spikes import check_spikes
 from .coverage import Coverage, covered, refuse_gaps
@@ -97,7 +98,8 @@ def count(
     trace = narrowed(trace, where)
     kept = ["module_id" if key == "module" else key for key in keys if key not in ("op", "rank")]
     counted = tally(trace, chosen, kept, spikes=spikes)
-    found = covered(trace, counted)
+    hints = () if chosen.by_values_only else spike_hints(trace, spikes)
+    found = covered(trace, counted, hints)
     if strict:
         refuse_gaps(trace, found, counted)
     gaps = _gaps(counted, chosen.with_classes)

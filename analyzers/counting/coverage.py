@@ -38,6 +38,7 @@ class Coverage:
         unsized: of the unmeasured calls, those of which a size is not known.
         dense_macs: of all products; None: a size is not known.
         counted_macs: of the products whose MACs and ACs are known.
+        hints: what another setting of `spikes` would change.
     """
 
     frame: pl.DataFrame
@@ -47,6 +48,7 @@ class Coverage:
     unsized: int = 0
     dense_macs: int | None = 0
     counted_macs: int = 0
+    hints: tuple[str, ...] = ()
 
     def _view(self) -> View:
         kinds = self.frame.group_by("how", "family").agg(pl.col("calls", "bytes").sum())
@@ -134,7 +136,7 @@ class Coverage:
             calls = f"{number(self.hidden, 'module call')} {agreeing(self.hidden, 'was', 'were')}"
             them = agreeing(self.hidden, "it", "them")
             parts.append(f"{calls} hidden (opjoule info names {them})")
-        return "; ".join(parts)
+        return "; ".join([*parts, *self.hints])
 
 
 def coverage(
@@ -159,8 +161,8 @@ def coverage(
     return covered(trace, tally(trace, rule_set(rules, extra_rules)))
 
 
-def covered(trace: Trace, counted: pl.DataFrame) -> Coverage:
-    """Return the coverage of what `tally` counted."""
+def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> Coverage:
+    """Return the coverage of what `tally` counted, with hints at other settings of `spikes`."""
     frame = (
         counted.group_by("op", "how", "family", maintain_order=True)
         .agg(
@@ -182,6 +184,7 @@ def covered(trace: Trace, counted: pl.DataFrame) -> Coverage:
         unsized=int(counted.filter(_UNSIZED)["unmeasured"].sum()),
         dense_macs=counted.select(_whole("dense_macs")).item(),
         counted_macs=int(counted.filter(known)["dense_macs"].sum()),
+        hints=tuple(hints),
     )
 
 

@@ -13,6 +13,7 @@ from ..display import View, as_html, as_lines
 from ..units import energy_text
 from ..workload.account import Account
 from ..workload.modules import no_scopes, rolled_up
+from ..workload.samples import Samples, unknown_samples
 from . import row_keys
 from .statement import statement_of
 
@@ -58,9 +59,7 @@ class EnergyReport:
         scope: what the estimate speaks of.
         warnings: what a reader of the figure has to know.
         account: what of the products is charged and what is left out, see `workload.account`.
-        batch: samples in one inference, if known.
-        time_steps: time steps of one sample, if known.
-        samples: number of samples that `total_pj` is the energy of, if known.
+        sampled: the samples that `total_pj` is the energy of, see `workload.samples`.
         input_types: what the inputs were: how many of them spikes, how sparse.
         details: tables and figures that only this estimator has, as plain data or frames.
         recount: for long runs, whose rows do not tell steps apart: makes the rows for given keys.
@@ -77,9 +76,7 @@ class EnergyReport:
     scope: Scope
     warnings: tuple[str, ...] = ()
     account: Account = field(default_factory=Account)
-    batch: int | None = None
-    time_steps: int | None = None
-    samples: int | None = None
+    sampled: Samples = field(default_factory=unknown_samples)
     input_types: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     recount: Callable[[Sequence[str]], pl.DataFrame] | None = field(default=None, compare=False)
@@ -89,6 +86,21 @@ class EnergyReport:
     def per_sample_pj(self) -> float | None:
         """Energy of one sample in pJ; None if the trace does not tell how many there were."""
         return self.total_pj / self.samples if self.samples else None
+
+    @property
+    def batch(self) -> int | None:
+        """Samples in one inference, if known."""
+        return self.sampled.batch
+
+    @property
+    def time_steps(self) -> int | None:
+        """Time steps of one sample, if known."""
+        return self.sampled.time_steps
+
+    @property
+    def samples(self) -> int | None:
+        """Number of samples that `total_pj` is the energy of, if known."""
+        return self.sampled.samples
 
     @property
     def left_out(self) -> pl.DataFrame:
@@ -178,6 +190,8 @@ class EnergyReport:
             "batch": self.batch,
             "time_steps": self.time_steps,
             "samples": self.samples,
+            "batch_from": self.sampled.batch_from,
+            "time_steps_from": self.sampled.time_steps_from,
             "input_types": self.input_types,
             "stages": list(self.scope.stages),
             "technology": self.scope.technology,

@@ -54,9 +54,13 @@ def _energies(report: EnergyReport) -> str:
 
 
 def _averaged(report: EnergyReport) -> str:
+    sampled = report.sampled
     known = [
-        f"{name} {value}"
-        for name, value in (("batch", report.batch), ("time steps", report.time_steps))
+        f"{name} {value}" + (" (a guess)" if origin == "guessed" else "")
+        for name, value, origin in (
+            ("batch", report.batch, sampled.batch_from),
+            ("time steps", report.time_steps, sampled.time_steps_from),
+        )
         if value is not None
     ]
     if report.samples:

@@ -39,7 +39,7 @@ def sweep(
         configs: a table of configurations, fields as columns; null leaves a field as in `config`,
             the column `name` is a label. With `vary`, each row with every combination.
         config: what is not varied; by default the estimator's defaults.
-        **options: of the estimator: revision, strict, batch, time_steps, where.
+        **options: of the estimator: revision, strict, samples, batch, time_steps, where, spikes.
 
     Returns:
         A row for each configuration, in order: its varied fields, `total_pj`, `per_sample_pj` (null
@@ -103,7 +103,7 @@ def sensitivity(
         trace: the trace.
         estimator: its name.
         config: where to look; by default the estimator's defaults.
-        **options: of the estimator: revision, strict, batch, time_steps, where.
+        **options: of the estimator: revision, strict, samples, batch, time_steps, where, spikes.
 
     Returns:
         `constant`, `value`, `percent_per_percent` (by how many percent the total grows if the

@@ -71,6 +71,13 @@ class Samples:
         return _weakest(self.frame["time_steps_from"])
 
 
+def unknown_samples() -> Samples:
+    """Return the samples of nothing: their number, batch and time steps are not known."""
+    columns = {"rank": pl.Int32, "sample": pl.Int64, "batch": pl.Int64, "time_steps": pl.Int64}
+    origins = dict.fromkeys(("batch_from", "time_steps_from"), pl.String)
+    return Samples(pl.DataFrame(schema={**columns, **origins, "given": pl.Boolean}))
+
+
 def _one(values: pl.Series) -> int | None:
     found = values.unique()
     return int(found[0]) if len(found) == 1 and found[0] is not None else None

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ....schemas.costs.compute import ComputeConfig
+from ...trace.trace import narrowed
+from ...workload.hints import spike_hints
 from ...workload.modules import scopes_of
-from ...workload.samples import samples_of
+from ...workload.samples import regrouped, samples_of
 from ...workload.unmeasured import input_types, outside_modules
 from ..arithmetic import operations_of
 from ..report import EnergyReport
@@ -31,6 +33,7 @@ def estimate_compute(
     strict: bool = False,
     batch: int | None = None,
     time_steps: int | None = None,
+    samples: int | str | None = None,
     where: str | Sequence[str] | None = None,
     spikes: str = "binary",
 ) -> EnergyReport:
@@ -43,8 +46,10 @@ def estimate_compute(
             revisions of SpikingJelly with theirs, in whatever mode the model was.
         strict: refuse ops that no rule covers, calls that were not measured, and a trace in which
             nothing is counted.
-        batch: samples in a batch, where the trace does not know.
-        time_steps: time steps of a sample, where the trace does not know.
+        batch: samples in a batch, as you say; by default what was recorded.
+        time_steps: time steps of a sample, as you say; by default what was recorded.
+        samples: how many samples there are in all, as you say; "per-call": every call of the model
+            is one; by default what was recorded.
         where: filters, see `where.parse_filters`.
         spikes: what a spike tensor may hold: "binary", "ternary", "scaled" or "graded"; a spike
             that is not 1 costs an accumulation too. "none": every product is dense. Of the
@@ -57,12 +62,14 @@ def estimate_compute(
     """
     config = config or ComputeConfig()
     variant: Variant = variant_of("compute", revision)
+    trace = regrouped(narrowed(trace), samples)
     operations = operations_of(trace, variant, spikes=spikes, where=where)
     part, gaps = operations.part, operations.gaps()
     warnings = warnings_of(operations, gaps.warnings(), variant, strict)
     rows = priced(operations.rows(), config)
     outside = outside_modules(rows) if variant.names_uncovered else []
-    many = samples_of(part, batch, time_steps, eval_only=variant.eval_only)
+    hints = spike_hints(part, spikes) if variant.names_uncovered else []
+    many = samples_of(part, batch, time_steps, samples=samples, eval_only=variant.eval_only)
     counts = {n: float(operations.total(f"{n}s")) for n in ("mac", "ac", "synop", "flop")}
     parts = breakdown_pj(counts, config)
     return EnergyReport(
@@ -75,11 +82,9 @@ def estimate_compute(
         scopes=scopes_of(part.modules),
         config=config.model_dump(),
         scope=SCOPE,
-        warnings=(*warnings, *outside, *many.warnings),
+        warnings=(*warnings, *outside, *hints, *many.warnings),
         account=gaps.account,
-        batch=many.batch,
-        time_steps=many.time_steps,
-        samples=many.samples,
+        sampled=many,
         input_types=input_types(operations.counted, spikes),
         details={"spikes": spikes},
         recount=lambda keys: priced(operations.by(keys).rows(), config),

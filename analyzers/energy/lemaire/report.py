@@ -11,10 +11,12 @@ import polars as pl
 from ....schemas import TraceError
 from ....schemas.costs import LemaireConfig
 from ...trace.filters import Filter, parse_filters
+from ...trace.trace import narrowed
 from ...workload.account import account_of
 from ...workload.inference import forward_part, without_training
 from ...workload.modules import scopes_of
-from ...workload.samples import samples_of
+from ...workload.samples import regrouped, samples_of
+from ...workload.spikes import check_spikes
 from ..report import EnergyReport
 from ..revisions import variant_of
 from ..row_keys import KEYS, MOST_STEPS
@@ -36,7 +38,9 @@ def estimate_lemaire(
     strict: bool = False,
     batch: int | None = None,
     time_steps: int | None = None,
+    samples: int | str | None = None,
     where: str | Sequence[str] | None = None,
+    spikes: str = "binary",
 ) -> EnergyReport:
     """Estimate the energy of the forward calls of linear layers, convolutions and their neurons.
 
@@ -46,10 +50,14 @@ def estimate_lemaire(
         revision: "source": calls in eval mode, counted as the authors do; "spikingjelly-2.0" or
             "spikingjelly-2026-08": in whatever mode the model was.
         strict: refuse what the model does not cover instead of leaving it out.
-        batch: samples in a call, where the trace does not know.
-        time_steps: time steps of a sample in a call, where the trace does not know.
+        batch: samples in a batch, as you say; by default what was recorded.
+        time_steps: time steps of a sample, as you say; by default what was recorded.
+        samples: how many samples there are in all, as you say; "per-call": every call of the model
+            is one; by default what was recorded.
         where: filters, see `where.parse_filters`. Those on modules and ops choose among the rows;
             what a neuron is charged stands at the neuron.
+
+        spikes: what a spike tensor may hold: the model knows "binary" alone.
 
     Returns:
         A report whose components are `ops`, `addressing`, `inout`, `params` and `potential`;
@@ -66,11 +74,13 @@ def estimate_lemaire(
     """
     config = config or LemaireConfig()
     variant: Variant = variant_of("lemaire", revision)
-    whole, part, chosen = _parts(trace, variant, where)
-    samples = samples_of(
-        whole, batch, time_steps, eval_only=variant.eval_only, ran=part.module_calls
-    )
-    count = partial(variant.count, whole, config, samples=samples)
+    check_spikes(spikes, ("binary",))
+    whole, part, chosen = _parts(regrouped(narrowed(trace), samples), variant, where)
+    many = samples_of(
+        whole, batch, time_steps, samples=samples, eval_only=variant.eval_only,
+        ran=part.module_calls,
+    )  # fmt: skip
+    count = partial(variant.count, whole, config, samples=many)
     counted = count(by_step=trace.manifest.steps <= MOST_STEPS)
     rest, charged = left_out(part, counted, variant)
     account = account_of(charged, rest)
@@ -94,11 +104,9 @@ def estimate_lemaire(
         scopes=scopes_of(part.modules),
         config=config.model_dump(),
         scope=SCOPE,
-        warnings=(*warnings, *unmatched(trace, config), *samples.warnings),
+        warnings=(*warnings, *unmatched(trace, config), *many.warnings),
         account=account,
-        batch=samples.batch,
-        time_steps=samples.time_steps,
-        samples=samples.samples,
+        sampled=many,
         input_types=input_types(counted.inputs),
         details={
             "buffer_sizes_bytes": {

@@ -9,7 +9,7 @@ from ....schemas import TraceError
 from ....schemas.costs import NeuroMCConfig
 from ...trace.trace import narrowed
 from ...workload.modules import scopes_of
-from ...workload.samples import samples_of
+from ...workload.samples import regrouped, samples_of
 from ...workload.spikes import check_spikes
 from ..estimators import default_config
 from ..report import EnergyReport
@@ -35,6 +35,7 @@ def estimate_neuromc(
     strict: bool = False,
     batch: int | None = None,
     time_steps: int | None = None,
+    samples: int | str | None = None,
     where: str | Sequence[str] | None = None,
     spikes: str = "binary",
 ) -> EnergyReport:
@@ -50,8 +51,10 @@ def estimate_neuromc(
         revision: "source" counts each product once; "spikingjelly-2.0" and "spikingjelly-2026-08"
             count as these do.
         strict: refuse ops and optimizers without a fragment instead of leaving them out.
-        batch: samples in a batch, where the trace does not know.
-        time_steps: time steps of a sample, where the trace does not know.
+        batch: samples in a batch, as you say; by default what was recorded.
+        time_steps: time steps of a sample, as you say; by default what was recorded.
+        samples: how many samples there are in all, as you say; "per-call": every call of the model
+            is one; by default what was recorded.
         where: filters, see `where.parse_filters`.
         spikes: "binary"; or "none": every product runs on the cores of dense values. Of the
             revision source alone.
@@ -70,9 +73,10 @@ def estimate_neuromc(
     variant: Variant = variant_of("neuromc", revision)
     check_spikes(spikes, variant.spike_modes)
     config = config or cast(NeuroMCConfig, default_config("neuromc", revision))
+    trace = regrouped(narrowed(trace), samples)
     part = narrowed(trace, where)
-    samples = samples_of(part, batch, time_steps)
-    whole = samples if part is trace else samples_of(trace, batch, time_steps)
+    many = samples_of(part, batch, time_steps, samples=samples)
+    whole = many if part is trace else samples_of(trace, batch, time_steps, samples=samples)
     run = run_of(part, config, whole, variant, spikes)
     found = variant.cut(run)
     missing = left_out_of(run, found, variant)
@@ -95,11 +99,9 @@ def estimate_neuromc(
         scopes=scopes_of(part.modules),
         config=config.model_dump(),
         scope=scope_of(rows, variant, revision),
-        warnings=tuple(warnings_of(run, found, missing, variant, revision, samples)),
+        warnings=tuple(warnings_of(run, found, missing, variant, revision, many)),
         account=missing.account,
-        batch=samples.batch,
-        time_steps=samples.time_steps,
-        samples=samples.samples,
+        sampled=many,
         input_types=input_types(run),
         details=details,
         recount=lambda keys: rows_of(found, each, part, by_step="step" in keys),

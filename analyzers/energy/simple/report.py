@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ....schemas.costs.compute import SimpleConfig
+from ...trace.trace import narrowed
+from ...workload.hints import spike_hints
 from ...workload.modules import scopes_of
-from ...workload.samples import samples_of
+from ...workload.samples import regrouped, samples_of
 from ...workload.unmeasured import input_types, outside_modules
 from ..arithmetic import operations_of
 from ..report import EnergyReport
@@ -32,6 +34,7 @@ def estimate_simple(
     strict: bool = False,
     batch: int | None = None,
     time_steps: int | None = None,
+    samples: int | str | None = None,
     where: str | Sequence[str] | None = None,
     spikes: str = "binary",
 ) -> EnergyReport:
@@ -44,8 +47,10 @@ def estimate_simple(
             additions of its own tool; "source": the same prices on counts of the rule set `full`,
             without those additions, of forward passes in eval mode.
         strict: refuse what is not covered, and a trace in which nothing is counted.
-        batch: samples in a batch, where the trace does not know.
-        time_steps: time steps of a sample, where the trace does not know.
+        batch: samples in a batch, as you say; by default what was recorded.
+        time_steps: time steps of a sample, as you say; by default what was recorded.
+        samples: how many samples there are in all, as you say; "per-call": every call of the model
+            is one; by default what was recorded.
         where: filters, see `where.parse_filters`. Those on ops leave neuron states alone.
         spikes: what a spike tensor may hold, see `estimate_compute`.
 
@@ -62,6 +67,7 @@ def estimate_simple(
     """
     config = config or SimpleConfig()
     variant: Variant = variant_of("simple", revision)
+    trace = regrouped(narrowed(trace), samples)
     operations = operations_of(trace, variant, spikes=spikes, where=where)
     part, gaps = operations.part, operations.gaps()
     actions = actions_of(operations, variant, time_steps)
@@ -70,7 +76,8 @@ def estimate_simple(
     parts = breakdown_pj(sums, config)
     rows = priced(actions.rows, config)
     outside = outside_modules(rows) if variant.names_uncovered else []
-    many = samples_of(part, batch, time_steps, eval_only=variant.eval_only)
+    hints = spike_hints(part, spikes) if variant.names_uncovered else []
+    many = samples_of(part, batch, time_steps, samples=samples, eval_only=variant.eval_only)
     moved = sum(n for what, n in sums.items() if what.endswith("_bytes"))
     counts = {**sums, "synop": operations.total("synops"), "memory_access_bytes": moved}
     return EnergyReport(
@@ -83,11 +90,9 @@ def estimate_simple(
         scopes=scopes_of(part.modules),
         config=config.model_dump(),
         scope=scope_of(variant),
-        warnings=(*warnings, *outside, *many.warnings),
+        warnings=(*warnings, *outside, *hints, *many.warnings),
         account=gaps.account,
-        batch=many.batch,
-        time_steps=many.time_steps,
-        samples=many.samples,
+        sampled=many,
         input_types=input_types(operations.counted, spikes),
         details={"tool_acs": actions.tool_acs, "spikes": spikes},
         recount=lambda keys: priced(

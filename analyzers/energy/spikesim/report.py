@@ -11,7 +11,7 @@ from ....schemas.costs.spikesim import SpikeSimConfig
 from ...trace.trace import narrowed
 from ...workload.inference import without_training
 from ...workload.modules import scopes_of
-from ...workload.samples import samples_of
+from ...workload.samples import regrouped, samples_of
 from ...workload.spikes import check_spikes
 from ..report import EnergyReport
 from ..revisions import variant_of
@@ -35,6 +35,7 @@ def estimate_spikesim(
     strict: bool = False,
     batch: int | None = None,
     time_steps: int | None = None,
+    samples: int | str | None = None,
     where: str | Sequence[str] | None = None,
     spikes: str = "binary",
 ) -> EnergyReport:
@@ -45,8 +46,10 @@ def estimate_spikesim(
         config: crossbars and energies; by default 64 x 64 RRAM, dense.
         revision: "source", "spikingjelly-2.0" or "spikingjelly-2026-08".
         strict: refuse what the model does not cover instead of leaving it out.
-        batch: samples in a call, where the trace does not know.
-        time_steps: time steps of a sample in a call, where the trace does not know.
+        batch: samples in a batch, as you say; by default what was recorded.
+        time_steps: time steps of a sample, as you say; by default what was recorded.
+        samples: how many samples there are in all, as you say; "per-call": every call of the model
+            is one; by default what was recorded.
         where: filters, see `where.parse_filters`.
         spikes: "binary"; or "none": in event mode every input counts as fully active. Of the
             revision source alone.
@@ -65,7 +68,7 @@ def estimate_spikesim(
     variant: Variant = variant_of("spikesim", revision)
     check_spikes(spikes, variant.spike_modes)
     check_options(config, variant)
-    trace = narrowed(trace, where)
+    trace = narrowed(regrouped(narrowed(trace), samples), where)
     trace = without_training(trace) if variant.inference_only else trace
     calls = conv_calls(
         trace,
@@ -81,7 +84,8 @@ def estimate_spikesim(
     counts = mapped(inside, config, trace.manifest.tile_widths)
     rows = priced(actions_of(counts, config), config)
     parts = breakdown_pj(totals_of(rows), config)
-    many = samples_of(trace, batch, time_steps, eval_only=True, ran=calls_of(trace, counts))
+    ran = calls_of(trace, counts)
+    many = samples_of(trace, batch, time_steps, samples=samples, eval_only=True, ran=ran)
     return EnergyReport(
         estimator="spikesim",
         revision=revision,
@@ -97,9 +101,7 @@ def estimate_spikesim(
         scope=SCOPE,
         warnings=(*warnings, *many.warnings),
         account=left_out(trace, counts),
-        batch=many.batch,
-        time_steps=many.time_steps,
-        samples=many.samples,
+        sampled=many,
         input_types=input_types(counts),
         details=_details(counts, rows, config, variant, many.samples),
     )
