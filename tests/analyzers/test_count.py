@@ -215,7 +215,10 @@ def test_a_rule_that_fails_is_named(trace):
 @pytest.mark.parametrize(
     ("question", "says"),
     [
-        ({"by": "colour"}, "unknown by='colour': expected some of total, module, op, stage, label, step, rank"),
+        (
+            {"by": "colour"},
+            "unknown by='colour': expected some of total, module, op, stage, label, step, rank",
+        ),
         ({"by": ["op", "x"]}, "unknown by='x'"),
         ({"rules": "magic"}, "'magic'"),
         ({"spikes": "loud"}, "unknown spikes='loud': expected one of binary, ternary, scaled"),

@@ -48,7 +48,11 @@ def test_an_estimator_that_a_revision_lacks(capsys):
     words = ["energy", "simple", str(STORED), "--revision", "spikingjelly-2026-08"]
     assert run(words) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and "of simple: choose from source, spikingjelly-2.0" in err
+    assert (
+        out == ""
+        and err.count("\n") == 1
+        and "of simple: choose from source, spikingjelly-2.0" in err
+    )
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

@@ -245,5 +245,7 @@ def test_steps_are_told_apart(steps, inputs, tmp_path):
 
 def test_an_unknown_revision_is_refused(inputs, tmp_path):
     trace = open_trace(record(Net().eval(), inputs, tmp_path / "t"))
-    with pytest.raises(ConfigError, match="unknown revision 'spikingjelly-3' of compute: choose from so"):
+    with pytest.raises(
+        ConfigError, match="unknown revision 'spikingjelly-3' of compute: choose from so"
+    ):
         estimate_compute(trace, revision="spikingjelly-3")

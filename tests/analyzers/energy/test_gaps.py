@@ -63,11 +63,12 @@ def test_refuses_a_trace_without_statistics(estimate, revision, tmp_path):
 def test_what_was_not_measured_is_left_out_by_name(estimate, revision, partly):
     report = estimate(partly, revision=revision)
     assert (report.counts["mac"], report.counts["ac"]) == (64, 0)
-    assert report.left_out.rows() == [("aten.mm.default (not measured)", 1, 30, pytest.approx(30 / 94))]
+    assert report.left_out.rows() == [
+        ("aten.mm.default (not measured)", 1, 30, pytest.approx(30 / 94))
+    ]
     assert any(
         "1 call was not measured or is of unknown size (31.9% of the MACs) and is left out: the "
-        "total is a lower bound"
-        in text
+        "total is a lower bound" in text
         for text in report.warnings
     )
     inputs = "spikes into 0 of 1 products and convolutions; 1 more was not measured"
@@ -113,7 +114,9 @@ def test_spikes_may_be_ternary(estimate, tmp_path):
     assert report.by("step")["energy_pj"].sum() == pytest.approx(report.total_pj)
     with pytest.raises(ConfigError, match="unknown spikes='signed': expected one of binary, "):
         estimate(trace, spikes="signed")
-    with pytest.raises(ConfigError, match="not available in this revision of the model: expected binary$"):
+    with pytest.raises(
+        ConfigError, match="not available in this revision of the model: expected binary$"
+    ):
         estimate(trace, spikes="ternary", revision="spikingjelly-2.0")
 
 
