@@ -2,45 +2,84 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .analyzers.comparing.compare import compare
-    from .analyzers.counting.count import count
-    from .analyzers.counting.coverage import coverage
-    from .analyzers.trace.trace import open_trace
+    from .analyzers.comparing.compare import Comparison, compare
+    from .analyzers.counting.count import Counts, count
+    from .analyzers.counting.coverage import Coverage, coverage
+    from .analyzers.energy.estimators import energy
+    from .analyzers.energy.report import EnergyReport
+    from .analyzers.rules import Figures, OpRule
+    from .analyzers.sweeping.sweep import sensitivity, sweep
+    from .analyzers.trace.trace import Trace, open_trace
+    from .schemas.costs import load_config
+    from .schemas.errors import (
+        ConfigError,
+        OpjouleError,
+        RecordError,
+        RuleError,
+        TraceError,
+        TraceVersionError,
+    )
+    from .tracer.neurons import NeuronRule
     from .tracer.record import record
-    from .tracer.recorder import Recorder
+    from .tracer.recorder import Recorder, RecordingWarning
 
-__all__ = ["Recorder", "__version__", "compare", "count", "coverage", "open_trace", "record"]
+_HOMES = {
+    "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
+    "analyzers": (
+        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Trace", "compare", "count",
+        "coverage", "open_trace", "sensitivity", "sweep",
+    ),
+    "analyzers.energy": ("EnergyReport", "energy"),
+    "schemas.costs": ("load_config",),
+    "schemas.errors": (
+        "ConfigError", "OpjouleError", "RecordError", "RuleError", "TraceError",
+        "TraceVersionError",
+    ),
+}  # fmt: skip
+
+__all__ = [
+    "Comparison",
+    "ConfigError",
+    "Counts",
+    "Coverage",
+    "EnergyReport",
+    "Figures",
+    "NeuronRule",
+    "OpRule",
+    "OpjouleError",
+    "RecordError",
+    "Recorder",
+    "RecordingWarning",
+    "RuleError",
+    "Trace",
+    "TraceError",
+    "TraceVersionError",
+    "__version__",
+    "compare",
+    "count",
+    "coverage",
+    "energy",
+    "load_config",
+    "open_trace",
+    "record",
+    "sensitivity",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that analyzing never loads PyTorch and recording never loads Polars.
-    if name == "Recorder":
-        from .tracer import Recorder
-
-        return Recorder
-    if name == "record":
-        from .tracer import record
-
-        return record
-    if name == "open_trace":
-        from .analyzers import open_trace
-
-        return open_trace
-    if name == "count":
-        from .analyzers import count
-
-        return count
-    if name == "compare":
-        from .analyzers import compare
-
-        return compare
-    if name == "coverage":
-        from .analyzers import coverage
-
-        return coverage
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{home}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

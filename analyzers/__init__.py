@@ -1,18 +1,43 @@
 """Reads a trace, counts it and costs it: no model, no PyTorch."""
 
-from .comparing.compare import Comparison, compare
-from .counting.count import Counts, count
-from .counting.coverage import Coverage, coverage
-from .rules import OpRule
-from .sweeping.sweep import sensitivity, sweep
-from .trace.trace import Trace, open_trace
-from .workload.spikes import SPIKE_MODES, spike_expr
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .comparing.compare import Comparison, compare
+    from .counting.count import Counts, count
+    from .counting.coverage import Coverage, coverage
+    from .rules import OpRule
+    from .rules.rule import Figures
+    from .sweeping.sweep import sensitivity, sweep
+    from .trace.trace import Trace, open_trace
+    from .workload.spikes import SPIKE_MODES, spike_expr
+
+_HOMES = {
+    "Comparison": "comparing.compare",
+    "compare": "comparing.compare",
+    "Counts": "counting.count",
+    "count": "counting.count",
+    "Coverage": "counting.coverage",
+    "coverage": "counting.coverage",
+    "OpRule": "rules",
+    "Figures": "rules",
+    "sensitivity": "sweeping.sweep",
+    "sweep": "sweeping.sweep",
+    "Trace": "trace.trace",
+    "open_trace": "trace.trace",
+    "SPIKE_MODES": "workload.spikes",
+    "spike_expr": "workload.spikes",
+}
 
 __all__ = [
     "SPIKE_MODES",
     "Comparison",
     "Counts",
     "Coverage",
+    "Figures",
     "OpRule",
     "Trace",
     "compare",
@@ -23,3 +48,14 @@ __all__ = [
     "spike_expr",
     "sweep",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that a command loads what it needs and no more.
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

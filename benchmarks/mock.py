@@ -27,8 +27,7 @@ PART_CALLS = 250_000
 SEQS = ("seq", "forward_seq", "first_seq", "last_seq", "written_seq")
 VALUES = ("value_id", "base_value_id", "in0_value", "in1_value", "in2_value", "out0_value")
 CALLS = ("module_call_id", "parent_call_id")
-OTHERS = ("storage_id", "optimizer_step_id", "step", "sample", "state_epoch", "first_node",
-          "last_node")  # fmt: skip
+OTHERS = ("storage_id", "optimizer_step_id", "step", "sample", "first_node", "last_node")
 
 
 def recorded(path: Path) -> Path:
@@ -92,7 +91,7 @@ def _strides(tile: dict[str, pa.Table]) -> dict[str, int]:
     found |= {name: _top(values["value_id"]) for name in VALUES}
     found |= {name: _top(modules["module_call_id"]) for name in CALLS}
     own = {"storage_id": values["storage_id"], "step": calls["step"], "sample": modules["sample"],
-           "state_epoch": modules["state_epoch"], "first_node": modules["last_node"]}  # fmt: skip
+           "first_node": modules["last_node"]}  # fmt: skip
     found |= {name: _top(column) for name, column in own.items()}
     return found | {"optimizer_step_id": 1, "last_node": found["first_node"]}
 

@@ -3,53 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from textwrap import wrap
 
-HEADS = ("estimator", "answers", "covers", "stops at")
 
-ROWS = (
-    (
+@dataclass(frozen=True)
+class Choice:
+    """An estimator in words.
+
+    Attributes:
+        name: as the command line and `analyzers.energy` know it.
+        answers: the question that it answers.
+        covers: what it charges.
+        stops_at: what it leaves out.
+        help: one line of help.
+        example: what --set may say.
+        takes_spikes: whether a spike tensor may hold more than 0 and 1.
+    """
+
+    name: str
+    answers: str
+    covers: str
+    stops_at: str
+    help: str
+    example: str
+    takes_spikes: bool = False
+
+
+CHOICES = (
+    Choice(
         "compute",
         "is spiking arithmetic cheaper, at best?",
         "MACs and ACs of the forward pass",
         "memory, addressing, neuron states, hardware",
+        "MACs and ACs at an energy each (Horowitz 2014, 45 nm).",
+        "e_mac_pj=3.2",
+        takes_spikes=True,
     ),
-    (
+    Choice(
         "simple",
         "the same, with a price for memory",
         "+ uses of weights and biases, neuron states, by the byte",
         "inputs and outputs, sizes of memories",
+        "Compute, and a price for each byte of weights and neuron states.",
+        "e_memory_pj_per_byte=10",
+        takes_spikes=True,
     ),
-    (
+    Choice(
         "lemaire",
         "inference on a digital accelerator with SRAM",
         "operations, addressing, all memories by their size",
         "training; layers other than Linear, Conv and neurons",
+        "Operations, addressing and memory of inference (Lemaire et al. 2022).",
+        "e_mul_pj=2.5",
     ),
-    (
+    Choice(
         "neuromc",
         "a training step on a training accelerator",
         "forward, backward, optimizer; registers and SRAM",
         "attention, pooling, 3-d convolutions; DRAM",
+        "Training on a 32 nm accelerator: forward, backward, optimizer (NeuroMC).",
+        "e_mul_pj=0.9",
     ),
-    (
+    Choice(
         "spikesim",
         "inference on crossbars that compute in memory",
         "Conv2d: crossbars, converters, buffers, H-tree, LIF",
         "training; linear and grouped layers; activity (dense)",
+        "Inference on in-memory crossbars (SpikeSim), dense or event-driven.",
+        "adc_pj=1.5",
     ),
 )
-"""A row for each estimator, cells in the order of `HEADS`."""
+"""The estimators, in the order of every list."""
 
-EXAMPLES: Mapping[str, str] = {
-    "compute": "e_mac_pj=3.2",
-    "simple": "e_memory_pj_per_byte=10",
-    "lemaire": "e_mul_pj=2.5",
-    "neuromc": "e_mul_pj=0.9",
-    "spikesim": "adc_pj=1.5",
-}
-"""What --set may say, an example for each."""
+ESTIMATORS: Mapping[str, Choice] = {choice.name: choice for choice in CHOICES}
+
+REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")
+
+HEADS = ("estimator", "answers", "covers", "stops at")
+
+ROWS = tuple((each.name, each.answers, each.covers, each.stops_at) for each in CHOICES)
+"""A row for each estimator, cells in the order of `HEADS`."""
 
 _WIDTHS = (9, 24, 25, 22)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import comparisons, count, energy, reading, tables
+from .choosing import ESTIMATORS, REVISIONS
 
 if TYPE_CHECKING:
     from ..analyzers import Comparison
@@ -25,7 +25,7 @@ KEYS = ("module", "op", "stage")
     "--energy",
     "estimators",
     multiple=True,
-    type=click.Choice(tuple(energy.ESTIMATORS)),
+    type=click.Choice(tuple(ESTIMATORS)),
     help="Compare this estimate too; several stand beside each other, never added.",
 )
 @click.option("--preset", "presets", multiple=True, metavar="[ESTIMATOR=]NAME", help="Constants.")
@@ -48,7 +48,7 @@ KEYS = ("module", "op", "stage")
     "revisions",
     multiple=True,
     metavar="[ESTIMATOR=]NAME",
-    help=f"Whose form of the model: {', '.join(energy.REVISIONS)}.  [default: source]",
+    help=f"Whose form of the model: {', '.join(REVISIONS)}.  [default: source]",
 )
 @click.option(
     "--fail-on",
@@ -66,6 +66,7 @@ KEYS = ("module", "op", "stage")
     "or the first that changed]",
 )
 @reading.groups(*KEYS, help="Show rows by these too.")
+@reading.rolls_up
 @click.option(
     "--top",
     type=click.IntRange(1),
@@ -97,6 +98,7 @@ def compare(
     conditions: tuple[str, ...],
     figures: tuple[str, ...],
     by: tuple[str, ...],
+    exclusive: bool,
     top: int,
     kind: str,
     output: Path | None,
@@ -121,11 +123,12 @@ def compare(
     if kind == "json":
         content = tables.as_json(texts.data())
     elif kind in ("csv", "parquet"):
-        content = tables.as_data(kind, comparison.by(*by) if by else comparison.rows)
+        rows = comparison.by(*by, exclusive=exclusive) if by else comparison.rows
+        content = tables.as_data(kind, rows)
         for warning in comparison.warnings:
             click.echo(f"opjoule: warning: {tables.clean(warning)}", err=True)
     else:
-        content = texts.text(kind, by)
+        content = texts.text(kind, by, exclusive)
     tables.answer(content, output)
     for line in texts.failed():
         click.echo(f"opjoule: {tables.clean(line)}", err=True)
@@ -142,15 +145,13 @@ def _compared(
     asked = [budget(condition).figure for condition in conditions]
     names = [name.removeprefix("energy.") for name in asked if name.startswith("energy.")]
     estimators = list(dict.fromkeys((*options["estimators"], *names)))
-    energies = configurations(
-        estimators, options["presets"], options["files"], options["overrides"]
-    )
     revision = _by_estimator("--revision", options["revisions"], estimators)
+    energies = configurations(
+        estimators, revision, options["presets"], options["files"], options["overrides"]
+    )
     for name in revision.values():
-        if name not in energy.REVISIONS:
-            raise click.UsageError(
-                f"--revision {name!r} is not one of {', '.join(energy.REVISIONS)}"
-            )
+        if name not in REVISIONS:
+            raise click.UsageError(f"--revision {name!r} is not one of {', '.join(REVISIONS)}")
     traces = [
         reading.opened(path, partial=options["partial"], rank=options["rank"])
         for path in (base, head)
@@ -164,14 +165,12 @@ def _compared(
 
 def configurations(
     estimators: Sequence[str],
+    revision: Mapping[str, str],
     presets: Iterable[str],
     files: Iterable[str],
     overrides: Iterable[str],
 ) -> dict[str, CostConfig]:
     """Return the configuration of each estimator from options that may name one."""
-    load: Callable[..., CostConfig] = importlib.import_module(
-        "..schemas.costs", __package__
-    ).load_config
     preset = _by_estimator("--preset", presets, estimators)
     file = _by_estimator("--config", files, estimators)
     changes: dict[str, list[str]] = {}
@@ -179,8 +178,9 @@ def configurations(
         name, value = _addressed("--set", text, ".", estimators)
         changes.setdefault(name, []).append(value)
     return {
-        name: load(
+        name: energy.configured(
             name,
+            revision.get(name, REVISIONS[0]),
             preset=preset.get(name),
             file=Path(file[name]) if name in file else None,
             overrides=changes.get(name, ()),
@@ -192,7 +192,7 @@ def configurations(
 def _by_estimator(option: str, texts: Iterable[str], estimators: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
-        if option == "--revision" and text in energy.REVISIONS:
+        if option == "--revision" and text in REVISIONS:
             found |= dict.fromkeys(estimators, text)
             continue
         name, value = _addressed(option, text, "=", estimators)
@@ -209,7 +209,7 @@ def _addressed(option: str, text: str, mark: str, estimators: Sequence[str]) -> 
     name, found, value = text.partition(mark)
     if found and name in estimators:
         return name, value
-    if found and name in energy.ESTIMATORS:
+    if found and name in ESTIMATORS:
         raise click.UsageError(f"{option} {text!r}: {name} is not compared; add --energy {name}")
     if len(estimators) == 1:
         return estimators[0], text

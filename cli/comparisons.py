@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from . import tables, terminal, tree
+from ..analyzers.units import number_text, share_text
+from . import tables, terminal
+from .count import as_tree
 from .differences import change_text, place_text, shown_as, signed, title
 from .tables import Column
-from .units import number_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,7 +71,7 @@ class Texts:
                 )
                 yield f"  {place_text(row)}: {amount}: {row['reason']}"
 
-    def text(self, kind: str, by: Sequence[str]) -> str:
+    def text(self, kind: str, by: Sequence[str], exclusive: bool = False) -> str:
         """Return the comparison as people read it: a `table`, or `markdown`."""
         markdown = kind == "markdown"
         head = [self._headline(figure) for figure in self._shown]
@@ -80,7 +81,7 @@ class Texts:
         parts = [_lines([*head, *failed, *warned], markdown), self._totals(kind)]
         parts += [self._explanation(figure, kind) for figure in self._shown]
         for figure in self._shown if by else ():
-            parts.append(self._rows(figure, by, kind))
+            parts.append(self._rows(figure, by, exclusive, kind))
         parts.append(_lines(list(self._footer()), markdown))
         return "\n".join(part for part in parts if part)
 
@@ -137,12 +138,13 @@ class Texts:
             text += f"\n{number_text(rest.height, 'more row')}: {amount} in all\n"
         return f"{_heading(heading, kind)}\n{text}"
 
-    def _rows(self, figure: str, by: Sequence[str], kind: str) -> str:
-        """Return a figure of both sides by some keys; modules as a tree, submodules included."""
+    def _rows(self, figure: str, by: Sequence[str], exclusive: bool, kind: str) -> str:
+        """Return a figure of both sides by some keys; modules alone as a tree."""
         parts = {part: f"{figure}_{part}" for part in ("base", "head", "difference")}
-        frame = _marked(self._comparison.by(*by).select(*by, "mark", **parts))
+        rows = self._comparison.by(*by, exclusive=exclusive)
+        frame = _marked(rows.select(*by, "mark", **parts))
         if tuple(by) == ("module",):
-            frame = _as_tree(frame)
+            frame = as_tree(frame)
         show = shown_as(figure)
         columns = [
             Column("mark", "mark", left=True),
@@ -200,32 +202,3 @@ def _marked(frame: pl.DataFrame) -> pl.DataFrame:
     same = pl.col("mark").is_in(["changed", "equal"]) & pl.col("difference").is_not_null()
     mark = pl.when(pl.col("difference") == 0).then(pl.lit("equal")).otherwise(pl.lit("changed"))
     return frame.with_columns(pl.when(same).then(mark).otherwise("mark").alias("mark"))
-
-
-def _as_tree(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return figures by module with those of the submodules, as a tree under Global."""
-    import polars as pl
-
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in frame.iter_rows(named=True):
-        path = row["module"] or "(no module)"
-        parts = path.split(".") if row["module"] else [path]
-        for size in range(len(parts) + 1):
-            found.setdefault(".".join(parts[:size]) or "Global", []).append(row)
-    data = [
-        {"module": path, "mark": _mark([row["mark"] for row in rows])}
-        | {part: _known_sum(rows, part) for part in ("base", "head", "difference")}
-        for path, rows in found.items()
-    ]
-    made = pl.DataFrame(data, schema={**frame.schema, "module": pl.String})
-    order, texts = tree.drawn(made["module"].to_list())
-    return made[order].with_columns(pl.Series("module", texts, dtype=pl.String))
-
-
-def _mark(marks: Sequence[str]) -> str:
-    return marks[0] if len(set(marks)) == 1 else "changed"
-
-
-def _known_sum(rows: Sequence[Mapping[str, Any]], part: str) -> Any:
-    known = [row[part] for row in rows if row[part] is not None]
-    return sum(known) if known else None

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import tables
+from .choosing import ESTIMATORS
 
 if TYPE_CHECKING:
     from ..schemas.costs import CostConfig
-
-ESTIMATORS = ("compute", "simple", "lemaire", "neuromc", "spikesim")
 
 
 @click.group(short_help="Show, check and describe the constants of an estimator.")
@@ -23,7 +22,7 @@ def config() -> None:
 
 
 @config.command(short_help="Print a configuration as TOML.")
-@click.argument("estimator", type=click.Choice(ESTIMATORS))
+@click.argument("estimator", type=click.Choice(tuple(ESTIMATORS)))
 @click.option("--presets", is_flag=True, help="List the presets instead.")
 @click.option("--sources", is_flag=True, help="Print the preset as written, with its sources.")
 @click.option("--preset", metavar="NAME", help="Start from a preset.")
@@ -73,7 +72,7 @@ def show(
 
 
 @config.command(short_help="Check a TOML file of constants.")
-@click.argument("estimator", type=click.Choice(ESTIMATORS))
+@click.argument("estimator", type=click.Choice(tuple(ESTIMATORS)))
 @click.argument("file", type=click.Path(path_type=Path))
 def validate(estimator: str, file: Path) -> None:
     """Check that FILE is a configuration of ESTIMATOR; the exit code is 2 if it is none."""
@@ -88,7 +87,7 @@ def validate(estimator: str, file: Path) -> None:
 
 
 @config.command(short_help="Print the JSON schema of a configuration.")
-@click.argument("estimator", type=click.Choice(ESTIMATORS))
+@click.argument("estimator", type=click.Choice(tuple(ESTIMATORS)))
 def schema(estimator: str) -> None:
     """Print the JSON schema of ESTIMATOR's configuration, for editors and other tools."""
     from ..schemas.costs import config_class

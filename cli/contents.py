@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .units import bytes_text, count_text, number_text
+from ..analyzers.units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..analyzers import Trace
@@ -46,11 +46,14 @@ def contents(trace: Trace) -> dict[str, Any]:
 
 
 def _models(trace: Trace) -> Iterable[dict[str, Any]]:
-    """Yield the roots of the module tree; of several ranks' the same once."""
+    """Yield the roots of the module tree; what several ranks or callers share counts once."""
+    import polars as pl
+
     found: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
     columns = ("path", "class", "parameters", "neuron")
-    for path, kind, parameters, neuron in trace.modules.select(columns).iter_rows():
+    first = trace.modules.filter(pl.col("same_as").is_null())
+    for path, kind, parameters, neuron in first.select(columns).iter_rows():
         if path in seen:
             continue
         seen.add(path)

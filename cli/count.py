@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.units import bar, bytes_text, count_text, ratio_text, share_text
 from . import reading, tables, terminal, tree
 from .tables import Column
-from .units import bar, bytes_text, count_text, ratio_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,6 +41,7 @@ _FIGURES = (
     show_default="module",
     help="One row for each; several keys together give one row for each combination.",
 )
+@reading.rolls_up
 @reading.narrows
 @click.option(
     "--rules",
@@ -74,6 +75,7 @@ def count(
     share: str,
     kind: str,
     output: Path | None,
+    exclusive: bool,
     where: tuple[str, ...],
     partial: bool,
     rank: int | None,
@@ -89,7 +91,9 @@ def count(
     opened = reading.opened(trace, partial=partial, rank=rank, where=where)
     content: str | bytes
     with reading.working("counting"):
-        counts = counted(opened, by=list(by), rules=rules, spikes=spikes, strict=strict)
+        counts = counted(
+            opened, list(by), rules=rules, spikes=spikes, strict=strict, exclusive=exclusive
+        )
     if kind == "json":
         content = tables.as_json(_counts_data(counts))
     elif kind in ("csv", "parquet"):

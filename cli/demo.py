@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..analyzers.units import bytes_text, count_text, number_text
 from . import count, demo_network, demo_report, invocation
-from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from .demo_network import Digits, Trained

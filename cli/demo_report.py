@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..analyzers.units import bar, count_text, energy_text, ratio_text, share_text
 from . import tables, terminal
 from .tables import Column
-from .units import bar, count_text, energy_text, ratio_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl

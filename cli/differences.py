@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text
+from ..analyzers.units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text
 
 if TYPE_CHECKING:
     from ..analyzers.comparing.diff import Total

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.units import count_text, energy_text, share_text
 from . import choosing, count, reading, tables, terminal
+from .choosing import ESTIMATORS, REVISIONS, Choice
 from .tables import Column
-from .units import count_text, energy_text, share_text
 
 if TYPE_CHECKING:
     import polars as pl
 
     from ..analyzers.energy.report import EnergyReport
+    from ..schemas.costs import CostConfig
 
 KEYS = ("module", "stage", "op", "label", "step", "component")
-REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")
-
-ESTIMATORS: Mapping[str, str] = {
-    "compute": "MACs and ACs at an energy each (Horowitz 2014, 45 nm).",
-    "simple": "Compute, and a price for each byte of weights and neuron states.",
-    "lemaire": "Operations, addressing and memory of inference (Lemaire et al. 2022).",
-    "neuromc": "Training on a 32 nm accelerator: forward, backward, optimizer (NeuroMC).",
-    "spikesim": "Inference on in-memory crossbars (SpikeSim), dense or event-driven.",
-}
 
 
 @click.group(
@@ -45,8 +38,9 @@ def energy() -> None:
 
 def _verb(name: str) -> click.Command:
     """Return the command of one estimator."""
+    choice = ESTIMATORS[name]
 
-    @click.command(name, short_help=ESTIMATORS[name], help=ESTIMATORS[name])
+    @click.command(name, short_help=choice.help, help=choice.help)
     @reading.reads_trace
     @click.option("--preset", metavar="NAME", help=f"See opjoule config show {name} --presets.")
     @click.option(
@@ -61,7 +55,7 @@ def _verb(name: str) -> click.Command:
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
-        help=f"One constant, e.g. {choosing.EXAMPLES[name]}; overrides preset and file.",
+        help=f"One constant, e.g. {choice.example}; overrides preset and file.",
     )
     @click.option(
         "--revision",
@@ -71,6 +65,7 @@ def _verb(name: str) -> click.Command:
         help="Whose form of the model.",
     )
     @reading.groups(*KEYS, help="Rows by these. Of one rank: --rank N; a row does not tell it.")
+    @reading.rolls_up
     @reading.narrows
     @click.option(
         "--batch",
@@ -84,7 +79,7 @@ def _verb(name: str) -> click.Command:
         metavar="N",
         help="Time steps of a sample, where the trace does not know.",
     )
-    @_takes_spikes(name)
+    @_takes_spikes(choice)
     @click.option("--strict", is_flag=True, help="Refuse what the model does not cover.")
     @click.option("--statement", is_flag=True, help="Print the paragraph for a paper instead.")
     @reading.answers(*tables.FORMATS)
@@ -94,9 +89,9 @@ def _verb(name: str) -> click.Command:
     return estimate
 
 
-def _takes_spikes(name: str) -> Callable[[Any], Any]:
+def _takes_spikes(choice: Choice) -> Callable[[Any], Any]:
     """Return the option of estimators whose spikes may be more than 0 and 1; nothing for others."""
-    if name not in ("compute", "simple"):
+    if not choice.takes_spikes:
         return lambda command: command
     return click.option(
         "--spikes",
@@ -115,6 +110,7 @@ def _estimate(
     file: Path | None,
     overrides: tuple[str, ...],
     by: tuple[str, ...],
+    exclusive: bool,
     where: tuple[str, ...],
     statement: bool,
     kind: str,
@@ -127,18 +123,15 @@ def _estimate(
         raise click.UsageError("--statement is of the whole estimate: leave --by out")
     if statement and kind in ("csv", "parquet"):
         raise click.UsageError(f"--statement is text, not {kind}: table, json or markdown")
-    config = _loading().load_config(name, preset=preset, file=file, overrides=overrides)
+    config = configured(name, options["revision"], preset=preset, file=file, overrides=overrides)
     opened = reading.opened(trace, partial=partial, rank=rank, where=where)
-    estimator = getattr(
-        importlib.import_module("..analyzers.energy", __package__), f"estimate_{name}"
-    )
     with reading.working(f"estimating ({name})"):
-        report: EnergyReport = estimator(opened, config, **options)
+        report: EnergyReport = door().estimate(opened, name, config, **options)
     for warning in report.warnings:
         click.echo(f"opjoule: warning: {warning}", err=True)
     if statement:
         return tables.answer(_stated(report, kind), output)
-    tables.answer(_shown(report, by, kind, list(opened.modules["path"])), output)
+    tables.answer(_shown(report, by, exclusive, kind), output)
 
 
 def _stated(report: EnergyReport, kind: str) -> str:
@@ -150,17 +143,35 @@ def _stated(report: EnergyReport, kind: str) -> str:
     return f"{tables.markdown_text(text) if kind == 'markdown' else text}\n"
 
 
-def _loading() -> Any:
-    return importlib.import_module("..schemas.costs", __package__)
+def door() -> Any:
+    """Return `analyzers.energy.estimators`."""
+    return importlib.import_module("..analyzers.energy.estimators", __package__)
 
 
-def _shown(report: EnergyReport, by: tuple[str, ...], kind: str, modules: list[str]) -> str | bytes:
+def configured(
+    name: str,
+    revision: str,
+    *,
+    preset: str | None,
+    file: Path | None,
+    overrides: Iterable[str],
+) -> CostConfig:
+    """Return the configuration that options ask for; a preset is by default the revision's."""
+    load: Callable[..., CostConfig] = importlib.import_module(
+        "..schemas.costs", __package__
+    ).load_config
+    preset = preset or door().default_preset(name, revision)
+    return load(name, preset=preset, file=file, overrides=tuple(overrides))
+
+
+def _shown(report: EnergyReport, by: tuple[str, ...], exclusive: bool, kind: str) -> str | bytes:
     if kind == "json":
-        rows = {"rows": report.by(*by).to_dicts()} if by else {}
+        rows = {"rows": report.by(*by, exclusive=exclusive).to_dicts()} if by else {}
         return tables.as_json(report.to_dict() | rows)
     if kind in ("csv", "parquet"):
-        return tables.as_data(kind, report.by(*by) if by else report.rows)
-    parts = [_rows(report, by or ("module",), kind, modules), _breakdown(report, kind)]
+        rows_by = report.by(*by, exclusive=exclusive) if by else report.rows
+        return tables.as_data(kind, rows_by)
+    parts = [_rows(report, by or ("module",), exclusive, kind), _breakdown(report, kind)]
     if report.left_out.height:
         parts.append(_left_out(report, kind))
     return "\n".join([*parts, summary(report)])
@@ -180,10 +191,10 @@ def summary(report: EnergyReport) -> str:
     return "".join(terminal.wrapped(tables.clean(line)) for line in lines)
 
 
-def _rows(report: EnergyReport, keys: tuple[str, ...], kind: str, modules: list[str]) -> str:
-    frame = report.by(*keys).select(*keys, "energy_pj")
+def _rows(report: EnergyReport, keys: tuple[str, ...], exclusive: bool, kind: str) -> str:
+    frame = report.by(*keys, exclusive=exclusive).select(*keys, "energy_pj")
     if keys == ("module",):
-        frame = count.as_tree(with_submodules(frame, report.total_pj, modules))
+        frame = count.as_tree(frame)
     heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
     return _energies(frame, heads, report.total_pj, kind)
 
@@ -218,29 +229,6 @@ def _left_out(report: EnergyReport, kind: str) -> str:
         Column("macs_share", "share of MACs", share_text),
     )
     return tables.as_text(kind, report.left_out, columns)
-
-
-def with_submodules(frame: pl.DataFrame, total_pj: float, modules: list[str]) -> pl.DataFrame:
-    """Return energies by module with those of the submodules added, and Global over all.
-
-    Args:
-        frame: `module` (null outside every module) and `energy_pj`, without submodules.
-        total_pj: what all of it adds up to.
-        modules: paths of all modules, parents before children.
-    """
-    import polars as pl
-
-    sums: dict[str, float] = {}
-    for path, energy_pj in frame.select("module", "energy_pj").iter_rows():
-        parts = (path or "").split(".")
-        for size in range(1, len(parts) + 1):
-            above = ".".join(parts[:size])
-            sums[above] = sums.get(above, 0.0) + energy_pj
-    names = ["Global", *(path for path in modules if path in sums)]
-    return pl.DataFrame(
-        {"module": names, "energy_pj": [total_pj, *(sums[name] for name in names[1:])]},
-        schema={"module": pl.String, "energy_pj": pl.Float64},
-    )
 
 
 for _name in ESTIMATORS:

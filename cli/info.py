@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.units import bytes_text, count_text, number_text
 from . import reading, tables, terminal
 from .contents import content_lines, contents
 from .tables import Column
-from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..analyzers import Trace

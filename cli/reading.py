@@ -48,6 +48,15 @@ def groups(*keys: str, **options: Any) -> Callable[[Callable[..., Any]], Callabl
     return click.option("--by", multiple=True, type=click.Choice(keys), callback=once, **options)
 
 
+def rolls_up(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --exclusive."""
+    return click.option(
+        "--exclusive",
+        is_flag=True,
+        help="By module: each module's own figures, without those of the modules below it.",
+    )(command)
+
+
 def narrows(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --where."""
     return click.option("--where", multiple=True, metavar="FIELD=VALUE", help=WHERE_HELP)(command)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.units import bytes_text, count_text, number_text
 from . import invocation, program
-from .units import bytes_text, count_text, number_text
 
 if TYPE_CHECKING:
     from ..tracer import Recorder
@@ -79,10 +79,8 @@ def step_count(text: str | None) -> int | None:
 @click.option(
     "--batch-dim",
     type=int,
-    default=0,
-    show_default=True,
     metavar="DIM",
-    help="Dimension of the model's inputs that is the batch.",
+    help="Dimension of the model's inputs that is the batch.  [default: by its modules, else 0]",
 )
 @click.option(
     "--time-dim",
@@ -114,6 +112,8 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     found = program.module(script) if options.pop("as_module") else program.script(script)
     output = options.pop("output") or Path("runs") / found.name
     steps = options.pop("steps")
+    if options["batch_dim"] is None:
+        del options["batch_dim"]
     limit = step_count(steps)
     command = ["python", *(["-m"] if found.spec else []), script, *args]
     notice = f"recording the first {limit} steps (--steps all records every one)"

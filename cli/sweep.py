@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.units import bar, energy_text, ratio_text
 from . import reading, tables
-from .energy import ESTIMATORS, REVISIONS
+from .choosing import ESTIMATORS, REVISIONS
+from .energy import configured
 from .tables import Column
-from .units import bar, energy_text, ratio_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -102,8 +103,7 @@ def sweep(
             "nothing to vary: give --vary FIELD=VALUES, --configs FILE or --sensitivity"
         )
     axes = _axes(vary)
-    loading = importlib.import_module("..schemas.costs", __package__)
-    base: CostConfig = loading.load_config(estimator, preset=preset, file=file, overrides=overrides)
+    base = configured(estimator, options["revision"], preset=preset, file=file, overrides=overrides)
     table = _table(configs)
     opened = reading.opened(trace, partial=partial, rank=rank, where=where)
     swept = importlib.import_module("..analyzers.sweeping.sweep", __package__)

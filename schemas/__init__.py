@@ -22,6 +22,7 @@ from .manifest import (
 )
 from .spikes import VALUE_BITS, SpikeClass
 from .tables import (
+    ADDED_COLUMNS,
     FORMAT_VERSION,
     OLDEST_FORMAT_VERSION,
     PART_TABLES,
@@ -34,6 +35,7 @@ from .tables import (
 )
 
 __all__ = [
+    "ADDED_COLUMNS",
     "FORMAT_VERSION",
     "MANIFEST_NAME",
     "OLDEST_FORMAT_VERSION",

@@ -22,8 +22,9 @@ class SpikeClass(IntFlag):
     CONSTANT = 16
     """All elements are equal."""
     EVENTS = 32
-    """Provenance: written by a spiking neuron, a comparison, a cast from bool, or declared as
-    spikes, and carried on by views, copies, concatenation and pooling."""
+    """Provenance: written by a spiking neuron or a comparison, of dtype bool, drawn by `bernoulli`,
+    or declared as spikes, and carried on by views, copies, casts, concatenation, maximum pooling,
+    selection, complement and products."""
 
 
 VALUE_BITS = (

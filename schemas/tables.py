@@ -201,6 +201,13 @@ MODULES = _schema(
         ("buffers", pa.list_(PARAMETER), "", "own buffers"),
         ("neuron", pa.string(), "", "IF, LIF or other; null: no spiking neuron"),
         ("hides_work", pa.string(), "", "why the dispatcher does not see its work; null: it does"),
+        (
+            "same_as",
+            pa.int32(),
+            "",
+            "a further path of a shared module: module_id of its first path, which has the same "
+            "parameters; null: a first path",
+        ),
     ]
 )
 
@@ -235,8 +242,9 @@ MODULE_CALLS = _schema(
         ("outputs", pa.list_(MODULE_VALUE), "", "tensors handed back, in order"),
         ("state_before", pa.list_(MODULE_VALUE), "", "a neuron's tensor states at entry"),
         ("state_after", pa.list_(MODULE_VALUE), "", "a neuron's tensor states at exit"),
-        ("state_epoch", pa.int64(), "", "raised when a neuron's state is reset"),
         ("sample", pa.int64(), "", "number of the inference that the call belongs to"),
+        ("batch_from", _TEXT, "", "told, observed or guessed; null: the batch is unknown"),
+        ("time_steps_from", _TEXT, "", "told, observed or guessed; null: they are unknown"),
     ]
 )
 
@@ -278,6 +286,12 @@ PART_TABLES: dict[str, pa.Schema] = {
 """Tables written as the run goes on, in parts NAME-00000.parquet, NAME-00001.parquet, ..."""
 
 TABLES: dict[str, pa.Schema] = {**STATIC_TABLES, **PART_TABLES}
+
+ADDED_COLUMNS: dict[str, tuple[str, ...]] = {
+    "modules": ("same_as",),
+    "module_calls": ("batch_from", "time_steps_from"),
+}
+"""Columns that were added to format 1 later: files without them are read as if they were null."""
 
 
 def described(name: str) -> pa.Schema:

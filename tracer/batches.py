@@ -1,137 +1,315 @@
-"""How many samples and time steps a module call takes, read off the shape of its input.
+"""How many samples and time steps a module call takes, and where that is known from.
 
-A module that tells (a neuron, a layer with a step mode) is believed. Where none does, the input of
-the model has them in the dimensions that the user named, and a call inside is compared with the
-call around it: an input of (T, B, ...) holds both, one of (B, ...) a single step, one of (T B, ...)
-all steps in a row. Whatever fits none of these stays unknown.
+In this order: what the user said of the model's inputs; what modules tell (neurons, layers with a
+step mode or `batch_first`, layers that were given a single sample); what the data shows; else a
+guess, dimension 0 of the model's input, that what modules inside tell confirms or corrects. A call
+inside is compared with the call around it: an input of (T, B, ...) holds both, one of (B, ...) a
+single step, one of (T B, ...) all steps in a row. Whatever fits none of these stays unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
+from typing import Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from .columns import NULL
+from .frames import GUESSED, OBSERVED, TOLD, UNKNOWN, Frame
+from .input_dims import Dims, Shape
 from .module_rows import ModuleRows
-from .modules import ModuleCall, Modules
+from .modules import ModuleCall
 from .neurons import Neurons, size
 
-Frame = tuple[int | None, int | None]
-"""(batch, time steps); None: unknown."""
-
-_UNKNOWN: Frame = (None, None)
+BatchDim = int | None | Literal["auto"]
+"""Dimension of the batch in the model's inputs: said, None: not to be guessed, "auto": not said."""
 
 
 class Batches:
     """Finds batch and time steps of module calls.
 
     Args:
-        modules: the module tree.
         neurons: what is known of neurons.
         rows: the calls that have ended.
-        dims: dimensions of batch and time in the inputs of the model; None: there is none.
+        dims: dimensions of batch and time in the inputs of the model, as the user said.
         note: tells the user something.
     """
 
-    def __init__(self, modules: Modules, neurons: Neurons, rows: ModuleRows, dims: Frame,
+    def __init__(self, neurons: Neurons, rows: ModuleRows, dims: tuple[BatchDim, int | None],
                  note: Callable[[str], None]) -> None:  # fmt: skip
-        self._modules = modules
         self._neurons = neurons
         self._rows = rows
-        self._dims = dims
+        self._batch_dim, self._time_dim = dims
         self._note = note
-        self._told_by_user = dims[1] is not None or dims[0] not in (0, None)
+        self._said = isinstance(dims[0], int) or dims[1] is not None
         self._orders = [(1, 0)]
-        if dims[0] is not None and dims[1] is not None:
+        if isinstance(dims[0], int) and dims[1] is not None:
             self._orders.insert(0, (dims[0], dims[1]))
         self._last: Frame | None = None
+        self._single: set[int] = set()
 
     def read(self, call: ModuleCall, module: nn.Module) -> None:
         """Set batch and time steps of a call that begins, and the frame of the calls inside."""
-        shape = tuple(call.inputs[0][1].shape or ()) if call.inputs else ()
+        shapes = _shapes(call)
+        shape = shapes[0] if shapes else ()
         parent = call.parent
         inner = call.in_task or call.continues
         around = parent.frame if parent is not None else self._last if inner else None
-        told = self._neurons.steps(module, shape) if call.info.tells else None
-        if told is not None:
-            found = told
-            if call.info.neuron is not None:
-                self._check(call, *told)
+        outermost = parent is None and not inner
+        if outermost:
+            self._single.clear()
+        found = self._told(call, module, shapes, around)
+        if outermost:
+            found = self._outermost(call, shapes, found)
+        elif found is not None:
+            if call.info.neuron is not None or call.info.dims is not None:
+                self._compare(call, found, shape)
         elif parent is not None and parent.step_mode is None and parent.info.flattens:
-            found = (parent.batch, parent.time_steps)
-        elif call.info.flattens and len(shape) > 1:
-            found = (shape[1], shape[0])
-        elif parent is None and not inner:
-            found = self._of_the_model(call, shape)
+            found = Frame(parent.batch, parent.time_steps, parent.batch_from, parent.steps_from)
         else:
-            found = _UNKNOWN if around is None else self._inside(shape, around, module)
-        call.batch, call.time_steps = found
-        call.frame = around if found[0] is None else found
-        if parent is None and not inner:
+            found = UNKNOWN if around is None else self._inside(shape, around, module)
+        _set(call, found)
+        call.frame = around if found.batch is None else found
+        if outermost:
             self._last = call.frame
 
-    def _of_the_model(self, call: ModuleCall, shape: tuple[int, ...]) -> Frame:
-        batch_dim, time_dim = self._dims
+    def left(self, outputs: list[tuple[int, object, bool]]) -> None:
+        """Note what comes out of a call of a single sample: it has no dimension of the batch."""
+        self._single.update(number for number, _, _ in outputs if number >= 0)
+
+    def _told(
+        self, call: ModuleCall, module: nn.Module, shapes: list[Shape], around: Frame | None
+    ) -> Frame | None:
+        """Return what a module itself tells of its input, None if it does not."""
+        if not shapes:
+            return None
+        info = call.info
+        known = self._neurons.steps(module, shapes[0]) if info.tells else None
+        dims = None if info.dims is None or call.step_mode == "m" else info.dims(module, shapes)
+        single = dims is not None and dims.single
+        if single or (around is not None and around.single) or call.inputs[0][0] in self._single:
+            return _of_one(None if known is None else known[1], around)
+        if known is not None:
+            return _told(*known)
+        if dims is not None:
+            return _among(dims, around)
+        if info.flattens and len(shapes[0]) > 1:
+            return _told(shapes[0][1], shapes[0][0])
+        return None
+
+    def _outermost(self, call: ModuleCall, shapes: list[Shape], told: Frame | None) -> Frame:
+        """Return what the input of the model holds."""
+        found = self._guess(call) if told is None else told
+        if self._said:
+            found = self._by_word(call, shapes, found)
+        call.guessed = found.batch_from in (GUESSED, NULL)
+        return found
+
+    def _guess(self, call: ModuleCall) -> Frame:
         mode = call.info.in_tree_mode
-        if mode == "m" and time_dim is None:
-            return _UNKNOWN
-        if self._told_by_user and call.inputs:
-            for name, dim in (("batch_dim", batch_dim), ("time_dim", time_dim)):
-                if dim is not None and size(shape, dim) is None:
-                    self._note(
-                        f"{call.info.path}: {name}={dim} is beyond the {len(shape)} dimensions of "
-                        "the model's input: it stays unknown"
-                    )
-        batch = None if batch_dim is None else size(shape, batch_dim)
-        if time_dim is not None:
-            return batch, size(shape, time_dim)
-        call.guessed = batch is not None
-        return batch, 1 if mode == "s" else None
+        if self._batch_dim is None or mode == "m":
+            return UNKNOWN
+        batch = _common(call, 1 if self._time_dim == 0 else 0)
+        if batch is None:
+            return UNKNOWN
+        return Frame(batch, 1, GUESSED, GUESSED) if mode == "s" else Frame(batch, None, GUESSED)
 
-    def _inside(self, shape: tuple[int, ...], around: Frame, module: nn.Module) -> Frame:
+    def _by_word(self, call: ModuleCall, shapes: list[Shape], found: Frame) -> Frame:
+        """Put what the user said of the model's input in place of what was found."""
+        said = {"batch_dim": self._batch_dim, "time_dim": self._time_dim}
+        dims = {name: dim for name, dim in said.items() if isinstance(dim, int)}
+        fitting = (s for s in shapes if all(size(s, dim) is not None for dim in dims.values()))
+        shape = next(fitting, shapes[0] if shapes else ())
+        for name, dim in dims.items():
+            if call.inputs and size(shape, dim) is None:
+                self._note(
+                    f"{call.info.path}: {name}={dim} is beyond the {len(shape)} dimensions of "
+                    "the model's input: it stays unknown"
+                )
+        if isinstance(self._batch_dim, int):
+            batch = size(shape, self._batch_dim)
+            found = found._replace(batch=batch, batch_from=_source(batch, TOLD), single=False)
+        if self._time_dim is not None:
+            steps = size(shape, self._time_dim)
+            found = found._replace(steps=steps, steps_from=_source(steps, TOLD))
+        return found._replace(length=None)
+
+    def _inside(self, shape: Shape, around: Frame, module: nn.Module | None) -> Frame:
         """Return what a shape holds of what the call around holds."""
-        batch, steps = around
+        batch, steps = around.batch, around.steps
         if not shape or batch is None:
-            return _UNKNOWN
+            return UNKNOWN
+        one = around._replace(steps=None if steps is None else 1, length=None)
         # Plain convolutions and batch norms have channels there; two dimensions leave no features.
-        if steps is not None and len(shape) > 2 and not isinstance(module, (_ConvNd, _NormBase)):
-            for batch_dim, time_dim in self._orders:
-                if size(shape, batch_dim) == batch and size(shape, time_dim) == steps:
-                    return batch, steps
+        if len(shape) > 2 and not isinstance(module, (_ConvNd, _NormBase)):
+            if steps is not None:
+                for batch_dim, time_dim in self._orders:
+                    if size(shape, batch_dim) == batch and size(shape, time_dim) == steps:
+                        return around
+            if shape[:2] == (around.length, batch):
+                return around
         if shape[0] == batch:
-            return batch, None if steps is None else 1
+            return one
         if steps is not None and shape[0] == steps * batch:
-            return batch, steps
-        return _UNKNOWN
+            return around
+        return UNKNOWN
 
-    def _check(self, call: ModuleCall, batch: int | None, steps: int | None) -> None:
-        """Compare what a neuron takes with what was guessed of the model's input."""
-        root = call.root
-        if not root.guessed or batch is None:
+    def _compare(self, call: ModuleCall, told: Frame, shape: Shape) -> None:
+        """Let what a module tells confirm or correct what is guessed of the model's input."""
+        root, given = call.root, _shapes(call.root)
+        if not root.guessed or told.batch is None or not given:
             return
-        root.guessed = False
-        guess = root.batch
-        if batch == guess:
-            return
-        self._forget(call)
-        shape = list(root.inputs[0][1].shape)
-        if steps is not None and steps > 1 and shape[:2] == [steps, batch]:
-            root.batch, root.time_steps = root.frame = batch, steps
+        if call.info.neuron is not None:
+            right = self._by_neuron(root, told, given)
         else:
-            self._note(
-                f"{root.info.path}: the model's input {shape} was taken for a batch of {guess}, "
-                f"its neurons take {batch}: the batch stays unknown; tell batch_dim and time_dim"
-            )
+            right = _by_layer(root, told, given, shape)
+            if right is None:
+                return
+        root.guessed = False
+        if right is not None and right.batch == root.batch and not right.single:
+            self._confirm(call)
+        else:
+            self._correct(call, UNKNOWN if right is None else right)
+
+    def _by_neuron(self, root: ModuleCall, told: Frame, given: list[Shape]) -> Frame | None:
+        """Return what the model's input holds by what a neuron takes; None: that is unknown."""
+        batch, steps = told.batch, told.steps
+        if batch == root.batch:
+            return told
+        if steps is not None and steps > 1 and given[0][:2] == (steps, batch):
+            return Frame(batch, steps, OBSERVED, OBSERVED)
+        if root.batch is None:
+            found = any(shape[0] == batch for shape in given)
+            return Frame(batch, None, OBSERVED) if found else None
+        self._note(
+            f"{root.info.path}: the model's input {list(given[0])} was taken for a batch of "
+            f"{root.batch}, its neurons take {batch}: the batch stays unknown; tell batch_dim and "
+            "time_dim"
+        )
+        return None
+
+    def _confirm(self, call: ModuleCall) -> None:
+        """Note that what was guessed of the model's input, and compared with it, is right."""
+        self._rows.settle(call.root.number, call.root.thread, None)
+        above = call.parent
+        while above is not None:
+            above.batch_from, above.steps_from = map(_sure, (above.batch_from, above.steps_from))
+            if (frame := above.frame) is not None:
+                above.frame = frame._replace(
+                    batch_from=_sure(frame.batch_from), steps_from=_sure(frame.steps_from)
+                )
+            above = above.parent
+        self._last = call.root.frame
+
+    def _correct(self, call: ModuleCall, right: Frame) -> None:
+        """Set what the model's input holds; what was read by comparing with a guess is taken back.
+
+        Args:
+            call: the call that knew better.
+            right: of the model's input.
+        """
+        root, above = call.root, call.parent
+        self._rows.settle(root.number, root.thread, right if right.single else UNKNOWN)
+        frame = None if right.batch is None else right
+        while above is not None:
+            if above is root:
+                _set(above, right)
+                above.frame = frame
+            elif above.batch_from != TOLD:
+                shapes = _shapes(above)
+                _set(above, self._inside(shapes[0] if shapes else (), right, above.info.module()))
+                above.frame = frame
+            above = above.parent
         self._last = root.frame
 
-    def _forget(self, call: ModuleCall) -> None:
-        """Take back all that was read by comparing with a root call."""
-        root, above = call.root, call.parent
-        while above is not None:
-            if above is root or not above.info.tells:
-                above.batch = above.time_steps = above.frame = None
-            above = above.parent
-        telling = {info.number for info in self._modules.infos if info.tells}
-        self._rows.forget_batch(root.number, telling)
+
+def _shapes(call: ModuleCall) -> list[Shape]:
+    """Return the shapes of the inputs that have dimensions."""
+    return [tuple(layout.shape) for _, layout, _ in call.inputs if layout.shape]
+
+
+def _common(call: ModuleCall, dim: int) -> int | None:
+    """Return the size of a dimension that the inputs have in common, None if they disagree.
+
+    Masks do not count, nor, beside others, inputs of one dimension: lengths, positions, steps.
+    """
+    shapes = [
+        tuple(layout.shape)
+        for _, layout, _ in call.inputs
+        if layout.shape and layout.dtype_name != "bool"
+    ]
+    shapes = [shape for shape in shapes if len(shape) > 1] or shapes
+    found = {size(shape, dim) for shape in shapes} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _set(call: ModuleCall, found: Frame) -> None:
+    call.batch, call.time_steps = found.batch, found.steps
+    call.batch_from, call.steps_from = found.batch_from, found.steps_from
+
+
+def _source(number: int | None, source: int) -> int:
+    return NULL if number is None else source
+
+
+def _sure(source: int) -> int:
+    return OBSERVED if source == GUESSED else source
+
+
+def _told(batch: int | None, steps: int | None) -> Frame:
+    return Frame(batch, steps, _source(batch, TOLD), _source(steps, TOLD))
+
+
+def _of_one(steps: int | None, around: Frame | None) -> Frame:
+    """Return what an input without a dimension of the batch holds.
+
+    Args:
+        steps: time steps that the module tells of, if it does.
+        around: what the call around holds.
+    """
+    batch_from = TOLD if around is None or not around.single else around.batch_from
+    if steps is None and around is not None and around.steps is not None:
+        return Frame(1, 1, batch_from, around.steps_from, single=True)
+    return Frame(1, steps, batch_from, _source(steps, TOLD), single=True)
+
+
+def _among(dims: Dims, around: Frame | None) -> Frame:
+    """Return what a layer tells of its input, in the terms of the call around it."""
+    if dims.batch is None:
+        return UNKNOWN
+    if around is None or around.batch is None or around.steps is None:
+        return Frame(dims.batch, None, TOLD, length=dims.length)
+    if dims.batch == around.batch * around.steps:
+        return around._replace(batch_from=TOLD, length=None)
+    if dims.batch != around.batch:
+        return Frame(dims.batch, None, TOLD, length=dims.length)
+    steps = around.steps if dims.length == around.steps else 1
+    return around._replace(steps=steps, batch_from=TOLD, length=None)
+
+
+def _by_layer(root: ModuleCall, told: Frame, given: list[Shape], shape: Shape) -> Frame | None:
+    """Return what the model's input holds by what a layer takes; None: the layer does not show it.
+
+    Args:
+        root: the call of the model.
+        told: what the layer takes.
+        given: shapes of the model's inputs.
+        shape: of the layer's input.
+    """
+    first = given[0]
+    steps, source = root.time_steps, _source(root.time_steps, OBSERVED)
+    if told.single:
+        # The whole input went in; of a loop over samples or time each call takes a part.
+        whole = prod(shape) == prod(first)
+        whole = whole or (len(first) <= len(shape) and first[0] == shape[0])
+        return Frame(1, steps, OBSERVED, source, single=True) if whole else None
+    if told.batch == root.batch:
+        return told
+    if told.length is not None and first[:2] == (told.length, told.batch):
+        return Frame(told.batch, steps, OBSERVED, source, length=told.length)
+    if root.batch is None and told.length is None and any(s[0] == told.batch for s in given):
+        return Frame(told.batch, steps, OBSERVED, source)
+    return None

@@ -12,7 +12,7 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.nn.modules import module as nn_module
 
-from .batches import Batches
+from .batches import BatchDim, Batches
 from .columns import NULL
 from .eager import traces_for_an_operator
 from .module_rows import Described, ModuleRows
@@ -21,7 +21,9 @@ from .nested import handed_back, tensors_in
 from .neurons import Neurons
 from .samples import Samples
 from .session import Session
-from .threads import Thread
+from .steps import Steps
+from .threads import Thread, in_backward
+from .undecided import Undecided
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
@@ -36,30 +38,31 @@ class ModuleCalls:
         session: the recording.
         modules: the module tree.
         neurons: what is known of neurons.
-        dims: dimensions of batch and time in the inputs of the model; None: there is none.
+        dims: dimensions of batch and time in the inputs of the model, as the user said.
         find_thread: returns the thread that is recorded under the calling one, or None.
-        root_entered: called at each root call that counts, with its module, the tensors that it is
-            given and whether it starts a new sample.
+        root_entered: called at each root call, with its module, the tensors that it is given and
+            whether it starts a new sample, None if that is not known yet.
         note: tells the user something.
     """
 
     def __init__(self, session: Session, modules: Modules, neurons: Neurons, *,
-                 dims: tuple[int | None, int | None], find_thread: Callable[[], Thread | None],
-                 root_entered: Callable[[nn.Module, list[torch.Tensor], bool], None],
+                 dims: tuple[BatchDim, int | None], find_thread: Callable[[], Thread | None],
+                 root_entered: Callable[[nn.Module, list[torch.Tensor], bool | None], None],
                  note: Callable[[str], None]) -> None:  # fmt: skip
         self.session = session
         self.modules = modules
         self.neurons = neurons
         self.rows = ModuleRows()
-        self.samples = Samples(session, modules, neurons)
+        self.samples = Samples(session)
         self.hidden: dict[tuple[str, str], int] = {}
-        self._batches = Batches(modules, neurons, self.rows, dims, note)
+        self._batches = Batches(neurons, self.rows, dims, note)
         self._find_thread = find_thread
         self._root_entered = root_entered
         self._note = note
+        self.steps: Steps
         self._handles: list[Any] = []
         self._next = 0
-        self._epochs: dict[int, int] = {}
+        self._undecided: Undecided | None = None
         self.off = False
         self.waiting = False
 
@@ -94,22 +97,24 @@ class ModuleCalls:
             thread.quiet = False
 
     def _entered(self, thread: Thread, module: nn.Module, args: Any) -> None:
-        info = self.modules.find(module)
+        parent = thread.stack[-1] if thread.stack else None
+        info = self.modules.called(module, None if parent is None else parent.info)
         in_task = _graph_task() != -1
         if info is None and isinstance(module, GraphModule):
             # Not a module of the model: a function traced for a higher-order operator.
             if in_task or thread.higher or traces_for_an_operator():
                 return
-        parent = thread.stack[-1] if thread.stack else None
         keywords, continues = None, False
         if parent is None and not thread.passed and not in_task:
             keywords = _keywords_of_the_call()
-            continues = self._root(module, [*tensors_in(args), *tensors_in(keywords)])
+            continues = self._root(thread, module, [*tensors_in(args), *tensors_in(keywords)])
         if self.session.passive:
             self._pass(thread, module)
             return
         if info is None:
             info = self.modules.adopt(module, parent.info if parent is not None else None)
+        elif parent is None and in_task:
+            info = self._again(thread, module, info)
         call = ModuleCall(self._next, info, parent)
         self._next += 1
         call.in_task = in_task or (parent is not None and parent.in_task)
@@ -121,17 +126,52 @@ class ModuleCalls:
         self._open(thread, module, call, (*tensors_in(args), *tensors_in(keywords)))
         thread.stack.append(call)
 
-    def _root(self, module: nn.Module, given: list[torch.Tensor]) -> bool:
-        """Begin a root call; tell whether it continues what an earlier one has begun."""
+    def _again(self, thread: Thread, module: nn.Module, info: ModuleInfo) -> ModuleInfo:
+        """Return the path of a call that runs in a backward pass: that of the one it repeats."""
+        _, place, _ = in_backward(thread, self.session.claims, self.modules.owner)
+        return info if place[0] < 0 else self.modules.called_again(module, place[0], info)
+
+    def _root(self, thread: Thread, module: nn.Module, given: list[torch.Tensor]) -> bool:
+        """Begin a root call; tell whether it is given what an earlier one of its sample made."""
         session, samples = self.session, self.samples
-        continues = samples.given(given)
-        new_sample = not continues and not samples.carries_state()
-        if not session.passive:
+        if session.passive and not self.waiting:
+            return False
+        self.settle()
+        new: bool | None
+        if session.passive:
+            new = samples.entered_unseen(module, given)
+        else:
+            new = samples.entered(given)
             session.values.root_call()
-        self._root_entered(module, given, new_sample)
-        if (new_sample or session.sample < 0) and not session.passive:
-            samples.begin()
-        return continues
+        session.roots += 1
+        thread.root = session.roots
+        self._root_entered(module, given, new)
+        if session.passive:
+            return False
+        if new is None:
+            self._undecided = Undecided(session, self.rows, thread)
+        else:
+            samples.settle(thread.root, new=new or session.sample < 0)
+        return new is False
+
+    def settle(self, *, new: bool | None = None) -> None:
+        """Decide whether the root call that is undecided begins a new sample.
+
+        Args:
+            new: what is known of it as it ends; None: by what it has read so far.
+        """
+        mark, self._undecided = self._undecided, None
+        if mark is None:
+            return
+        session = self.session
+        if new is None:
+            new = not self.samples.has_read(mark.root)
+        self.samples.settle(mark.root, new=new)
+        if new and self.steps.over:
+            mark.drop(session, self.rows)
+        self.steps.root_settled(new_sample=new)
+        if new and not self.off:
+            mark.move(session, self.rows)
 
     def _pass(self, thread: Thread, module: nn.Module) -> None:
         """Follow a call that is not recorded: it may leave state in neurons, hold other calls."""
@@ -139,8 +179,6 @@ class ModuleCalls:
         info = self.modules.find(module)
         if info is None and self.waiting:
             info = self.modules.adopt(module, None if above is None else self.modules.find(above))
-        if info is not None and info.neuron is not None:
-            self.samples.has_state(info.number)
         if not thread.stack:
             thread.passed.append(module)
 
@@ -161,17 +199,15 @@ class ModuleCalls:
         kind = _INPUT if parent is None else _ACTIVATION
         call.inputs = [self._described(t, kind, read) for t in given]
         self._batches.read(call, module)
-        call.state_before, call.epoch = None, NULL
+        call.state_before = None
+        states: list[torch.Tensor] = []
         if info.neuron is not None:
             states = self.neurons.states(module)
             call.state_before = [self._described(t, _STATE, True) for t in states]
-            if not states:
-                self._epochs[info.number] = self._epochs.get(info.number, -1) + 1
-            call.epoch = self._epochs.setdefault(info.number, 0)
             session.spiking_calls += 1
-            self.samples.ran(call, bool(states))
-        if parent is None:
-            call.first_storage = session.values.storages_seen
+            self.samples.ran(call, states)
+        if info.hides is not None:
+            self.samples.hidden(call, [*given, *states])
 
     def _leave(self, module: nn.Module, args: Any, *given: Any) -> None:
         if self.off or torch.compiler.is_compiling():
@@ -186,7 +222,7 @@ class ModuleCalls:
             if module in passed:
                 del passed[len(passed) - 1 - passed[::-1].index(module) :]
                 if self.waiting and not passed:
-                    self.samples.made(handed_back(output))
+                    self.samples.left_unseen(module, handed_back(output))
             return
         thread.quiet = True
         try:
@@ -224,9 +260,16 @@ class ModuleCalls:
                 self._described(t, None, neuron or root, events=neuron and place == 0)
                 for place, t in enumerate(made)
             ]
+            if info.hides is not None:
+                state = self.neurons.states(module) if neuron and module is not None else []
+                self.samples.unseen(call, [*made, *state])
             if root and not call.in_task:
-                self.samples.left(call, made)
+                self._root_left(call, thread, made)
+            if call.frame is not None and call.frame.single:
+                self._batches.left(outputs)
         after = self._after(info, module) if neuron else None
+        if self.off:
+            return
         last_node = _sequence_nr()
         if last_node > thread.newest:
             thread.newest = last_node - 1
@@ -239,9 +282,19 @@ class ModuleCalls:
             (call.number, info.number, NULL if call.parent is None else call.parent.number,
              call.first_seq, session.seq - 1, call.first_node, last_node, call.thread, call.stage,
              call.label, call.step, call.training, call.grad, self.rows.mode_code(call.step_mode),
-             _cell(call.batch), _cell(call.time_steps), call.epoch, call.sample),
+             _cell(call.batch), _cell(call.time_steps), call.batch_from, call.steps_from,
+             call.sample),
             call.inputs, outputs, call.state_before, after,
         )  # fmt: skip
+
+    def _root_left(self, call: ModuleCall, thread: Thread, made: list[torch.Tensor]) -> None:
+        """Note the end of a root call."""
+        continues = self.samples.continues(thread.root, made)
+        if self._undecided is not None:
+            self.settle(new=not continues)
+            call.step, call.sample = self.session.step, self.session.sample
+        self.samples.made(made)
+        self.samples.count_carried(call)
 
     def _keywords(self, call: ModuleCall, module: nn.Module | None, kwargs: Any) -> None:
         """Add what was passed in by keyword to a call's inputs: hooks learn of it at the end."""
@@ -256,7 +309,6 @@ class ModuleCalls:
         """Return the states of a neuron at the end of its call."""
         self.session.spiking_calls -= 1
         states = self.neurons.states(module) if module is not None else []
-        self.samples.has_state(info.number, live=bool(states))
         if module is not None:
             for name in self.neurons.lacking(module):
                 self._note(f"NeuronRule({type(module).__name__}): {info.path} has no {name!r}")

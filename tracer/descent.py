@@ -1,31 +1,69 @@
-"""What ops outside every module hand on of what a root call made."""
+"""What the data of each storage descends from: the way that samples are told by.
+
+Root calls are numbered from 1. A storage's `data` says what wrote it last was computed from: 0
+from parameters, buffers and constants alone; 1 from what came from outside every root call; 2 n
+from what root call n was given; 2 n + 1 also from what an earlier call of the same sample made.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .operands import Op
-from .values import Value
+from .values import PARAMETER, Value
+
+if TYPE_CHECKING:
+    from .session import Session
+
+FIXED, OUTSIDE = 0, 1
 
 
-def hand_on(sample: int, op: Op, ins: list[Any], made: list[Any]) -> None:
-    """Note that results hold what came out of a root call of a sample, or no longer do.
+def descend(session: Session, root: int, op: Op, ins: list[Any], made: Any) -> None:
+    """Note what the results of a forward call descend from.
 
     Args:
-        sample: the present sample.
-        op: what ran.
+        session: the recording; its `first` is the first root call of the present sample.
+        root: the root call around; 0 outside of all.
+        op: what ran; not a view.
         ins: (value, tensor, layout) of its operands.
         made: the same of its results.
     """
-    base = op.packet.partition(".")[2]
-    if op.is_view or base.endswith("_like") or base.startswith("new_"):
-        return  # what has the shape of something holds nothing of it
-    read = ins[1:] if op.overwrites else ins
-    came = any(type(value) is Value and value.storage.sample == sample for value, _, _ in read)
+    if op.reads is not None:
+        ins = ins[: op.reads]
+    if op.writes and not op.reads_written:
+        written = [value.storage for value, _, _ in made if type(value) is Value]
+        ins = [slot for slot in ins if type(slot[0]) is Value and slot[0].storage not in written]
+    found = _inside(session, 2 * root, op, ins) if root else _outside(ins)
     for value, tensor, layout in made:
-        if type(value) is not Value:
-            continue
-        if came:
-            value.storage.sample = sample
-        elif op.overwrites and layout.nbytes == tensor.untyped_storage().nbytes():
-            value.storage.sample = -1
+        if type(value) is Value:
+            storage = value.storage
+            if storage.data != found and storage.kind != PARAMETER:
+                if found > storage.data or not op.overwrites or _is_whole(tensor, layout):
+                    storage.data = found
+
+
+def _inside(session: Session, own: int, op: Op, ins: list[Any]) -> int:
+    found = own if op.random else OUTSIDE if op.hollow else FIXED
+    for value, _, _ in ins:
+        data = value.storage.data if type(value) is Value else FIXED if value is None else OUTSIDE
+        if data < own:
+            if data >= 2 * session.first:
+                session.tied = own >> 1
+                return own + 1
+            if data:
+                data = own
+        if data > found:
+            found = data
+    return found
+
+
+def _outside(ins: list[Any]) -> int:
+    found = OUTSIDE
+    for value, _, _ in ins:
+        if type(value) is Value and value.storage.data > found:
+            found = value.storage.data
+    return found
+
+
+def _is_whole(tensor: Any, layout: Any) -> bool:
+    return bool(layout.nbytes == tensor.untyped_storage().nbytes())

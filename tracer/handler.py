@@ -8,8 +8,9 @@ import torch
 
 from .columns import NULL
 from .composites import within_autocast
-from .descent import hand_on
+from .descent import descend
 from .operands import ABSENT, Op, other_arguments
+from .provenance import carried
 from .threads import BACKWARD, FORWARD, OPTIMIZER, OUTSIDE, Thread, in_backward
 from .values import Value
 
@@ -106,17 +107,20 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
         layout = values.layout
         if values.storages_seen != before:
             _adopt(session, value, op, seq, stage)
-        if not op.is_view and value.measured != 2:
-            if op.events or layout.dtype is torch.bool:
+        if op.is_view:
+            if value.base is None and ins and value is not ins[0][0]:
+                _part(value, ins[0][0])
+        elif value.measured != 2:
+            if op.events:
                 value.events = True
-            elif op.carries and not value.events:
-                value.events = _carried(op, ins)
             if measure and not value.measured and not op.hollow:
                 found = None if op.derive is None else op.derive(ins, args, kwargs, layout)
                 if found is None:
                     session.measure(value, result)
                 else:
                     value.told(found)
+            if op.carries and not value.events:
+                value.events = carried(op, ins, args, kwargs, value)
         key.append(layout)
         flags += flags + result.requires_grad
         if value.device != "cpu":
@@ -133,9 +137,11 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     except TypeError:  # an argument that cannot be hashed
         key = [k if _hashable(k) else str(k) for k in key]
         signature = session.signatures.known.get(tuple(key))
-    if context is OUTSIDE and not stage and session.sample >= 0:
+    if not stage and not op.is_view:
         made = [(value, result, layout)] if isinstance(result, _Tensor) else outs
-        hand_on(session.sample, op, ins, made)
+        if not made and op.writes and op.written_slots[0].is_list:
+            made = ins[: len(args[0])]
+        descend(session, thread.root if thread.stack else 0, op, ins, made)
     if signature is None:
         made = [(value, result, layout)] if isinstance(result, _Tensor) else outs
         signature = session.signatures.add(tuple(key), op, args, kwargs, ins, made)
@@ -242,13 +248,14 @@ def _results(
             layout = session.values.layout
             if session.values.storages_seen != before:
                 _adopt(session, value, op, seq, stage)
-            if not op.is_view and value.measured != 2:
-                if op.events or layout.dtype is torch.bool:
-                    value.events = True
-                elif op.carries and not value.events:
-                    value.events = _carried(op, ins)
+            if op.is_view:
+                if value.base is None and ins and value is not ins[0][0]:
+                    _part(value, ins[0][0])
+            elif value.measured != 2:
                 if measure and not value.measured and not op.hollow:
                     session.measure(value, tensor)
+                if op.carries and not outs and not value.events:
+                    value.events = carried(op, ins, (), {}, value)
             outs.append((value, tensor, layout))
             key.append(layout)
             key.append(value.device)
@@ -287,13 +294,12 @@ def _training(op: Op, args: Any, kwargs: Any) -> bool:
     return True
 
 
-def _carried(op: Op, ins: list[Any]) -> bool:
-    known = [value.events for value, _, _ in ins if type(value) is Value]
-    if op.packet == "aten.copy_":
-        known = known[1:]
-    if not known:
-        return False
-    return all(known) if op.needs_all_events else known[0]
+def _part(value: Any, whole: Any) -> None:
+    """Note of which value a view is a part, where the largest of the storage does not hold it."""
+    if type(whole) is Value and type(value) is Value and whole.storage is value.storage:
+        if whole.layout.span > value.layout.span and whole.layout.dtype is value.layout.dtype:
+            value.base = whole if whole.base is None else whole.base
+        value.events = value.events or whole.events
 
 
 def _hashable(thing: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,18 @@ import pyarrow as pa
 
 from ..schemas import PART_TABLES
 from .columns import NULL, Rows, column, words
+from .frames import GUESSED, OBSERVED, SOURCES, TOLD, Frame
 
 _NUMBERS = (
     "module_call_id", "module_id", "parent_call_id", "first_seq", "last_seq", "first_node",
     "last_node", "thread", "stage", "label", "step", "training", "grad_enabled", "step_mode",
-    "batch", "time_steps", "state_epoch", "sample",
+    "batch", "time_steps", "batch_from", "time_steps_from", "sample",
 )  # fmt: skip
 _VALUES = ("inputs", "outputs", "state_before", "state_after")
 _STAGES = ["forward", "recompute"]
-_STEP = _NUMBERS.index("step")
+_STEP, _THREAD, _BATCH, _SAMPLE = (
+    _NUMBERS.index(name) for name in ("step", "thread", "batch", "sample")
+)
 
 Described = tuple[int, Any, bool]
 """A tensor that a module took or handed back: value's number, layout, whether it requires grad."""
@@ -62,19 +66,48 @@ class ModuleRows:
         for place in range(_STEP, len(cells), len(_NUMBERS)):
             cells[place] = min(cells[place], first)
 
-    def forget_batch(self, first_call: int, told: set[int]) -> None:
-        """Take back batch and time steps of calls from a number on, but of modules that told."""
-        cells = self._numbers.flat
-        batch, module = _NUMBERS.index("batch"), _NUMBERS.index("module_id")
-        for row in range(0, len(cells), len(_NUMBERS)):
-            if cells[row] >= first_call and cells[row + module] not in told:
-                cells[row + batch] = cells[row + batch + 1] = NULL
+    def settle(self, first_call: int, thread: int, frame: Frame | None) -> None:
+        """Correct what was guessed of the calls inside a root call, now that more is known.
+
+        Args:
+            first_call: number of the root call.
+            thread: the thread that it runs in.
+            frame: what each of them takes. None: the guess was right.
+        """
+        cells, width = self._numbers.flat, len(_NUMBERS)
+        found = None if frame is None else array("q", frame.cells())
+        for row in range(len(cells) - width, -1, -width):
+            if cells[row + _THREAD] != thread:
+                continue
+            if cells[row] < first_call:
+                break
+            start = row + _BATCH
+            if found is None:
+                for place in (start + 2, start + 3):
+                    if cells[place] == GUESSED:
+                        cells[place] = OBSERVED
+            elif cells[start + 2] != TOLD:
+                cells[start : start + 4] = found
+
+    def move(self, first: int, step: int, sample: int) -> None:
+        """Put the rows from `first` on into a step and a sample."""
+        cells, width = self._numbers.flat, len(_NUMBERS)
+        rows = len(self) - first
+        for place, number in ((_STEP, step), (_SAMPLE, sample)):
+            cells[first * width + place :: width] = array("q", [number]) * rows
+
+    def drop(self, first: int) -> None:
+        """Take the rows from `first` on back."""
+        del self._numbers.flat[first * len(_NUMBERS) :], self._values[first:]
 
     def take(self, labels: list[str]) -> pa.Table:
         """Return the rows and start anew."""
         schema = PART_TABLES["module_calls"]
         rows = self._numbers.take()
-        codes = {"stage": _STAGES, "label": labels, "step_mode": self.modes}
+        codes = {
+            "stage": _STAGES, "label": labels, "step_mode": self.modes, "batch_from": SOURCES,
+            "time_steps_from": SOURCES,
+        }  # fmt: skip
         columns: dict[str, Any] = {}
         for index, name in enumerate(_NUMBERS):
             cells = rows[:, index]

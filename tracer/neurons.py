@@ -123,7 +123,8 @@ class Neurons:
     def tells(self, module: torch.nn.Module) -> bool:
         """Tell whether `steps` may know something of a module, now or later."""
         rule, kind = self._of(module)
-        return rule is not None or hasattr(module, "step_mode") or kind is not None
+        known = rule is not None or kind is not None or _is_sequence(module)
+        return known or hasattr(module, "step_mode")
 
     def steps(
         self, module: torch.nn.Module, shape: tuple[int, ...]
@@ -138,6 +139,8 @@ class Neurons:
             return size(shape, 1), size(shape, 0)
         if mode == "s":
             return size(shape, 0), 1
+        if _is_sequence(module):
+            return (size(shape, 1), size(shape, 0)) if len(shape) > 1 else None
         if kind and _package(module) in ("snntorch", "norse"):
             return size(shape, 0), 1
         return None
@@ -179,10 +182,24 @@ def _snntorch(module: torch.nn.Module) -> str | None:
     return "LIF" if names[0] in ("Leaky", "RLeaky", "Lapicque") else "other"
 
 
+def _is_sequence(module: torch.nn.Module) -> bool:
+    """Tell whether a layer of Norse or snnTorch takes all time steps at once: (T, B, ...)."""
+    names = [name.rsplit(".", 1)[1] for name in _class_names(module)]
+    of = _SEQUENCES.get(_package(module), ())
+    return any(name in of for name in names)
+
+
+_SEQUENCES = {
+    "norse": ("SNN", "SNNRecurrent", "LConv2d"),
+    "snntorch": ("StateLeaky", "AssociativeLeaky", "LeakyParallel"),
+}
+"""Classes whose instances and subclasses' see (T, B, ...), by package."""
+
+
 def _norse(module: torch.nn.Module) -> str | None:
     names = _class_names(module)
     own = names[0].rsplit(".", 1)[1]
-    if ".module." not in names[0] or not own.endswith(("Cell", "Recurrent")):
+    if ".module." not in names[0] or not (own.endswith("Cell") or _is_sequence(module)):
         return None
     if own.startswith("LIF"):
         return "LIF"

@@ -34,22 +34,33 @@ _ONLY_WRITES = frozenset(
     "cauchy_ set_ resize_ _foreach_zero_ _foreach_copy_ record_stream".split()
 )
 
-# Ops that carry spikes on from their operands to their result.
-_CARRIES = frozenset(
-    "clone copy_ _to_copy to contiguous cat stack max_pool1d max_pool2d max_pool3d "
-    "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d "
-    "avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d index gather "
-    "index_select masked_select repeat flip roll constant_pad_nd pixel_shuffle pixel_unshuffle "
-    "upsample_nearest1d upsample_nearest2d upsample_nearest3d slice_scatter select_scatter "
-    "_unsafe_view _reshape_copy view_copy im2col unfold_copy mul mul_ add add_ bitwise_and "
-    "bitwise_or maximum minimum mkldnn_max_pool2d cudnn_max_pool2d".split()
+# How ops carry spikes on from their operands to their result: the first operand's, ...
+_CARRIES = {
+    base: "first"
+    for base in (
+        "clone copy_ _to_copy to contiguous max_pool1d max_pool2d max_pool3d "
+        "max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d "
+        "mkldnn_max_pool2d cudnn_max_pool2d index _unsafe_index gather index_select masked_select "
+        "take repeat flip roll pixel_shuffle pixel_unshuffle channel_shuffle im2col "
+        "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d "
+        "_upsample_nearest_exact2d _upsample_nearest_exact3d _unsafe_view _reshape_copy view_copy "
+        "expand_copy slice_copy select_copy permute_copy transpose_copy t_copy unfold_copy"
+    ).split()
+}
+# ... only with zeros or ones filled in; of all operands, or of some where the others are zeros or,
+# in products, zeros and ones; of sums if they still are zeros and ones; of one minus spikes.
+_CARRIES |= dict.fromkeys("constant_pad_nd masked_fill masked_fill_".split(), "filled")
+_CARRIES |= dict.fromkeys(
+    "cat stack maximum minimum slice_scatter select_scatter".split(), "with_zeros"
 )
+_CARRIES |= {"where": "chosen", "rsub": "complement"}
+_CARRIES |= dict.fromkeys("mul mul_ bitwise_and bitwise_and_".split(), "product")
+_CARRIES |= dict.fromkeys("add add_ bitwise_or bitwise_or_".split(), "sum")
 
-# Ops whose result is spikes by nature: comparisons and logic.
+# Ops whose result is spikes by nature, whatever its dtype: comparisons and logic in place, draws.
 _EVENTS = frozenset(
-    "eq ne lt le gt ge eq_ ne_ lt_ le_ gt_ ge_ logical_and logical_or logical_xor logical_not "
-    "logical_and_ logical_or_ logical_xor_ logical_not_ heaviside bitwise_not isnan isinf "
-    "signbit".split()
+    "eq_ ne_ lt_ le_ gt_ ge_ logical_and_ logical_or_ logical_xor_ logical_not_ heaviside "
+    "heaviside_ bernoulli bernoulli_".split()
 )
 
 # Ops reached by functions whose C++ code asks whether a dispatch mode is on, and then takes the
@@ -65,9 +76,6 @@ _ASKED = {
 
 # Ops whose result holds nothing yet.
 _HOLLOW = frozenset("empty empty_like new_empty empty_strided new_empty_strided resize_".split())
-
-# Ops that carry spikes on only if all their operands are spikes.
-_NEED_ALL = frozenset("mul mul_ add add_ bitwise_and bitwise_or maximum minimum cat stack".split())
 
 _SKIPPED = ("record_stream", "_record_function_enter_new")
 
@@ -106,12 +114,14 @@ class Op:
         writes: argument names that are written, said or unsaid.
         reads_written: what is written is read first.
         is_view: hands back an alias and writes nothing.
-        carries: hands on spikes from its operands.
+        carries: how it hands on spikes from its operands, see `provenance`; "" if it does not.
         events: its result is spikes by nature.
         synaptic: "product", "convolution", "convolution_backward" or "".
         measured: the `synaptic` level measures its operands.
         unsaid_if_training: what it writes unsaid, it writes only in training.
         hollow: its result holds nothing yet.
+        random: its result is drawn at random.
+        reads: the first operands whose elements, not shape alone, its results depend on; None: all.
         inexact: why recording may change the kernel that computes it, or None.
         special: skipped, composite or inexact.
         plan: for each argument of the schema 0, 1 for a tensor, 2 for a list of tensors.
@@ -132,8 +142,7 @@ class Op:
     written_slots: tuple[Slot, ...]
     reads_written: bool
     is_view: bool
-    carries: bool
-    needs_all_events: bool
+    carries: str
     events: bool
     synaptic: str
     measured: bool
@@ -141,6 +150,8 @@ class Op:
     result_names: tuple[str, ...]
     unsaid_if_training: bool
     hollow: bool
+    random: bool
+    reads: int | None
     inexact: str | None
     special: bool
     plan: tuple[int, ...]
@@ -162,6 +173,16 @@ def _synaptic(base: str) -> str:
     if base in _CONVOLUTIONS:
         return "convolution"
     return "convolution_backward" if base == "convolution_backward" else ""
+
+
+def _reads(base: str, names: list[str]) -> int | None:
+    """Return how many operands come before those of which only the shape, or nothing, is taken.
+
+    What a norm adds to its running statistics goes into no result of the same call.
+    """
+    if base.endswith("_like") or base.startswith("new_"):
+        return 0
+    return names.index("running_mean") if "running_mean" in names else None
 
 
 def _composite(func: OpOverload[..., Any]) -> Any:
@@ -218,8 +239,7 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
         written_slots=tuple(slot for slot in slots if slot.name in all_writes),
         reads_written=reads_written,
         is_view=aliases and not writes,
-        carries=base in _CARRIES,
-        needs_all_events=base in _NEED_ALL,
+        carries=_CARRIES.get(base, ""),
         events=base in _EVENTS,
         synaptic=synaptic,
         measured=bool(synaptic) or base in _ADDITIVE or any(w in base for w in _ATTENTION_WORDS),
@@ -227,6 +247,8 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
         result_names=tuple(r.name for r in schema.returns),
         unsaid_if_training=bool(unsaid),
         hollow=base in _HOLLOW,
+        random="nondeterministic_seeded" in {tag.name for tag in func.tags},
+        reads=_reads(base, [slot.name for slot in slots]),
         inexact=inexact,
         special=skipped or composite is not None or inexact is not None,
         plan=tuple(plan),

@@ -13,6 +13,8 @@ from .modules import class_name
 from .session import Session
 from .threads import Thread
 
+_graph_task = torch._C._current_graph_task_id
+
 
 def _hyper(group: dict[str, Any]) -> str:
     found: dict[str, Any] = {}
@@ -58,12 +60,12 @@ class OptimizerSteps:
         session: the recording.
         find_thread: returns the recorded thread, or None.
         begins: called before each step with the optimizer's id.
-        stepped: called after each step, likewise.
+        stepped: called after each step, likewise, and with whether a backward pass runs it.
         label: returns the present label.
     """
 
     def __init__(self, session: Session, find_thread: Callable[[], Thread | None],
-                 begins: Callable[[int], None], stepped: Callable[[int], None],
+                 begins: Callable[[int], None], stepped: Callable[[int, bool], None],
                  label: Callable[[], str | None]) -> None:  # fmt: skip
         self.rows: list[dict[str, Any]] = []
         self._session = session
@@ -111,6 +113,7 @@ class OptimizerSteps:
             return
         thread.optimizing += 1
         if thread.optimizing == 1:
+            thread.optimizes_in = _graph_task()
             self._begins(id(optimizer))
         if self._session.passive:
             self._pending.append([])
@@ -170,4 +173,4 @@ class OptimizerSteps:
         self.rows.extend(row | ended for row in done)
         self._count += bool(done)
         if not self._pending:
-            self._stepped(id(optimizer))
+            self._stepped(id(optimizer), thread.optimizes_in != -1)

@@ -17,8 +17,10 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..schemas import Fingerprint, Manifest, RecordError
 from . import environment
+from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
+from .descent import FIXED, OUTSIDE
 from .eager import Eager
 from .fingerprints import fingerprint, state_of
 from .flush import flush
@@ -31,7 +33,6 @@ from .outcome import outcome
 from .session import Session
 from .steps import Steps
 from .threads import Thread
-from .values import Value
 from .writer import Writer, static_table
 
 Statistics = Literal["auto", "full", "synaptic", "none"]
@@ -48,9 +49,10 @@ class Recorder:
         path: directory of the trace; it must not exist unless `overwrite`.
         model: the model, so that its tree is known beforehand and its paths start at its class.
             Without it every module that is called is entered when it is first seen.
-        batch_dim: dimension of the batch in the model's inputs, for models that do not tell; calls
-            inside are compared with it. None: there is none.
-        time_dim: dimension of time in them; None: there is none.
+        batch_dim: dimension of the batch in the model's inputs, whatever its modules tell; calls
+            inside are compared with it. "auto": what the modules tell, else dimension 0 is guessed
+            (1, if that is time). None: nothing is guessed.
+        time_dim: dimension of time in them; None: what the modules tell.
         statistics: "full" measures every value, "synaptic" what spikes may meet, "none" nothing;
             "auto" is "full" on a CPU and "synaptic" where a CUDA device is used.
         overwrite: replace a trace at `path` once the new one is whole.
@@ -66,8 +68,8 @@ class Recorder:
         discarded: it failed before any call, and left nothing.
 
     A step ends at `step()`; if that is never called, at each optimizer step, and for inference
-    at each new sample (a root module's call that carries no neuron state and is given nothing that
-    came out of an earlier one).
+    at each new sample (a call of a root module that computes nothing from what an earlier one has
+    computed; see `sample`).
 
     Raises:
         RecordError: the path is taken or cannot be written, an option has no meaning, or a
@@ -75,7 +77,7 @@ class Recorder:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, model: nn.Module | None = None,
-                 batch_dim: int | None = 0, time_dim: int | None = None,
+                 batch_dim: BatchDim = "auto", time_dim: int | None = None,
                  statistics: Statistics = "auto", overwrite: bool = False, warmup: int = 0,
                  steps: int | None = None, neurons: Iterable[NeuronRule] = (),
                  seed: int | None = None, command: list[str] | None = None) -> None:  # fmt: skip
@@ -85,6 +87,9 @@ class Recorder:
             raise RecordError("warmup must be at least 0 and steps at least 1.")
         if model is not None and not isinstance(model, nn.Module):
             raise RecordError(f"the model is a {type(model).__name__}, not a torch.nn.Module.")
+        for name, dim in (("batch_dim", batch_dim), ("time_dim", time_dim)):
+            if not isinstance(dim, int | None) and (name, dim) != ("batch_dim", "auto"):
+                raise RecordError(f"{name}={dim!r} is not the number of a dimension.")
         self.path = Path(path)
         self.done = False
         self.discarded = False
@@ -145,6 +150,7 @@ class Recorder:
             session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
             joins=(self._calls.rows.join, self._optimizers.join), note=self._note,
         )  # fmt: skip
+        self._calls.steps = self._steps
         self._calls.waiting = self._steps.waiting
         self._replays = GraphReplays(self._calls.hidden)
         session.higher_order.hidden = self._calls.hidden
@@ -163,6 +169,8 @@ class Recorder:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
+            if not self.done:
+                self._calls.settle()
             if not self.done:
                 clean = error is None or (isinstance(error, SystemExit) and not error.code)
                 self._finish(None if clean else error)
@@ -219,11 +227,19 @@ class Recorder:
             del self._threads[identity]
 
     def spikes(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Declare that a tensor holds spikes, whatever its values are; returns it."""
-        value = self._session.value_of(tensor)
-        if type(value) is Value:
-            value.events = True
+        """Declare that a tensor holds spikes, whatever its values are; returns it.
+
+        It holds for its views too, until the tensor is written again.
+        """
+        try:
+            self._session.values.declare(tensor)
+        except RuntimeError:  # a tensor without strided elements
+            pass
         return tensor
+
+    def sample(self) -> None:
+        """Begin a new sample: the next call of the model continues none."""
+        self._calls.samples.said()
 
     def watch(self, watcher: Callable[..., None] | None) -> None:
         """Have a function called after each call that is recorded.
@@ -259,6 +275,7 @@ class Recorder:
         with session.lock:
             was, session.passive = session.passive, True
             try:
+                self._calls.settle(new=False if self._steps.over else None)
                 self._flush()
                 writer = Writer(Path(path), overwrite=False)
                 writer.adopt(self._writer)
@@ -280,9 +297,12 @@ class Recorder:
 
     def _mark(self, tensor: torch.Tensor, kind: int) -> None:
         try:
-            self._session.values.storage_of(tensor).kind = kind
+            storage = self._session.values.storage_of(tensor)
         except Exception:  # a lazy or sparse parameter has no storage to mark
             return
+        storage.kind = kind
+        if storage.data == OUTSIDE:
+            storage.data = FIXED
 
     def _start(self) -> None:
         self._calls.waiting = False
@@ -296,12 +316,12 @@ class Recorder:
         """Tell whether what happens now belongs to a step: no suspended work does."""
         return not self.done and (self._steps.waiting or not self._session.passive)
 
-    def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool) -> None:
-        if not self._counts():
-            return
+    def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool | None) -> None:
         self._optimizers.interrupted(self._main)
         training = torch.is_grad_enabled() and module.training
-        self._steps.root_entered(inference=not training, new_sample=new)
+        self._steps.root_entered(inference=not training)
+        if new is not None and not self.done:
+            self._steps.root_settled(new_sample=new)
         if not self._session.passive and not self._seen:
             self._seen = True
             parameters = self._prints.parameters or fingerprint(state_of(module))
@@ -326,9 +346,9 @@ class Recorder:
         if self._counts():
             self._steps.optimizer_begins(optimizer)
 
-    def _optimizer_stepped(self, optimizer: int) -> None:
+    def _optimizer_stepped(self, optimizer: int, in_backward: bool) -> None:
         if self._steps.passing or self._counts():
-            self._steps.optimizer_stepped(optimizer)
+            self._steps.optimizer_stepped(optimizer, in_backward=in_backward)
 
     def _end(self) -> None:
         self._finish(None)
@@ -344,6 +364,9 @@ class Recorder:
         flushed can be read.
         """
         try:
+            self._calls.settle()
+            if self.done:
+                return
             self._write_static(self._writer, "signatures", "modules")
             self._flush()
         except RecordError as error:
@@ -362,6 +385,7 @@ class Recorder:
             session.values.close()
             return
         try:
+            self._steps.close()
             self._flush(last=True)
             self._write_static(self._writer)
             manifest = self._manifest(error)

@@ -1,126 +1,185 @@
 """Which calls of the model belong to one sample: to one inference.
 
-A root call begins a new sample unless a neuron carries state into it, or one of its inputs came
-out of an earlier root call of the same sample: directly, or through ops outside every module.
+A root call continues the sample before it if what it hands back was computed from what an earlier
+root call of that sample had computed from its inputs: state of neurons, a cache, an output; inside
+of it or through ops between the calls (see `descent`). What is begun anew, with zeros, None or a
+reset, breaks the chain by itself. So it is known as a root call ends, if not before.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
-from .modules import ModuleCall, Modules
-from .neurons import Neurons
+from .modules import ModuleCall
+from .nested import tensors_in
 from .session import Session
+from .values import Storage
 
 _MOST = 4096
+
+Marks = dict[int, tuple["weakref.ref[torch.Tensor]", int]]
+"""By id: a tensor and its version."""
 
 
 class Samples:
     """Counts samples.
 
     Args:
-        session: the recording; its `sample` is kept.
-        modules: the module tree.
-        neurons: what is known of neurons.
+        session: the recording; its `sample` and `first` are kept.
 
     Attributes:
         carried: calls of the model over which neurons of several steps carried their state.
     """
 
-    def __init__(self, session: Session, modules: Modules, neurons: Neurons) -> None:
+    def __init__(self, session: Session) -> None:
         self.carried = 0
         self._session = session
-        self._modules = modules
-        self._neurons = neurons
-        self._live: set[int] = set()
-        self._made: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self._made: Marks = {}
         self._given: set[int] = set()
+        self._told = False
         self._steps: dict[int, int] = {}
         self._carrying = False
+        self._unseen: dict[int, int] = {}
+        self._before: Marks = {}
+        self._held: dict[int, Marks] = {}
 
-    def given(self, tensors: list[torch.Tensor]) -> bool:
-        """Tell whether a root call is given what came out of an earlier one of its sample."""
-        self._given = set(map(id, tensors))
-        return any(self._is_made(t) or self._came(t) for t in tensors)
+    def said(self) -> None:
+        """The user begins a sample: the next root call is its first."""
+        self._told = True
 
-    def _is_made(self, tensor: torch.Tensor) -> bool:
-        made, version = self._made.get(id(tensor), (None, 0))
-        return made is not None and made() is tensor and _version(tensor) == version
+    def entered(self, given: list[torch.Tensor]) -> bool | None:
+        """Tell whether a root call that begins is a new sample; None: it is not known yet."""
+        self._given = set(map(id, given))
+        if self._session.sample < 0 or self._told:
+            return True
+        made = any(self._is_made(t) for t in given) or self.holds(given)
+        return False if made else None
 
-    def _came(self, tensor: torch.Tensor) -> bool:
+    def settle(self, root: int, *, new: bool) -> None:
+        """Note whether a root call begins a new sample."""
         session = self._session
-        if session.sample < 0:
-            return False
-        try:
-            storage = session.values.storages.get(tensor.untyped_storage()._cdata)
-        except Exception:  # a tensor without a storage
-            return False
-        return storage is not None and storage.sample == session.sample
+        if new:
+            session.sample += 1
+            session.first = root
+            self._made.clear()
+            self._told = False
 
-    def carries_state(self) -> bool:
-        """Tell whether a neuron carries state into a root call that begins."""
-        for number in list(self._live):
-            module = self._modules.infos[number].module()
-            if module is not None and self._neurons.states(module):
-                return True
-            self._live.discard(number)
-        return False
+    def holds(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Tell whether tensors hold what an earlier root call of the present sample computed."""
+        session = self._session
+        first, own = 2 * session.first, 2 * session.roots
+        return any(first <= storage.data < own for storage in self._storages(tensors))
 
-    def begin(self) -> None:
-        """Begin a new sample."""
-        self._session.sample += 1
-        self._made.clear()
-
-    def has_state(self, number: int, *, live: bool = True) -> None:
-        """Note whether a neuron has state after a call."""
-        (self._live.add if live else self._live.discard)(number)
-
-    def made(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Note what comes out of a root call, recorded or not."""
-        if len(self._made) > _MOST:
-            self._made = {k: made for k, made in self._made.items() if made[0]() is not None}
-        for tensor in tensors:
-            if id(tensor) not in self._given:
-                self._made[id(tensor)] = (weakref.ref(tensor), _version(tensor))
-
-    def left(self, call: ModuleCall, tensors: Iterable[torch.Tensor]) -> None:
-        """Note the end of a recorded root call and what comes out of it."""
-        tensors = list(tensors)
-        self.made(tensors)
-        storages = self._session.values.storages
+    def _storages(self, tensors: Iterable[torch.Tensor]) -> Iterable[Storage]:
         for tensor in tensors:
             try:
-                storage = storages.get(tensor.untyped_storage()._cdata)
+                yield self._session.values.storage_of(tensor)
             except Exception:  # a tensor without a storage
                 continue
-            # What was there before and not written, a weight or the input, came from elsewhere.
-            if storage is not None and (
-                storage.written_seq >= call.first_seq or storage.number >= call.first_storage
-            ):
-                storage.sample = self._session.sample
-        self._count_carried(call)
 
-    def ran(self, call: ModuleCall, has_state: bool) -> None:
+    def continues(self, root: int, tensors: Iterable[torch.Tensor]) -> bool:
+        """Tell whether a root call, that has ended, continues a sample.
+
+        Args:
+            root: its number.
+            tensors: what it hands back; if nothing in it was computed from its inputs, what it has
+                read decides.
+        """
+        found = [s.data for s in self._storages(tensors) if s.data >= 2 * root]
+        return max(found) > 2 * root if found else self.has_read(root)
+
+    def has_read(self, root: int) -> bool:
+        """Tell whether a root call has read what an earlier one of its sample computed."""
+        return self._session.tied == root
+
+    def _is_made(self, tensor: torch.Tensor) -> bool:
+        return _is_marked(tensor, self._made)
+
+    def made(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Note what comes out of a root call: also what it only passes through, as a view."""
+        if len(self._made) > _MOST:
+            self._made = {k: made for k, made in self._made.items() if made[0]() is not None}
+        self._made |= _marks(t for t in tensors if id(t) not in self._given)
+
+    def hidden(self, call: ModuleCall, given: list[torch.Tensor]) -> None:
+        """Note what a call whose work is not seen takes: tensors given and state."""
+        own = 2 * self._session.roots
+        data = max((s.data for s in self._storages(given)), default=0)
+        self._unseen[call.number] = own + self.holds(given) if data else 0
+
+    def unseen(self, call: ModuleCall, made: list[torch.Tensor]) -> None:
+        """Hand on what a call whose work is not seen took, to what it hands back and to state."""
+        data = self._unseen.pop(call.number, 0)
+        for storage in self._storages(made):
+            storage.data = max(storage.data, data)
+
+    def ran(self, call: ModuleCall, states: list[torch.Tensor]) -> None:
         """Note a call of a neuron as it begins."""
-        known = call.root.ran.setdefault(call.info.number, (has_state, 0))
-        call.root.ran[call.info.number] = (known[0], known[1] + (call.time_steps or 1))
+        known = call.root.ran.get(call.info.number)
+        carries, steps = (self.holds(states), 0) if known is None else known
+        call.root.ran[call.info.number] = (carries, steps + (call.time_steps or 1))
 
-    def _count_carried(self, call: ModuleCall) -> None:
+    def count_carried(self, call: ModuleCall) -> None:
         """Count a call into which all neurons carry the state of a call of several steps.
 
         A loop over steps calls the model, and each neuron, once a step: it is meant to carry.
         """
         ran = call.ran
         carried = bool(ran) and not call.continues
-        for number, (had_state, _) in ran.items():
-            carried = carried and had_state and self._steps.get(number, 0) > 1
+        for number, (carries, _) in ran.items():
+            carried = carried and carries and self._steps.get(number, 0) > 1
         if carried:
             self.carried += 1 if self._carrying else 2
         self._carrying = carried
         self._steps.update({number: steps for number, (_, steps) in ran.items()})
+
+    def entered_unseen(self, module: nn.Module, given: list[torch.Tensor]) -> bool:
+        """Tell whether a root call begins a new sample in the warm-up, where no op is seen.
+
+        It continues if it is given what came out of an earlier one, or if what modules hold and an
+        earlier one has made or changed is still there, as it was.
+        """
+        self._given = set(map(id, given))
+        told, self._told = self._told, False
+        self._before = now = _marks(_state_of(module))
+        held = self._held.get(id(module), {})
+        carried = any(_same(mark, held.get(key)) for key, mark in now.items())
+        return told or not (carried or any(self._is_made(t) for t in given))
+
+    def left_unseen(self, module: nn.Module, made: list[torch.Tensor]) -> None:
+        """Note the end of a root call in the warm-up."""
+        self.made(made)
+        now, before = _marks(_state_of(module)), self._before
+        changed = {key: mark for key, mark in now.items() if not _same(mark, before.get(key))}
+        self._held[id(module)] = changed
+
+
+def _state_of(module: nn.Module) -> Iterable[torch.Tensor]:
+    """Yield what a module and those below hold, but for parameters and statistics of norms."""
+    for each in module.modules():
+        if not isinstance(each, _NormBase):
+            held = {name: item for name, item in vars(each).items() if name != "_parameters"}
+            yield from tensors_in(held)
+
+
+def _marks(tensors: Iterable[torch.Tensor]) -> Marks:
+    return {id(t): (weakref.ref(t), _version(t)) for t in tensors}
+
+
+def _is_marked(tensor: torch.Tensor, marks: Marks) -> bool:
+    made, version = marks.get(id(tensor), (None, 0))
+    return made is not None and made() is tensor and _version(tensor) == version
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Tell whether two marks are of one tensor, unchanged."""
+    return two is not None and one[0]() is two[0]() is not None and one[1] == two[1]
 
 
 def _version(tensor: torch.Tensor) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..schemas import SpikeClass
 from .claims import Claims
 from .columns import NULL, Rows
 from .composites import Composites
@@ -14,13 +15,16 @@ from .handler import CALL_WIDTH, run
 from .higher_order import HigherOrder, is_higher_order
 from .operands import Op, describe_op
 from .signatures import Signatures
-from .statistics import Measurer
+from .statistics import Measurer, Statistics
 from .synapses_of_calls import Synapses
 from .threads import Thread
 from .values import OpaqueLayout, Value, Values
 
 _PART_CELLS = (1 << 16) * CALL_WIDTH
 _CPU = torch._C.DispatchKey.CPU
+_CONSTANT = int(SpikeClass.CONSTANT)
+_MOST_PARTS = 256
+"""A whole is measured for a part's sake up to so many times its size: time steps, not data sets."""
 _Tensor = torch.Tensor
 
 
@@ -29,6 +33,11 @@ class Session:
 
     Args:
         statistics: "full", "synaptic" or "none".
+
+    Attributes:
+        roots: root calls so far.
+        first: the first one of the present sample; they are numbered from 1.
+        tied: the last one that read what an earlier one of its sample had computed.
     """
 
     def __init__(self, statistics: str) -> None:
@@ -47,6 +56,9 @@ class Session:
         self.seq = 0
         self.step = 0
         self.sample = -1
+        self.roots = 0
+        self.first = 1
+        self.tied = 0
         self.label = NULL
         self.parts = 0
         self.passive = True
@@ -110,12 +122,28 @@ class Session:
         except Exception:  # nothing may stop a recording
             value.measured = 2
             return
-        if type(found) is int:  # no class: only the nonzero elements are told
+        if isinstance(found, int):  # no class: only the nonzero elements are told
             value.measured = 1
             value.bits = 0
             value.nonzero = found * layout.repeats
         else:
             self.keep(value, found)
+            if found.bits & _CONSTANT and tensor._is_view():
+                self._measure_whole(value, tensor)
+
+    def _measure_whole(self, part: Value, tensor: torch.Tensor) -> None:
+        """Measure of what a part is one, where its own elements say nothing: all of them equal."""
+        if part.base is None and tensor._base is not None:
+            whole = self.value_of(tensor._base)
+            if type(whole) is Value and whole.layout.span > part.layout.span:
+                part.base = whole
+        base = part.base
+        if base is None or base.measured or base.version != base.storage.version:
+            return
+        if base.layout.numel <= _MOST_PARTS * part.layout.numel:
+            start = tensor.data_ptr() + (base.offset - part.offset) * base.layout.itemsize
+            found = self.measurer.measure(base.layout.flat(start), base.layout.bits)
+            self.keep(base, Statistics(0, found) if type(found) is int else found)
 
     def keep(self, value: Value, found: Any) -> None:
         """Note what was measured of the elements without repeats."""

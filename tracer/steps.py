@@ -1,11 +1,14 @@
 """Which step of a run the recording is in, and when it begins and ends.
 
 A step ends where the user says so; if nobody does, at each optimizer step, and for inference at
-each new sample. Until a first optimizer step tells that there is an optimizer, every root call
+each new sample. Whether a root call begins a sample is often known only as it ends: until then it
+runs in the step before. Until a first optimizer step tells that there is an optimizer, every sample
 begins a step (a loop may update by hand); what turns out to be one step of several root calls, such
 as accumulation of gradients, is then put together again, as far as it is not on the disk yet.
 Optimizers that step one after the other, without a root call or a backward pass between, share a
 step: the second one is put to the first, and from then on the first one ends no step by itself.
+One that steps inside a backward pass ends its step at the next root call. What follows the last
+step, without a root call, belongs to it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections.abc import Callable
 from .session import CALL_WIDTH, Session
 from .threads import BACKWARD
 
-_STAGE_CELL, _STEP_CELL = 2, 4
+_STAGE_CELL, STEP_CELL = 2, 4
 
 
 class Steps:
@@ -53,11 +56,14 @@ class Steps:
         self._by_hand = False
         self._optimizer_seen = False
         self._inference: bool | None = None
+        self._before: bool | None = None
         self._first: int | None = None
         self._stepped: list[int] = []
         self._followed: set[int] = set()
         self._held = False
+        self._due = False
         self._mark = (0, 0)
+        self._ended = (0, 0)
 
     def said(self) -> None:
         """The user ends a step; steps are counted by hand only from the first on."""
@@ -72,24 +78,37 @@ class Steps:
                 self._join(0)
         self._end()
 
-    def root_entered(self, *, inference: bool, new_sample: bool) -> None:
+    def root_entered(self, *, inference: bool) -> None:
         """A root call begins.
 
         Args:
             inference: autograd does not record it, or its module is not in training.
-            new_sample: it begins a new sample.
         """
         self._stepped.clear()
         if self._held:
             self._end()
-        if self._inference is not None and new_sample and not self._by_hand:
-            if self._inference:
-                self._first = None
-                self._end()
-            elif not self._optimizer_seen:
-                if self._first is None:
-                    self._first = self._session.step
-                self._end()
+        before = self._inference
+        ends = before is not None and (before or not self._optimizer_seen)
+        self._due = ends and not self._by_hand
+        self._before, self._inference = before, inference
+
+    @property
+    def over(self) -> bool:
+        """The recording is over if the root call that runs begins a sample."""
+        last = not self.waiting and self._limit is not None and self._passed + 1 >= self._limit
+        return self._due and last
+
+    def root_settled(self, *, new_sample: bool) -> None:
+        """It is known whether the root call that runs, or has just ended, begins a new sample."""
+        due, self._due = self._due, False
+        if not due or not new_sample:
+            return
+        if self._before:
+            self._first = None
+        elif self._first is None:
+            self._first = self._session.step
+        inference = self._inference
+        self._end()
         self._inference = inference
 
     def optimizer_begins(self, optimizer: int) -> None:
@@ -111,8 +130,8 @@ class Steps:
         else:  # the one before has ended the warm-up
             self.passing = self._session.passive = True
 
-    def optimizer_stepped(self, optimizer: int) -> None:
-        """An optimizer has stepped."""
+    def optimizer_stepped(self, optimizer: int, *, in_backward: bool) -> None:
+        """An optimizer has stepped, perhaps inside a backward pass."""
         if self.passing:
             self.passing = self._session.passive = False
             self._session.values.trust_nothing()
@@ -122,6 +141,9 @@ class Steps:
             self._join(self._first)
         self._optimizer_seen = True
         if self._by_hand:
+            return
+        if in_backward:
+            self._held = True
             return
         if optimizer in self._followed:
             self._held = True
@@ -141,11 +163,22 @@ class Steps:
 
     def count(self) -> int:
         """Return the number of steps recorded; the last one counts if something is in it."""
-        step = self._session.step
-        if not self._session.seq:
+        session = self._session
+        step = session.step
+        if not session.seq:
             return 0
-        ended = self._inference is None and self._passed == step and self._passed > 0
-        return step if ended else step + 1
+        return step if self._between and session.seq == self._ended[0] else step + 1
+
+    def close(self) -> None:
+        """The recording ends: what followed its last step belongs to it, unless it is written."""
+        session = self._session
+        if self._between and session.parts == self._ended[1]:
+            self._put_together(session.step - 1)
+
+    @property
+    def _between(self) -> bool:
+        """A step has ended, and no root call has run since."""
+        return self._inference is None and self._passed == self._session.step and self._passed > 0
 
     def _join(self, first: int) -> None:
         """Make one step of `first` and all later ones, if all of them are in memory still."""
@@ -158,18 +191,22 @@ class Steps:
                 "was known; call recorder.step() at the end of each step"
             )
             return
+        self._passed -= session.step - first
+        self._put_together(first)
+
+    def _put_together(self, first: int) -> None:
+        session = self._session
         cells = session.calls.flat
-        steps = cells[_STEP_CELL::CALL_WIDTH]
-        cells[_STEP_CELL::CALL_WIDTH] = array("q", [min(step, first) for step in steps])
+        steps = cells[STEP_CELL::CALL_WIDTH]
+        cells[STEP_CELL::CALL_WIDTH] = array("q", [min(step, first) for step in steps])
         for join in self._joins:
             join(first)
-        self._passed -= session.step - first
         session.step = first
 
     def _end(self) -> None:
         session = self._session
         self._inference = None
-        self._held = False
+        self._held = self._due = False
         self._passed += 1
         if self.waiting:
             if self._passed >= self._warmup:
@@ -180,3 +217,4 @@ class Steps:
             self._finish()
         else:
             session.step += 1
+            self._ended = (session.seq, session.parts)

@@ -14,6 +14,7 @@ FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = range(4)
 OUTSIDE = (NULL, NULL, NULL)
 _ACCUMULATE = (1 << 64) - 1
 _current_node = torch._C._current_autograd_node
+_graph_task = torch._C._current_graph_task_id
 
 Place = tuple[int, int, int]
 """(module, module call, training) as columns; OUTSIDE where there is no module."""
@@ -28,11 +29,16 @@ class Thread:
         passed: modules whose calls run unrecorded.
         newest: highest autograd number that it has shown.
         optimizing: optimizer steps that run.
+        optimizes_in: number of the backward pass that the outermost of them runs in, -1 for none.
         quiet: the recorder itself is at work.
         higher: higher-order operators that run.
+        root: number of the root call that runs, or ran last.
     """
 
-    __slots__ = ("higher", "newest", "number", "optimizing", "passed", "quiet", "stack")
+    __slots__ = (
+        "higher", "newest", "number", "optimizes_in", "optimizing", "passed", "quiet", "root",
+        "stack",
+    )  # fmt: skip
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -40,8 +46,10 @@ class Thread:
         self.passed: list[Any] = []
         self.newest = -1
         self.optimizing = 0
+        self.optimizes_in = -1
         self.quiet = False
         self.higher = 0
+        self.root = 0
 
 
 def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Place, int]:
@@ -52,6 +60,8 @@ def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Pla
         claims: which call made which autograd number.
         owner_of: returns the number of the module that owns a parameter, or None.
     """
+    if thread.optimizing and thread.optimizes_in == _graph_task() and not torch.is_grad_enabled():
+        return OPTIMIZER, OUTSIDE, NULL
     node = _current_node()
     name = node.name() if node is not None else ""
     stack = thread.stack

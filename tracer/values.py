@@ -14,6 +14,9 @@ from .columns import NULL
 from .layouts import Layout
 from .statistics import Statistics
 
+PARAMETER, BUFFER = 0, 1
+"""Indices into VALUE_KINDS."""
+
 _FORGET_AFTER = 4096
 _MOST_PARTS = 4096
 
@@ -33,7 +36,8 @@ class Storage:
         value: the value at the present version that was seen first, None without.
         whole: the largest one.
         more: values by (layout, offset), once one look does not do.
-        sample: sample of the root call that what it holds came out of; -1: of none.
+        data: what that which it holds descends from, see `descent`.
+        declared: parts that the user has declared to hold spikes, until they are written again.
     """
 
     version = 0
@@ -46,7 +50,8 @@ class Storage:
     value: Value | None = None
     whole: Value | None = None
     more: dict[Any, Value] | None = None
-    sample = -1
+    data = 1
+    declared: list[Value] | None = None
 
     def __init__(self, number: int, cdata: int, epoch: int) -> None:
         self.number = number
@@ -173,6 +178,8 @@ class Values:
             if now > counter:
                 storage.counter = now
                 if now > storage.most:
+                    storage.data = 0 if storage.kind in (PARAMETER, BUFFER) else 1
+                    storage.declared = None
                     self._renew(storage)
 
     def _adopt(self, handle: Any, cdata: int, tensor: torch.Tensor) -> Storage:
@@ -217,6 +224,7 @@ class Values:
         storage.most = before + counted
         storage.version += 1
         storage.written_seq = seq
+        storage.declared = None
         self._retire(storage)
 
     def of(self, tensor: torch.Tensor) -> Value:
@@ -272,6 +280,10 @@ class Values:
         self._next_value += 1
         if not layout.readable or not storage.readable:
             value.measured = 2
+        if layout.dtype is torch.bool or (
+            storage.declared is not None and any(_holds(v, value) for v in storage.declared)
+        ):
+            value.events = True
         self.fresh.append(value)
         return value
 
@@ -279,16 +291,20 @@ class Values:
     def _base(storage: Storage, value: Value) -> None:
         """Say of which value another one is a part: of the largest that holds it."""
         whole: Any = storage.whole
-        layout, most = value.layout, whole.layout
-        if layout.span > most.span:
+        if value.layout.span > whole.layout.span:
             storage.whole = value
-        elif (
-            whole.offset <= value.offset
-            and value.offset + layout.span <= whole.offset + most.span
-            and layout.dtype is most.dtype
-        ):
+        elif _holds(whole, value):
             value.base = whole
-            value.events = whole.events
+            value.events |= whole.events
+
+    def declare(self, tensor: torch.Tensor) -> None:
+        """Take a tensor for spikes until it is written again."""
+        storage, value = self.storage_of(tensor), self.of(tensor)
+        declared = storage.declared or []
+        if not any(_holds(known, value) for known in declared):
+            storage.declared = [*declared, value]
+        for known in storage.values():
+            known.events = known.events or _holds(value, known)
 
     def trust_nothing(self) -> None:
         """After a pause: anything may have been written meanwhile."""
@@ -313,6 +329,15 @@ class Values:
         for cdata in self.storages:
             torch.UntypedStorage._free_weak_ref(cdata)
         self.storages.clear()
+
+
+def _holds(whole: Value, part: Value) -> bool:
+    """Tell whether a value lies within another one of its storage."""
+    return (
+        whole.offset <= part.offset
+        and part.offset + part.layout.span <= whole.offset + whole.layout.span
+        and part.layout.dtype is whole.layout.dtype
+    )
 
 
 def _run(layout: Layout, offset: int) -> tuple[Any, ...]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ..display import View, as_html, as_lines
 from ..rules import rule_set
 from ..trace.trace import Trace, open_trace
+from ..workload.modules import rolled_up, scopes_of
 from ..workload.spikes import check_spikes
 from .alignment import align
 from .attribution import explained
@@ -43,7 +45,8 @@ class Comparison:
         aligned: path of a module in `base` -> its path in `head`.
         rules: name of the rule set, of both sides.
         spikes: what a spike tensor may hold, on both sides.
-        joined: what `rows` are made of, see `differences.joined`.
+        joined: what `rows` are made of, see `diff.joined`.
+        scopes: the module tree of both sides, see `workload.modules.scopes_of`.
     """
 
     base: Side
@@ -55,20 +58,40 @@ class Comparison:
     rules: str
     spikes: str
     joined: pl.DataFrame = field(repr=False)
+    scopes: pl.DataFrame = field(repr=False)
 
-    def by(self, *keys: str) -> pl.DataFrame:
+    def _view(self) -> View:
+        rows = [(n, t.base, t.head, t.difference) for n, t in self.totals.items()]
+        names = ("figure", "base", "head", "difference")
+        frame = pl.DataFrame(rows, schema=names, orient="row", strict=False)
+        title = f"{self.base.trace.path} -> {self.head.trace.path}"
+        return View(title, frame, self.warnings)
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+    def by(self, *keys: str, exclusive: bool = False) -> pl.DataFrame:
         """Sum `rows` over everything but some of module, op and stage.
 
-        A module's figures are its own, without its submodules'.
+        Args:
+            *keys: of module, op and stage; none of them: one row for all.
+            exclusive: by module: each module's own figures; else a module includes those below
+                it, and `Global` is everything.
 
         Raises:
-            ConfigError: no such key.
+            ConfigError: unknown key.
         """
         for key in keys:
             if key not in KEYS:
-                raise ConfigError(f"comparisons have no {key!r}: by is one of {', '.join(KEYS)}")
-        named = tuple(dict.fromkeys(keys))
-        return marked(summed(self.joined, list(self.totals), named), list(self.totals))
+                raise ConfigError(f"unknown by={key!r}: expected some of {', '.join(KEYS)}")
+        named, rows = tuple(dict.fromkeys(keys)), self.joined
+        if "module" in named:
+            rows = rolled_up(rows, self.scopes, exclusive=exclusive)
+            rows = rows.sort("place", maintain_order=True)
+        return marked(summed(rows, list(self.totals), named), list(self.totals))
 
     def changes(self, figure: str) -> pl.DataFrame:
         """Return what explains the change of a total, biggest first.
@@ -169,7 +192,13 @@ def _compared(base: Side, head: Side, *, rules: str, spikes: str, notes: list[st
         rules=rules,
         spikes=spikes,
         joined=both,
+        scopes=scopes_of(head.trace.modules, _renamed(base.trace.modules, aligned)),
     )
+
+
+def _renamed(modules: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    """Return the modules of the base with the paths that both sides give them."""
+    return modules.with_columns(pl.col("path").replace(dict(names)))
 
 
 def _in_order(

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError
-from ...schemas.costs import config_class
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import COUNTERS, tally
+from ..energy.estimators import estimate
+from ..energy.revisions import SOURCE
 from ..rules import RuleSet
 from ..trace.suggestions import has_calls, refuse_nothing
+from ..workload.modules import with_paths
 
 if TYPE_CHECKING:
     from ...schemas.costs import CostConfig
@@ -138,8 +140,7 @@ def counted_side(
 ) -> Side:
     """Count one trace for a comparison."""
     counted = tally(trace, rules, ["module_id", "stage"], spikes=spikes, facts=True)
-    paths = trace.modules.select("rank", "module_id", module="path")
-    kinds = counted.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
+    kinds = with_paths(trace, counted)
     return Side(
         trace, kinds.drop("module_id"), covered(trace, counted), reports, rules.with_classes
     )
@@ -198,7 +199,7 @@ def estimated(
     trace: Trace,
     configs: Mapping[str, CostConfig | None],
     *,
-    revision: str | Mapping[str, str] = "source",
+    revision: str | Mapping[str, str] = SOURCE,
     **options: Any,
 ) -> dict[str, EnergyReport]:
     """Estimate one trace with several estimators; their figures are never added.
@@ -207,12 +208,8 @@ def estimated(
         ConfigError: no such estimator.
         TraceError: the trace has no part that an estimator fits.
     """
-    from .. import energy
-
     found = {}
     for name, config in configs.items():
-        config_class(name)
-        estimator = getattr(energy, f"estimate_{name}")
-        chosen = revision if isinstance(revision, str) else revision.get(name, "source")
-        found[name] = estimator(trace, config, revision=chosen, **options)
+        chosen = revision if isinstance(revision, str) else revision.get(name, SOURCE)
+        found[name] = estimate(trace, name, config, revision=chosen, **options)
     return found

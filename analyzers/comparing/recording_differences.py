@@ -105,7 +105,8 @@ def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str
 
 def _parameters(side: Side, names: Mapping[str, str]) -> dict[str, tuple[Any, ...]]:
     found = {}
-    for path, own in side.trace.modules.select("path", "parameters").iter_rows():
+    first = side.trace.modules.filter(pl.col("same_as").is_null())
+    for path, own in first.select("path", "parameters").iter_rows():
         for each in own or ():
             name = f"{names.get(path, path)}.{each['name']}"
             found[name] = (*(each["shape"] or ()), each["dtype"])

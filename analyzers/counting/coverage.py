@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ...schemas import RuleError
+from ..display import View, as_html, as_lines
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..text import agreeing, number
 from ..trace.files import collected
@@ -46,6 +47,16 @@ class Coverage:
     unsized: int = 0
     dense_macs: int | None = 0
     counted_macs: int = 0
+
+    def _view(self) -> View:
+        kinds = self.frame.group_by("how", "family").agg(pl.col("calls", "bytes").sum())
+        return View("coverage", kinds.sort("how", "family"), [self.line()])
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
 
     @property
     def macs_share(self) -> float | None:

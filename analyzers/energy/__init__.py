@@ -1,7 +1,7 @@
 """Energy estimators: pure functions of a trace and a configuration."""
 
 from .compute.report import estimate_compute
-from .estimators import ESTIMATORS, default_config, estimate
+from .estimators import ESTIMATORS, Energies, default_config, energy, estimate
 from .lemaire.report import estimate_lemaire
 from .neuromc.report import estimate_neuromc
 from .report import EnergyReport, Scope
@@ -10,9 +10,11 @@ from .spikesim.report import estimate_spikesim
 
 __all__ = [
     "ESTIMATORS",
+    "Energies",
     "EnergyReport",
     "Scope",
     "default_config",
+    "energy",
     "estimate",
     "estimate_compute",
     "estimate_lemaire",

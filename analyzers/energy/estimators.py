@@ -13,11 +13,19 @@ Beside them stand `actions.py` (action counts) and `scope.py` (what is covered, 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from ...schemas import ConfigError
+import polars as pl
+
+from ...schemas import ConfigError, TraceError
 from ...schemas.costs import CONFIGS, CostConfig, config_class, load_config, preset_names
+from ..display import View, as_html, as_lines
+from ..trace.trace import narrowed
 from .revisions import SOURCE
 
 if TYPE_CHECKING:
@@ -26,6 +34,9 @@ if TYPE_CHECKING:
 
 ESTIMATORS = tuple(CONFIGS)
 """The names of the estimators."""
+
+OPTIONS = ("revision", "strict", "batch", "time_steps", "samples", "where", "spikes")
+"""What every estimator is asked with."""
 
 
 def estimate(
@@ -48,6 +59,117 @@ def estimate(
         trace, config, **options
     )
     return report
+
+
+@dataclass(frozen=True)
+class Energies(Mapping[str, "EnergyReport"]):
+    """The estimates of a trace by every estimator that applies, by name.
+
+    Energies of different estimators are not to be added or ranked: their models cover other work.
+
+    Attributes:
+        reports: the estimates by name.
+        refused: the other estimators, and why they do not apply.
+    """
+
+    reports: Mapping[str, EnergyReport]
+    refused: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> EnergyReport:
+        return self.reports[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.reports)
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """`estimator`, `revision`, `total_pj`, `per_sample_pj` and `macs_share` of each."""
+        rows = [
+            (name, report.revision, report.total_pj, report.per_sample_pj, report.account.share)
+            for name, report in self.reports.items()
+        ]
+        schema = {
+            "estimator": pl.String,
+            "revision": pl.String,
+            "total_pj": pl.Float64,
+            "per_sample_pj": pl.Float64,
+            "macs_share": pl.Float64,
+        }
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def _view(self) -> View:
+        notes = [f"{name} does not apply: {why}" for name, why in self.refused.items()]
+        return View("energies by estimator (not to be compared)", self.frame, notes)
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+
+@overload
+def energy(
+    trace: Trace | str | os.PathLike[str],
+    estimator: str,
+    config: CostConfig | None = None,
+    **options: Any,
+) -> EnergyReport: ...
+
+
+@overload
+def energy(
+    trace: Trace | str | os.PathLike[str],
+    estimator: None = None,
+    config: None = None,
+    **options: Any,
+) -> Energies: ...
+
+
+def energy(
+    trace: Trace | str | os.PathLike[str],
+    estimator: str | None = None,
+    config: CostConfig | None = None,
+    **options: Any,
+) -> EnergyReport | Energies:
+    """Estimate the energy of a trace, by one estimator or by every one that applies.
+
+    Args:
+        trace: the trace, or its directory.
+        estimator: of `ESTIMATORS`; None: every one that applies to the trace.
+        config: the hardware, see `load_config`; by default the estimator's.
+        **options: `revision`, `strict`, `batch`, `time_steps`, `samples`, `where`, `spikes`.
+
+    Returns:
+        The estimate; without `estimator` a mapping from names to estimates.
+
+    Raises:
+        ConfigError: unknown estimator or option, a configuration of another estimator or without
+            one, or what the estimator raises.
+        TraceError: what the estimator raises; without `estimator`, none of them applies.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            near = get_close_matches(name, OPTIONS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f": options are {', '.join(OPTIONS)}"
+            raise ConfigError(f"unknown option {name!r} of energy{hint}")
+    opened = narrowed(trace)
+    if estimator is not None:
+        return estimate(opened, estimator, config, **options)
+    if config is not None:
+        raise ConfigError("a configuration belongs to one estimator: name it")
+    reports, refused = {}, {}
+    for name in ESTIMATORS:
+        try:
+            reports[name] = estimate(opened, name, **options)
+        except TraceError as error:
+            refused[name] = str(error)
+    if not reports:
+        raise TraceError(next(iter(refused.values())))
+    return Energies(reports, refused)
 
 
 def default_preset(name: str, revision: str = SOURCE) -> str | None:

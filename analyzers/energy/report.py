@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from ...schemas import ConfigError
+from ..display import View, as_html, as_lines
+from ..units import energy_text
 from ..workload.account import Account
 from ..workload.modules import no_scopes, rolled_up
 from . import row_keys
@@ -97,6 +99,18 @@ class EnergyReport:
     def coverage(self) -> str:
         """One sentence on how much of the products is charged."""
         return self.account.line()
+
+    def _view(self) -> View:
+        each = f", {energy_text(self.per_sample_pj)} a sample" if self.samples else ""
+        title = f"{self.estimator}, revision {self.revision}: {energy_text(self.total_pj)}{each}"
+        rows = self.by("module").select("module", "energy_pj", "share", "per_sample_pj")
+        return View(title, rows, [self.coverage, *self.warnings])
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
 
     def by(self, *keys: str, exclusive: bool = False) -> pl.DataFrame:
         """Sum the rows over everything but `keys`, highest energy first.

@@ -3,7 +3,7 @@
 from .amount import Amount
 from .call import Call, Operand
 from .rule import PRODUCTS, Figures, OpRule
-from .sets import RULE_SETS, RuleSet, factors_of, family_of, rule_set
+from .sets import RULE_SETS, RuleSet, factors_of, family_of, rule_set, rule_sets
 
 __all__ = [
     "PRODUCTS",
@@ -17,4 +17,5 @@ __all__ = [
     "factors_of",
     "family_of",
     "rule_set",
+    "rule_sets",
 ]

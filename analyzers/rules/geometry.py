@@ -124,6 +124,11 @@ class Convolution:
         return len(self.x.shape) - 2
 
     @property
+    def backward(self) -> bool:
+        """Whether it is the backward of a convolution."""
+        return self.slots[0] == 1
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of the forward, and of each gradient, as PyTorch does them."""
         places = self.x.shape if self.transposed else self.out_shape
@@ -138,10 +143,24 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Norm:
-    """A batch norm, or its backward; `shape` is the input's."""
+    """A batch norm, or its backward.
+
+    Attributes:
+        op: the aten op.
+        shape: of the input.
+        slot: input slot of the forward's input.
+        backward: it is a backward.
+    """
 
     op: str
     shape: Shape
+    slot: int = 0
+    backward: bool = False
+
+    @property
+    def spatial(self) -> int:
+        """Dimensions in space."""
+        return max(len(self.shape) - 2, 0)
 
 
 Product = Matmul | Convolution | Norm
@@ -162,8 +181,9 @@ def product_of(signature: Mapping[str, Any]) -> Product | None:
             return None
         return Matmul(op, x, w, out, (slot, slot + 1, 0 if slot else None))
     if packet in NORMS or packet in NORM_BACKWARDS:
-        x = tensors.get(("in", NORM_BACKWARDS.get(packet, 0)))
-        return Norm(op, x.shape) if x else None
+        slot = NORM_BACKWARDS.get(packet, 0)
+        x = tensors.get(("in", slot))
+        return Norm(op, x.shape, slot, packet in NORM_BACKWARDS) if x else None
     if packet in CONVOLUTIONS or packet in CONVOLUTION_BACKWARDS:
         return _convolution(packet, op, tensors, json.loads(signature["arguments"]))
     return None

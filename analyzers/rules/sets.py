@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from importlib.util import find_spec
 from types import MappingProxyType
 
 from ...schemas import ConfigError, RuleError
@@ -24,7 +26,6 @@ from . import (
     recurrent,
     reductions,
     small_products,
-    spikingjelly,
     transforms,
     views,
 )
@@ -195,21 +196,14 @@ RULE_SETS: Mapping[str, RuleSet] = MappingProxyType(
     {
         "full": RuleSet("full", _FULL),
         "torch": RuleSet("torch", _FULL, products_only=True),
-        "spikingjelly-2.0": RuleSet(
-            "spikingjelly-2.0",
-            by_op(spikingjelly.RELEASE),
-            with_classes=False,
-            by_values_only=True,
-        ),
-        "spikingjelly-2026-08": RuleSet(
-            "spikingjelly-2026-08",
-            by_op(spikingjelly.TUTORIAL),
-            with_classes=False,
-            by_values_only=True,
-        ),
     }
 )
-"""The rule sets by name."""
+"""The rule sets of opjoule's own rules, by name; `rule_set` knows those of SpikingJelly too."""
+
+
+def rule_sets() -> tuple[str, ...]:
+    """Return the names of all rule sets."""
+    return (*RULE_SETS, *_of_spikingjelly())
 
 
 def rule_set(name: str, extra: Iterable[OpRule] = ()) -> RuleSet:
@@ -219,6 +213,18 @@ def rule_set(name: str, extra: Iterable[OpRule] = ()) -> RuleSet:
         ConfigError: there is no such set.
         RuleError: two of the user's rules claim an op.
     """
-    if name not in RULE_SETS:
-        raise ConfigError(f"no rule set {name!r}: choose from {', '.join(RULE_SETS)}")
-    return replace(RULE_SETS[name], extra=by_op(extra))
+    found = RULE_SETS.get(name)
+    if found is None:
+        rules = _of_spikingjelly().get(name)
+        if rules is None:
+            raise ConfigError(f"unknown rules={name!r}: expected one of {', '.join(rule_sets())}")
+        found = RuleSet(name, by_op(rules), with_classes=False, by_values_only=True)
+    return replace(found, extra=by_op(extra))
+
+
+def _of_spikingjelly() -> Mapping[str, tuple[OpRule, ...]]:
+    """Return the rules of SpikingJelly's revisions; without their file, none."""
+    if find_spec(".spikingjelly", __package__) is None:
+        return {}
+    found: Mapping[str, tuple[OpRule, ...]] = import_module(".spikingjelly", __package__).RULES
+    return found

@@ -171,6 +171,30 @@ RELEASE: tuple[OpRule, ...] = (
 TUTORIAL: tuple[OpRule, ...] = _common(pairwise=True)
 """Revision spikingjelly-2026-08, which its tutorial documents."""
 
+RULES = {"spikingjelly-2.0": RELEASE, "spikingjelly-2026-08": TUTORIAL}
+"""Rules by the name of their set; `sets` alone reads it."""
+
+NEUROMC_CHARGED = frozenset(
+    _named("mm bmm addmm convolution native_batch_norm native_batch_norm_backward")
+)
+"""Ops that its NeuroMC, in both revisions, has fragments for; what backward convolutions cost goes
+by modules."""
+
+NEUROMC_FREE = frozenset(
+    (
+        *_named("eq ne lt le gt ge add add_ sub sub_ rsub mul mul_ div div_", _TENSORS),
+        *_named("detach view t permute expand alias _unsafe_view as_strided squeeze unsqueeze"),
+        *_named("clone copy_ sqrt sqrt_ rsqrt sigmoid sigmoid_ sum all cat stack full_like"),
+        *_named("ones_like zeros_like new_empty_strided lift_fresh _to_copy _local_scalar_dense"),
+        *_named("mse_loss mse_loss_backward logical_and logical_or logical_xor logical_not"),
+        *_named("select_backward slice_backward view.dtype transpose.int slice.Tensor select.int"),
+        *_named("squeeze.dim squeeze.dims unbind.int where.self where.ScalarOther"),
+        *_named("where.ScalarSelf where.Scalar sum.dim_IntList mean.dim split.Tensor index.Tensor"),
+        *_named("empty.memory_format"),
+    )
+)
+"""Ops that its NeuroMC neither charges nor names; found by running 2.0.0 on each."""
+
 STATE_OPS = {
     name: kind
     for kind, names in {

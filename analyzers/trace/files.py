@@ -11,7 +11,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...schemas import MANIFEST_NAME, STATIC_TABLES, TABLES, Manifest, Part, TraceError
+from ...schemas import (
+    ADDED_COLUMNS,
+    MANIFEST_NAME,
+    STATIC_TABLES,
+    TABLES,
+    Manifest,
+    Part,
+    TraceError,
+)
 from .manifests import plain
 
 _CHUNK = 1 << 22
@@ -61,7 +69,9 @@ def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
     """Return a table of one rank with a `rank` column; dictionary columns as strings."""
     empty = pl.DataFrame(pl.from_arrow(TABLES[name].empty_table()))
     if files:
-        frame = pl.scan_parquet(files, glob=False, extra_columns="ignore", schema=empty.schema)
+        frame = pl.scan_parquet(
+            files, glob=False, extra_columns="ignore", missing_columns="insert", schema=empty.schema
+        )
     else:
         frame = empty.lazy()
     return frame.with_columns(
@@ -152,6 +162,8 @@ def _check_content(file: Path, table: str, *, rows: int | None) -> None:
         raise TraceError(f"{file} is damaged: {found} rows instead of {rows}.")
     for field in TABLES[table]:
         index = schema.get_field_index(field.name)
+        if index < 0 and field.name in ADDED_COLUMNS.get(table, ()):
+            continue
         if index < 0:
             raise TraceError(f"{file} is no part of {table}: it has no column {field.name}.")
         if schema.field(index).type != field.type:

@@ -36,19 +36,20 @@ def scopes_of(*trees: pl.DataFrame) -> pl.DataFrame:
     places: dict[str, int] = {}
     known: dict[str, list[str]] = {}
     for tree in trees:
-        lines: dict[tuple[int, int], list[str]] = {}
+        lines: dict[tuple[int, int], tuple[tuple[int, str], ...]] = {}
         columns = tree.select("rank", "module_id", "parent_id", "path").sort("rank", "module_id")
         for rank, number, parent, path in columns.iter_rows():
+            lines[rank, number] = (*lines.get((rank, parent), ()), (number, path))
+        # Further paths of shared modules stand at the end of the table, wherever they are in it.
+        for _, line in sorted(lines.items(), key=lambda entry: (entry[0][0], entry[1])):
+            path = line[-1][1]
             places.setdefault(path, len(places))
-            lines[rank, number] = [*lines.get((rank, parent), []), path]
-            known.setdefault(path, lines[rank, number])
+            known.setdefault(path, [each for _, each in line])
     rows = ((path, scope, places[scope]) for path, line in known.items() for scope in line)
     return pl.DataFrame(list(rows), schema=_SCOPES, orient="row")
 
 
-def rolled_up(
-    rows: pl.DataFrame, scopes: pl.DataFrame, *, exclusive: bool = False
-) -> pl.DataFrame:
+def rolled_up(rows: pl.DataFrame, scopes: pl.DataFrame, *, exclusive: bool = False) -> pl.DataFrame:
     """Return each row once for every scope that it is in, `Global` included.
 
     Args:
@@ -77,4 +78,3 @@ def with_paths(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows with `module`, the path of their `module_id`; null outside every module."""
     paths = trace.modules.select("rank", "module_id", module="path")
     return rows.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
-

@@ -20,22 +20,33 @@ SAMPLE = ("rank", "sample")
 """What names a sample of the trace: a root call, or several that neurons carry state through."""
 
 
+PER_CALL = "per-call"
+"""Setting of `samples`: every root call is a sample of its own, whatever state it carries on."""
+
+ORIGINS = ("told", "observed", "guessed")
+"""How batch and time steps are known, best first: by the user or a module, by the data, or not."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """The samples of a part of a trace.
 
     Attributes:
-        frame: `SAMPLE`, `batch`, `time_steps` (null: unknown) and `given` (one of them was), a
-            row for each.
-        warnings: numbers that were given and not used, because the trace knows others.
+        frame: `SAMPLE`, `batch`, `time_steps` (null: unknown), `batch_from`, `time_steps_from` (of
+            `ORIGINS`; null: unknown) and `given` (the user said one of them), a row for each.
+        warnings: where the user's words stand against what the trace was told.
+        told: how many samples the user says there are.
     """
 
     frame: pl.DataFrame
     warnings: tuple[str, ...] = ()
+    told: int | None = None
 
     @property
     def samples(self) -> int | None:
         """Inferences in all: the batches of all samples added up; None if one is unknown."""
+        if self.told is not None:
+            return self.told
         batches = self.frame["batch"]
         return int(batches.sum()) if len(batches) and not batches.null_count() else None
 
@@ -49,10 +60,62 @@ class Samples:
         """The time steps of every sample, None if they differ or one is unknown."""
         return _one(self.frame["time_steps"])
 
+    @property
+    def batch_from(self) -> str | None:
+        """How the batch is known, the weakest of all samples; None if it is not."""
+        return _weakest(self.frame["batch_from"])
+
+    @property
+    def time_steps_from(self) -> str | None:
+        """How the time steps are known, the weakest of all samples; None if they are not."""
+        return _weakest(self.frame["time_steps_from"])
+
 
 def _one(values: pl.Series) -> int | None:
     found = values.unique()
     return int(found[0]) if len(found) == 1 and found[0] is not None else None
+
+
+def _weakest(origins: pl.Series) -> str | None:
+    found = set(origins)
+    return None if None in found else max(found, key=ORIGINS.index, default=None)
+
+
+def check_samples(samples: int | str | None) -> None:
+    """Refuse a setting of `samples` that has no meaning.
+
+    Raises:
+        ConfigError: it is neither a number of at least 1 nor `PER_CALL`.
+    """
+    if samples in (None, PER_CALL):
+        return
+    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+        raise ConfigError(f"samples={samples!r}: expected a number of at least 1, or {PER_CALL!r}")
+
+
+def regrouped(trace: Trace, samples: int | str | None) -> Trace:
+    """Return the trace with a sample for each root call if `samples` is `PER_CALL`, else as it is.
+
+    Raises:
+        ConfigError: see `check_samples`.
+    """
+    check_samples(samples)
+    if samples != PER_CALL:
+        return trace
+    root = pl.when(pl.col("parent_call_id").is_null()).then("module_call_id")
+    roots = (
+        trace.whole.module_calls.sort("rank", "thread", "module_call_id")
+        .select("rank", "module_call_id", sample=root.forward_fill().over("rank", "thread"))
+        .collect(engine="streaming")
+    )
+
+    def by_call(calls: pl.LazyFrame) -> pl.LazyFrame:
+        joined = calls.drop("sample").join(roots.lazy(), on=["rank", "module_call_id"], how="left")
+        return joined.select(calls.collect_schema().names())
+
+    return trace.with_tables(
+        module_calls=by_call(trace.module_calls), sample_calls=by_call(trace.sample_calls)
+    )
 
 
 def samples_of(
@@ -60,49 +123,52 @@ def samples_of(
     batch: int | None = None,
     time_steps: int | None = None,
     *,
+    samples: int | str | None = None,
     eval_only: bool = False,
     ran: pl.LazyFrame | None = None,
 ) -> Samples:
     """Return the samples of a trace with their batch and time steps.
 
-    A sample's batch is that of its neurons, the smallest if they differ (some fold windows or
-    tokens into it). Its time steps are the most that one of its neurons ran, over all its calls:
-    a loop over single steps and one call of many steps agree, and a state that nobody resets
-    carries a long sample. A sample without neurons has those of its root calls, told likewise,
-    else the largest that a call of it knows. What is then unknown is filled in with the numbers
-    given; a batch that stays open is looked for in what went into the first weight layer.
+    A sample is a chain of root calls tied by data, as the recorder saw it. What the user says comes
+    first. Else a sample's batch is that of its neurons, the smallest if they differ (some fold
+    windows or tokens into it), else what another module was told, else that of its root calls. Its
+    time steps are the most that one of its neurons ran, over all its calls: a loop over single
+    steps and one call of many steps agree. A sample without neurons has those of its root calls,
+    else the largest that a call of it knows. A batch that stays open is looked for in what went
+    into the first weight layer.
 
     Args:
         trace: the trace. Filters on modules and ops leave the samples what they are.
-        batch: samples in a batch where the trace does not know.
-        time_steps: time steps of a sample where the trace does not know.
+        batch: samples in a batch, as the user says.
+        time_steps: time steps of a sample, as the user says.
+        samples: how many samples there are in all, as the user says; `PER_CALL` is for `regrouped`.
         eval_only: of calls in eval mode alone.
         ran: `SAMPLE` of calls that an estimator speaks of: samples without any are left out.
 
     Raises:
         ConfigError: a given number is not at least 1.
     """
-    for name, given in (("batch", batch), ("time_steps", time_steps)):
-        if given is not None and given < 1:
-            raise ConfigError(f"{name} = {given}: it is at least 1")
+    check_samples(samples)
+    given = {"batch": batch, "time_steps": time_steps}
+    for name, number in given.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"{name}={number}: expected a number of at least 1")
     calls = _forward(trace, eval_only)
     chosen = trace.module_calls if ran is None else ran
     known = _known(trace, calls).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
     frame = known.collect(engine="streaming").sort(SAMPLE)
-    told = [
-        text
-        for name, given in (("batch", batch), ("time_steps", time_steps))
-        if (text := _unused(name, given, frame[name]))
+    warnings = [
+        text for name, number in given.items() if (text := _overridden(name, number, frame))
     ]
-    frame = frame.select(
-        *SAMPLE,
-        given=_filled("batch", batch) | _filled("time_steps", time_steps),
-        batch=pl.coalesce("batch", pl.lit(batch, pl.Int64)),
-        time_steps=pl.coalesce("time_steps", pl.lit(time_steps, pl.Int64)),
-    )
+    for name, number in given.items():
+        if number is not None:
+            frame = frame.with_columns(
+                pl.lit(number, pl.Int64).alias(name), pl.lit("told").alias(f"{name}_from")
+            )
+    frame = frame.with_columns(given=pl.lit(batch is not None or time_steps is not None))
     if frame["batch"].null_count() and frame["time_steps"].count():
         frame = _by_shape(trace, frame)
-    return Samples(frame, tuple(told))
+    return Samples(frame, tuple(warnings), samples if isinstance(samples, int) else None)
 
 
 def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
@@ -129,33 +195,55 @@ def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
     return None if samples.samples is None else int(batches.sum())
 
 
-def _filled(name: str, given: int | None) -> pl.Expr:
-    return pl.col(name).is_null() & pl.lit(given is not None)
-
-
 def _forward(trace: Trace, eval_only: bool) -> pl.LazyFrame:
     forward = pl.col("stage").cast(pl.String) == "forward"
-    return trace.sample_calls.filter(forward & ~pl.col("training") if eval_only else forward)
+    calls = trace.sample_calls.filter(forward & ~pl.col("training") if eval_only else forward)
+    # What an older recorder knew, it had from modules or the data; the number says it itself.
+    return calls.with_columns(
+        pl.when(pl.col(name).is_not_null())
+        .then(pl.coalesce(pl.col(f"{name}_from").cast(pl.String), pl.lit("observed")))
+        .alias(f"{name}_from")
+        for name in ("batch", "time_steps")
+    )
 
 
 def _known(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
-    """Return what the calls know of each sample: `SAMPLE`, `batch` and `time_steps`."""
+    """Return what the calls know of each sample, and how."""
     of_neurons = calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
-    root = pl.col("parent_call_id").is_null()
+    root, told = pl.col("parent_call_id").is_null(), pl.col("batch_from") == "told"
     every = calls.group_by(SAMPLE).agg(
-        largest=pl.col("batch").max(), longest=pl.col("time_steps").max()
+        largest=pl.col("batch").max(),
+        longest=pl.col("time_steps").max(),
+        told=pl.col("batch").filter(told).max(),
+        told_root=pl.col("batch").filter(told & root).max(),
+        steps_from=_best("time_steps_from"),
     )
     neurons = _by_module(of_neurons).agg(batch=pl.col("batch").min(), steps=pl.col("steps").max())
     roots = _by_module(calls.filter(root)).agg(pl.col("batch", "steps").max())
-    return (
+    numbers = (
         every.join(neurons, on=SAMPLE, how="left")
         .join(roots, on=SAMPLE, how="left", suffix="_of_roots")
         .select(
             *SAMPLE,
-            batch=pl.coalesce("batch", "batch_of_roots", "largest"),
+            batch=pl.coalesce("batch", "told_root", "told", "batch_of_roots", "largest"),
             time_steps=pl.coalesce("steps", "steps_of_roots", "longest"),
+            time_steps_from="steps_from",
         )
     )
+    origins = calls.group_by(*SAMPLE, "batch").agg(batch_from=_best("batch_from"))
+    return numbers.join(origins, on=[*SAMPLE, "batch"], how="left").select(
+        *SAMPLE,
+        "batch",
+        "time_steps",
+        "batch_from",
+        time_steps_from=pl.when(pl.col("time_steps").is_not_null()).then("time_steps_from"),
+    )
+
+
+def _best(name: str) -> pl.Expr:
+    """Return the best of the origins in a column of a group."""
+    order = pl.Enum(ORIGINS)
+    return pl.col(name).cast(order).min().cast(pl.String)
 
 
 def _by_module(calls: pl.LazyFrame) -> LazyGroupBy:
@@ -168,14 +256,14 @@ def _by_module(calls: pl.LazyFrame) -> LazyGroupBy:
     )
 
 
-def _unused(name: str, given: int | None, known: pl.Series) -> str | None:
-    """Return a warning if the trace knows another number than the given one."""
-    found = known.drop_nulls().unique().sort().to_list()
+def _overridden(name: str, given: int | None, frame: pl.DataFrame) -> str | None:
+    """Return a warning if the user's number replaces another one that is more than a guess."""
+    sure = frame.filter(pl.col(f"{name}_from") != "guessed")[name]
+    found = sure.drop_nulls().unique().sort().to_list()
     if given is None or not found or found == [given]:
         return None
     said = ", ".join(str(each) for each in found[:4]) + (", ..." if len(found) > 4 else "")
-    unused = "is not used" if not known.null_count() else "is used where it does not tell"
-    return f"the trace says {said}; {name}={given} {unused}"
+    return f"{name}={given} replaces what was recorded: {said}"
 
 
 def _by_shape(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:
@@ -191,6 +279,11 @@ def _by_shape(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:
     )
     return (
         frame.join(found, on=SAMPLE, how="left", maintain_order="left")
-        .with_columns(batch=pl.coalesce("batch", "found"))
+        .with_columns(
+            batch=pl.coalesce("batch", "found"),
+            batch_from=pl.when(pl.col("batch").is_null() & pl.col("found").is_not_null())
+            .then(pl.lit("observed"))
+            .otherwise("batch_from"),
+        )
         .drop("found")
     )

@@ -10,7 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from opjoule.analyzers import count, open_trace
-from opjoule.schemas import PART_TABLES, STATIC_TABLES, TABLES, OpjouleError, TraceError
+from opjoule.schemas import (
+    ADDED_COLUMNS,
+    PART_TABLES,
+    STATIC_TABLES,
+    TABLES,
+    OpjouleError,
+    TraceError,
+)
 
 PARTS = [*(f"{name}.parquet" for name in STATIC_TABLES),
          *(f"{name}-00000.parquet" for name in PART_TABLES)]  # fmt: skip
@@ -114,3 +121,37 @@ def test_whatever_the_bytes_a_library_never_speaks(stored, resign, copied):
         shutil.copy(stored / name, copied / name)
         shutil.copy(stored / "trace.json", copied / "trace.json")
     assert refused > 20
+
+
+ADDED = [(table, name) for table, names in ADDED_COLUMNS.items() for name in names]
+
+
+@pytest.mark.parametrize(("table", "column"), ADDED)
+def test_traces_from_before_a_column_was_added_are_read(stored, resign, table, column):
+    """The column is null then; all others are what they were."""
+    (file,) = stored.glob(f"{table}*.parquet")
+    whole = pq.read_table(file)
+    older = whole.drop_columns([column]) if column in whole.column_names else whole
+    trace = open_trace(resign(file.name, older))
+    found = getattr(trace, table).lazy().collect()
+    assert found[column].null_count() == found.height > 0
+    known = getattr(open_trace(stored), table).lazy().collect()
+    assert found.drop(column).equals(known.drop(column))
+    assert count(trace).total == count(open_trace(stored)).total
+
+
+@pytest.mark.parametrize(("table", "column"), [("modules", "path"), ("module_calls", "batch")])
+def test_columns_that_were_always_there_are_missed(stored, resign, refusal, table, column):
+    (file,) = stored.glob(f"{table}*.parquet")
+    path = resign(file.name, pq.read_table(file).drop_columns([column]))
+    assert f"it has no column {column}" in refusal(path)
+
+
+def test_an_added_column_has_its_type(stored, resign, refusal):
+    """A text is no module number."""
+    (file,) = stored.glob("modules*.parquet")
+    table = pq.read_table(file)
+    if "same_as" in table.column_names:
+        table = table.drop_columns(["same_as"])
+    wrong = table.append_column("same_as", pa.array(["0"] * table.num_rows))
+    assert "same_as is string, not int32" in refusal(resign(file.name, wrong))

@@ -8,9 +8,9 @@ import json
 import polars as pl
 import pytest
 
+from opjoule.analyzers.units import bytes_text, count_text, share_text
 from opjoule.cli import tables
 from opjoule.cli.tables import Column
-from opjoule.cli.units import bytes_text, count_text, share_text
 
 FRAME = pl.DataFrame(
     {

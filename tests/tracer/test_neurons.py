@@ -49,7 +49,7 @@ def test_a_multi_step_call(jelly, trace_of):
     trace = trace_of(lambda: model(x), model=model)
     (call,) = neuron_calls(trace)
     assert (call["time_steps"], call["batch"], call["step_mode"]) == (T, BATCH, "m")
-    assert (call["state_before"], call["state_epoch"], call["sample"]) == ([], 0, 0)
+    assert (call["state_before"], call["sample"]) == ([], 0)
     (state,) = call["state_after"]
     assert state["shape"] == [BATCH, 6]
     value = trace.values[state["value_id"]]
@@ -63,7 +63,7 @@ def test_a_multi_step_call(jelly, trace_of):
 
 
 def test_single_step_calls_of_two_samples(jelly, trace_of):
-    """State is carried over T calls and reset between: two samples, two epochs, two steps."""
+    """State is carried over T calls and reset between: two samples, two steps."""
     model = net(jelly, "s")
 
     def run():
@@ -76,7 +76,7 @@ def test_single_step_calls_of_two_samples(jelly, trace_of):
     trace = trace_of(run, model=model)
     calls = neuron_calls(trace)
     assert [(call["time_steps"], call["batch"]) for call in calls] == [(1, BATCH)] * 2 * T
-    for name in ("sample", "state_epoch", "step"):
+    for name in ("sample", "step"):
         assert [call[name] for call in calls] == [0] * T + [1] * T
     for before, after in itertools.pairwise(calls):
         handed_on = [] if before["sample"] != after["sample"] else before["state_after"]
@@ -362,5 +362,4 @@ def test_resets_during_a_recording_that_goes_on(jelly, tmp_path, read):
         model(torch.rand(T, BATCH, 5))
     calls = neuron_calls(read(tmp_path / "trace"))
     assert [call["sample"] for call in calls] == [0, 0, 1]
-    assert [call["state_epoch"] for call in calls] == [0, 0, 1]
     assert [len(call["state_before"]) for call in calls] == [0, 1, 0]

@@ -1,9 +1,28 @@
-"""Fragments: the pieces of work that NeuroMC's hardware is charged for, one at a time."""
+"""Fragments: the pieces of work that NeuroMC's hardware is charged for, and the calls they are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from typing import Any
+
+import polars as pl
+
+PLACE = ("rank", "module_id", "stage", "label")
+"""What fragments are charged to, besides the step."""
+
+_CALLS = {"key": pl.UInt32, "step": pl.Int32, "seq": pl.Int64, "product": pl.Int64}
+
+_CUTS = {
+    "key": pl.UInt32,
+    "rank": pl.Int32,
+    "module_id": pl.Int32,
+    "stage": pl.String,
+    "label": pl.String,
+    "section": pl.Int8,
+    "number": pl.Int32,
+    "fragment": pl.UInt32,
+}
 
 SPIKE_CORES = ("fp_soma", "wg")
 """Cores that take 1-bit inputs: a MAC is an addition and a selection."""
@@ -115,32 +134,99 @@ class Fragment:
         """Whether the weights are there already, by the stage."""
         return self.batch_reused or self.step_reused
 
-    @property
-    def likeness(self) -> tuple[object, ...]:
-        """What the revisions of SpikingJelly compare to find out what they have counted."""
-        one = self.loops
-        return (
-            self.stage, self.phase, self.core, self.process, one.batch * one.steps,
-            one.c, one.k, one.oy, one.ox, one.fy, one.fx,
-            self.input_bits, self.weight_bits, self.output_bits,
-            self.inputs, self.weights, self.outputs, self.macs, self.batch_reused, self.step_reused,
-        )  # fmt: skip
-
 
 def bits_of(core: str) -> int:
     """Return the width of an input element of a core."""
     return 1 if core in SPIKE_CORES else 16
 
 
-def channels_and_rest(shape: tuple[int, ...], multi_step: bool) -> Loops:
-    """Return the loops of batch norm or a neuron: C = K = channels, OY = all positions.
+@dataclass
+class Fragments:
+    """Fragments of a run and the calls that they stand for; calls that are alike are cut once.
 
-    Args:
-        shape: of the input: (B, C, ...), in multi-step mode (T, B, C, ...).
-        multi_step: the first dimension is time.
+    Attributes:
+        kinds: every distinct fragment once.
+        refused: why a revision refuses the run, in words.
     """
-    steps = shape[0] if multi_step and shape else 1
-    rest = shape[1:] if multi_step else shape
-    batch = rest[0] if rest else 1
-    channels = rest[1] if len(rest) > 1 else batch
-    return Loops(batch=batch, steps=steps, c=channels, k=channels, oy=prod(rest[2:]))
+
+    kinds: list[Fragment] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    _calls: list[pl.DataFrame] = field(default_factory=list)
+    _cuts: list[tuple[Any, ...]] = field(default_factory=list)
+    _keys: int = 0
+    _places: dict[Fragment, int] = field(default_factory=dict)
+
+    def add(
+        self,
+        calls: pl.DataFrame,
+        keys: Sequence[str],
+        cut: Callable[[dict[str, Any]], Sequence[Fragment]],
+        section: int = 0,
+    ) -> None:
+        """Take in calls.
+
+        Args:
+            calls: rows with `PLACE`, `step`, `seq`, `keys` and, of products, `product`: the seq of
+                the call that is charged.
+            keys: columns that decide which fragments a call is, stage and label apart.
+            cut: returns the fragments of a call from a row of `keys` and `PLACE`.
+            section: sections are listed one after the other.
+        """
+        if "product" not in calls.columns:
+            calls = calls.with_columns(product=pl.lit(None))
+        alike, own = list(dict.fromkeys((*PLACE, *keys))), ("step", "seq", "product")
+        grouped = calls.group_by(alike, maintain_order=True).agg(own)
+        found = [cut(row) for row in grouped.select(alike).iter_rows(named=True)]
+        first = self._keys
+        self._keys += grouped.height
+        places = grouped.select(PLACE).iter_rows()
+        for key, (place, fragments) in enumerate(zip(places, found, strict=True), start=first):
+            for number, one in enumerate(fragments):
+                kind = self._places.setdefault(one, len(self.kinds))
+                if kind == len(self.kinds):
+                    self.kinds.append(one)
+                self._cuts.append((key, *place, section, number, kind))
+        kept = pl.Series([bool(fragments) for fragments in found], dtype=pl.Boolean)
+        numbered = grouped.select(*own, key=pl.int_range(first, self._keys))
+        typed = [pl.col(name).cast(kind) for name, kind in _CALLS.items()]
+        self._calls.append(numbered.filter(kept).explode(own).select(typed))
+
+    def counts(self) -> list[int]:
+        """Return how often each fragment ran."""
+        found = [0] * len(self.kinds)
+        for kind, calls in self.grouped().select("fragment", "calls").iter_rows():
+            found[kind] += calls
+        return found
+
+    def grouped(self, by_step: bool = False) -> pl.DataFrame:
+        """Return `PLACE`, `step` (null unless asked for), `fragment` and `calls`, in order."""
+        step = pl.col("step") if by_step else pl.lit(None, pl.Int32)
+        return (
+            self._all()
+            .group_by("key", *(["step"] if by_step else []))
+            .agg(calls=pl.len().cast(pl.Int64), seq=pl.col("seq").min())
+            .with_columns(step=step)
+            .sort("seq", "key", "step")
+            .join(self._cut(), on="key", maintain_order="left_right")
+            .select(*PLACE, "step", "fragment", "calls")
+        )
+
+    def in_order(self) -> pl.Series:
+        """Return places in `kinds` of the fragments as they ran, by section and time."""
+        return (
+            self._all()
+            .join(self._cut(), on="key", maintain_order="left_right")
+            .sort("section", "rank", "seq", "number", maintain_order=True)["fragment"]
+        )
+
+    def products(self) -> pl.DataFrame:
+        """Return `rank` and `seq` of the product calls that fragments stand for, each once."""
+        ranks = self._cut().select("key", "rank").unique()
+        of = self._all().drop_nulls("product").join(ranks, on="key")
+        return of.select("rank", seq="product").unique()
+
+    def _all(self) -> pl.DataFrame:
+        return pl.concat(self._calls) if self._calls else pl.DataFrame(schema=_CALLS)
+
+    def _cut(self) -> pl.DataFrame:
+        return pl.DataFrame(self._cuts, schema=_CUTS, orient="row")

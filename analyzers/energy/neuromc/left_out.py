@@ -1,137 +1,148 @@
-"""What NeuroMC's fragments do not cover, by revision: what is free, what is left out by name."""
+"""What no fragment is for: what is free, what is outside the model, what is left out by name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from ...rules.geometry import (
-    CONVOLUTION_BACKWARDS,
-    CONVOLUTIONS,
-    MATMULS,
-    NORM_BACKWARDS,
-    NORMS,
-    Convolution,
-    Norm,
-    product_of,
-)
-from ...workload.products import product_signatures
-from .free_ops import FREE, LOSSES, MOVES, RELEASE
+from ...rules import RULE_SETS
+from ...rules.call import call_of
+from ...rules.geometry import Convolution, Norm, Product
+from ...trace.files import collected
+from ...workload.account import Account, account_of
+from ...workload.gradients import inside_neurons
+from ...workload.layers import MODULE
+from ...workload.products import SIGNATURE, product_signatures, uncharged
+from .addons import refused_optimizers
 
 if TYPE_CHECKING:
-    from ...trace.trace import Trace
+    from .fragments import Fragments
+    from .run import Run
+    from .variant import Variant
 
-LEFT_OUT = {"what": pl.String, "calls": pl.Int64, "macs": pl.Int64}
+Fate = Literal["charged", "free", "element-wise", "loss", "left out"]
+"""What becomes of an op: there are fragments for it, nothing is charged for it because it computes
+nothing, because it is arithmetic outside neurons, because it computes a loss; or it is named."""
+
+_MOVES = ("view", "copy", "indexing", "factory", "random", "metadata", "allocation")
+"""Families of ops that make, move or test values; those that also compute are named."""
+
+_ARITHMETIC = ("addition", "arithmetic", "sum", "mean")
+
+_MORE: Mapping[str, Fate] = {
+    **dict.fromkeys(("sqrt", "rsqrt", "sigmoid"), "element-wise"),
+    **dict.fromkeys(("all", "any", "equal", "native_dropout"), "free"),
+}
+"""Ops of other families."""
+
+_REST = {"what": pl.String, "calls": pl.Int64, "macs": pl.Int64}
 
 
-def op_counts(trace: Trace) -> pl.DataFrame:
-    """Return `rank`, `signature_id`, `stage`, `module_id` and `calls` of everything that ran."""
-    return (
-        trace.calls.group_by("rank", "signature_id", "stage", "module_id")
-        .agg(calls=pl.len().cast(pl.Int64))
-        .with_columns(pl.col("stage").cast(pl.String))
-        .collect(engine="streaming")
+@dataclass(frozen=True)
+class LeftOut:
+    """What is not charged.
+
+    Attributes:
+        account: what of the products is charged and what is left out.
+        refused: `what`, `calls` and `macs` of what strict refuses, optimizers first.
+        outside: `what` and `calls` of losses and of what runs outside every module.
+        element_wise: `what` and `calls` of arithmetic outside neurons and batch norms.
+        recomputed: calls that ran again inside the backward pass and count nothing.
+    """
+
+    account: Account
+    refused: pl.DataFrame
+    outside: pl.DataFrame
+    element_wise: pl.DataFrame
+    recomputed: int
+
+
+def fate_of(signature: Mapping[str, Any], one: Product | None) -> Fate:
+    """Return what becomes of the calls of a signature, whose sizes are `one`."""
+    if one is not None and (isinstance(one, Norm) or spatial_of(one) <= 2):
+        return "charged"
+    call = call_of(signature, {})
+    how, family, figures = RULE_SETS["full"].figures(call)
+    if how == "free" or family == "comparison" or (family in _MOVES and figures.flops == 0):
+        return "free"
+    if family == "loss" or "log_softmax" in call.base or "_loss" in call.base:
+        return "loss"
+    if family in _ARITHMETIC:
+        return "element-wise"
+    return _MORE.get(call.base.removesuffix("_"), "left out")
+
+
+def spatial_of(one: Product | None) -> int:
+    """Return the dimensions in space of a convolution or batch norm; 0 for anything else."""
+    return one.spatial if isinstance(one, Convolution | Norm) else 0
+
+
+def left_out_of(run: Run, fragments: Fragments, variant: Variant) -> LeftOut:
+    """Return what of a run its fragments do not charge."""
+    ran = _ran(run, variant)
+    charged = run.calls.join(fragments.products(), on=["rank", "seq"], how="semi")
+    charged = charged.unique(["rank", "seq"]).group_by(_KEYS).agg(calls=pl.len().cast(pl.Int64))
+    products = ran.filter("product")
+    rest = uncharged(products, charged)
+    charged_macs = int(products["macs"].sum()) - int(rest["macs"].sum())
+    others = ran.filter(~pl.col("product") & (pl.col("stage") != "optimizer"))
+    fate, named = pl.col("fate"), pl.col("fate") == "left out"
+    outside = others.clear()
+    if variant.only_fragments:
+        refused = pl.concat([rest.filter(named), others.filter(named)])
+        rest = rest.filter(~named).with_columns(what=pl.format("{} (not counted)", "what"))
+    else:
+        others = others.join(
+            inside_neurons(run.trace, run.neurons), on=MODULE, how="anti", nulls_equal=True
+        )
+        nowhere = pl.lit(run.trace.modules.height > 0) & pl.col("module_id").is_null()
+        outside = others.filter((fate == "loss") | (nowhere & named))
+        refused, rest = pl.concat([rest, others.filter(named & ~nowhere)]), rest.clear()
+    steps = [(what, n, 0) for what, n in refused_optimizers(run.trace).items()]
+    named_steps = pl.DataFrame(steps, schema=_REST, orient="row")
+    refused = pl.concat([named_steps, _summed(refused)])
+    return LeftOut(
+        account=account_of(charged_macs, pl.concat([refused, _summed(rest)])),
+        refused=refused,
+        outside=_summed(outside),
+        element_wise=_summed(others.filter(fate == "element-wise")),
+        recomputed=int(ran.filter(stage="recompute")["calls"].sum()),
     )
 
 
-def left_out(
-    counts: pl.DataFrame, trace: Trace, revision: str, neurons: pl.DataFrame, convs: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the ops that no fragment covers and that are not free.
+_KEYS = ["rank", "signature_id", "stage", "module_id"]
 
-    Args:
-        counts: see `op_counts`; of the optimizer's stage nothing is looked at.
-        trace: the trace.
-        revision: whose rule.
-        neurons: `rank`, `module_id` of neurons and what is below them; revision source: their work
-            is that of their fragment.
-        convs: likewise of Conv1d and Conv2d modules; 2.0 knows the backward of these alone.
 
-    Returns:
-        `what`, `calls` and `macs` (null: the op multiplies, but nobody knows how much); and the
-        same of what is outside the account: losses, and what runs outside every module.
-    """
-    rows = [
-        (row["rank"], row["signature_id"], row["op"], row["packet"], row["is_view"],
-         _spatial(row))
-        for row in trace.signatures.iter_rows(named=True)
-    ]  # fmt: skip
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "op": pl.String, "packet": pl.String,
-              "is_view": pl.Boolean, "spatial": pl.Int64}  # fmt: skip
-    key = ["rank", "signature_id"]
-    dense = product_signatures(trace).select(*key, "each", product=pl.lit(True))
-    found = (
-        counts.join(pl.DataFrame(rows, schema=schema, orient="row"), on=key)
-        .join(dense, on=key, how="left")
+def _ran(run: Run, variant: Variant) -> pl.DataFrame:
+    """Return all that ran: `_KEYS`, `calls`, `what`, `fate`, `product`, `each` and `macs`."""
+    trace = run.trace
+    known = []
+    for row in trace.signatures.iter_rows(named=True):
+        one = run.geometries.get((row["rank"], row["signature_id"]))
+        what = f"{row['op']} (3-d)" if spatial_of(one) > 2 else row["op"]
+        known.append((row["rank"], row["signature_id"], what, variant.fate(row, one)))
+    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "what": pl.String, "fate": pl.String}
+    fates = pl.DataFrame(known, schema=schema, orient="row")
+    dense = product_signatures(trace).select(*SIGNATURE, "each", product=pl.lit(True))
+    calls = trace.calls.group_by(_KEYS).agg(calls=pl.len().cast(pl.Int64))
+    return (
+        collected(calls, trace.path)
+        .sort(_KEYS)
+        .join(fates, on=SIGNATURE, maintain_order="left")
+        .join(dense, on=SIGNATURE, how="left", maintain_order="left")
         .with_columns(
             pl.col("product").fill_null(False),
             each=pl.when(pl.col("product").is_null()).then(0).otherwise("each"),
         )
-    )
-    optimizing = found.filter((pl.col("stage") == "optimizer") & pl.col("product"))
-    found = found.filter(pl.col("stage") != "optimizer")
-    if revision != "source":
-        own = pl.lit(revision == "spikingjelly-2.0") & pl.col("own")
-        marked = found.join(
-            convs.with_columns(own=pl.lit(True)), on=["rank", "module_id"], how="left"
-        ).with_columns(pl.col("own").fill_null(False))
-        rest = pl.concat([marked.drop("own").filter(~_release_knows(own)), optimizing])
-        return _summed(rest), _summed(found.head(0))
-    inside = found.join(neurons, on=["rank", "module_id"], how="semi", nulls_equal=True)
-    found = found.join(neurons, on=["rank", "module_id"], how="anti", nulls_equal=True)
-    found = pl.concat([found, inside.filter("product"), optimizing])
-    found = found.filter(~_source_knows() | (pl.col("stage") == "optimizer"))
-    multiplies = pl.col("product")
-    loss = pl.any_horizontal(pl.col("packet").str.contains(word, literal=True) for word in LOSSES)
-    nowhere = pl.lit(trace.modules.height > 0) & pl.col("module_id").is_null()
-    outside = (loss | nowhere) & ~multiplies
-    return _summed(found.filter(~outside)), _summed(found.filter(outside))
-
-
-def _summed(found: pl.DataFrame) -> pl.DataFrame:
-    volume = pl.when(pl.col("spatial") > 2).then(pl.format("{} (3-d)", "op")).otherwise("op")
-    macs = (pl.col("each") * pl.col("calls")).sum()
-    return (
-        found.group_by(what=volume)
-        .agg(pl.col("calls").sum(), macs=pl.when(pl.col("each").null_count() == 0).then(macs))
-        .sort("macs", "calls", "what", descending=[True, True, False])
-        .cast(LEFT_OUT)  # type: ignore[arg-type]
+        .with_columns(macs=pl.col("each") * pl.col("calls"))
     )
 
 
-def _source_knows() -> pl.Expr:
-    """Return whether an op has a fragment, or nothing to charge."""
-    packet, op = pl.col("packet"), pl.col("op")
-    products = [*MATMULS, *NORMS, *NORM_BACKWARDS]
-    convolutions = [*CONVOLUTIONS, *CONVOLUTION_BACKWARDS]
-    return (
-        packet.is_in(products)
-        | (packet.is_in(convolutions) & (pl.col("spatial") <= 2))
-        | pl.col("is_view")
-        | op.is_in(list(FREE))
-        | packet.is_in(list(MOVES))
-    )
-
-
-def _release_knows(own_convolution: pl.Expr) -> pl.Expr:
-    """Return whether a revision of SpikingJelly lets an op pass.
-
-    Neither has a fragment for what it meets in three dimensions of space, batch norm included.
-
-    Args:
-        own_convolution: whether the backward of a convolution is known.
-    """
-    op = pl.col("op")
-    known = op.is_in(list(RELEASE)) | (
-        (op == "aten.convolution_backward.default") & own_convolution
-    )
-    return op.is_in(list(FREE)) | (known & (pl.col("spatial").fill_null(0) <= 2))
-
-
-def _spatial(signature: dict[str, Any]) -> int | None:
-    """Return the dimensions in space of a convolution or batch norm; None for anything else."""
-    one = product_of(signature)
-    if isinstance(one, Norm):
-        return max(len(one.shape) - 2, 0)
-    return one.spatial if isinstance(one, Convolution) else None
+def _summed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return `what`, `calls` and `macs` (null: not known), most first."""
+    macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
+    found = rows.group_by("what").agg(pl.col("calls").sum(), macs)
+    return found.cast(_REST).sort("macs", "calls", "what", descending=[True, True, False])  # type: ignore[arg-type]

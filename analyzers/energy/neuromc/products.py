@@ -1,8 +1,7 @@
-"""Fragments of products and convolutions, revision source: every one of them counted once."""
+"""Fragments of products and convolutions, each of them counted once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -10,83 +9,80 @@ import polars as pl
 
 from ....schemas.costs import NeuroMCConfig
 from ...rules.geometry import Convolution, Matmul
-from .calls import Products
-from .fragment_table import Pieces
-from .fragments import CORES, Fragment, Loops, bits_of
-from .stages import Stage
+from ...workload.gradients import shaped_calls
+from ...workload.layer_calls import ID
+from ...workload.layers import MODULE, layers_of
+from ...workload.sample_shares import with_shares
+from .addons import add_neurons, add_norms, add_optimizers
+from .fragments import CORES, Fragment, Fragments, Loops, bits_of
+from .run import Run, Stage
 
-StageOf = Callable[[str | None, str], Stage]
-"""From label and recorded stage to NeuroMC's stage."""
-
-KEYS = (
-    "rank",
-    "sort",
-    "signature_id",
-    "of_signature",
-    "role",
-    "spikes",
-    "kind",
-    "weights",
-    "parts",
-)
-"""What the fragments of a product depend on."""
+_KEYS = ("sort", "signature_id", "of_signature", "role", "spikes", "kind", "weight_numel", "parts")
+"""What the fragment of a product depends on."""
 
 
-def add_products(
-    pieces: Pieces,
-    calls: pl.DataFrame,
-    products: Products,
-    stage_of: StageOf,
-    config: NeuroMCConfig,
-) -> None:
-    """Take in products of matrices and convolutions.
+def cut(run: Run) -> Fragments:
+    """Return the fragments of a run, of products, batch norms, neurons and optimizers."""
+    found = Fragments()
+    _add_products(found, run)
+    add_norms(found, run, run.calls.filter(pl.col("sort") == "norm"))
+    add_neurons(found, run)
+    add_optimizers(found, run)
+    return found
 
-    Args:
-        pieces: where they go.
-        calls: rows of `with_forward` with `kind` and `weights` of the module that they are part of
-            (null: none that is known), and `parts` (samples and time steps in it; null: unknown).
-        products: what the signatures are.
-        stage_of: see `StageOf`.
-        config: `strided_backward` counts.
-    """
 
-    def describe(row: dict[str, Any]) -> list[Fragment]:
-        one = products[row["rank"], row["signature_id"]]
-        stage = stage_of(row["label"], row["stage"])
+def _add_products(found: Fragments, run: Run) -> None:
+    def cut(row: dict[str, Any]) -> list[Fragment]:
+        one = run.geometries[row["rank"], row["signature_id"]]
+        stage = run.stage(row["label"], row["stage"])
         if isinstance(one, Matmul):
-            of = products.get((row["rank"], row["of_signature"]))
-            forward = of if isinstance(of, Matmul) else None
-            return [_matmul(one, forward, row, stage)]
+            of = run.geometries.get((row["rank"], row["of_signature"]))
+            return [_matmul(one, of if isinstance(of, Matmul) else None, row, stage)]
         assert isinstance(one, Convolution)
-        return _convolution(one, row, stage, config)
+        return [_convolution(one, row, stage, run.config)] if one.spatial <= 2 else []
 
-    kept = calls.filter(pl.col("sort").is_in(["matmul", "conv", "conv_backward"]))
-    spikes = (
-        pl.when(pl.col("role") == "forward")
-        .then("first_spikes")
-        .when(pl.col("role").is_null())
-        .then(pl.col("first_spikes") | pl.col("second_spikes"))
-        .otherwise("of_spikes")
+    calls = run.calls.filter(pl.col("sort") != "norm").with_columns(
+        product="seq", spikes=pl.col("input_spikes").fill_null(False)
     )
-    pieces.add(kept.with_columns(spikes=spikes.fill_null(False)), KEYS, describe)
+    if run.config.weight_reads == "sample":
+        calls = calls.join(_linear_shares(run), on=ID, how="left", maintain_order="left")
+    else:
+        calls = calls.with_columns(parts=pl.lit(1, pl.Int64))
+    found.add(calls, _KEYS, cut)
 
 
-def _named(row: dict[str, Any], op: str, role: str) -> dict[str, Any]:
-    """Return op, source and core of a fragment of a call."""
+def _linear_shares(run: Run) -> pl.DataFrame:
+    """Return `ID` and `parts`, the samples times time steps in it, of calls of linear layers."""
+    whole = run.trace.whole
+    linear = layers_of(whole).filter(pl.col("kind") == "Linear")
+    sizes = pl.col("in_shape")
+    calls = (
+        shaped_calls(whole, linear)
+        .join(linear, on=MODULE, maintain_order="left")
+        .with_columns(
+            calls=pl.lit(1, pl.Int64),
+            in_dims=sizes.list.len().cast(pl.Int64),
+            in_first=sizes.list.get(0, null_on_oob=True),
+            in_second=sizes.list.get(1, null_on_oob=True),
+        )
+    )
+    shared = with_shares(calls, run.samples.frame, spiking=False)
+    return shared.select(*ID, parts=pl.col("batch") * pl.col("time_steps"))
+
+
+def _placed(row: dict[str, Any], role: str, op: str, stage: Stage) -> dict[str, Any]:
+    """Return op, source, core and stage of the fragment of a call."""
     kind = row["kind"] or ""
-    family = "linear" if kind == "linear" else "conv" if kind.startswith("conv") else ""
-    word = "forward" if role == "forward" else f"backward.{role}"
+    family = "linear" if kind == "Linear" else "conv" if kind else ""
+    core = CORES[role][row["spikes"]]
+    forward = role == "forward"
     return {
-        "op": f"{family}.{word}" if family else op,
+        "op": f"{family}.{'forward' if forward else f'backward.{role}'}" if family else op,
         "source": "module" if family else "trace",
-        "core": CORES[role][bool(row["spikes"])],
-    }
-
-
-def _staged(stage: Stage, role: str) -> dict[str, Any]:
-    return {
+        "core": core,
+        "input_bits": bits_of(core),
         "stage": stage.name,
-        "phase": "forward" if role == "forward" else "backward",
+        "phase": "forward" if forward else "backward",
         "batch_reused": stage.batch_reused,
         "step_reused": stage.step_reused,
     }
@@ -98,11 +94,10 @@ def _matmul(one: Matmul, of: Matmul | None, row: dict[str, Any], stage: Stage) -
     Args:
         one: the product.
         of: the forward product that it is a gradient of; None: of none, or unknown.
-        row: of `KEYS`.
+        row: of `_KEYS`.
         stage: the stage.
     """
-    role = row["role"] or _guessed(one, row["weights"])
-    named = _named(row, one.op, role)
+    role = row["role"] or _guessed(one, row["weight_numel"])
     whole = of or one
     if role == "forward" or of is not None:
         loops = Loops(batch=whole.rows, c=whole.k, k=whole.n)
@@ -115,14 +110,12 @@ def _matmul(one: Matmul, of: Matmul | None, row: dict[str, Any], stage: Stage) -
         inputs = of.out.numel if role == "grad_input" else of.first.numel
         weights = of.second.numel if role == "grad_input" else of.out.numel
     return Fragment(
-        **named,
-        **_staged(stage, role),
+        **_placed(row, role, one.op, stage),
         loops=loops,
         macs=one.macs,
         inputs=inputs,
         weights=weights,
         outputs=one.out.numel,
-        input_bits=bits_of(named["core"]),
         parts=row["parts"] or 1,
     )
 
@@ -134,23 +127,12 @@ def _guessed(one: Matmul, weights: int | None) -> str:
 
 def _convolution(
     one: Convolution, row: dict[str, Any], stage: Stage, config: NeuroMCConfig
-) -> list[Fragment]:
-    """Return the fragments of a convolution, or of its backward: each gradient that is wanted."""
-    if one.spatial > 2:
-        return []
-    if row["sort"] == "conv":
-        return [_part(one, "forward", row, stage, config)]
-    wanted = zip(("grad_input", "grad_weight"), one.wanted, strict=True)
-    return [_part(one, role, row, stage, config) for role, asked in wanted if asked]
-
-
-def _part(
-    one: Convolution, role: str, row: dict[str, Any], stage: Stage, config: NeuroMCConfig
 ) -> Fragment:
-    named = _named(row, one.op, role)
+    """Return the fragment of a convolution, or of one of its gradients."""
+    role = row["role"]
     batch, (c, k) = one.x.shape[0], one.channels
     loops = Loops.spatial(
-        positions(one, role, config), one.kernel, batch=batch, c=c // one.groups, k=k
+        _positions(one, role, config), one.kernel, batch=batch, c=c // one.groups, k=k
     )
     out = batch * k * prod(one.out_shape[2:])
     inputs, weights, outputs = {
@@ -159,20 +141,18 @@ def _part(
         "grad_weight": (one.x.numel, out, one.weight.numel),
     }[role]
     return Fragment(
-        **named,
-        **_staged(stage, role),
+        **_placed(row, role, one.op, stage),
         loops=loops,
         macs=loops.total,
         inputs=inputs,
         weights=weights,
         outputs=outputs,
-        input_bits=bits_of(named["core"]),
         groups=one.groups,
         parts=batch if config.weight_reads == "sample" and batch else 1,
     )
 
 
-def positions(one: Convolution, role: str, config: NeuroMCConfig) -> tuple[int, ...]:
+def _positions(one: Convolution, role: str, config: NeuroMCConfig) -> tuple[int, ...]:
     """Return the positions that a convolution is worked off at.
 
     A transposed one meets its kernel at every input position, forward and backward. The gradients

@@ -1,4 +1,4 @@
-"""What an estimate by NeuroMC speaks of, what it warns of, and what it refuses."""
+"""What an estimate by NeuroMC covers, what it warns of, and what it refuses."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ....schemas.costs import NeuroMCConfig
-from ...text import listed
+from ....schemas import TraceError
+from ...text import agreeing, listed, number
 from ...workload.samples import Samples, in_eval_mode
 from ..report import Scope
-from .account import Account
-from .free_ops import FREE
+from .fragments import Fragments
+from .left_out import LeftOut
+from .run import Run
+from .variant import Variant
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -28,19 +30,18 @@ _UNPROVEN = {
     "adam": "Adam",
     "adamw": "AdamW",
 }
-_ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "sqrt", "rsqrt", "sigmoid", "sum", "mean")
 
 
-def scope_of(rows: pl.DataFrame, revision: str) -> Scope:
+def scope_of(rows: pl.DataFrame, variant: Variant, revision: str) -> Scope:
     """Return the scope of an estimate with these rows."""
-    ran = set(rows["stage"])
-    whose = f"; as SpikingJelly computes it ({revision})"
-    if revision == "source":
-        names = _without_evidence(set(rows["op"]))
-        whose = f"; no external evidence for {listed(names)}" if names else ""
+    ran, names = set(rows["stage"]), _without_evidence(set(rows["op"]))
+    if variant.whose:
+        note = f"; as {variant.whose} computes it ({revision})"
+    else:
+        note = f"; no external evidence for {listed(names)}" if names else ""
     return Scope(
         title="NeuroMC",
-        source=_SOURCE + whose,
+        source=_SOURCE + note,
         stages=tuple(stage for stage in _STAGES if stage in ran),
         technology="32 nm CMOS, 1-bit spikes, 16-bit values, 32-bit optimizer",
         covers=(
@@ -54,48 +55,79 @@ def scope_of(rows: pl.DataFrame, revision: str) -> Scope:
     )
 
 
-def refusals(account: Account, revision: str) -> list[str]:
+def refusals(found: Fragments, missing: LeftOut) -> list[str]:
     """Return what strict refuses, in words; else these are warnings."""
-    found = []
-    if account.left_out.height:
-        names = [f"{what} (calls={n})" for what, n in account.left_out[:, :2].iter_rows()]
-        found.append(f"NeuroMC has no fragment for {listed(names, most=12)}")
-    if account.half_run:
-        found.append(
-            "SpikingJelly 2.0 refuses layers that ran backward less often than forward: "
-            + listed(list(account.half_run))
+    names = [f"{what} (calls={n})" for what, n in missing.refused[:, :2].iter_rows()]
+    unnamed = [f"NeuroMC has no fragment for {listed(names, most=12)}"] if names else []
+    return [*unnamed, *found.refused]
+
+
+def refuse_uncharged(run: Run, found: Fragments, missing: LeftOut) -> None:
+    """Refuse a trace in which nothing, or none of the products, is charged.
+
+    Raises:
+        TraceError: nothing is charged; says why, and what to do.
+    """
+    path, rest = run.trace.path, missing.account.left_out
+    if found.kinds and not missing.account.charges_nothing:
+        return
+    products = rest.filter(pl.col("macs").is_null() | (pl.col("macs") > 0))
+    if products.height:
+        calls, names = int(products["calls"].sum()), listed(products["what"].to_list(), 3)
+        unsized = products["macs"].null_count() > 0
+        why = "the sizes were not recorded of" if unsized else "there are no fragments for"
+        raise TraceError(
+            f"{path}: NeuroMC can charge none of the products ({number(calls, 'call')}): {why} "
+            f"{names}. {_cure(unsized)}"
         )
-    return found
+    if run.trace.calls.head(1).collect().is_empty():
+        raise TraceError(f"{path}: no calls were recorded, or the filters leave none")
+    known = listed(rest["what"].to_list(), most=6)
+    raise TraceError(
+        f"{path}: NeuroMC has fragments for products of matrices, convolutions, batch norms, "
+        "neurons and optimizers, and the trace (as filtered) has none"
+        + (f", but {known}" if known else "")
+    )
+
+
+def _cure(unsized: bool) -> str:
+    if unsized:
+        return (
+            "Record without nested and sparse tensors (for a TransformerEncoder: "
+            "enable_nested_tensor=False)"
+        )
+    return (
+        "Record plain matmuls and convolutions instead (for fused attention and encoder layers: "
+        "torch.backends.mha.set_fastpath_enabled(False)), or estimate with compute"
+    )
 
 
 def warnings_of(
-    account: Account, trace: Trace, config: NeuroMCConfig, revision: str, refused: list[str],
+    run: Run, found: Fragments, missing: LeftOut, variant: Variant, revision: str,
     samples: Samples,
 ) -> list[str]:  # fmt: skip
     """Return what a reader of the figures has to know."""
-    found = [f"left out: {text}" for text in refused]
-    found += _both_modes(trace, samples)
-    if account.outside.height:
-        names = [f"{what} ({n})" for what, n in account.outside[:, :2].iter_rows()]
-        found.append(f"outside the account, as losses are: {listed(names)}")
-    if revision == "source":
-        found += [*_unproven(account), *_elementwise(account, trace), *_weights(account, config)]
-        if account.unplaced:
-            found.append(
-                f"{account.unplaced} products in the backward pass come from forward calls that "
-                "the trace does not tell: whether they are gradients of inputs or of weights was "
-                "told by their sizes"
-            )
-    if account.unmeasured:
-        found.append(
-            f"{account.unmeasured} products have inputs that were not measured; they count as dense"
-        )
-    found += _recomputed(account, revision)
-    return [*found, *samples.warnings]
+    warnings = [f"left out: {text}" for text in refusals(found, missing)]
+    warnings += _both_modes(run.trace, samples)
+    if missing.outside.height:
+        text = _counted(missing.outside)
+        warnings.append(f"losses and work outside every module are not modelled: {text}")
+    if variant.whose is None:
+        warnings += [*_unproven(found), *_element_wise(missing), *_weights(run, found)]
+        warnings += _unplaced(run)
+    warnings += _unmeasured(run)
+    if missing.recomputed and variant.only_fragments:
+        ran = number(missing.recomputed, "call")
+        warnings.append(f"{ran} that ran again inside the backward pass are left out ({revision})")
+    return [*warnings, *samples.warnings]
+
+
+def _counted(table: pl.DataFrame) -> str:
+    return listed([f"{what} ({calls})" for what, calls in table[:, :2].iter_rows()])
 
 
 def _both_modes(trace: Trace, samples: Samples) -> list[str]:
-    """Tell if samples of training steps and of evaluation are averaged together."""
+    """Say if samples of training steps and of evaluation are averaged together."""
     evaluated, every = in_eval_mode(trace, samples), samples.samples
     if not evaluated or evaluated == every:
         return []
@@ -105,9 +137,9 @@ def _both_modes(trace: Trace, samples: Samples) -> list[str]:
     ]
 
 
-def _unproven(account: Account) -> list[str]:
+def _unproven(found: Fragments) -> list[str]:
     """Name what is charged by formulas that no output of NeuroMC confirms."""
-    names = _without_evidence({one.op for one in account.pieces.fragments})
+    names = _without_evidence({one.op for one in found.kinds})
     if not names:
         return []
     return [
@@ -121,35 +153,19 @@ def _without_evidence(ops: set[str]) -> list[str]:
     return [name for op, name in _UNPROVEN.items() if op in found]
 
 
-def _elementwise(account: Account, trace: Trace) -> list[str]:
-    """Name arithmetic outside neurons and batch norms that the model does not charge."""
-    ops = trace.signatures.select("rank", "signature_id", "op")
-    arithmetic = pl.col("op").is_in(
-        [op for op in FREE if op.split(".")[1].removesuffix("_") in _ARITHMETIC]
-    )
-    found = (
-        account.op_counts.filter(pl.col("stage") != "optimizer")
-        .join(account.neurons, on=["rank", "module_id"], how="anti", nulls_equal=True)
-        .join(ops, on=["rank", "signature_id"])
-        .filter(arithmetic)
-        .group_by("op")
-        .agg(pl.col("calls").sum())
-        .sort("calls", "op", descending=[True, False])
-    )
-    if found.is_empty():
+def _element_wise(missing: LeftOut) -> list[str]:
+    if missing.element_wise.is_empty():
         return []
-    names = [f"{op} ({calls})" for op, calls in found.iter_rows()]
-    return [f"element-wise work outside neurons is not charged: {listed(names)}"]
+    text = _counted(missing.element_wise)
+    return [f"element-wise work outside neurons is not charged: {text}"]
 
 
-def _weights(account: Account, config: NeuroMCConfig) -> list[str]:
-    """Tell how weights are read where a call holds several samples or steps."""
-    several = [
-        one
-        for one in account.pieces.fragments
-        if one.macs and one.source == "module" and one.loops.batch > 1
-    ]
-    if not several or config.weight_reads == "sample":
+def _weights(run: Run, found: Fragments) -> list[str]:
+    """Say how weights are read where a call holds several samples or steps."""
+    several = any(
+        one.macs and one.source == "module" and one.loops.batch > 1 for one in found.kinds
+    )
+    if not several or run.config.weight_reads == "sample":
         return []
     return [
         "weights are read once a call, however many samples and time steps it holds; NeuroMC's own "
@@ -157,14 +173,38 @@ def _weights(account: Account, config: NeuroMCConfig) -> list[str]:
     ]
 
 
-def _recomputed(account: Account, revision: str) -> list[str]:
-    ran = account.op_counts.filter(pl.col("stage") == "recompute")["calls"].sum()
-    if not ran or revision == "source":
+def _unplaced(run: Run) -> list[str]:
+    unplaced = run.calls.filter(pl.col("role").is_null()).height
+    if not unplaced:
         return []
-    return [f"{ran} calls that ran again inside the backward pass are left out ({revision})"]
+    return [
+        f"{number(unplaced, 'product')} in the backward pass "
+        f"{agreeing(unplaced, 'comes', 'come')} from forward calls that were not recorded: whether "
+        f"{agreeing(unplaced, 'it is a gradient', 'they are gradients')} of inputs or of weights "
+        "was decided by size"
+    ]
 
 
-def input_types(account: Account) -> str:
+def _forward(run: Run) -> pl.Series:
+    """Return for each forward product whether its input is spikes; null: not measured."""
+    forward = (pl.col("role") == "forward") & (pl.col("sort") != "norm")
+    return run.calls.filter(forward)["first_spikes"]
+
+
+def _unmeasured(run: Run) -> list[str]:
+    unmeasured = _forward(run).null_count()
+    if not unmeasured:
+        return []
+    return [
+        f"{number(unmeasured, 'product')} {agreeing(unmeasured, 'has an input', 'have inputs')} "
+        f"that {agreeing(unmeasured, 'was', 'were')} not measured and "
+        f"{agreeing(unmeasured, 'counts', 'count')} as dense"
+    ]
+
+
+def input_types(run: Run) -> str:
     """Return how many forward products take spikes."""
-    products, spiking = account.inputs
-    return f"{spiking} of {products} forward products take spikes (1 bit)" if products else ""
+    forward = _forward(run)
+    if forward.is_empty():
+        return ""
+    return f"{int(forward.sum())} of {len(forward)} forward products take spikes (1 bit)"

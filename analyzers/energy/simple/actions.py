@@ -147,8 +147,7 @@ def _each(name: str) -> pl.Expr:
 
 
 def _tool(uses: pl.DataFrame) -> pl.DataFrame:
-    """Return SpikingJelly's additions: batch x groups x positions - 1 for each call of a
-    convolution with spike input."""
+    """Return SpikingJelly's additions: batch·groups·positions - 1 a call of a convolution."""
     positions = pl.col("outputs") // pl.col("out_channels")
     return uses.filter((pl.col("kind") != "Linear") & pl.col("spikes")).with_columns(
         op=pl.lit(TOOL_OP), count=positions * pl.col("groups") - pl.col("calls")

@@ -60,9 +60,10 @@ def conv_calls(
 
     Returns:
         `rank`, `module_id`, `module` (path; null outside), `class`, `kind` (Conv2d, ...; null in
-        no such module), `stage`, `label`, `step`, `training`, `grad_enabled`, `in0_spikes`, the
-        geometry (`_GEOMETRY`), `calls`, `first_seq`, `unmeasured` (calls without statistics of
-        crossbars), and sums over the calls: `nonzero` (null: not known), `x_fanout`,
+        no such module), `weights_of` (first path of the module), `stage`, `label`, `step`,
+        `training`, `grad_enabled`, `in0_spikes`, the geometry (`_GEOMETRY`), `calls`,
+        `first_seq`, `unmeasured` (calls without statistics of crossbars), and sums over the
+        calls: `nonzero` (null: not known), `x_fanout`,
         `active_sites`, `patches` and `rest_rows` (of the last, partial tile), and `rows_0`,
         `rows_1`, ... of each input tile, as many as the widest input has. Without `events`, and
         where the trace has no statistics of this size, `patches` and `rest_rows` are null and
@@ -95,7 +96,10 @@ def conv_calls(
         .collect()
     )
     kinds = layers_of(trace).select("rank", "module_id", "kind")
-    modules = trace.modules.select("rank", "module_id", "class", module="path")
+    modules = trace.modules.select(
+        "rank", "module_id", "class", module="path",
+        weights_of=pl.coalesce("same_as", "module_id"),
+    )  # fmt: skip
     return (
         calls.join(geometry, on=["rank", "signature_id"])
         .join(modules, on=["rank", "module_id"], how="left")
@@ -246,8 +250,8 @@ def _refuse_unmeasured(frame: pl.DataFrame, size: int, widths: list[int]) -> Non
         known = ", ".join(str(width) for width in widths)
         most = max(split["in_channels"].to_list())
         raise TraceError(
-            f"xbar_size = {size} is not available in event mode: expected a tile width of the trace "
-            f"({known}), or {most} or more (all channels of this network in one tile)"
+            f"xbar_size = {size} is not available in event mode: expected a tile width of the "
+            f"trace ({known}), or {most} or more (all channels of this network in one tile)"
         )
 
 

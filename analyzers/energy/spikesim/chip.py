@@ -127,9 +127,9 @@ def _layers(counts: pl.DataFrame, samples: int) -> list[Layer]:
     """Return the stages of one rank as layers of a chip, in the order of their first calls."""
     first = counts.filter(pl.col("rank") == pl.col("rank").min())
     ranks = max(counts["rank"].n_unique(), 1)
-    runs = first.group_by("module_id").agg(runs=(pl.col("images") * pl.col("calls")).sum())
-    rows = first.unique("module_id", keep="first", maintain_order=True).join(
-        runs, on="module_id", maintain_order="left"
+    runs = first.group_by("weights_of").agg(runs=(pl.col("images") * pl.col("calls")).sum())
+    rows = first.unique("weights_of", keep="first", maintain_order=True).join(
+        runs, on="weights_of", maintain_order="left"
     )
     return [
         Layer(

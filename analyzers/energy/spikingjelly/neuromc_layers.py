@@ -6,23 +6,29 @@ and gradients of a strided convolution are at the resolution of its output.
 
 from __future__ import annotations
 
+import json
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ...rules.geometry import Convolution
-from ..neuromc.calls import Products
-from ..neuromc.fragment_table import Pieces
-from ..neuromc.fragments import CORES, Fragment, Loops, bits_of
-from ..neuromc.modules import ID, WHERE, shape_of
-from ..neuromc.products import StageOf
+from ...text import listed
+from ...workload.gradients import WHERE
+from ...workload.layer_calls import ID
+from ...workload.layers import MODULE
+from ...workload.modules import with_paths
+from ..neuromc.fragments import CORES, Fragment, Fragments, Loops, bits_of
+from ..neuromc.run import Run
 
-LAYERS = ("linear", "conv1d", "conv2d")
+if TYPE_CHECKING:
+    from ...trace.trace import Trace
+
+LAYERS = ("Linear", "Conv1d", "Conv2d")
 """Kinds of modules that are layers."""
 
-_KEYS = ("spikes", "role", "kind", "c_in", "c_out", "kernel", "weights", "in_shape", "out_shape",
-         "multi_step")  # fmt: skip
+_KEYS = ("signature_id", "spikes", "role", "kind", "in_channels", "out_channels", "weight_numel",
+         "in_shape", "out_shape", "multi_step")  # fmt: skip
 
 
 def counts(stage: str, phase: str, role: str) -> bool:
@@ -33,105 +39,92 @@ def counts(stage: str, phase: str, role: str) -> bool:
     return stage != "recompute" and (role != "forward" or phase != "backward")
 
 
-def add_layers(pieces: Pieces, calls: pl.DataFrame, revision: str, stage_of: StageOf) -> None:
+def batch_norms(trace: Trace) -> pl.DataFrame:
+    """Return `rank` and `module_id` of batch norms: modules of PyTorch's classes and of theirs."""
+    rows = []
+    for row in trace.modules.iter_rows(named=True):
+        attributes = json.loads(row["attributes"] or "{}")
+        has = "num_features" in attributes and "track_running_stats" in attributes
+        if has and "InstanceNorm" not in row["class"].rpartition(".")[2]:
+            rows.append((row["rank"], row["module_id"]))
+    return pl.DataFrame(rows, schema=dict.fromkeys(MODULE, pl.Int32), orient="row")
+
+
+def add_layers(found: Fragments, run: Run, calls: pl.DataFrame, *, release: bool) -> None:
     """Take in the layers, forward and backward.
 
     Args:
-        pieces: where they go.
+        found: where they go.
+        run: what ran.
         calls: rows of `layer_rows`.
-        revision: spikingjelly-2.0 or spikingjelly-2026-08.
-        stage_of: see `StageOf`.
+        release: it is 2.0, which forgets in the backward pass that weights are there.
     """
 
-    def describe(row: dict[str, Any]) -> list[Fragment]:
-        stage = stage_of(row["label"], row["stage"])
-        forward = row["role"] == "forward"
+    def cut(row: dict[str, Any]) -> list[Fragment]:
+        stage = run.stage(row["label"], row["stage"])
         if not counts(row["stage"], stage.phase, row["role"]):
             return []
-        # 2.0 forgets in the backward pass that weights are there; 2026-08 does not.
-        reused = forward or revision != "spikingjelly-2.0"
+        reused = row["role"] == "forward" or not release
         return [
             _fragment(
                 row,
+                run,
                 stage=stage.name,
                 batch_reused=stage.batch_reused and reused,
                 step_reused=stage.step_reused and reused,
             )
         ]
 
-    pieces.add(calls, _KEYS, describe)
+    found.add(calls, _KEYS, cut)
 
 
-def layer_rows(calls: pl.DataFrame, products: Products, revision: str) -> pl.DataFrame:
+def layer_rows(run: Run, *, release: bool) -> pl.DataFrame:
     """Return a row for each fragment of a layer: the calls of layers and the gradients in them.
 
     Args:
-        calls: rows of `with_forward` with the columns of `known_modules` and `calls_of` of their
-            module call (`kind` null outside layers).
-        products: what the signatures are.
-        revision: 2026-08 takes the last input of a module for that of all its backward calls, and
-            knows no convolution's backward.
+        run: what ran.
+        release: it is 2.0; 2026-08 takes the last input of a module for that of all its backward
+            calls, and knows no convolution's backward.
     """
-    layers = calls.filter(pl.col("kind").is_in(LAYERS))
+    shaped = pl.col("in_shape").is_not_null() & pl.col("out_shape").is_not_null()
+    layers = run.calls.filter(
+        pl.col("kind").is_in(LAYERS) & (pl.col("sort") != "norm") & shaped
+    ).with_columns(product="seq", spikes="input_spikes")
+    gradient = pl.col("role").is_in(["grad_input", "grad_weight"])
     forward = (
-        layers.filter(
-            pl.col("sort").is_in(["matmul", "conv"])
-            & pl.col("stage").is_in(["forward", "recompute"])
-        )
+        layers.filter((pl.col("role") == "forward") & (pl.col("stage") != "backward"))
         .unique(ID, keep="first", maintain_order=True)
-        .with_columns(seq="last_seq", spikes="first_spikes", role=pl.lit("forward"))
+        .with_columns(seq="last_seq")
     )
-    backward = [
-        layers.filter((pl.col("sort") == "matmul") & pl.col("role").str.starts_with("grad"))
-        .with_columns(spikes="of_spikes")
-    ]  # fmt: skip
-    if revision == "spikingjelly-2.0":
-        backward += _gradients(layers, products)
+    late = layers.filter(gradient & (pl.lit(release) | (pl.col("sort") == "matmul")))
     # Gradients of a call stand together, that of the input first.
-    late = pl.concat([each.select(forward.columns) for each in backward]).with_columns(
-        seq=pl.col("seq").min().over(*ID, *WHERE, order_by="seq")
-    )
-    if revision != "spikingjelly-2.0":
+    late = late.with_columns(seq=pl.col("seq").min().over(*ID, *WHERE, order_by="seq"))
+    if not release:
         late = _by_last_input(late, forward)
-    return pl.concat([forward, late.sort("rank", "seq", "role")])
-
-
-def _gradients(layers: pl.DataFrame, products: Products) -> list[pl.DataFrame]:
-    """Return the backward calls of convolutions, once for each gradient that they give."""
-    rows = [(*key, *one.wanted) for key, one in products.items() if isinstance(one, Convolution)]
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "grad_input": pl.Boolean,
-              "grad_weight": pl.Boolean}  # fmt: skip
-    wanted = pl.DataFrame(rows, schema=schema, orient="row")
-    given = layers.filter(pl.col("sort") == "conv_backward").join(
-        wanted, on=["rank", "signature_id"], maintain_order="left"
-    )
-    return [
-        given.filter(pl.col(role)).with_columns(role=pl.lit(role), spikes="first_spikes")
-        for role in ("grad_input", "grad_weight")
-    ]
+    return pl.concat([forward, late.sort("rank", "seq", "role", maintain_order=True)])
 
 
 def _by_last_input(late: pl.DataFrame, forward: pl.DataFrame) -> pl.DataFrame:
     """Decide spikes by the last input that the module had before the backward call."""
     seen = forward.select("rank", "module_id", "seq", last="spikes").sort("seq")
     return (
-        late.sort("seq")
+        late.sort("seq", maintain_order=True)
         .join_asof(seen, on="seq", by=["rank", "module_id"], check_sortedness=False)
         .with_columns(spikes=pl.coalesce("last", "spikes"))
         .drop("last")
     )
 
 
-def _fragment(row: dict[str, Any], **staged: Any) -> Fragment:
-    role, kind = row["role"], row["kind"]
-    family = "linear" if kind == "linear" else "conv"
-    forward = role == "forward"
-    shape, out = shape_of(row["in_shape"]), shape_of(row["out_shape"])
-    loops = _loops(row, shape, out)
+def _fragment(row: dict[str, Any], run: Run, **staged: Any) -> Fragment:
+    role, forward = row["role"], row["role"] == "forward"
+    family = "linear" if row["kind"] == "Linear" else "conv"
+    shape, out = row["in_shape"], row["out_shape"]
+    loops = _loops(row, run)
+    inputs, weights, outputs = prod(shape), row["weight_numel"], prod(out)
     elements = {
-        "forward": (prod(shape), row["weights"], prod(out)),
-        "grad_input": (prod(out), row["weights"], prod(shape)),
-        "grad_weight": (prod(shape), prod(out), row["weights"]),
+        "forward": (inputs, weights, outputs),
+        "grad_input": (outputs, weights, inputs),
+        "grad_weight": (inputs, outputs, weights),
     }[role]
     core = CORES[role][bool(row["spikes"])]
     return Fragment(
@@ -148,34 +141,40 @@ def _fragment(row: dict[str, Any], **staged: Any) -> Fragment:
     )
 
 
-def _loops(row: dict[str, Any], shape: tuple[int, ...], out: tuple[int, ...]) -> Loops:
-    steps = shape[0] if row["multi_step"] else 1
-    batch = (shape[1:] if row["multi_step"] else shape)[0]
-    sizes = {"batch": batch, "steps": steps, "c": row["c_in"], "k": row["c_out"]}
-    if row["kind"] == "linear":
-        return Loops(**sizes)
-    after = (out[1:] if row["multi_step"] else out)[2:]
-    return Loops.spatial(after, tuple(row["kernel"]), **sizes)
+def _loops(row: dict[str, Any], run: Run) -> Loops:
+    timed = int(row["multi_step"])
+    steps = row["in_shape"][0] if timed else 1
+    batch, c, k = row["in_shape"][timed], row["in_channels"], row["out_channels"]
+    one = run.geometries[row["rank"], row["signature_id"]]
+    if not isinstance(one, Convolution):
+        return Loops(batch=batch, steps=steps, c=c, k=k)
+    after = tuple(row["out_shape"][timed + 2 :])
+    return Loops.spatial(after, one.kernel, batch=batch, steps=steps, c=c, k=k)
 
 
-def half_run_backward(calls: pl.DataFrame) -> list[str]:
-    """Return paths of layers that ran forward several times and backward less often.
+def half_run_backward(run: Run, calls: pl.DataFrame) -> list[str]:
+    """Return a refusal of layers that ran forward several times and backward less often.
 
-    SpikingJelly 2.0 refuses them: it cannot tell which of the calls the backward ones belong to.
+    2.0 cannot tell which of the calls the backward ones belong to.
 
     Args:
-        calls: rows of `layer_rows` with `module` and `grad_enabled`.
+        run: what ran.
+        calls: rows of `layer_rows`.
     """
     forward = (pl.col("role") == "forward") & pl.col("grad_enabled").fill_null(False)
-    return (
-        calls.group_by("rank", "module_id", maintain_order=True)
+    half = (
+        with_paths(run.trace, calls)
+        .group_by(MODULE, maintain_order=True)
         .agg(
             pl.col("module").first(),
             forward=forward.sum(),
             backward=pl.col("module_call_id").filter(pl.col("role") != "forward").n_unique(),
         )
-        .filter((pl.col("forward") > 1) & pl.col("backward").is_between(1, pl.col("forward") - 1))[
-            "module"
-        ]
-        .to_list()
+        .filter((pl.col("forward") > 1) & pl.col("backward").is_between(1, pl.col("forward") - 1))
     )
+    if half.is_empty():
+        return []
+    return [
+        "SpikingJelly 2.0 refuses layers that ran backward less often than forward: "
+        + listed(half["module"].to_list())
+    ]

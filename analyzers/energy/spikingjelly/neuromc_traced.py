@@ -12,57 +12,61 @@ from typing import Any
 import polars as pl
 
 from ...rules.geometry import Convolution, Matmul, Shape
-from ..neuromc.calls import Products
-from ..neuromc.fragment_table import Pieces
-from ..neuromc.fragments import CORES, Fragment, Loops, bits_of
-from ..neuromc.neurons_and_norms import NORM_KEYS, norm_fragment
-from ..neuromc.products import StageOf
+from ...rules.spikingjelly import NEUROMC_CHARGED
+from ..neuromc.addons import NORM_KEYS, norm_fragment
+from ..neuromc.fragments import CORES, Fragment, Fragments, Loops, bits_of
+from ..neuromc.run import Run
 
-_KNOWN = ("aten.mm.default", "aten.bmm.default", "aten.addmm.default")
-
-_KEYS = ("rank", "sort", "signature_id", "first_spikes", "taken_spikes")
+_KEYS = ("taken_spikes", *NORM_KEYS)
 
 
-def add_traced(
-    pieces: Pieces, calls: pl.DataFrame, products: Products, trainable: Set[Shape],
-    stage_of: StageOf,
-) -> None:  # fmt: skip
+def add_traced(found: Fragments, run: Run, calls: pl.DataFrame, trainable: Set[Shape]) -> None:
     """Take in traced products, convolutions and batch norms.
 
     Args:
-        pieces: where they go; what is equal to a fragment in it is left out.
-        calls: rows of `product_calls`, those of batch norms with the columns `in_shape` and
-            `multi_step`, which are null.
-        products: what the signatures are.
-        trainable: shapes of trainable parameters; the revision 2026-08 knows none.
-        stage_of: see `StageOf`.
+        found: where they go; what is equal to a fragment in it is left out.
+        run: what ran.
+        calls: rows of `Run.calls`.
+        trainable: shapes of trainable parameters.
     """
-    known = {one.likeness for one in pieces.fragments}
+    known = {_likeness(one) for one in found.kinds}
 
-    def describe(row: dict[str, Any]) -> list[Fragment]:
-        one: Fragment | None
-        if row["sort"] in ("norm", "norm_backward"):
-            one = norm_fragment({**row, "spikes": bool(row["first_spikes"])}, products, stage_of)
-        else:
-            one = _product(row, products, trainable, stage_of)
-        return [] if one is None or one.likeness in known else [one]
+    def cut(row: dict[str, Any]) -> list[Fragment]:
+        one = norm_fragment(row, run) if row["sort"] == "norm" else _product(row, run, trainable)
+        return [] if one is None or _likeness(one) in known else [one]
 
-    running = _running(calls, stage_of)
-    taken = _taken(running, products, trainable)
-    running = running.join(taken, on=["rank", "seq"], how="left", maintain_order="left")
-    norm_keys = [key for key in NORM_KEYS if key != "spikes"]
-    pieces.add(running, [*_KEYS, *norm_keys], describe, section=1)
+    calls = _running(calls, run).with_columns(
+        in_shape=None, multi_step=False, product=pl.when(pl.col("sort") != "norm").then("seq")
+    )
+    taken = _taken(calls, run, trainable)
+    calls = calls.join(taken, on=["rank", "seq"], how="left", maintain_order="left")
+    found.add(calls, _KEYS, cut, section=1)
 
 
-def _running(calls: pl.DataFrame, stage_of: StageOf) -> pl.DataFrame:
-    """Return the calls that count, with the `phase` of their stage."""
+def _likeness(one: Fragment) -> tuple[object, ...]:
+    """Return what the revisions compare to find out what they have counted."""
+    loops = one.loops
+    return (
+        one.stage, one.phase, one.core, one.process, loops.batch * loops.steps,
+        loops.c, loops.k, loops.oy, loops.ox, loops.fy, loops.fx,
+        one.input_bits, one.weight_bits, one.output_bits,
+        one.inputs, one.weights, one.outputs, one.macs, one.batch_reused, one.step_reused,
+    )  # fmt: skip
+
+
+def _running(calls: pl.DataFrame, run: Run) -> pl.DataFrame:
+    """Return the calls that count, with the `phase` of their stage.
+
+    The backward of a convolution is known by its module alone.
+    """
     stages = calls.select("label", "stage").unique()
-    phases = [stage_of(*row).phase for row in stages.iter_rows()]
+    phases = [run.stage(*row).phase for row in stages.iter_rows()]
     staged = stages.with_columns(phase=pl.Series(phases, dtype=pl.String))
     again = (pl.col("phase") == "backward") & (pl.col("stage") == "forward")
+    late = (pl.col("sort") == "convolution") & (pl.col("role") != "forward")
     return calls.join(
         staged, on=["label", "stage"], nulls_equal=True, maintain_order="left"
-    ).filter((pl.col("stage") != "recompute") & ~again)
+    ).filter((pl.col("stage") != "recompute") & ~again & ~late)
 
 
 def _role(one: Matmul, phase: str, trainable: Set[Shape]) -> str:
@@ -74,7 +78,7 @@ def _role(one: Matmul, phase: str, trainable: Set[Shape]) -> str:
     return "grad_weight" if (first and not second) or alike else "grad_input"
 
 
-def _taken(calls: pl.DataFrame, products: Products, trainable: Set[Shape]) -> pl.DataFrame:
+def _taken(calls: pl.DataFrame, run: Run, trainable: Set[Shape]) -> pl.DataFrame:
     """Return, for input gradients, whether the forward product that they are taken for had spikes.
 
     Forward products wait on a pile; an input gradient takes the last one whose first factor has the
@@ -84,8 +88,8 @@ def _taken(calls: pl.DataFrame, products: Products, trainable: Set[Shape]) -> pl
         `rank`, `seq` and `taken_spikes`.
     """
     rows = []
-    for (rank, signature), one in products.items():
-        if not isinstance(one, Matmul) or one.op not in _KNOWN:
+    for (rank, signature), one in run.geometries.items():
+        if not isinstance(one, Matmul) or one.op not in NEUROMC_CHARGED:
             continue
         for phase in ("forward", "backward", "optimizer"):
             role = _role(one, phase, trainable)
@@ -115,13 +119,11 @@ def _taken(calls: pl.DataFrame, products: Products, trainable: Set[Shape]) -> pl
     )
 
 
-def _product(
-    row: dict[str, Any], products: Products, trainable: Set[Shape], stage_of: StageOf
-) -> Fragment | None:
-    one = products[row["rank"], row["signature_id"]]
-    stage = stage_of(row["label"], row["stage"])
+def _product(row: dict[str, Any], run: Run, trainable: Set[Shape]) -> Fragment | None:
+    one = run.geometries[row["rank"], row["signature_id"]]
+    stage = run.stage(row["label"], row["stage"])
     if isinstance(one, Matmul):
-        if one.op not in _KNOWN:
+        if one.op not in NEUROMC_CHARGED:
             return None
         role = _role(one, stage.phase, trainable)
         loops = Loops(batch=one.rows, c=one.k, k=one.n)
@@ -129,7 +131,7 @@ def _product(
             rows = one.first.shape[-2]
             loops = Loops(batch=one.rows // rows * one.k if rows else 0, c=rows, k=one.n)
         sizes = (one.first.numel, one.second.numel, one.out.numel)
-    elif isinstance(one, Convolution) and row["sort"] == "conv" and one.spatial <= 2:
+    elif isinstance(one, Convolution) and one.spatial <= 2:
         role = "forward"
         loops = Loops.spatial(
             one.out_shape[2:],

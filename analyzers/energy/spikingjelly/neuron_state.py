@@ -85,8 +85,8 @@ def state_operations(
         keys: columns of `neurons` that are kept apart, `rank` among them.
 
     Returns:
-        `op`, `keys`, `_FIGURES` added up and `largest` (bytes of the largest state operand of any of
-        these ops); what touches no state is left out.
+        `op`, `keys`, `_FIGURES` added up and `largest` (bytes of the largest state operand of
+        any of these ops); what touches no state is left out.
     """
     kinds = _kinds(trace)
     views = kinds.filter("view").select("rank", "signature_id")

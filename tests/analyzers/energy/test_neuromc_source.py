@@ -8,8 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from opjoule.analyzers.energy.neuromc.actions import actions_of
+from opjoule.analyzers.energy.neuromc.energies import priced
 from opjoule.analyzers.energy.neuromc.fragments import CORES, Fragment, Loops, bits_of
-from opjoule.analyzers.energy.neuromc.prices import amounts_of, price
+from opjoule.analyzers.energy.neuromc.variant import SOURCE
 from opjoule.schemas.costs import NeuroMCConfig
 
 FILE = Path(__file__).resolve().parents[2] / "reference" / "neuromc-source.json"
@@ -38,10 +40,14 @@ def _fragments(row):
     return [core_fragment, neuron]
 
 
+def _priced(fragments, config):
+    return priced(actions_of(fragments, SOURCE, config), [1] * len(fragments), config)
+
+
 @pytest.mark.parametrize("row", ROWS, ids=[row["case"] for row in ROWS])
 def test_formulas_give_every_stored_row(row):
     config = NeuroMCConfig()
-    energy = price(amounts_of(_fragments(row), "source", config), config)
+    energy = _priced(_fragments(row), config)
     parts = dict(energy.group_by("component").agg(pl.col("energy_pj").sum()).iter_rows())
     compute = sum(parts.get(name, 0.0) for name in COMPUTE)
     assert compute == pytest.approx(row["compute_pj"], rel=1e-9)
@@ -62,7 +68,7 @@ def test_add_ons_of_a_neuron_to_the_last_digit():
     config = NeuroMCConfig()
     for phase, wanted in (("forward", forward), ("backward", backward)):
         one = Fragment(op="soma", stage="s", phase=phase, core="fp_soma", process="with_sg")
-        energy = price(amounts_of([one], "source", config), config)
+        energy = _priced([one], config)
         found = energy.filter(component="extra_memory")["energy_pj"].sum()
         assert found == pytest.approx(wanted, rel=1e-8)
 

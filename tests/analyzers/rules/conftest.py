@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from opjoule.analyzers.rules import RULE_SETS, Call
+from opjoule.analyzers.rules import Call, rule_set
 from opjoule.analyzers.rules.amount import CALLS, amount
 from opjoule.analyzers.rules.call import FLAGGED, call_of
 
@@ -116,7 +116,7 @@ def figures(build: Callable[..., Call]) -> Callable[..., dict[str, Any]]:
     def counted(
         *args: Any, rules: str = "full", facts: dict[str, int] | None = None, **options: Any
     ) -> dict[str, Any]:
-        how, family, found = RULE_SETS[rules].figures(build(*args, **options))
+        how, family, found = rule_set(rules).figures(build(*args, **options))
         known = {CALLS: 1, **(facts or {})}
         answer: dict[str, Any] = {"how": how, "family": family, "dense_macs": found.dense_macs}
         for name in ("flops", "bytes", "synops", "macs", "acs"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opjoule.analyzers.rules import RULE_SETS, Call, Figures, OpRule, rule_set
+from opjoule.analyzers.rules import Call, Figures, OpRule, rule_set
 from opjoule.analyzers.rules.sets import FULL
 from opjoule.schemas import ConfigError, RuleError
 
@@ -82,9 +82,9 @@ def test_operands_without_a_shape_are_unknown(build):
     call = build("mm", [("self", (2, 3)), ("mat2", (3, 4))], [(2, 4)])
     nested: Call = replace(call, ins={**call.ins, 0: replace(call.ins[0], layout="sparse_coo")})
     for name in ("full", "torch"):
-        _, family, found = RULE_SETS[name].figures(nested)
+        _, family, found = rule_set(name).figures(nested)
         assert family == "product"
         assert found == Figures(None, None, None, None, None, dense_macs=None)
     view = build("view", [("self", (2, 3))], [(6,)])
     hidden = replace(view, ins={0: replace(view.ins[0], layout="unknown")})
-    assert RULE_SETS["full"].figures(hidden)[2] == Figures(dense_macs=0)
+    assert rule_set("full").figures(hidden)[2] == Figures(dense_macs=0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opjoule.cli.units import bar, bytes_text, count_text, energy_text, ratio_text, share_text
+from opjoule.analyzers.units import bar, bytes_text, count_text, energy_text, ratio_text, share_text
 
 
 @pytest.mark.parametrize(

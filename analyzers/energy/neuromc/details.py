@@ -1,0 +1,179 @@
+"""NeuroMC's figures by module, stage, op, core and memory; most by SpikingJelly's names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...workload.modules import with_paths
+from .actions import COMPONENTS, OPERATIONS
+from .energies import totals_of
+from .fragments import Fragment, Fragments
+
+if TYPE_CHECKING:
+    from ...trace.trace import Trace
+
+PRESET = "neuromc_like_v1"
+"""SpikingJelly's name of the hardware."""
+
+MOST_LISTED = 100_000
+"""Fragments up to which the table of fragments has a row for each that ran."""
+
+_MOST = 2**63 - 1
+
+_TOLD = ("module", "stage", "op", "label", "step")
+
+
+def rows_of(found: Fragments, priced: pl.DataFrame, trace: Trace, *, by_step: bool) -> pl.DataFrame:
+    """Return the rows of a report: each component of what ran in a module, stage and step.
+
+    Returns:
+        `module`, `stage`, `op`, `label`, `step` (null unless asked for), `component`, `energy_pj`,
+        `amount` (MACs, operations or bits) and `fragments`.
+    """
+    ops = pl.DataFrame({"op": [one.op for one in found.kinds]}, schema={"op": pl.String})
+    each = priced.group_by("fragment", "component", maintain_order=True).agg(
+        pl.col("energy_pj", "amount").sum(), pl.col("calls").first()
+    )
+    if sum(calls * amount for calls, amount in each.select("calls", "amount").iter_rows()) > _MOST:
+        each = each.cast({"amount": pl.Float64})
+    return (
+        with_paths(trace, found.grouped(by_step))
+        .join(ops.with_row_index("fragment"), on="fragment", how="left", maintain_order="left")
+        .join(each.drop("calls"), on="fragment", maintain_order="left_right")
+        .group_by(*_TOLD, "component", maintain_order=True)
+        .agg(
+            (pl.col("energy_pj", "amount") * pl.col("calls")).sum(),
+            fragments=pl.col("calls").sum(),
+        )
+    )
+
+
+def details_of(
+    found: Fragments, priced: pl.DataFrame, parts: Mapping[str, float], default_core: str | None
+) -> dict[str, Any]:
+    """Return the figures by SpikingJelly's names, the fragments, and `amounts` for other energies.
+
+    Args:
+        found: the fragments.
+        priced: their actions, see `energies.priced`.
+        parts: energy by component.
+        default_core: a core that is named beside the counts of operations.
+    """
+    by = {
+        name: _sums(found, priced, key)
+        for name, key in (
+            ("stage", lambda one: one.stage),
+            ("op", lambda one: one.op),
+            ("core_type", lambda one: one.core),
+            ("process_key", lambda one: one.process),
+        )
+    }
+    (totals,) = _sums(found, priced, lambda one: "all").values() or ({},)
+    primitives = {
+        name: {key: {op: sums[op] for op in OPERATIONS} for key, sums in by[name].items()}
+        for name in ("stage", "op")
+    }
+    levels = _by_level(priced)
+    bits = {level: {way: one[0] for way, one in ways.items()} for level, ways in levels.items()}
+    return {
+        **{f"energy_{name}_pj": parts[name] for name in COMPONENTS},
+        "energy_compute_pj": parts["mac"] + parts["extra_compute"],
+        "energy_memory_pj": parts["base_memory"] + parts["extra_memory"],
+        **{
+            f"energy_by_{name}": {key: sums["energy_pj"] for key, sums in of.items()}
+            for name, of in by.items()
+        },
+        "energy_by_memory_level_dir": {
+            level: {way: one[1] for way, one in ways.items()} for level, ways in levels.items()
+        },
+        **{
+            f"counts_by_{name}": {
+                key: {what: sums[what] for what in ("fragments", "mac", *OPERATIONS)}
+                for key, sums in by[name].items()
+            }
+            for name in ("core_type", "process_key")
+        },
+        "primitive_counts": {
+            "totals": {name: totals.get(name, 0) for name in ("mac", *OPERATIONS)},
+            "by_stage": primitives["stage"],
+            "by_op": primitives["op"],
+            **({"core_type": default_core} if default_core else {}),
+        },
+        "memory_bits_by_level": {
+            "preset_name": PRESET,
+            "totals": {level: sum(ways.values()) for level, ways in bits.items()},
+            "by_level_dir": bits,
+        },
+        "mapping_summary": _mapping_summary(found),
+        "amounts": totals_of(priced),
+    }
+
+
+def _sums(
+    found: Fragments, priced: pl.DataFrame, key: Callable[[Fragment], str]
+) -> dict[str, dict[str, Any]]:
+    """Return fragments, MACs, operations and energy by a property of fragments."""
+    names = ("fragments", "mac", *OPERATIONS)
+    sums: dict[str, dict[str, Any]] = {}
+    for one, n in zip(found.kinds, found.counts(), strict=True):
+        of = sums.setdefault(key(one), {**dict.fromkeys(names, 0), "energy_pj": 0.0})
+        of["fragments"] += n
+        of["mac"] += one.macs * n
+    columns = ("fragment", "what", "amount", "calls", "energy_pj")
+    for place, what, amount, calls, energy in priced.select(columns).iter_rows():
+        of = sums[key(found.kinds[place])]
+        of["energy_pj"] += energy * calls
+        if what in OPERATIONS:
+            of[what] += amount * calls
+    return sums
+
+
+def _by_level(priced: pl.DataFrame) -> dict[str, dict[str, tuple[int, float]]]:
+    """Return bits and energy by level and direction; Python's integers have no end."""
+    found: dict[str, dict[str, tuple[int, float]]] = {}
+    moved = priced.drop_nulls("level").sort("level", "direction", maintain_order=True)
+    columns = ("level", "direction", "amount", "calls", "energy_pj")
+    for level, direction, amount, calls, energy in moved.select(columns).iter_rows():
+        of = found.setdefault(level, {})
+        bits, spent = of.get(direction, (0, 0.0))
+        of[direction] = (bits + amount * calls, spent + energy * calls)
+    return found
+
+
+def _mapping_summary(found: Fragments) -> list[dict[str, Any]]:
+    """Return the fragments as they ran, modules and optimizers first, then the traced ones.
+
+    Of more than `MOST_LISTED` each kind is listed once, with `calls`.
+    """
+    told, counts = [_told(one) for one in found.kinds], found.counts()
+    if sum(counts) > MOST_LISTED:
+        return [{**each, "calls": n} for each, n in zip(told, counts, strict=True) if n]
+    return [told[place] for place in found.in_order().to_list()]
+
+
+def _told(one: Fragment) -> dict[str, Any]:
+    loops = one.loops
+    return {
+        "op_name": one.op,
+        "stage": one.stage,
+        "phase": one.phase,
+        "core_type": one.core,
+        "process_key": one.process,
+        "source": one.source,
+        "loop_dims": {
+            "B": loops.batch, "T": loops.steps, "C": loops.c, "K": loops.k,
+            "OY": loops.oy, "OX": loops.ox, "FY": loops.fy, "FX": loops.fx,
+        },
+        "input_precision_bits": one.input_bits,
+        "weight_precision_bits": one.weight_bits,
+        "output_precision_bits": one.output_bits,
+        "mac_count": one.macs,
+        "b_type": int(one.batch_reused),
+        "t_type": int(one.step_reused),
+        "optimizer_has_momentum": one.momentum,
+        "optimizer_has_momentum_buffer": one.momentum_buffer,
+        "optimizer_has_weight_decay": one.weight_decay,
+    }  # fmt: skip

@@ -1,0 +1,120 @@
+"""What ran of a trace as NeuroMC takes it: products and batch norms, and the stage of each call."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ....schemas.costs import NeuroMCConfig
+from ...workload.gradients import Geometries, geometries_of, product_calls, shaped_calls
+from ...workload.layer_calls import ID
+from ...workload.layers import MODULE, layers_of, neurons_of
+
+if TYPE_CHECKING:
+    from ...trace.trace import Trace
+    from ...workload.samples import Samples
+    from .variant import Variant
+
+_PHASES = {"forward": "forward", "recompute": "forward", "backward": "backward"}
+_POSITION = re.compile(r"(?<![a-z0-9])([bt])([0-9]+)(?![a-z0-9])")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that fragments are charged to.
+
+    Attributes:
+        name: the user's label, or what the calls were part of.
+        phase: forward, backward or optimizer.
+        batch_reused: weights are there from an earlier batch.
+        step_reused: weights are there from an earlier time step.
+        norm_modelled: batch norm's backward operations are charged.
+    """
+
+    name: str
+    phase: str
+    batch_reused: bool = False
+    step_reused: bool = False
+    norm_modelled: bool = True
+
+
+@dataclass(frozen=True)
+class Run:
+    """What ran, to cut fragments from.
+
+    Attributes:
+        trace: the trace, narrowed to what is estimated.
+        config: its structural fields decide.
+        samples: of the whole trace.
+        calls: `workload.gradients.product_calls`, with `kind`, `in_channels`, `out_channels` and
+            `weight_numel` of the layer that they ran in (null outside layers), and of their module
+            call `last_seq`, `grad_enabled`, `multi_step`, `in_shape` and `out_shape`.
+        geometries: sizes of what multiplies or normalises, by signature.
+        neurons: the neurons, see `workload.layers.neurons_of`.
+        by_name: options of declared stages are read off their names.
+    """
+
+    trace: Trace
+    config: NeuroMCConfig
+    samples: Samples
+    calls: pl.DataFrame
+    geometries: Geometries
+    neurons: pl.DataFrame
+    by_name: bool
+    _stages: dict[tuple[str | None, str], Stage] = field(default_factory=dict)
+
+    def stage(self, label: str | None, recorded: str) -> Stage:
+        """Return the stage of calls under a label that were recorded as part of a stage."""
+        key = (label, recorded)
+        if key not in self._stages:
+            self._stages[key] = _stage_of(label, recorded, self.config, by_name=self.by_name)
+        return self._stages[key]
+
+
+def run_of(
+    trace: Trace, config: NeuroMCConfig, samples: Samples, variant: Variant, spikes: str
+) -> Run:
+    """Return what ran of a trace; `samples` are those of the whole trace."""
+    calls = product_calls(trace, spikes, by_values_only=variant.by_values_only)
+    layers = layers_of(trace).select(*MODULE, "kind", "in_channels", "out_channels", "weight_numel")
+    shaped = shaped_calls(trace.whole, calls.select(MODULE).drop_nulls().unique())
+    of = shaped.select(*ID, "last_seq", "grad_enabled", "multi_step", "in_shape", "out_shape")
+    calls = calls.join(layers, on=MODULE, how="left", maintain_order="left")
+    calls = calls.join(of, on=ID, how="left", maintain_order="left")
+    geometries, neurons = geometries_of(trace), neurons_of(trace)
+    return Run(trace, config, samples, calls, geometries, neurons, variant.stages_by_name)
+
+
+def _stage_of(label: str | None, stage: str, config: NeuroMCConfig, *, by_name: bool) -> Stage:
+    declared = config.stages.get(label) if label is not None else None
+    if label is None or not (declared or config.stage_options == "names"):
+        return Stage(name=stage, phase=_PHASES.get(stage, "optimizer"))
+    if declared is None or by_name or config.stage_options == "names":
+        return read_off(label)
+    return Stage(
+        name=label,
+        phase=declared.phase,
+        step_reused=declared.reuse_weights,
+        norm_modelled=declared.batch_norm_backward,
+    )
+
+
+def read_off(name: str) -> Stage:
+    """Return a stage with the options that its name gives (SpikingJelly's revision 2026-08)."""
+    low = name.lower()
+    phase = "forward"
+    if "backward" in low:
+        phase = "backward"
+    elif "optimizer" in low or "update" in low:
+        phase = "optimizer"
+    later = {kind for kind, position in _POSITION.findall(low.replace("_", " ")) if int(position)}
+    return Stage(
+        name=name,
+        phase=phase,
+        batch_reused="b" in later,
+        step_reused="t" in later,
+        norm_modelled="without_bp_bn" not in low,
+    )

@@ -1,0 +1,132 @@
+"""Relations that hold for every network, on a hundred small ones; counts beside SpikingJelly's."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("spikingjelly")
+
+import opjoule  # noqa: E402
+from opjoule import op_counter as ours  # noqa: E402
+from opjoule.analyzers import count, energy, open_trace  # noqa: E402
+from opjoule.schemas import TraceError  # noqa: E402
+
+_SPEC = importlib.util.spec_from_file_location("networks", Path(__file__).with_name("networks.py"))
+networks = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(networks)
+
+ESTIMATORS = ("compute", "simple", "lemaire", "neuromc", "spikesim")
+BY_SAMPLE = ("compute", "simple", "lemaire", "spikesim")
+"""Those whose energy of a sample does not depend on the batch: NeuroMC reads weights by call."""
+
+COUNTERS = ("FlopCounter", "MemoryAccessCounter", "SynOpCounter", "MACCounter", "ACCounter")
+
+pytestmark = pytest.mark.slow
+
+
+def estimated(trace, name):
+    """Return the report of an estimator; None where it has nothing to charge."""
+    try:
+        return getattr(energy, f"estimate_{name}")(trace)
+    except TraceError:
+        return None
+
+
+def recorded(path, run, *args):
+    with opjoule.Recorder(path, model=args[0]), torch.no_grad():
+        run(*args)
+    return open_trace(path)
+
+
+def check_account(trace):
+    """Charged and left out are all products, in dense MACs, in every estimator."""
+    whole = count(trace).total["dense_macs"]
+    for name in ESTIMATORS:
+        report = estimated(trace, name)
+        if report is not None:
+            account = report.account
+            assert account.charged_macs + account.left_out_macs == whole, name
+
+
+def check_modules(trace):
+    """What modules have of their own adds up to all; with what is below, to what is above."""
+    for name in ESTIMATORS:
+        report = estimated(trace, name)
+        if report is None:
+            continue
+        own = report.by("module", exclusive=True)
+        assert own["energy_pj"].sum() == pytest.approx(report.total_pj), name
+        rows = dict(report.by("module").select("module", "energy_pj").iter_rows())
+        assert rows["Global"] == pytest.approx(report.total_pj), name
+        alone = dict(own.select("module", "energy_pj").iter_rows())
+        for path, energy_pj in rows.items():
+            below = [n for p, n in alone.items() if p and (p == path or p.startswith(f"{path}."))]
+            if path != "Global":
+                assert energy_pj == pytest.approx(sum(below)), (name, path)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_spiking_network_costs_the_same_however_it_is_run(seed, tmp_path):
+    net, x = networks.spiking(seed)
+    traces = {run.__name__: recorded(tmp_path / run.__name__, run, net, x) for run in networks.RUNS}
+    for trace in traces.values():
+        check_account(trace)
+        check_modules(trace)
+    for name in BY_SAMPLE:
+        found = {how: estimated(trace, name) for how, trace in traces.items()}
+        each = {how: report and report.per_sample_pj for how, report in found.items()}
+        known = set(each.values()) - {None}
+        if not known:
+            continue
+        assert None not in each.values(), (name, each)
+        assert {report.samples for report in found.values()} == {x.shape[1]}, name
+        first = each["all_steps_at_once"]
+        assert all(value == pytest.approx(first) for value in each.values()), (name, each)
+
+
+@pytest.mark.parametrize("seed", range(60, 100))
+def test_an_ordinary_network_has_one_account(seed, tmp_path):
+    name, net, inputs = networks.ordinary(seed)
+    trace = recorded(tmp_path / name, lambda model, *given: model(*given), net, *inputs)
+    check_account(trace)
+    check_modules(trace)
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 3))
+def test_counters_equal_spikingjellys_in_the_same_process(seed):
+    from spikingjelly.activation_based import op_counter as theirs
+
+    net, x = networks.spiking(seed)
+    counts = []
+    for module in (theirs, ours):
+        counters = [getattr(module, name)() for name in COUNTERS]
+        with torch.no_grad(), module.DispatchCounterMode(counters):
+            networks.one_step_at_a_time(net, x)
+        counts.append([by_scope(each) for each in counters])
+    assert counts[0] == counts[1]
+
+
+def by_scope(counter):
+    return {
+        scope: {str(op): n for op, n in ops.items()} for scope, ops in counter.get_counts().items()
+    }
+
+
+@pytest.mark.parametrize("make", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_the_order_of_dimensions_and_a_bias_change_no_mac(make, tmp_path):
+    """4 samples of 20 steps, as (4, 20, 8) or (20, 4, 8); a bias adds additions, no MAC."""
+    found = []
+    for first in (True, False):
+        for bias in (True, False):
+            torch.manual_seed(0)
+            net, x = make(8, 6, batch_first=first, bias=bias).eval(), torch.rand(4, 20, 8)
+            given = x if first else x.transpose(0, 1).contiguous()
+            trace = recorded(tmp_path / f"{first}{bias}", lambda n, t: n(t), net, given)
+            report = energy.estimate_compute(trace)
+            assert report.samples == 4
+            found.append((count(trace).total["dense_macs"], count(trace).total["macs"]))
+    assert len(set(found)) == 1

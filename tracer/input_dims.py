@@ -1,0 +1,91 @@
+"""What the class of a layer says of its input: which dimension is the batch, or that there is none.
+
+Recurrent and attention layers say it with `batch_first`; a Linear, a convolution or a recurrent
+layer whose input has one dimension less than a batch of them has was given a single sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+
+class Dims(NamedTuple):
+    """The batch of an input.
+
+    Attributes:
+        batch: samples; None: the shapes do not show them.
+        length: size of the sequence in front of the batch; None: the batch is in front.
+        single: there is one sample and no dimension of the batch.
+    """
+
+    batch: int | None
+    length: int | None = None
+    single: bool = False
+
+
+Shape = tuple[int, ...]
+Reader = Callable[[Any, Sequence[Shape]], Dims | None]
+"""Reads the batch off the shapes of what a module was given; None: they do not show it."""
+
+_ONE = Dims(1, single=True)
+
+
+def reader_of(module: nn.Module) -> Reader | None:
+    """Return what reads the batch off the input of a module; None if its class does not say."""
+    return next((reader for kind, reader in _READERS.items() if isinstance(module, kind)), None)
+
+
+def _linear(module: nn.Module, shapes: Sequence[Shape]) -> Dims | None:
+    return _ONE if len(shapes[0]) == 1 else None
+
+
+def _convolution(module: _ConvNd, shapes: Sequence[Shape]) -> Dims | None:
+    return _ONE if len(shapes[0]) == len(module.kernel_size) + 1 else None
+
+
+def _cell(module: nn.Module, shapes: Sequence[Shape]) -> Dims | None:
+    return _ONE if len(shapes[0]) == 1 else Dims(shapes[0][0])
+
+
+def _recurrent(module: nn.RNNBase, shapes: Sequence[Shape]) -> Dims | None:
+    if len(shapes) > 1 and len(shapes[1]) == 1:  # a packed sequence: its data and batch sizes
+        return Dims(shapes[2][0] if len(shapes) > 2 and len(shapes[2]) == 1 else None)
+    return _sequence(shapes[0], module.batch_first)
+
+
+def _attention(module: nn.Module, shapes: Sequence[Shape]) -> Dims | None:
+    holder: Any = module
+    layers = getattr(module, "layers", None)
+    if layers:
+        holder = layers[0]
+    holder = getattr(holder, "self_attn", holder)
+    first = getattr(holder, "batch_first", None)
+    return None if first is None else _sequence(shapes[0], first)
+
+
+def _sequence(shape: Shape, batch_first: bool) -> Dims | None:
+    if len(shape) == 2:
+        return _ONE
+    if len(shape) != 3:
+        return None
+    return Dims(shape[0]) if batch_first else Dims(shape[1], shape[0])
+
+
+_READERS: dict[Any, Reader] = {
+    nn.Linear: _linear,
+    _ConvNd: _convolution,
+    nn.RNNBase: _recurrent,
+    nn.RNNCellBase: _cell,
+    (
+        nn.MultiheadAttention,
+        nn.TransformerEncoderLayer,
+        nn.TransformerDecoderLayer,
+        nn.TransformerEncoder,
+        nn.TransformerDecoder,
+        nn.Transformer,
+    ): _attention,
+}

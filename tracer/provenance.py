@@ -1,0 +1,81 @@
+"""How spikes are carried on: which results of ops on spikes are spikes, whatever their values are.
+
+It decides where values alone do not: for a tensor that is all zeros or all ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..schemas import SpikeClass
+from .operands import Op
+from .values import Value
+
+_BINARY = int(SpikeClass.BINARY)
+
+
+def carried(op: Op, ins: list[Any], args: Any, kwargs: Any, result: Value) -> bool:
+    """Tell whether a result is spikes because operands are.
+
+    Args:
+        op: what ran; it carries spikes on.
+        ins: (value, tensor, layout) of its operands.
+        args: its arguments.
+        kwargs: those by keyword.
+        result: its first result, measured if anything is.
+    """
+    values = [value for value, _, _ in ins if type(value) is Value]
+    if op.overwrites:
+        values = values[1:]
+    return bool(values) and _WAYS[op.carries](values, args, kwargs, result)
+
+
+def _is_zero(value: Value) -> bool:
+    return value.measured == 1 and value.nonzero == 0
+
+
+def _is_binary(value: Value) -> bool:
+    return value.bits > 0 and bool(value.bits & _BINARY)
+
+
+def _first(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    return values[0].events
+
+
+def _filled(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    number = args[2] if len(args) > 2 else kwargs.get("value", 0)
+    zero_or_one = _is_binary(values[-1]) if len(values) > 2 else number in (0, 1)
+    return values[0].events and zero_or_one
+
+
+def _with_zeros(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    return any(v.events for v in values) and all(v.events or _is_zero(v) for v in values)
+
+
+def _chosen(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    branches = values[1:]
+    if all(v.layout.numel == 1 for v in branches):
+        return all(map(_is_binary, branches))  # the condition as numbers
+    one_number = [v for v in branches if v.layout.numel == 1 and _is_binary(v)]
+    rest = [v for v in branches if v not in one_number]
+    return _with_zeros(rest, args, kwargs, result)
+
+
+def _complement(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    alpha = args[2] if len(args) > 2 else kwargs.get("alpha", 1)
+    return values[0].events and len(values) == 1 and args[1] == 1 and alpha == 1
+
+
+def _product(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    return any(v.events for v in values) and all(v.events or _is_binary(v) for v in values)
+
+
+def _sum(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    return len(values) > 1 and _is_binary(result) and _with_zeros(values, args, kwargs, result)
+
+
+_WAYS: dict[str, Callable[[list[Value], Any, Any, Value], bool]] = {
+    "first": _first, "filled": _filled, "with_zeros": _with_zeros, "chosen": _chosen,
+    "complement": _complement, "product": _product, "sum": _sum,
+}  # fmt: skip

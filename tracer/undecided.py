@@ -1,0 +1,46 @@
+"""A root call of which it is not known yet whether it begins a sample: what it has gathered."""
+
+from __future__ import annotations
+
+from array import array
+
+from .module_rows import ModuleRows
+from .session import CALL_WIDTH, Session
+from .steps import STEP_CELL
+from .threads import Thread
+
+
+class Undecided:
+    """Where the rows of such a call begin.
+
+    Args:
+        session: the recording.
+        rows: the module calls that have ended.
+        thread: that of the root call.
+    """
+
+    def __init__(self, session: Session, rows: ModuleRows, thread: Thread) -> None:
+        self.root = thread.root
+        self._thread = thread
+        self._seq = session.seq
+        self._calls = len(session.calls.flat)
+        self._operands = len(session.operands.flat)
+        self._synaptic = len(session.synaptic_rows)
+        self._values = len(session.values.fresh)
+        self._rows = len(rows)
+
+    def move(self, session: Session, rows: ModuleRows) -> None:
+        """Put all since then into the present step and sample."""
+        cells, first = session.calls.flat, self._calls + STEP_CELL
+        moved = array("q", [session.step]) * ((len(cells) - self._calls) // CALL_WIDTH)
+        cells[first::CALL_WIDTH] = moved
+        rows.move(self._rows, session.step, session.sample)
+        for call in self._thread.stack:
+            call.step, call.sample = session.step, session.sample
+
+    def drop(self, session: Session, rows: ModuleRows) -> None:
+        """Take all back that was gathered since then."""
+        del session.calls.flat[self._calls :], session.operands.flat[self._operands :]
+        del session.synaptic_rows[self._synaptic :], session.values.fresh[self._values :]
+        session.seq = self._seq
+        rows.drop(self._rows)
