@@ -112,7 +112,12 @@ def test_one_file_looks_at_the_name_of_a_revision():
 def test_the_checks_above_would_notice(tmp_path, monkeypatch):
     """An op in an f-string, a revision in a comparison, a tuple and a table are all found."""
     text = '"""aten.doc"""\n'
-    lines = ["x = f'aten.{n}'", "x == 'source'", "x in ('source', 'y')", "x = {'spikingjelly-2.0': 1}"]
+    lines = [
+        "x = f'aten.{n}'",
+        "x == 'source'",
+        "x in ('source', 'y')",
+        "x = {'spikingjelly-2.0': 1}",
+    ]
     for place, line in enumerate(lines):
         file = tmp_path / "analyzers" / f"file{place}.py"
         file.parent.mkdir(exist_ok=True)
