@@ -181,7 +181,7 @@ class Batches:
         batch, steps = told.batch, told.steps
         if batch == root.batch:
             return told
-        if steps is not None and steps > 1 and given[0][:2] == (steps, batch):
+        if steps is not None and given[0][:2] == (steps, batch):
             return Frame(batch, steps, OBSERVED, OBSERVED)
         if root.batch is None:
             found = any(shape[0] == batch for shape in given)
