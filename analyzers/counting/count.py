@@ -15,7 +15,7 @@ from ..trace.trace import Trace, narrowed
 from ..workload.modules import rolled_up, scopes_of, with_paths
 from ..workload.spikes import check_spikes
 from .coverage import Coverage, covered, refuse_gaps
-from .evaluate import FIGURES, tally
+from .evaluate import COUNTERS, FIGURES, tally
 
 BY = ("total", "module", "op", "stage", "label", "step", "rank")
 """What counts can be told apart by."""
@@ -26,11 +26,12 @@ class Counts:
     """Counters by the keys that were asked for.
 
     Attributes:
-        frame: the key columns, `calls`, the five counters and `dense_macs`, the products'
-            multiply-accumulates if no operand were spikes (int64; null: not known), `intensity`
-            (FLOP by byte) and `at_least`: the names of the figures that are lower bounds, since
-            some of the row's calls are unknown (null: all is exact). A figure of which every
-            product is unknown is null: the rest of it says nothing. A module's row includes its
+        frame: the key columns, `calls`, the five counters, `dense_macs` (the products'
+            multiply-accumulates if no operand were spikes; int64, as the counters), `intensity`
+            (FLOP by byte) and `at_least`: the names of the counters that are lower bounds, since
+            some of the row's calls are unknown (null: all is exact). Null figures are not known: a
+            counter of no call, or of no product while there are some; `dense_macs` of some product
+            (ops that no rule covers apart: the coverage names them). A module's row includes its
             submodules; the row `Global` is everything.
         total: the same figures of everything: lower bounds as in `frame`, None where not known, 0
             where there is nothing to count.
@@ -120,15 +121,16 @@ def _keys(by: str | Sequence[str]) -> list[str]:
 
 
 def _gaps(counted: pl.DataFrame, with_classes: bool) -> pl.DataFrame:
-    """Add, for each figure, how many calls it is known of (free ones apart) and unknown of.
+    """Add, for each counter, how many calls it is known of (free ones apart) and unknown of.
 
-    And of those, how many are products. In the sets of SpikingJelly an op without a rule counts
-    nothing, by their definition.
+    And of those, how many are products; and whether the size of a product is not known. In the sets
+    of SpikingJelly an op without a rule counts nothing, by their definition.
     """
     multiplies = pl.col("family").is_in(PRODUCTS) & (pl.col("dense_macs") != 0).fill_null(True)
     open_ = pl.lit(with_classes) | (pl.col("how") != "uncovered")
-    columns = {}
-    for name in FIGURES:
+    unsized = pl.col("dense_macs").is_null() & (pl.col("how") != "uncovered")
+    columns = {"dense_macs:lost": unsized.cast(pl.Int64)}
+    for name in COUNTERS:
         known = pl.col(name).is_not_null()
         for kind, holds in (
             ("seen", known & (pl.col("how") != "free")),
@@ -142,8 +144,13 @@ def _gaps(counted: pl.DataFrame, with_classes: bool) -> pl.DataFrame:
 
 def _figures() -> list[pl.Expr]:
     """Return the sums of the figures, and of how many calls each is known of and unknown of."""
-    sums = [pl.when(_is_known(name)).then(pl.col(name).sum()).alias(name) for name in FIGURES]
-    return [pl.col("calls").sum(), *sums, pl.col("^.*:(seen|lost)(_products)?$").sum()]
+    sums = [pl.when(_is_known(name)).then(pl.col(name).sum()).alias(name) for name in COUNTERS]
+    return [
+        pl.col("calls").sum(),
+        *sums,
+        pl.when(_is_exact("dense_macs")).then(pl.col("dense_macs").sum()).alias("dense_macs"),
+        pl.col("^.*:(seen|lost)(_products)?$").sum(),
+    ]
 
 
 def _by_module(
@@ -166,7 +173,7 @@ def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     intensity = pl.col("flops") / pl.col("bytes")
     bounds = [
         pl.when(pl.col(name).is_not_null() & (pl.col(f"{name}:lost") > 0)).then(pl.lit(name))
-        for name in FIGURES
+        for name in COUNTERS
     ]
     return frame.select(
         *keys,
@@ -183,11 +190,20 @@ def _is_known(name: str) -> pl.Expr:
     Beside unknown calls, free ones (0 for certain) make no figure; beside unknown products, other
     calls make none.
     """
-    some = (pl.col(name).count() > 0) | (pl.len() == 0)
+    some = _some(name)
     for kind in ("", "_products"):
         seen, lost = pl.col(f"{name}:seen{kind}").sum(), pl.col(f"{name}:lost{kind}").sum()
         some = some & ((seen > 0) | (lost == 0))
     return some
+
+
+def _is_exact(name: str) -> pl.Expr:
+    """Return whether a sum lacks no call, those that no rule covers apart."""
+    return _some(name) & (pl.col(f"{name}:lost").sum() == 0)
+
+
+def _some(name: str) -> pl.Expr:
+    return (pl.col(name).count() > 0) | (pl.len() == 0)
 
 
 def _order(keys: Sequence[str]) -> list[pl.Expr | str]:

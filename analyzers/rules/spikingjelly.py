@@ -194,3 +194,26 @@ NEUROMC_FREE = frozenset(
     )
 )
 """Ops that its NeuroMC neither charges nor names; found by running 2.0.0 on each."""
+
+STATE_OPS = {
+    name: kind
+    for kind, names in {
+        "add": "add sub rsub",
+        "mul": "mul div",
+        "compare": "eq ne lt le gt ge",
+        "non_linear": "sigmoid sqrt rsqrt exp tanh",
+        "select": "where",
+        "copy": "clone copy _to_copy",
+    }.items()
+    for name in names.split()
+}
+"""What ops do to the state of a neuron, in or out of place: name -> kind (August 2026)."""
+
+STATE_VIEWS = frozenset(
+    "detach view alias _unsafe_view as_strided expand slice select unsqueeze squeeze transpose "
+    "permute lift_fresh".split()
+)
+"""Ops that leave the state of a neuron alone (August 2026)."""
+
+STATE_MAKERS = ("full_like", "zeros_like")
+"""Ops that make a neuron's state out of nothing (August 2026)."""

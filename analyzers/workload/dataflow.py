@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from .layer_calls import ID, MODULE
+from .layer_calls import ID
+from .layers import MODULE
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace

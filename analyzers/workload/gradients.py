@@ -14,7 +14,8 @@ import polars as pl
 
 from ..rules.geometry import Matmul, Norm, Product, product_of
 from ..trace.files import collected
-from .layer_calls import ID, MODULE
+from .layer_calls import ID
+from .layers import MODULE
 from .products import SIGNATURE, product_signatures
 from .spikes import SLOTS, with_spikes
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from .layers import BYTES, MODULE, weight_products
 from .spikes import spike_expr, with_spikes
 
 if TYPE_CHECKING:
@@ -15,37 +16,11 @@ if TYPE_CHECKING:
 ID = ("rank", "module_call_id")
 """What names a module call."""
 
-MODULE = ("rank", "module_id")
-"""What names a module."""
-
 MOST_DIMS = 8
 """Dimensions of a tensor that its elements are counted over; no layer takes more."""
 
-MAIN_OPS = {
-    "aten.convolution": 0,
-    "aten._convolution": 0,
-    "aten.cudnn_convolution": 0,
-    "aten.mm": 0,
-    "aten.bmm": 0,
-    "aten.addmm": 1,
-    "aten.baddbmm": 1,
-}
-"""Packet -> input slot of the activations."""
-
-BYTES = {
-    **dict.fromkeys(("bool", "int8", "uint8"), 1),
-    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"), 1),
-    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16"), 2),
-    **dict.fromkeys(("int32", "uint32", "float32", "complex32"), 4),
-    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 8),
-    "complex128": 16,
-}
-"""Dtype -> bytes of an element."""
-
 HOW_CALLED = ("stage", "label", "step", "sample", "training", "step_mode", "batch", "time_steps")
 """How a module was called; columns of `module_calls`."""
-
-WHAT_CALLED = ("op", "in_numel", "out_numel")
 
 
 def layer_calls(
@@ -67,12 +42,13 @@ def layer_calls(
         by_values_only: take constants for what their values are.
 
     Returns:
-        The columns of `_called`, and of the product or convolution inside: `op`, `in_class`,
-        `in_nonzero`, `in_spikes` and `in_decided` (see `spikes.with_spikes`); with `outputs` also
-        `out_class` and `out_nonzero`. Null: not recorded.
+        The columns of `_called`, and of the layer's product in the call (the first with weights of
+        its size; null: it ran none): `signature_id`, `op`, `in_class`, `in_nonzero`, `in_spikes`
+        and `in_decided` (see `spikes.with_spikes`); with `outputs` also `out_class` and
+        `out_nonzero`. Null: not recorded.
     """
     calls = _called(trace, layers)
-    products = _main_ops(trace, calls, by_values_only=by_values_only)
+    products = _main_products(trace, layers, by_values_only=by_values_only)
     calls = calls.join(products, on=ID, how="left", maintain_order="left")
     inside = calls.select("in_class", "in_nonzero", "in_spikes")
     if at_module:
@@ -92,6 +68,13 @@ def layer_calls(
     return calls.with_columns(
         pl.coalesce(name, inside[name]).alias(name) for name in inside.columns
     )
+
+
+def products_run(calls: pl.DataFrame) -> pl.DataFrame:
+    """Return the products of layer calls, as columns of `products_of`, and `calls`."""
+    ran = calls.filter(pl.col("signature_id").is_not_null())
+    keys = (*MODULE, "signature_id", "stage", "training")
+    return ran.group_by(keys, maintain_order=True).agg(calls=pl.len().cast(pl.Int64))
 
 
 def neuron_calls(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
@@ -161,26 +144,29 @@ def _called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _main_ops(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) -> pl.DataFrame:
-    """Return, for each layer call, the first product or convolution inside it."""
-    ops = trace.signatures.filter(pl.col("packet").is_in(list(MAIN_OPS))).select(
-        "rank", "signature_id", "op", slot=pl.col("packet").replace_strict(MAIN_OPS, default=0)
+def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) -> pl.DataFrame:
+    """Return, for each layer call, the first product inside it with the layer's weights."""
+    ops = trace.signatures.select("rank", "signature_id", "op").join(
+        weight_products(trace).select("rank", "signature_id", "slot", "second_numel"),
+        on=["rank", "signature_id"],
     )
+    own = layers.lazy().select(*MODULE, second_numel="weight_numel")
     second = pl.col("slot") == 1
     return (
         with_spikes(trace, ("in0", "in1"), by_values_only=by_values_only)
         .filter(pl.col("stage") == "forward")
         .join(ops.lazy(), on=["rank", "signature_id"])
-        .join(layers.lazy().select(ID), on=ID, how="semi")
+        .join(own, on=[*MODULE, "second_numel"], how="semi")
         .select(
             *ID,
             "seq",
+            "signature_id",
             "op",
             op_value=pl.when(second).then("in1_value").otherwise("in0_value"),
-            in_class=pl.when(second).then("in1_class").otherwise("in0_class"),
-            in_nonzero=pl.when(second).then("in1_nonzero").otherwise("in0_nonzero"),
-            in_spikes=pl.when(second).then("in1_spikes").otherwise("in0_spikes"),
-            in_decided=pl.when(second).then("in1_decided").otherwise("in0_decided"),
+            **{
+                f"in_{what}": pl.when(second).then(f"in1_{what}").otherwise(f"in0_{what}")
+                for what in ("class", "nonzero", "spikes", "decided")
+            },
             out_class="out0_class",
             out_nonzero="out0_nonzero",
         )

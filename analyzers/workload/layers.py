@@ -17,10 +17,22 @@ import polars as pl
 from ..rules import factors_of
 from ..rules.geometry import Convolution, Matmul, product_of
 from ..trace.files import collected
-from .layer_calls import BYTES, MODULE
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
+
+MODULE = ("rank", "module_id")
+"""What names a module."""
+
+BYTES = {
+    **dict.fromkeys(("bool", "int8", "uint8"), 1),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"), 1),
+    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("int32", "uint32", "float32", "complex32"), 4),
+    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 8),
+    "complex128": 16,
+}
+"""Dtype -> bytes of an element."""
 
 _LAYERS = {
     "rank": pl.Int32,

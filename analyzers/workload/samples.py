@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import ConfigError
-from .layer_calls import MODULE
-from .layers import layers_of, neurons_of
+from .layers import MODULE, layers_of, neurons_of
 from .sample_shares import seen_by_layers
 
 if TYPE_CHECKING:

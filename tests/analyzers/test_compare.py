@@ -317,7 +317,7 @@ def test_an_estimator_that_does_not_fit_says_whose_trace(record):
 def test_sums_by_keys_are_those_of_the_rows(record):
     found = compare(record("base", net(16)), record("head", net(32)))
     for keys in (("module",), ("op",), ("stage",), ("module", "stage"), ()):
-        frame = found.by(*keys)
+        frame = found.by(*keys, exclusive=True)
         assert frame["flops_difference"].sum() == found.totals["flops"].difference
         assert frame["bytes_head"].sum() == found.totals["bytes"].head
     (row,) = found.by().to_dicts()

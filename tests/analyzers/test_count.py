@@ -215,10 +215,13 @@ def test_a_rule_that_fails_is_named(trace):
 @pytest.mark.parametrize(
     ("question", "says"),
     [
-        ({"by": "colour"}, "by='colour' is none of total, module, op, stage, label, step, rank"),
-        ({"by": ["op", "x"]}, "by='x' is none of"),
+        (
+            {"by": "colour"},
+            "unknown by='colour': expected some of total, module, op, stage, label, step, rank",
+        ),
+        ({"by": ["op", "x"]}, "unknown by='x'"),
         ({"rules": "magic"}, "'magic'"),
-        ({"spikes": "loud"}, "'loud' is no kind of spikes; there are binary, ternary, scaled"),
+        ({"spikes": "loud"}, "unknown spikes='loud': expected one of binary, ternary, scaled"),
         ({"where": "stage"}, "'stage' is no filter"),
         ({"where": ["step=0", "step=x"]}, "'x' is no step"),
     ],

@@ -279,7 +279,8 @@ def test_what_has_no_known_size_is_left_out_of_sums_and_told(recorded):
     assert found.coverage.macs_share is None
     assert found.total["macs"] == 2 * 3 * 4
     (row,) = found.frame.filter(pl.col("macs").is_not_null(), op="aten.mm.default").to_dicts()
-    assert row["at_least"] == "flops bytes synops macs acs dense_macs"  # sparse: unknown
+    assert row["at_least"] == "flops bytes synops macs acs"  # of a sparse operand
+    assert found.total["dense_macs"] is None
 
 
 def test_sums_over_what_nobody_knows_are_lower_bounds_or_unknown(recorded):

@@ -82,5 +82,5 @@ def test_the_column_of_the_values_table():
 
 
 def test_no_such_mode():
-    with pytest.raises(ConfigError, match="'loud' is no kind of spikes; there are binary, tern"):
+    with pytest.raises(ConfigError, match="unknown spikes='loud': expected one of binary, tern"):
         spike_expr("in0", "loud")

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("spikingjelly")
 
 from opjoule.analyzers import energy, open_trace, sensitivity, sweep  # noqa: E402
-from opjoule.analyzers.energy import repricing as measured  # noqa: E402
+from opjoule.analyzers.energy import repricing  # noqa: E402
 from opjoule.analyzers.sweeping.sweep import swept  # noqa: E402
 from opjoule.schemas import ConfigError, TraceError  # noqa: E402
 from opjoule.schemas.costs import (  # noqa: E402
@@ -80,7 +80,7 @@ def _alone(trace, estimator, config, **options):
 REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")
 MODELS = [
     (estimator, revision)
-    for estimator in measured.ESTIMATORS
+    for estimator in energy.ESTIMATORS
     for revision in REVISIONS
     if (estimator, revision) != ("simple", "spikingjelly-2026-08")  # that revision has none
 ]
@@ -106,7 +106,7 @@ def test_every_total_is_the_estimators_own(estimator, revision, trace):
 
 def test_the_trace_is_read_once_for_all_that_count_alike(trace, monkeypatch):
     calls = Counter()
-    original = measured.measure
+    original = repricing.measure
 
     def counting(estimator, *rest, **options):
         calls[estimator] += 1
@@ -149,7 +149,7 @@ def test_warnings_of_all_configurations_are_kept(trace):
         ("compute", {"vary": {"e_mca_pj": [1]}}, "did you mean e_mac_pj"),
         ("compute", {"vary": {"e_mac_pj": [1, -1]}}, "configuration 2: .*e_mac_pj = -1"),
         ("compute", {"vary": {"e_mac_pj": [1]}, "config": LemaireConfig()}, "a ComputeConfig, not"),
-        ("compute", {"vary": {"e_mac_pj": [1]}, "revision": "v3"}, "no revision 'v3'"),
+        ("compute", {"vary": {"e_mac_pj": [1]}, "revision": "v3"}, "unknown revision 'v3'"),
     ],
 )
 def test_nonsense_is_refused(estimator, options, said, trace):
@@ -173,7 +173,7 @@ def test_sensitivity_of_a_linear_model_is_the_share_that_a_price_buys(trace):
     assert frame["percent_per_percent"].to_list() == pytest.approx(shares, rel=1e-9)
 
 
-@pytest.mark.parametrize("estimator", measured.ESTIMATORS)
+@pytest.mark.parametrize("estimator", energy.ESTIMATORS)
 def test_one_percent_more_of_a_constant_changes_the_total_as_told(estimator, trace):
     base = CONFIGS[estimator]()
     whole = _alone(trace, estimator, base).total_pj

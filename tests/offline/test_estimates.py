@@ -11,7 +11,7 @@ from opjoule.analyzers import energy, open_trace
 from opjoule.cli.main import run
 
 STORED = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
-ESTIMATORS = ("compute", "simple", "lemaire", "neuromc", "spikesim")
+ESTIMATORS = energy.ESTIMATORS
 REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")
 KINDS = [
     (name, revision)
@@ -38,14 +38,21 @@ def test_an_estimate_from_the_file_alone(name, revision, capsys):
     assert report.total_pj == pytest.approx(answer["total_pj"], rel=1e-12)
     assert report.breakdown_pj == pytest.approx(answer["breakdown_pj"], rel=1e-12)
     assert report.rows["energy_pj"].sum() == pytest.approx(report.total_pj)
-    assert report.by("module")["energy_pj"].sum() == pytest.approx(report.total_pj)
+    own = report.by("module", exclusive=True)
+    assert own["energy_pj"].sum() == pytest.approx(report.total_pj)
+    (whole,) = report.by("module").filter(module="Global")["energy_pj"]
+    assert whole == pytest.approx(report.total_pj)
 
 
 def test_an_estimator_that_a_revision_lacks(capsys):
     words = ["energy", "simple", str(STORED), "--revision", "spikingjelly-2026-08"]
     assert run(words) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and "of simple: source, spikingjelly-2.0" in err
+    assert (
+        out == ""
+        and err.count("\n") == 1
+        and "of simple: choose from source, spikingjelly-2.0" in err
+    )
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

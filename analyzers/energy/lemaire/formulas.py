@@ -1,29 +1,31 @@
-"""Charges of Lemaire's model as its authors publish them, by layer, sample and tensor.
+"""Action counts of Lemaire's model as its authors publish them, by layer, sample and tensor.
 
 The counts are those of the authors' code (Qualia plugin SNN 2.6.0; its docstrings give the
 equations' numbers, which stand here in brackets), summed over the calls of a trace. With a spike
 input: a = spikes in, c = output channels of a group, k = the kernel's size, N = outputs of a
 sample and time step. Three faults of that code are corrected and can be switched on again:
 addressing of convolutions (Q1) and of linear layers (Q2), and groups (Q3). A fourth one, sums (Q4),
-is in `lemaire_sums`.
+is in `residual_sums`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from ....schemas.costs import LemaireConfig
-from ...workload.layer_calls import MODULE
+from ....schemas.costs import LemaireConfig, NeuronOperations
+from ...workload.layers import MODULE
 from ...workload.sample_shares import steps_in_sample
-from .charges import charge, together
+from .actions import action, added
 
 KINDS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 
 
-def source_layers(
+def layers_by_role(
     layers: pl.DataFrame, behind: pl.DataFrame, config: LemaireConfig, *, spiking_network: bool
 ) -> pl.DataFrame:
-    """Add to grouped layer calls what the charges need.
+    """Add to grouped layer calls what the formulas need.
 
     In a spiking network a layer is spiking if zeros and ones or sums of spikes went in at every
     call, and at one at least what is spikes beyond doubt; otherwise it is hybrid (direct encoding).
@@ -70,24 +72,16 @@ def source_layers(
     )
 
 
-def neuron_operations(
-    neurons: pl.DataFrame, config: LemaireConfig, *, by_class: bool = False
-) -> pl.DataFrame:
+def neuron_operations(neurons: pl.DataFrame, known: Mapping[str, NeuronOperations]) -> pl.DataFrame:
     """Return `rank`, `module_id` and the operations of the neurons that the model covers.
 
     Args:
         neurons: what `neurons_of` returns.
-        config: operations by class name, with or without its package, else by kind.
-        by_class: only those that the configuration names by their class, defaults not counted.
+        known: operations by class name, with or without its package, else by kind.
     """
     rows = []
-    known = config.neurons
-    if by_class:
-        default = LemaireConfig.model_fields["neurons"].default
-        known = {name: value for name, value in known.items() if value != default.get(name)}
     for rank, number, name, kind in neurons.select(*MODULE, "class", "neuron").iter_rows():
-        found = known.get(name) or known.get(name.rsplit(".", 1)[-1])
-        found = found or (None if by_class else known.get(kind))
+        found = known.get(name) or known.get(name.rsplit(".", 1)[-1]) or known.get(kind)
         if found is not None:
             rows.append((rank, number, *found.model_dump().values()))
     fields = ("macs_per_step", "acs_per_step", "acs_per_spike")
@@ -95,13 +89,13 @@ def neuron_operations(
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def source_charges(
+def layer_actions(
     layers: pl.DataFrame, neurons: pl.DataFrame, config: LemaireConfig
 ) -> pl.DataFrame:
-    """Return the charges of layers and the neurons behind them.
+    """Return the action counts of layers and the neurons behind them.
 
     Args:
-        layers: what `source_layers` returns.
+        layers: what `layers_by_role` returns.
         neurons: grouped rows of `neuron_calls` behind a layer with `KEYS`; `layer` (path), `how`
             and `outs` of that layer; `elements`, `spikes_out` and `steps` (of the sample); and the
             operations of the neuron: `macs_per_step`, `acs_per_step`, `acs_per_spike`.
@@ -111,12 +105,12 @@ def source_charges(
     hybrid = layers.filter(pl.col("how") == "hybrid")
     formal = layers.filter(pl.col("how") == "formal")
     driven = pl.concat([spiking, hybrid])
-    return together(
+    return added(
         [
             *_spike_driven(driven),
             *_events(driven, config),
-            charge(spiking, "synop", pl.col("events_in") * pl.col("fan") * pl.col("strided_taps")),
-            charge(hybrid, "mac", _pass_without_zeros()),
+            action(spiking, "synop", pl.col("events_in") * pl.col("fan") * pl.col("strided_taps")),
+            action(hybrid, "mac", _pass_without_zeros()),
             *_formal(formal, config),
             *_bias(layers, config),
             *_neurons(neurons, config),
@@ -134,7 +128,7 @@ def _reached() -> pl.Expr:
 
 
 def _spike_driven(calls: pl.DataFrame) -> list[pl.DataFrame]:
-    """Charge weights (7f, 8f) and potentials (9, 10, 14, 15).
+    """Count weights (7f, 8f) and potentials (9, 10, 14, 15).
 
     Each output's potential is read and written once a step; by the neuron, if one is behind.
     """
@@ -142,24 +136,24 @@ def _spike_driven(calls: pl.DataFrame) -> list[pl.DataFrame]:
     alone = pl.when(pl.col("fed")).then(0).otherwise(pl.col("out_elements"))
     potentials = spikes * _reached() + alone
     return [
-        charge(calls, "read_params", spikes * pl.col("part") * _reached(), pl.col("weight_numel")),
-        charge(calls, "read_potential", potentials, pl.col("outs")),
-        charge(calls, "write_potential", potentials, pl.col("outs")),
+        action(calls, "read_params", spikes * pl.col("part") * _reached(), pl.col("weight_numel")),
+        action(calls, "read_potential", potentials, pl.col("outs")),
+        action(calls, "write_potential", potentials, pl.col("outs")),
     ]
 
 
 def _events(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
-    """Charge an input that comes as events: reads from the FIFO (5) and addressing (16, 17)."""
+    """Count an input that comes as events: reads from the FIFO (5) and addressing (16, 17)."""
     once = pl.col("events_in") * pl.col("part")
     convolutions, linears = calls.filter(_is_conv()), calls.filter(~_is_conv())
     reach = _reached() if config.conv_address_every_output else pl.col("kernel_numel")
     outs = pl.col("out_channels")
     linear = outs if config.linear_address_every_spike else outs / pl.col("ins")
     return [
-        charge(calls, "read_in", once, pl.lit(config.snn_fifo_capacity_elements)),
-        charge(convolutions, "mac_addr", 2 * once),
-        charge(convolutions, "acc_addr", once * reach),
-        charge(linears, "acc_addr", once * linear),
+        action(calls, "read_in", once, pl.lit(config.snn_fifo_capacity_elements)),
+        action(convolutions, "mac_addr", 2 * once),
+        action(convolutions, "acc_addr", once * reach),
+        action(linears, "acc_addr", once * linear),
     ]
 
 
@@ -170,7 +164,7 @@ def _pass_without_zeros() -> pl.Expr:
 
 
 def _formal(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
-    """Charge a dense pass: products (1.1, 2.1), memories (3, 4, 6, 11, 12) and addressing.
+    """Count a dense pass: products (1.1, 2.1), memories (3, 4, 6, 11, 12) and addressing.
 
     What a neuron takes in goes to its potential and is not written.
     """
@@ -180,27 +174,27 @@ def _formal(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
     linear = macs if config.linear_dense_addressing == "product" else ins + outs
     reads = pl.when(_is_conv()).then(macs).otherwise(ins)
     return [
-        charge(calls, "mac", macs),
-        charge(calls, "read_in", reads, pl.col("ins")),
-        charge(calls, "read_params", macs, pl.col("weight_numel")),
-        charge(calls.filter(~pl.col("fed")), "write_out", outs, pl.col("outs")),
-        charge(calls.filter(_is_conv()), "acc_addr", ins + outs + kernels),
-        charge(calls.filter(~_is_conv()), "acc_addr", linear),
+        action(calls, "mac", macs),
+        action(calls, "read_in", reads, pl.col("ins")),
+        action(calls, "read_params", macs, pl.col("weight_numel")),
+        action(calls.filter(~pl.col("fed")), "write_out", outs, pl.col("outs")),
+        action(calls.filter(_is_conv()), "acc_addr", ins + outs + kernels),
+        action(calls.filter(~_is_conv()), "acc_addr", linear),
     ]
 
 
 def _bias(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
-    """Charge additions (1.2, 1.4, 2.2, 2.4) and reads (6.1s, 6.2s, 7s) of the bias."""
+    """Count additions (1.2, 1.4, 2.2, 2.4) and reads (6.1s, 6.2s, 7s) of the bias."""
     with_bias = calls.filter(pl.col("bias_numel") > 0)
     adding = calls if config.bias_additions == "always" else with_bias
     return [
-        charge(adding, "ac", pl.col("out_elements") * pl.col("part")),
-        charge(with_bias, "read_bias", pl.col("out_elements"), pl.col("bias_numel")),
+        action(adding, "ac", pl.col("out_elements") * pl.col("part")),
+        action(with_bias, "read_bias", pl.col("out_elements"), pl.col("bias_numel")),
     ]
 
 
 def _neurons(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
-    """Charge leak (1.3, 2.3), reset (1.4, 2.4), potentials and the spikes written (13).
+    """Count leak (1.3, 2.3), reset (1.4, 2.4), potentials and the spikes written (13).
 
     A hybrid layer's leak is one multiplication a neuron, once in a sample.
     """
@@ -208,10 +202,10 @@ def _neurons(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
     leaks = elements * pl.col("macs_per_step")
     hybrid = pl.col("how") == "hybrid"
     return [
-        charge(calls.filter(~hybrid), "mac", leaks),
-        charge(calls.filter(hybrid), "mul", leaks / pl.col("steps")),
-        charge(calls, "ac", spikes * pl.col("acs_per_spike") + elements * pl.col("acs_per_step")),
-        charge(calls, "read_potential", elements, pl.col("outs")),
-        charge(calls, "write_potential", elements, pl.col("outs")),
-        charge(calls, "write_out", spikes, pl.lit(config.snn_fifo_capacity_elements)),
+        action(calls.filter(~hybrid), "mac", leaks),
+        action(calls.filter(hybrid), "mul", leaks / pl.col("steps")),
+        action(calls, "ac", spikes * pl.col("acs_per_spike") + elements * pl.col("acs_per_step")),
+        action(calls, "read_potential", elements, pl.col("outs")),
+        action(calls, "write_potential", elements, pl.col("outs")),
+        action(calls, "write_out", spikes, pl.lit(config.snn_fifo_capacity_elements)),
     ]

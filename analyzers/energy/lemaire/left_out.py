@@ -1,4 +1,4 @@
-"""What Lemaire's model does not cover of a trace, by name, calls and MACs."""
+"""What Lemaire's model does not cover of a trace, by name, calls and dense MACs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...rules import RULE_SETS
+from ...rules.call import call_of
 from ...text import listed
-from ...workload.products import product_signatures, products_of
+from ...workload.layers import MODULE, layers_of
+from ...workload.products import SIGNATURE, product_signatures, products_of, uncharged
+from .actions import Counted
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
+    from .variant import Variant
 
-FREE = frozenset("Flatten Unflatten Identity Dropout Dropout1d Dropout2d Dropout3d ReLU".split())
-"""Leaf modules that are free: without work in inference, or folded into a layer."""
-
-_QUIET = frozenset(
-    f"aten.{name}"
-    for name in (
-        "clone copy_ copy _to_copy repeat cat stack split_with_sizes_copy constant_pad_nd fill_ "
-        "zero_ empty empty_like empty_strided new_empty new_empty_strided new_zeros new_ones "
-        "new_full zeros zeros_like ones ones_like full full_like arange linspace scalar_tensor "
-        "lift_fresh _local_scalar_dense resize_ set_ index_select gather relu relu_ _unsafe_view"
-    ).split()
-)
-"""Ops that make or move values and compute nothing, and those of `FREE` modules."""
-
-_LEAVES = {
+_OWNERS = {
     "rank": pl.Int32,
     "module_id": pl.Int32,
     "module": pl.String,
@@ -34,21 +25,18 @@ _LEAVES = {
     "owner": pl.Int32,
     "leaf": pl.Boolean,
 }
+_REST = pl.Schema({"what": pl.String, "kind": pl.String, "calls": pl.Int64, "macs": pl.Int64})
 
 
-def owners_of(trace: Trace, layers: pl.DataFrame) -> pl.DataFrame:
+def owners_of(trace: Trace) -> pl.DataFrame:
     """Return whom the work of each module belongs to.
-
-    Args:
-        trace: the trace.
-        layers: what `layers_of` returns.
 
     Returns:
         `rank`, `module_id`, `module` (path), `class` (without its package), `owner` (module id of
         the neuron, weight layer or module without children that it is, or is inside; null for a
         container) and `leaf` (it is that owner).
     """
-    whole = set(layers.select("rank", "module_id").rows())
+    whole = set(layers_of(trace).select(MODULE).rows())
     parents = set(trace.modules.select("rank", "parent_id").drop_nulls().rows())
     owners: dict[tuple[int, int], int | None] = {}
     data = []
@@ -62,92 +50,87 @@ def owners_of(trace: Trace, layers: pl.DataFrame) -> pl.DataFrame:
             owner = number
         owners[itself] = owner
         data.append((rank, number, path, name.rsplit(".", 1)[-1], owner, owner == number))
-    return pl.DataFrame(data, schema=_LEAVES, orient="row")
+    return pl.DataFrame(data, schema=_OWNERS, orient="row")
 
 
-def left_out(
-    trace: Trace, owners: pl.DataFrame, covered: pl.DataFrame, sums: pl.DataFrame | None
-) -> tuple[pl.DataFrame, int]:
-    """Return what the model does not cover, and the dense MACs of the products that it does.
+def left_out(trace: Trace, counted: Counted, variant: Variant) -> tuple[pl.DataFrame, int]:
+    """Return what the model does not cover, and the dense MACs of the products that it charges.
 
     Args:
-        trace: the trace.
-        owners: what `owners_of` returns.
-        covered: `rank` and `module_id` of the layers and neurons that are.
-        sums: what `Charged.sums` says of functional work; None: only calls of the revision source
-            are covered in eval mode alone, lose nothing with `FREE` modules, and something with
-            functional work.
+        trace: the part that is estimated.
+        counted: what the variant counts.
+        variant: what is free, and whether calls in training mode are none of inference.
 
     Returns:
-        `what`, `calls`, `macs` and `kind`: module, product, op or training.
+        `what`, `calls`, `macs` (null: a size was not recorded) and `kind`: module, product, op or
+        training.
     """
-    source = sums is not None
-    known = owners.join(
-        covered.select("rank", owner="module_id", covered=pl.lit(True)).unique(),
-        on=["rank", "owner"], how="left", maintain_order="left",
-    ).with_columns(pl.col("covered").fill_null(False))  # fmt: skip
-    training = pl.col("training").fill_null(False) & pl.lit(source)
-    products = products_of(trace).join(
-        known, on=["rank", "module_id"], how="left", maintain_order="left"
+    owners = owners_of(trace)
+    covered = counted.covered.select("rank", owner="module_id", covered=pl.lit(True)).unique()
+    owners = owners.join(covered, on=["rank", "owner"], how="left", maintain_order="left")
+    products = products_of(trace)
+    rest = uncharged(products, counted.products).join(
+        owners, on=MODULE, how="left", maintain_order="left"
     )
-    meant = products.filter(~training)
-    inside = meant.filter(pl.col("covered").fill_null(False))
-    rest = pl.concat(
-        [
-            _modules(trace, known, meant, source=source),
-            _loose(meant.filter(pl.col("owner").is_null()), "product"),
-            _in_training(products.filter(training)),
-            *([] if sums is None else [_loose(_functional(trace, known, sums), "op")]),
-        ]
-    )
-    return rest, int(inside["macs"].sum())
+    training = pl.col("training").fill_null(False) & variant.eval_only
+    inside = pl.col("owner").is_not_null() & pl.col("covered").is_null()
+    meant = rest.filter(~training)
+    parts = [
+        _modules(trace, owners, meant.filter(inside), variant),
+        _loose(meant.filter(~inside), "product"),
+        _in_training(rest.filter(training)),
+    ]
+    if counted.sums is not None:
+        parts.append(_loose(_functional(trace, owners, counted.sums, variant), "op"))
+    return pl.concat(parts), int(products["macs"].sum()) - int(rest["macs"].sum())
 
 
-_REST = pl.Schema({"what": pl.String, "kind": pl.String, "calls": pl.Int64, "macs": pl.Int64})
-
-
-def _summed_macs() -> pl.Expr:
-    """Return the sum of MACs; null if one is not known."""
-    return pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum()).alias("macs")
+def _summed(name: str) -> pl.Expr:
+    """Return a sum; null if one of the numbers is not known."""
+    return pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum()).alias(name)
 
 
 def _modules(
-    trace: Trace, known: pl.DataFrame, products: pl.DataFrame, *, source: bool
+    trace: Trace, owners: pl.DataFrame, products: pl.DataFrame, variant: Variant
 ) -> pl.DataFrame:
     """Return modules that are not covered, by class, with the MACs of the products inside."""
-    missing = known.filter(pl.col("leaf") & ~pl.col("covered"))
-    if source:
-        missing = missing.filter(~pl.col("class").is_in(list(FREE)))
+    eval_mode = ~pl.col("training") | (not variant.eval_only)
     calls = (
-        trace.module_calls.filter(
-            (pl.col("stage").cast(pl.String) == "forward")
-            & (~pl.col("training") | pl.lit(not source))
-        )
-        .group_by("rank", "module_id")
+        trace.module_calls.filter((pl.col("stage") == "forward") & eval_mode)
+        .group_by(MODULE)
         .agg(calls=pl.len().cast(pl.Int64))
         .collect(engine="streaming")
     )
-    macs = products.group_by("rank", module_id="owner").agg(_summed_macs())
-    key = ["rank", "module_id"]
+    ran = products.group_by("rank", module_id="owner").agg(
+        _summed("macs"), products=pl.col("calls").sum()
+    )
     found = (
-        missing.join(calls, on=key, maintain_order="left")
-        .join(macs.with_columns(ran=True), on=key, how="left", maintain_order="left")
-        .with_columns(macs=pl.when(pl.col("ran").is_null()).then(0).otherwise("macs"))
+        owners.filter(pl.col("leaf") & pl.col("covered").is_null())
+        .join(calls, on=MODULE, how="left", maintain_order="left")
+        .join(ran, on=MODULE, how="left", maintain_order="left")
+        .filter(
+            pl.col("products").is_not_null()
+            | (pl.col("calls").is_not_null() & ~pl.col("class").is_in(list(variant.free)))
+        )
+        .with_columns(
+            calls=pl.coalesce("calls", "products"),
+            macs=pl.when(pl.col("products").is_null()).then(0).otherwise("macs"),
+        )
     )
     return (
-        found.group_by("class", maintain_order=True)
-        .agg(pl.col("calls").sum(), _summed_macs())
-        .select(what="class", kind=pl.lit("module"), calls="calls", macs="macs")
+        found.group_by(what="class", maintain_order=True)
+        .agg(pl.col("calls").sum(), _summed("macs"))
+        .select("what", kind=pl.lit("module"), calls="calls", macs="macs")
         .cast(_REST)
     )
 
 
 def _loose(work: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """Return work in no layer, neuron or leaf module, by op, with the modules that it is in."""
+    """Return work that no module stands for, by op, with the modules that it is in."""
     found = work.group_by("op", maintain_order=True).agg(
         pl.col("module").fill_null("no module").unique(maintain_order=True),
         pl.col("calls").sum(),
-        _summed_macs(),
+        _summed("macs"),
     )
     what = [f"{op} ({listed(modules)})" for op, modules in found.select("op", "module").iter_rows()]
     return found.select(
@@ -163,39 +146,50 @@ def _in_training(products: pl.DataFrame) -> pl.DataFrame:
         what=pl.lit(f"layers in training mode ({names})"),
         kind=pl.lit("training"),
         calls=pl.col("calls").sum(),
-        macs=_summed_macs(),
+        macs=_summed("macs"),
     ).cast(_REST)
 
 
-def _without(calls: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
-    """Return grouped calls less the sums that are charged, or free."""
-    key = [name for name in sums.columns if name != "charged"]
-    if "charged" not in sums.columns:
-        return calls.join(sums, on=key, how="anti", maintain_order="left")
-    rest = calls.join(sums, on=key, how="left", maintain_order="left").with_columns(
-        pl.col("calls") - pl.col("charged").fill_null(0)
-    )
-    return rest.filter(pl.col("calls") > 0).drop("charged")
+def _functional(
+    trace: Trace, owners: pl.DataFrame, sums: pl.DataFrame, variant: Variant
+) -> pl.DataFrame:
+    """Return the forward calls in eval mode that compute in containers, without their products.
 
-
-def _functional(trace: Trace, known: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
-    """Return the forward calls of containers that compute; outside modules is no network."""
-    computing = ~pl.col("is_view").fill_null(False) & ~pl.col("packet").is_in(list(_QUIET))
-    signatures = (
-        trace.signatures.filter(computing)
-        .select("rank", "signature_id", "op")
-        .join(product_signatures(trace), on=["rank", "signature_id"], how="anti")
-    )
+    What ran outside every module belongs to no network.
+    """
+    containers = owners.filter(pl.col("owner").is_null()).select(*MODULE, "module")
     calls = (
-        trace.calls.filter(
-            (pl.col("stage").cast(pl.String) == "forward") & ~pl.col("training").fill_null(False)
-        )
-        .group_by("rank", "module_id", "signature_id")
+        trace.calls.filter((pl.col("stage") == "forward") & ~pl.col("training").fill_null(False))
+        .join(containers.lazy(), on=MODULE)
+        .group_by(*MODULE, "module", "signature_id")
         .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
         .collect(engine="streaming")
         .sort("rank", "first")
-        .join(signatures, on=["rank", "signature_id"], maintain_order="left")
-        .pipe(_without, sums)
-        .join(known, on=["rank", "module_id"], maintain_order="left")
+        .join(product_signatures(trace), on=SIGNATURE, how="anti", maintain_order="left")
+        .with_columns(each=pl.lit(0, pl.Int64), macs=pl.lit(0, pl.Int64))
     )
-    return calls.filter(pl.col("owner").is_null()).with_columns(macs=pl.lit(0, pl.Int64))
+    if "calls" in sums.columns:
+        calls = uncharged(calls, sums)
+    else:
+        calls = calls.join(sums, on=sums.columns, how="anti", maintain_order="left")
+    free = {name.lower() for name in variant.free}
+    return calls.join(_computing(trace, calls, free), on=SIGNATURE, maintain_order="left")
+
+
+def _computing(trace: Trace, calls: pl.DataFrame, free: set[str]) -> pl.DataFrame:
+    """Return `rank`, `signature_id` and `op` of calls that do more than move or make values.
+
+    Args:
+        trace: the trace.
+        calls: the calls.
+        free: names of functions that count for nothing.
+    """
+    rows = []
+    asked = trace.signatures.join(calls, on=SIGNATURE, how="semi")
+    for row in asked.iter_rows(named=True):
+        _, _, figures = RULE_SETS["full"].figures(call_of(row, {}))
+        name = row["packet"].rpartition(".")[2].rstrip("_")
+        if figures.flops != 0 and name not in free:
+            rows.append((row["rank"], row["signature_id"], row["op"]))
+    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "op": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")

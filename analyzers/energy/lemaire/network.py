@@ -1,51 +1,60 @@
-"""The calls that the authors of Lemaire's model charge, put together from a trace."""
+"""The calls of layers and neurons that Lemaire's model counts, in groups that count alike."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ....schemas import SpikeClass
+from ....schemas import SpikeClass, TraceError
 from ....schemas.costs import LemaireConfig
 from ...workload.dataflow import neurons_behind
-from ...workload.layer_calls import MODULE, grouped, layer_calls, neuron_calls
-from ...workload.layers import layers_of, neurons_of
+from ...workload.layer_calls import grouped, layer_calls, neuron_calls, products_run
+from ...workload.layers import MODULE, layers_of, neurons_of
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
 from ...workload.samples import Samples
 from ...workload.spike_sums import spike_sums, sum_signatures
 from ...workload.spikes import spike_expr
-from . import formulas as lemaire_source
-from .charges import NEURON_OP
-from .layer_groups import CALLED, Charged, layer_groups, measured, stepless
+from ..row_keys import NEURON_OP
+from .actions import Counted
+from .formulas import KINDS, layer_actions, layers_by_role, neuron_operations
 from .left_out import owners_of
-from .residual_sums import sum_charges, sums_of
+from .residual_sums import sum_actions, sums_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
 
+CALLED = ("rank", "module_id", "stage", "label", "step")
+_ALIKE = (*CALLED, "op", "in_numel", "out_numel")
+"""What layer calls that are counted together always have in common."""
 
-def by_authors(
-    trace: Trace,
-    config: LemaireConfig,
-    *,
-    by_step: bool,
-    samples: Samples,
-) -> Charged:
-    """Charge the calls in eval mode as the authors do.
+_SEEN_IN = ("binary", "summed", "events")
+
+
+def count_network(
+    trace: Trace, config: LemaireConfig, *, by_step: bool, samples: Samples
+) -> Counted:
+    """Count the calls in eval mode as the authors do.
 
     Raises:
         TraceError: what went into a layer was not measured, or batch and time steps are open.
     """
-    geometry, kinds = layers_of(trace), neurons_of(trace)
+    every, kinds = layers_of(trace), neurons_of(trace)
     calls = layer_calls(
-        trace, geometry, at_module=True, by_values_only=not config.spikes_by_provenance
-    ).filter(~pl.col("training") & (pl.col("in_numel") > 0) & (pl.col("out_numel") > 0))
+        trace, every, at_module=True, by_values_only=not config.spikes_by_provenance
+    ).filter(
+        ~pl.col("training")
+        & pl.col("signature_id").is_not_null()
+        & (pl.col("in_numel") > 0)
+        & (pl.col("out_numel") > 0)
+    )
     firing = neuron_calls(trace, kinds).filter(~pl.col("training"))
     behind = neurons_behind(trace, calls, firing)
     if not config.neurons_behind_others:
         behind = behind.filter("direct")
-    geometry = geometry.filter(pl.col("kind").is_in(lemaire_source.KINDS))
+    geometry = every.filter(pl.col("kind").is_in(KINDS))
+    calls = calls.join(geometry.select(MODULE), on=MODULE, how="semi", maintain_order="left")
     layers = layer_groups(
         trace,
         _with_spikes(trace, calls, config),
@@ -55,29 +64,69 @@ def by_authors(
         sums=["spike_count"],
     )
     layers = with_shares(layers, samples.frame, spiking=not firing.is_empty())
-    operations = lemaire_source.neuron_operations(kinds, config)
+    operations = neuron_operations(kinds, config.neurons)
     behind = behind.join(operations.select("rank", neuron="module_id"), on=["rank", "neuron"])
     spiking = not firing.is_empty() or bool(layers["events"].any())
-    layers = lemaire_source.source_layers(layers, behind, config, spiking_network=spiking)
+    layers = layers_by_role(layers, behind, config, spiking_network=spiking)
     neurons = _neurons_behind_layers(trace, firing, layers, behind.filter("last"), by_step).join(
         operations, on=MODULE, maintain_order="left"
     )
-    charges = lemaire_source.source_charges(layers, neurons, config)
-    free = sum_signatures(trace).select("rank", "signature_id")
+    actions = layer_actions(layers, neurons, config)
+    sums = sum_signatures(trace).select("rank", "signature_id")
     if not spiking:
-        owners = owners_of(trace, layers_of(trace))
-        sums = sums_of(trace, owners, samples.batch, by_step=by_step)
-        charges = pl.concat([charges, sum_charges(sums, every_element=config.sum_every_element)])
-        free = sums.group_by(*MODULE, "signature_id").agg(charged=pl.col("calls").sum())
-    return Charged(
-        charges=charges,
+        ran = sums_of(trace, owners_of(trace), samples.batch, by_step=by_step)
+        actions = pl.concat([actions, sum_actions(ran, every_element=config.sum_every_element)])
+        sums = ran.select(*MODULE, "signature_id", "calls")
+    return Counted(
+        actions=actions,
+        products=products_run(calls),
         covered=pl.concat([geometry.select(MODULE), neurons.select(MODULE).unique()]),
         inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
-        sums=free,
+        sums=sums,
     )
 
 
-_SEEN_IN = ("binary", "summed", "events")
+def layer_groups(
+    trace: Trace,
+    calls: pl.DataFrame,
+    geometry: pl.DataFrame,
+    by_step: bool,
+    *,
+    keys: Sequence[str] = ("in_first", "step_mode"),
+    sums: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Return groups of layer calls with their geometry.
+
+    Raises:
+        TraceError: what went into a layer was not measured.
+    """
+    calls = stepless(calls, by_step).rename({"in_spikes": "spikes", "in_decided": "decided"})
+    calls = measured(trace, calls, geometry, "in")
+    layers = grouped(calls, (*_ALIKE, *keys, "spikes", "decided"), ["in_nonzero", *sums])
+    return layers.join(geometry, on=MODULE, maintain_order="left")
+
+
+def stepless(calls: pl.DataFrame, by_step: bool) -> pl.DataFrame:
+    """Return calls whose `step` is null unless steps are kept apart."""
+    return calls if by_step else calls.with_columns(step=pl.lit(None, pl.Int32))
+
+
+def measured(trace: Trace, calls: pl.DataFrame, modules: pl.DataFrame, side: str) -> pl.DataFrame:
+    """Return the calls of modules; all of them have to be measured.
+
+    Raises:
+        TraceError: one is not; names its module.
+    """
+    calls = calls.join(modules.select(MODULE), on=MODULE, how="semi", maintain_order="left")
+    unknown = calls.filter(pl.col(f"{side}_class").is_null() | pl.col(f"{side}_nonzero").is_null())
+    if unknown.height:
+        path = unknown.head(1).join(modules, on=MODULE)["module"][0]
+        what = "input" if side == "in" else "output"
+        raise TraceError(
+            f"{trace.path}: the {what} of {path} was not measured (statistics = "
+            f"{trace.manifest.statistics}): record with statistics='full'"
+        )
+    return calls
 
 
 def _with_spikes(trace: Trace, calls: pl.DataFrame, config: LemaireConfig) -> pl.DataFrame:
@@ -105,7 +154,7 @@ def _with_spikes(trace: Trace, calls: pl.DataFrame, config: LemaireConfig) -> pl
 def _neurons_behind_layers(
     trace: Trace, firing: pl.DataFrame, layers: pl.DataFrame, last: pl.DataFrame, by_step: bool
 ) -> pl.DataFrame:
-    """Return groups of calls of the neurons that charged layers feed, with their layer."""
+    """Return groups of calls of the neurons that counted layers feed, with their layer."""
     fed_by = layers.group_by("rank", layer_id="module_id").agg(
         pl.col("module").first().alias("layer"), pl.col("how").first(), pl.col("outs").max()
     )

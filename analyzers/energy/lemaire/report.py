@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ....schemas import TraceError
 from ....schemas.costs import LemaireConfig
+from ...trace.filters import Filter, parse_filters
+from ...workload.account import account_of
+from ...workload.inference import forward_part, without_training
+from ...workload.modules import scopes_of
+from ...workload.samples import samples_of
 from ..report import EnergyReport
-from .amounts import Amounts, amounts_of
-from .charges import KEYS, amounts, largest
-from .prices import breakdown_pj, energy_pj, total_pj, word_bytes
-from .scope import SCOPE
+from ..revisions import variant_of
+from ..row_keys import KEYS, MOST_STEPS
+from .actions import largest, totals
+from .energies import breakdown_pj, priced, total_pj, word_bytes
+from .left_out import left_out
+from .scope import SCOPE, input_types, nothing_charged, unmatched
+from .variant import Variant
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
-
-STRUCTURAL = frozenset(
-    {
-        "snn_fifo_capacity_elements",
-        "bias_additions",
-        "conv_address_every_output",
-        "linear_address_every_spike",
-        "respect_groups",
-        "linear_dense_addressing",
-        "sum_every_element",
-        "neurons_behind_others",
-        "hybrid_first_layer",
-        "spikes_by_provenance",
-        "sums_of_spikes",
-        "neurons",
-        "sparse_share",
-    }
-)
-"""Fields of the configuration that amounts depend on; all others are prices."""
 
 
 def estimate_lemaire(
@@ -62,103 +53,123 @@ def estimate_lemaire(
 
     Returns:
         A report whose components are `ops`, `addressing`, `inout`, `params` and `potential`;
-        `amount` in its rows are operations or words moved. `details` has `buffer_sizes_bytes` (the
+        `count` in its rows are operations or words moved. `details` has `buffer_sizes_bytes` (the
         largest memory of each kind), `layers` (the authors' table: potentials, weights, bias,
         in/out, ops and addressing of each layer with the neurons that it feeds, in pJ), `terms`
-        (amount and energy of each charge by layer) and `charges` (amounts by kind and size of the
-        memory in words, which `lemaire_prices.prices_of` prices anew).
+        (count and energy of each action by layer) and `actions` (counts by kind and size of the
+        memory in words, which `energies.prices_of` prices anew).
 
     Raises:
-        ConfigError: no such revision, or a filter that means nothing.
-        TraceError: no layer is covered, the trace lacks statistics, its batch or time steps are
-            open, or strict finds what is outside.
+        ConfigError: unknown revision, or a filter that means nothing.
+        TraceError: no product is charged, the trace lacks statistics, its batch or time steps are
+            not known, or strict finds what is outside.
     """
     config = config or LemaireConfig()
-    found = amounts_of(
-        trace, config, revision=revision, strict=strict, batch=batch, time_steps=time_steps,
-        where=where,
-    )  # fmt: skip
-    return price(found, config)
-
-
-def price(found: Amounts, config: LemaireConfig) -> EnergyReport:
-    """Return the report of amounts at the prices of a configuration.
-
-    Args:
-        found: what `amounts_of` returned for the same values of the `STRUCTURAL` fields.
-        config: the prices.
-    """
-    revision = found.revision
-    charges = _priced(found.charges, config, revision)
-    breakdown = breakdown_pj(charges)
+    variant: Variant = variant_of("lemaire", revision)
+    whole, part, chosen = _parts(trace, variant, where)
+    samples = samples_of(
+        whole, batch, time_steps, eval_only=variant.eval_only, ran=part.module_calls
+    )
+    count = partial(variant.count, whole, config, samples=samples)
+    counted = count(by_step=trace.manifest.steps <= MOST_STEPS)
+    rest, charged = left_out(part, counted, variant)
+    account = account_of(charged, rest)
+    if account.charges_nothing or (variant.eval_only and counted.inputs.is_empty()):
+        forward_part(part, eval_only=variant.eval_only)
+        raise TraceError(nothing_charged(part, rest))
+    warnings = variant.warnings(rest, trace)
+    if strict and warnings:
+        raise TraceError(f"{warnings[0]} (strict)")
+    counts = _chosen(counted.actions, whole, chosen)
+    energies = priced(counts, config, variant)
+    breakdown = breakdown_pj(energies)
+    word = word_bytes(config, variant)
     return EnergyReport(
         estimator="lemaire",
         revision=revision,
         total_pj=total_pj(breakdown),
         breakdown_pj=breakdown,
-        counts=_counts(found, config),
-        rows=_rows(charges),
-        scopes=found.scopes,
+        counts=_counts(counts, word, variant),
+        rows=_rows(energies),
+        scopes=scopes_of(part.modules),
         config=config.model_dump(),
         scope=SCOPE,
-        warnings=found.warnings,
-        account=found.account,
-        batch=found.batch,
-        time_steps=found.time_steps,
-        samples=found.samples,
-        input_types=found.input_types,
+        warnings=(*warnings, *unmatched(trace, config), *samples.warnings),
+        account=account,
+        batch=samples.batch,
+        time_steps=samples.time_steps,
+        samples=samples.samples,
+        input_types=input_types(counted.inputs),
         details={
-            "buffer_sizes_bytes": _buffers(found, config),
-            "layers": _layers(charges),
-            "terms": _terms(charges),
-            "charges": _pooled(found),
+            "buffer_sizes_bytes": {
+                f"{part}_buffer_bytes": words * word for part, words in largest(counts).items()
+            },
+            "layers": _layers(energies),
+            "terms": _summed(energies, "layer", "what"),
+            "actions": counts.group_by("component", "what", "size", maintain_order=True).agg(
+                pl.col("count").sum()
+            ),
         },
-        recount=lambda keys: _rows(_priced(found.recount("step" in keys), config, revision)),
+        recount=lambda keys: _rows(
+            priced(_chosen(count(by_step="step" in keys).actions, whole, chosen), config, variant)
+        ),
     )
 
 
-def _pooled(found: Amounts) -> pl.DataFrame:
-    """Return the charges by what is done and the memory's size: all that a total needs."""
-    kinds = found.charges.group_by("component", "what", "size", maintain_order=True)
-    return kinds.agg(pl.col("amount").sum())
+def _parts(
+    trace: Trace, variant: Variant, where: str | Sequence[str] | None
+) -> tuple[Trace, Trace, list[Filter]]:
+    """Return what is counted, the part of it that is asked for, and the filters between them.
+
+    Filters on modules and ops choose among what was counted: a layer whose neuron they leave out
+    still has that neuron behind it.
+    """
+    filters = parse_filters([where] if isinstance(where, str) else where or ())
+    chosen = [each for each in filters if each.field in ("module", "op")]
+    whole = without_training(trace) if variant.eval_only else trace
+    if len(chosen) < len(filters):
+        whole = whole.where(*(each.text for each in filters if each not in chosen))
+    part = whole.where(*(each.text for each in chosen)) if chosen else whole
+    return whole, part, chosen
 
 
-def _priced(charges: pl.DataFrame, config: LemaireConfig, revision: str) -> pl.DataFrame:
-    energies = energy_pj(charges, config, revision)
-    return charges.with_columns(energy_pj=pl.Series(energies, dtype=pl.Float64))
+def _chosen(counts: pl.DataFrame, trace: Trace, filters: Sequence[Filter]) -> pl.DataFrame:
+    """Return the action counts of the modules and ops that filters choose."""
+    for each in filters:
+        if each.field == "module":
+            paths = trace.modules.filter(each.of_module_calls(trace))["path"].unique()
+            counts = counts.filter(pl.col("module").is_in(paths.to_list()))
+        else:
+            ops = trace.signatures.filter(each.of_calls(trace))["op"].unique()
+            counts = counts.filter(pl.col("op").is_in(ops.to_list()))
+    return counts
 
 
-def _rows(charges: pl.DataFrame) -> pl.DataFrame:
-    return charges.group_by(*KEYS, "component", maintain_order=True).agg(
-        pl.col("energy_pj", "amount").sum()
-    )
+def _summed(energies: pl.DataFrame, *keys: str) -> pl.DataFrame:
+    """Return counts and energies by some keys."""
+    return energies.group_by(keys, maintain_order=True).agg(pl.col("count", "energy_pj").sum())
 
 
-def _counts(found: Amounts, config: LemaireConfig) -> dict[str, float]:
+def _rows(energies: pl.DataFrame) -> pl.DataFrame:
+    return _summed(energies, *KEYS, "component")
+
+
+def _counts(counts: pl.DataFrame, word: float, variant: Variant) -> dict[str, float]:
     """Return operations, and bytes moved, under SpikingJelly's names."""
-    n = amounts(found.charges)
-    size = word_bytes(config, found.revision)
-    counts = {
+    n = totals(counts)
+    return {
         "synop": n["synop"],
         "mac": n["mac"],
-        "ac": n["ac"],
-        "read_in_bytes": n["read_in"] * size,
-        "write_out_bytes": n["write_out"] * size,
-        "read_params_bytes": (n["read_params"] + n["read_bias"]) * size,
-        "read_potential_bytes": n["read_potential"] * size,
-        "write_potential_bytes": n["write_potential"] * size,
+        "ac": n["ac"] + (n["synop"] if variant.acs_with_synops else 0.0),
+        "read_in_bytes": n["read_in"] * word,
+        "write_out_bytes": n["write_out"] * word,
+        "read_params_bytes": (n["read_params"] + n["read_bias"]) * word,
+        "read_potential_bytes": n["read_potential"] * word,
+        "write_potential_bytes": n["write_potential"] * word,
         "acc_addr": n["acc_addr"],
         "mac_addr": n["mac_addr"],
+        **{name: n[operation] for name, operation in variant.more_counts.items()},
     }
-    if found.revision == "spikingjelly-2026-08":
-        return {**counts, "state_acc_like": n["state_ac"], "state_mac_like": n["state_mac"]}
-    counts["ac"] += n["synop"]
-    return counts if found.revision == "spikingjelly-2.0" else {**counts, "mul": n["mul"]}
-
-
-def _buffers(found: Amounts, config: LemaireConfig) -> dict[str, float]:
-    size = word_bytes(config, found.revision)
-    return {f"{part}_buffer_bytes": n * size for part, n in largest(found.charges).items()}
 
 
 _AUTHORS = {
@@ -169,19 +180,12 @@ _AUTHORS = {
     "ops_pj": ("synop", "ac", "mac", "mul", "state_ac", "state_mac"),
     "addressing_pj": ("acc_addr", "mac_addr"),
 }
-"""Columns of the authors' table, and the charges in them."""
+"""Columns of the authors' table, and the actions in them."""
 
 
-def _layers(charges: pl.DataFrame) -> pl.DataFrame:
+def _layers(energies: pl.DataFrame) -> pl.DataFrame:
     """Return the energy of each layer by the authors' columns."""
     energy, what = pl.col("energy_pj"), pl.col("what")
     parts = {name: energy.filter(what.is_in(list(of))).sum() for name, of in _AUTHORS.items()}
-    table = charges.group_by("layer", maintain_order=True).agg(**parts)
+    table = energies.group_by("layer", maintain_order=True).agg(**parts)
     return table.with_columns(total_pj=pl.sum_horizontal(list(_AUTHORS)))
-
-
-def _terms(charges: pl.DataFrame) -> pl.DataFrame:
-    """Return amount and energy of each charge by layer."""
-    return charges.group_by("layer", "what", maintain_order=True).agg(
-        pl.col("amount", "energy_pj").sum()
-    )

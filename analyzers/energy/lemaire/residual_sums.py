@@ -1,10 +1,10 @@
-"""Charges of sums of two feature maps in a formal network: residual connections.
+"""Sums of two feature maps in a formal network: residual connections.
 
 With N elements in a sample: 2 N reads and N writes, each from or to a memory of N, N additions and
 N of addressing; their code adds the sizes of the dimensions up instead of multiplying them (Q4).
-In a spiking network the authors charge nothing for them. Sums with parameters,
-buffers or what an embedding looked up (positions, token types) are no connections of layers, and
-with a batch of one their shapes do not tell them from those.
+In a spiking network the authors charge nothing for them. Sums with parameters, buffers or what an
+embedding looked up (positions, token types) are no connections of layers, and with a batch of one
+they have the same shapes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...rules import family_of
+from ...workload.layers import MODULE
 from ...workload.spike_sums import sum_signatures
-from .charges import charge, together
+from .actions import action, added
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -36,10 +38,10 @@ def sums_of(
         `each` (of one sample), and of all calls' samples the `sizes` of their dimensions added up
         and the `channels`.
     """
-    containers = owners.filter(pl.col("owner").is_null()).select("rank", "module_id", "module")
-    keys = ["rank", "module_id", "signature_id", "stage", "label", *(["step"] if by_step else [])]
+    containers = owners.filter(pl.col("owner").is_null()).select(*MODULE, "module")
+    keys = [*MODULE, "signature_id", "stage", "label", *(["step"] if by_step else [])]
     calls = trace.calls.filter(
-        (pl.col("stage").cast(pl.String) == "forward") & ~pl.col("training").fill_null(True)
+        (pl.col("stage") == "forward") & ~pl.col("training").fill_null(True)
     ).join(sum_signatures(trace).lazy(), on=["rank", "signature_id"])
     others = _no_feature_maps(trace).collect(engine="streaming").lazy()
     for value in ("in0_value", "in1_value"):
@@ -53,7 +55,7 @@ def sums_of(
     if not by_step:
         sums = sums.with_columns(step=pl.lit(None, pl.Int32))
     samples = pl.col("first") if batch is None else pl.lit(batch)
-    return sums.join(containers, on=["rank", "module_id"], maintain_order="left").with_columns(
+    return sums.join(containers, on=MODULE, maintain_order="left").with_columns(
         each=pl.col("numel") / samples,
         numel=pl.col("numel") * pl.col("calls"),
         sizes=pl.col("sizes") * samples * pl.col("calls"),
@@ -72,25 +74,26 @@ def _no_feature_maps(trace: Trace) -> pl.LazyFrame:
         .collect(engine="streaming")
         .lazy()
     )
-    ops = trace.signatures.filter(pl.col("packet").str.contains("embedding"))
-    looked_up = trace.calls.join(
-        ops.lazy().select("rank", "signature_id"), on=["rank", "signature_id"], how="semi"
-    ).select("rank", value_id="out0_value")
+    ops = trace.signatures.select("rank", "signature_id", "op")
+    ops = ops.filter([family_of(op) == "embedding" for op in ops["op"]])
+    looked_up = trace.calls.join(ops.lazy(), on=["rank", "signature_id"], how="semi").select(
+        "rank", value_id="out0_value"
+    )
     parts = values.join(
         held.rename({"value_id": "base_value_id"}), on=["rank", "base_value_id"], how="semi"
     ).select("rank", "value_id")
     return pl.concat([held, parts, looked_up])
 
 
-def sum_charges(sums: pl.DataFrame, *, every_element: bool) -> pl.DataFrame:
-    """Return the charges of what `sums_of` returns; their code's unless of every element."""
+def sum_actions(sums: pl.DataFrame, *, every_element: bool) -> pl.DataFrame:
+    """Return the action counts of what `sums_of` returns; their code's unless of every element."""
     taken, made = ("numel", "numel") if every_element else ("sizes", "channels")
     each = pl.col("each")
-    return together(
+    return added(
         [
-            charge(sums, "read_in", 2 * pl.col(taken), each),
-            charge(sums, "write_out", pl.col(made), each),
-            charge(sums, "ac", pl.col(taken)),
-            charge(sums, "acc_addr", pl.col(taken)),
+            action(sums, "read_in", 2 * pl.col(taken), each),
+            action(sums, "write_out", pl.col(made), each),
+            action(sums, "ac", pl.col(taken)),
+            action(sums, "acc_addr", pl.col(taken)),
         ]
     )

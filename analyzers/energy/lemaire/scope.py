@@ -8,6 +8,7 @@ import polars as pl
 
 from ....schemas.costs import LemaireConfig
 from ...text import listed
+from ...workload.products import products_of
 from ..report import Scope
 
 if TYPE_CHECKING:
@@ -27,36 +28,25 @@ SCOPE = Scope(
 )
 
 
-def warnings_of(
-    rest: pl.DataFrame, layers: pl.DataFrame, revision: str, filters: tuple[str, ...]
-) -> tuple[str, ...]:
+def warnings_of(rest: pl.DataFrame, trace: Trace) -> tuple[str, ...]:
     """Return what a reader of the figure has to know; under strict the first one is refused.
 
     Args:
         rest: what `left_out` returns.
-        layers: what `layers_of` returns, of the modules that ran.
-        revision: SpikingJelly 2.0 names modules, August 2026 transposed convolutions only.
-        filters: those that the trace was narrowed by before.
+        trace: the trace.
     """
-    if revision == "spikingjelly-2026-08":
-        transposed = layers.filter(pl.col("kind").str.starts_with("ConvTranspose"))
-        return tuple(
-            f"Lemaire takes {kind} as dense, which is a lower bound of its memory"
-            for kind in transposed["kind"].unique(maintain_order=True)
-        )
-    named = rest.filter(pl.col("kind") == "module")["what"].to_list()
-    found = [f"Lemaire does not cover {name}; its energy is left out" for name in named]
-    if revision != "source":
-        return tuple(found)
-    work = rest.filter(pl.col("kind").is_in(["product", "op"]))["what"].to_list()
-    if named or work:
-        found = [f"Lemaire does not cover {listed(named + work)}; left out"]
-    for what in rest.filter(pl.col("kind") == "training")["what"]:
+    kind = pl.col("kind")
+    work = [
+        *rest.filter(kind == "module")["what"],
+        *rest.filter(kind.is_in(["product", "op"]))["what"],
+    ]
+    found = [f"Lemaire does not cover {listed(work)}; left out"] if work else []
+    for what in rest.filter(kind == "training")["what"]:
         found.append(
             f"Lemaire leaves out {what}: call model.eval() before recording, or "
             "leave them out with --where training=false"
         )
-    hiding = [text for text in filters if text.strip().startswith(("module", "op"))]
+    hiding = [text for text in trace.filters if text.strip().startswith(("module", "op"))]
     if hiding:
         found.append(
             f"the trace was narrowed by {hiding[0]!r}: neurons that this left out are not charged, "
@@ -65,8 +55,37 @@ def warnings_of(
     return tuple(found)
 
 
+def nothing_charged(trace: Trace, rest: pl.DataFrame) -> str:
+    """Return why no product is charged, and what to do.
+
+    Args:
+        trace: the part that is estimated.
+        rest: what `left_out` returns.
+    """
+    products = rest.filter(pl.col("macs").is_null() | (pl.col("macs") > 0))
+    if products.is_empty():
+        return f"{trace.path}: no Linear or convolution module ran a product: widen --where"
+    training = products.filter(kind="training")["what"].to_list()
+    if training and products.height == len(training):
+        return (
+            f"{trace.path}: nothing but {listed(training)} ran products: call model.eval() before "
+            "you record the inference"
+        )
+    unknown = " (sizes not recorded)" if products["macs"].null_count() else ""
+    text = (
+        f"{trace.path}: no Linear or convolution module ran a product; those that ran are of "
+        f"{listed(products['what'].to_list(), 3)}{unknown}"
+    )
+    if "fused layer" in products_of(trace)["family"]:
+        text += (
+            ". To record the layers inside fused ones, call "
+            "torch.backends.mha.set_fastpath_enabled(False) before"
+        )
+    return text
+
+
 def unmatched(trace: Trace, config: LemaireConfig) -> list[str]:
-    """Name neurons of the configuration that the trace does not have: a slip of the pen, mostly."""
+    """Name neurons of the configuration that the trace does not have: mostly a misspelt name."""
     known = LemaireConfig.model_fields["neurons"].default
     classes = trace.modules.filter(pl.col("neuron").is_not_null())
     names = {*classes["neuron"], *classes["class"]}
@@ -83,7 +102,7 @@ def input_types(inputs: pl.DataFrame) -> str:
     """Return which layers took spikes, how sparse they were, and which did not.
 
     Args:
-        inputs: see `lemaire_tables.Charged`.
+        inputs: see `actions.Counted`.
     """
     spiking, other = inputs.filter("spikes"), inputs.filter(~pl.col("spikes"))
     elements = int((spiking["in_numel"] * spiking["calls"]).sum())

@@ -14,7 +14,7 @@ from ...rules.geometry import Convolution, Norm, Product
 from ...trace.files import collected
 from ...workload.account import Account, account_of
 from ...workload.gradients import inside_neurons
-from ...workload.layer_calls import MODULE
+from ...workload.layers import MODULE
 from ...workload.products import SIGNATURE, product_signatures, uncharged
 from .addons import refused_optimizers
 

@@ -10,8 +10,8 @@ import polars as pl
 
 from ....schemas.costs import NeuroMCConfig
 from ...workload.gradients import Geometries, geometries_of, product_calls, shaped_calls
-from ...workload.layer_calls import ID, MODULE
-from ...workload.layers import layers_of, neurons_of
+from ...workload.layer_calls import ID
+from ...workload.layers import MODULE, layers_of, neurons_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace

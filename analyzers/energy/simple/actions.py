@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas import TraceError
-from ...workload.layer_calls import BYTES, MODULE, MOST_DIMS
-from ...workload.layers import layers_of, neurons_of, weight_products
+from ...workload.layer_calls import MOST_DIMS
+from ...workload.layers import BYTES, MODULE, layers_of, weight_products
 from ..arithmetic import Operations
 from ..row_keys import KEYS, KINDS, NEURON_OP, keyed
 from .variant import Variant
@@ -171,7 +171,7 @@ def state_accesses(
     Raises:
         TraceError: the steps of a call are not known.
     """
-    neurons, mode = neurons_of(trace), pl.col("step_mode").cast(pl.String)
+    neurons, mode = variant.neurons(trace), pl.col("step_mode").cast(pl.String)
     first = pl.col("inputs").list.first().struct.field("shape").list.get(0, null_on_oob=True)
     by_shape = pl.when(mode == "m").then(first).otherwise(1)
     told = pl.coalesce("time_steps", pl.lit(time_steps, pl.Int64), pl.when(mode == "s").then(1))

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import polars as pl
+
+from ...workload.layers import neurons_of
 from ..arithmetic import Arithmetic
+
+if TYPE_CHECKING:
+    from ...trace.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -16,10 +24,12 @@ class Variant(Arithmetic):
             of convolutions with spike input.
         steps_by_shape: take the time steps of a neuron's call from its input: the first dimension
             in multi-step mode, else one.
+        neurons: returns the neurons whose states are charged.
     """
 
     tool_additions: bool = False
     steps_by_shape: bool = False
+    neurons: Callable[[Trace], pl.DataFrame] = neurons_of
 
 
 SOURCE = Variant()

@@ -7,6 +7,8 @@ in it; `energy.revisions` alone reads it.
 VARIANTS: dict[tuple[str, str], str] = {
     ("compute", "spikingjelly-2.0"): "compute_variants:RELEASE",
     ("compute", "spikingjelly-2026-08"): "compute_variants:TUTORIAL",
+    ("lemaire", "spikingjelly-2.0"): "lemaire_2_0:VARIANT",
+    ("lemaire", "spikingjelly-2026-08"): "lemaire_2026_08:VARIANT",
     ("simple", "spikingjelly-2.0"): "simple_variants:RELEASE",
     ("spikesim", "spikingjelly-2.0"): "spikesim_variants:RELEASE",
     ("spikesim", "spikingjelly-2026-08"): "spikesim_variants:TUTORIAL",

@@ -6,21 +6,60 @@ it is called, and what sums, products, selections and copies make of state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ..lemaire.charges import NEURON_OP
-from .neuron_operands import Chunk, chunks_inside, place_of
-from .neuron_state_kinds import ADDITIONS, state_kinds
+from ....schemas import SpikeClass
+from ...rules.spikingjelly import STATE_MAKERS, STATE_OPS, STATE_VIEWS
+from ..row_keys import NEURON_OP
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
 
-_OUT, _TARGET = place_of("out", 0) % 2, place_of("in", 0)
+CALLS_AT_ONCE = 200_000
+"""Dispatched calls of a chunk."""
+
+_SLOTS = (("in", 0), ("in", 1), ("in", 2), ("out", 0))
+_DTYPES = 256
+"""A key of state is storage * 256 + the number of the dtype: numbers join faster than text."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Neuron calls of one rank that follow each other.
+
+    Attributes:
+        rank: the rank.
+        calls: what ran inside, without views: `seq`, `signature_id` and `neuron_call`.
+        operands: theirs: `seq`, `place` (see `_place_of`), `key` (storage and dtype; null: no
+            storage), `numel`, `bytes`, `sparse` and `nonzero`.
+        held: the states that the neuron calls began with: `neuron_call`, `since` (their first seq)
+            and `key`.
+    """
+
+    rank: int
+    calls: pl.DataFrame
+    operands: pl.DataFrame
+    held: pl.DataFrame
+
+
+def _place_of(role: str, slot: int) -> int:
+    """Return a number for an operand's role and slot: even for inputs, odd for results."""
+    return 2 * slot + (role == "out")
+
+
+_OUT, _TARGET = _place_of("out", 0) % 2, _place_of("in", 0)
 _STATES = {"key": pl.Int64, "since": pl.Int64}
 
-DONE = ("additions", "multiplications", "read_bytes", "written_bytes")
+_ADDITIONS = ("add", "compare", "non_linear", "select")
+"""Kinds whose results count as additions."""
+
+_WRITES = ("add", "mul", "select", "copy")
+
+_FIGURES = ("additions", "multiplications", "read_bytes", "written_bytes")
 """What operations do to state."""
 
 _DONE = pl.Schema(
@@ -46,17 +85,17 @@ def state_operations(
         keys: columns of `neurons` that are kept apart, `rank` among them.
 
     Returns:
-        `op`, `keys`, `DONE` added up and `largest` (bytes of the largest state operand of any of
-        these ops); what touches no state is left out.
+        `op`, `keys`, `_FIGURES` added up and `largest` (bytes of the largest state operand of
+        any of these ops); what touches no state is left out.
     """
-    kinds = state_kinds(trace)
+    kinds = _kinds(trace)
     views = kinds.filter("view").select("rank", "signature_id")
     by = ["signature_id", *keys]
-    figures = [pl.col(DONE).sum(), pl.col("largest").max()]
+    figures = [pl.col(_FIGURES).sum(), pl.col("largest").max()]
     named = neurons.select(*keys, neuron_call="module_call_id")
     found = []
     carried, rank = pl.DataFrame(schema=_STATES), -1
-    for chunk in chunks_inside(trace, neurons, views, share):
+    for chunk in _chunks(trace, neurons, views, share):
         if chunk.rank != rank:
             carried, rank = pl.DataFrame(schema=_STATES), chunk.rank
         ops = _classed(chunk, kinds.filter(rank=rank))
@@ -101,13 +140,13 @@ def own_operations(neurons: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
             written_bytes=pl.col("in_bytes").sum(),
             largest=state.max(),
         )
-        .select("op", *keys, *DONE, "largest")
+        .select("op", *keys, *_FIGURES, "largest")
         .cast(_DONE)
     )
 
 
-def _classed(chunk: Chunk, kinds: pl.DataFrame) -> pl.DataFrame:
-    """Return the calls of a chunk with what `state_kinds` tells.
+def _classed(chunk: _Chunk, kinds: pl.DataFrame) -> pl.DataFrame:
+    """Return the calls of a chunk with what `_kinds` returns.
 
     A neuron without state yet makes it by its first `full_like` or `zeros_like`: `starts` is true
     for that one alone.
@@ -131,7 +170,7 @@ def _classed(chunk: Chunk, kinds: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _followed(ops: pl.DataFrame, chunk: Chunk, carried: pl.DataFrame) -> pl.DataFrame:
+def _followed(ops: pl.DataFrame, chunk: _Chunk, carried: pl.DataFrame) -> pl.DataFrame:
     """Return which keys are state, and since which seq: `_STATES`.
 
     Goes from the states that are known to the ops that read them, and on to what those write,
@@ -169,7 +208,7 @@ def _followed(ops: pl.DataFrame, chunk: Chunk, carried: pl.DataFrame) -> pl.Data
 
 
 def _done(ops: pl.DataFrame, operands: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
-    """Return what each op that touches state does: its signature, neuron, `DONE` and `largest`.
+    """Return what each op that touches state does: its signature, neuron, `_FIGURES` and `largest`.
 
     If an operand that is no state is sparse, reads and writes are limited to its nonzero elements,
     except those of `copy_`, which reads its source alone.
@@ -215,7 +254,180 @@ def _done(ops: pl.DataFrame, operands: pl.DataFrame, states: pl.DataFrame) -> pl
             "read_bytes",
             "written_bytes",
             "largest",
-            additions=pl.when(kind.is_in(ADDITIONS)).then(elements).otherwise(0),
+            additions=pl.when(kind.is_in(_ADDITIONS)).then(elements).otherwise(0),
             multiplications=pl.when(kind == "mul").then(elements).otherwise(0),
         )
     )
+
+
+def _kinds(trace: Trace) -> pl.DataFrame:
+    """Return what the ops of each signature do to state.
+
+    Returns:
+        `rank`, `signature_id`, `op`, `kind`, `view`, `starts` (makes state from nothing), `copies`
+        and `writes`.
+    """
+    rows = []
+    for rank, number, op, mutates in trace.signatures.select(
+        "rank", "signature_id", "op", "mutates"
+    ).iter_rows():
+        word = op.split(".")[1]
+        name = word if word == "_to_copy" else word.rstrip("_")
+        kind = STATE_OPS.get(name, "other")
+        writes = kind in _WRITES or (kind == "non_linear" and bool(mutates))
+        flags = (name in STATE_VIEWS, name in STATE_MAKERS, name == "copy", writes)
+        rows.append((rank, number, op, kind, *flags))
+    flagged = dict.fromkeys(("view", "starts", "copies", "writes"), pl.Boolean)
+    text = {"op": pl.String, "kind": pl.String}
+    return pl.DataFrame(
+        rows,
+        schema={"rank": pl.Int32, "signature_id": pl.Int32, **text, **flagged},
+        orient="row",
+    )
+
+
+def _chunks(
+    trace: Trace, neurons: pl.DataFrame, views: pl.DataFrame, share: float
+) -> Iterator[_Chunk]:
+    """Yield what ran inside neurons, in the order of execution.
+
+    Args:
+        trace: the trace.
+        neurons: `rank` and `module_call_id` of calls of neurons.
+        views: `rank` and `signature_id` of what is left out.
+        share: share of zeros from which an operand is sparse, if it is no spike tensor.
+    """
+    spans, layouts = _spans(trace, neurons), _layouts(trace)
+    numbers = dict(layouts.select("dtype", "number").unique().iter_rows())
+    for part in spans.partition_by("rank", "chunk", maintain_order=True):
+        rank, first, last = part["rank"][0], part["since"].min(), part["last_seq"].max()
+        within = (pl.col("rank") == rank) & pl.col("seq").is_between(first, last)
+        calls = _calls(trace, within, part, views.filter(rank=rank))
+        operands = _operands(trace, within, calls)
+        held = _held(part, numbers)
+        storages = _storages(trace, rank, [operands["value_id"], held["value_id"]])
+        yield _Chunk(
+            rank=rank,
+            calls=calls.select("seq", "signature_id", "neuron_call"),
+            operands=_described(operands, layouts.filter(rank=rank), storages, share),
+            held=held.join(storages, on="value_id").select("neuron_call", "since", key=_key()),
+        )
+
+
+def _key() -> pl.Expr:
+    return pl.col("storage") * _DTYPES + pl.col("number")
+
+
+def _spans(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
+    """Return the first and last seq of neuron calls, in order, with the chunk that they are in."""
+    size = pl.col("last_seq") - pl.col("since") + 1
+    wanted = neurons.lazy().select("rank", "module_call_id")
+    return (
+        trace.module_calls.join(wanted, on=["rank", "module_call_id"], how="semi")
+        .select("rank", "last_seq", "state_before", neuron_call="module_call_id", since="first_seq")
+        .collect(engine="streaming")
+        .sort("rank", "since")
+        .with_columns(chunk=size.cum_sum().over("rank") // CALLS_AT_ONCE)
+    )
+
+
+def _layouts(trace: Trace) -> pl.DataFrame:
+    """Return what the operands of each signature are like, with a number for each dtype."""
+    return (
+        trace.signatures.select("rank", "signature_id", "operands")
+        .explode("operands", empty_as_null=True)
+        .unnest("operands")
+        .select(
+            "rank", "signature_id", "dtype", "numel", "bytes",
+            place=2 * pl.col("slot") + (pl.col("role") == "out").cast(pl.Int32),
+            number=pl.col("dtype").rank("dense").cast(pl.Int64),
+        )
+    )  # fmt: skip
+
+
+def _calls(trace: Trace, within: pl.Expr, spans: pl.DataFrame, views: pl.DataFrame) -> pl.DataFrame:
+    """Return the calls inside the spans, with `neuron_call`."""
+    slots = [f"{role}{slot}" for role, slot in _SLOTS]
+    columns = [f"{slot}_{what}" for slot in slots for what in ("value", "class", "nonzero")]
+    return (
+        trace.calls.filter(within)
+        .select("seq", "signature_id", *columns)
+        .collect(engine="streaming")
+        .join(views, on="signature_id", how="anti")
+        .sort("seq")
+        .join_asof(
+            spans.select("since", "last_seq", "neuron_call"), left_on="seq", right_on="since"
+        )
+        .filter(pl.col("seq") <= pl.col("last_seq"))
+        .drop("since", "last_seq")
+    )
+
+
+def _operands(trace: Trace, within: pl.Expr, calls: pl.DataFrame) -> pl.DataFrame:
+    """Return every operand of the calls, with `value_id`, `class` and `nonzero`."""
+    flat = pl.concat(
+        calls.select(
+            "seq",
+            "signature_id",
+            place=pl.lit(_place_of(role, slot), pl.Int32),
+            value_id=f"{role}{slot}_value",
+            **{"class": f"{role}{slot}_class", "nonzero": f"{role}{slot}_nonzero"},
+        )
+        for role, slot in _SLOTS
+    )
+    out = (pl.col("role").cast(pl.String) == "out").cast(pl.Int32)
+    more = (
+        trace.call_operands.filter(within)
+        .select("seq", "value_id", "class", "nonzero", place=2 * pl.col("slot") + out)
+        .collect(engine="streaming")
+        .join(calls.select("seq", "signature_id"), on="seq")
+        .select(flat.columns)
+    )
+    return pl.concat([flat, more])
+
+
+def _held(spans: pl.DataFrame, numbers: dict[str, int]) -> pl.DataFrame:
+    """Return the tensor states that neuron calls began with, by value."""
+    return (
+        spans.select("neuron_call", "since", "state_before")
+        .explode("state_before", empty_as_null=True)
+        .unnest("state_before")
+        .drop_nulls("value_id")
+        .select(
+            "neuron_call",
+            "since",
+            "value_id",
+            number=pl.col("dtype").replace_strict(numbers, default=None, return_dtype=pl.Int64),
+        )
+    )
+
+
+def _storages(trace: Trace, rank: int, values: list[pl.Series]) -> pl.DataFrame:
+    """Return the storage of each value, where it has one."""
+    wanted = pl.concat(values).drop_nulls().unique().to_frame()
+    ends = wanted["value_id"].to_numpy()
+    low, high = (int(ends.min()), int(ends.max())) if ends.size else (0, -1)
+    return (
+        trace.values.filter((pl.col("rank") == rank) & pl.col("value_id").is_between(low, high))
+        .select("value_id", storage="storage_id")
+        .join(wanted.lazy(), on="value_id", how="semi")
+        .collect(engine="streaming")
+        .drop_nulls()
+    )
+
+
+def _described(
+    operands: pl.DataFrame, layouts: pl.DataFrame, storages: pl.DataFrame, share: float
+) -> pl.DataFrame:
+    """Return the operands that are there, with their layouts and keys."""
+    binary = (pl.col("class") & int(SpikeClass.BINARY)) != 0
+    zeros = pl.col("numel") - pl.col("nonzero")
+    return (
+        operands.join(layouts.drop("rank", "dtype"), on=["signature_id", "place"])
+        .join(storages, on="value_id", how="left")
+        .select(
+            "seq", "place", "numel", "bytes", key=_key(),
+            sparse=(binary | (zeros >= share * pl.col("numel"))).fill_null(False),
+            nonzero=pl.col("nonzero").fill_null(pl.col("numel")),
+        )
+    )  # fmt: skip

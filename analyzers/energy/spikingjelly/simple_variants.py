@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..simple.variant import Variant
+from .nodes import nodes_of
 
 RELEASE = Variant(
     rules="spikingjelly-2.0",
@@ -11,4 +12,5 @@ RELEASE = Variant(
     names_uncovered=False,
     tool_additions=True,
     steps_by_shape=True,
+    neurons=nodes_of,
 )

@@ -119,8 +119,11 @@ def test_by_hand(inputs, tmp_path):
     assert report.counts["ac"] == report.counts["synop"] == 15
     assert report.breakdown_pj == pytest.approx({"mac_pj": DENSE_PJ, "ac_pj": SPIKING_PJ})
     assert report.total_pj == pytest.approx(DENSE_PJ + SPIKING_PJ)
-    modules = dict(report.by("module").select("module", "energy_pj").iter_rows())
-    assert modules == pytest.approx({"Net.dense": DENSE_PJ, "Net.spiking": SPIKING_PJ})
+    own = {"Net.dense": DENSE_PJ, "Net.spiking": SPIKING_PJ}
+    whole = dict.fromkeys(("Global", "Net"), DENSE_PJ + SPIKING_PJ)
+    for exclusive, expected in ((True, own), (False, whole | own)):
+        frame = report.by("module", exclusive=exclusive)
+        assert dict(frame.select("module", "energy_pj").iter_rows()) == pytest.approx(expected)
     assert report.by("op").select("op").to_series().to_list() == ["aten.mm.default"]
     assert (report.batch, report.samples) == (2, 2)
     assert report.per_sample_pj == pytest.approx((DENSE_PJ + SPIKING_PJ) / 2)
@@ -242,5 +245,7 @@ def test_steps_are_told_apart(steps, inputs, tmp_path):
 
 def test_an_unknown_revision_is_refused(inputs, tmp_path):
     trace = open_trace(record(Net().eval(), inputs, tmp_path / "t"))
-    with pytest.raises(ConfigError, match="no revision 'spikingjelly-3' of compute: source, "):
+    with pytest.raises(
+        ConfigError, match="unknown revision 'spikingjelly-3' of compute: choose from so"
+    ):
         estimate_compute(trace, revision="spikingjelly-3")

@@ -39,7 +39,7 @@ def run(tmp_path):
 
 def terms(report, path):
     rows = report.details["terms"].iter_rows(named=True)
-    return {row["what"]: row["amount"] for row in rows if row["layer"] == path}
+    return {row["what"]: row["count"] for row in rows if row["layer"] == path}
 
 
 def filled(model, weight=1.0):
@@ -395,7 +395,7 @@ class TestSums:
         )
         report = estimate_lemaire(run(bert.BertModel(config), torch.randint(0, 50, (batch, 7))))
         sums = report.rows.filter(op="aten.add.Tensor", component="ops")
-        assert dict(sums.select("module", "amount").rows()) == {
+        assert dict(sums.select("module", "count").rows()) == {
             f"BertModel.encoder.layer.{n}.{part}output": 112 * batch
             for n in (0, 1)
             for part in ("attention.", "")

@@ -74,7 +74,7 @@ def _table(report):
 
 def _terms(report, layer_path):
     rows = report.details["terms"].iter_rows(named=True)
-    return {row["what"]: row["amount"] for row in rows if row["layer"] == layer_path}
+    return {row["what"]: row["count"] for row in rows if row["layer"] == layer_path}
 
 
 # Their column `addr` is 73.0 and 0.4375 pJ; corrected it is 20 MACs at 3.2 and 10 spikes * 4

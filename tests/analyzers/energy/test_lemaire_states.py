@@ -14,7 +14,7 @@ from torch import nn
 from opjoule import Recorder
 from opjoule.analyzers import open_trace
 from opjoule.analyzers.energy import estimate_lemaire
-from opjoule.analyzers.energy.spikingjelly import neuron_operands as lemaire_operands
+from opjoule.analyzers.energy.spikingjelly import neuron_state
 from opjoule.schemas.costs import LemaireConfig, NeuronOperations
 
 REVISION = "spikingjelly-2026-08"
@@ -106,7 +106,7 @@ def test_long_runs_are_read_in_chunks(run, monkeypatch):
     trace = run(model, *(torch.rand(5, 2, 8) for _ in range(4)))
     whole = estimate_lemaire(trace, revision=REVISION)
     for size in (1, 37, 100):
-        monkeypatch.setattr(lemaire_operands, "CALLS_AT_ONCE", size)
+        monkeypatch.setattr(neuron_state, "CALLS_AT_ONCE", size)
         again = estimate_lemaire(trace, revision=REVISION)
         assert again.counts == whole.counts
         assert again.total_pj == pytest.approx(whole.total_pj, rel=1e-12)

@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers.energy import EnergyReport, Scope
+from opjoule.analyzers.workload.account import account_of
+from opjoule.analyzers.workload.modules import scopes_of
 from opjoule.schemas import ConfigError
 from opjoule.schemas.costs import ComputeConfig, LemaireConfig, SpikeSimConfig
 
@@ -40,7 +42,9 @@ REPORT = EnergyReport(
     rows=ROWS,
     config=ComputeConfig().model_dump(),
     scope=SCOPE,
-    coverage="99.0 % of the calls",
+    account=account_of(
+        990, pl.DataFrame({"what": ["softmax", "conv"], "calls": [2, 3], "macs": [0, 10]})
+    ),
     batch=3,
     time_steps=4,
     samples=6,
@@ -52,14 +56,13 @@ REPORT = EnergyReport(
     ("keys", "expected"),
     [
         ((), [(15.0,)]),
-        (("module",), [(None, 8.0), ("Net.b", 4.0), ("Net.a", 3.0)]),
         (("stage",), [("backward", 8.0), ("forward", 7.0)]),
         (("label",), [("x", 12.0), (None, 3.0)]),
         (("step",), [(1, 10.0), (0, 5.0)]),
         (("op", "component"), [("mm", "mac", 12.0), ("conv", "ac", 2.0), ("conv", "mac", 1.0)]),
     ],
 )
-def test_by_adds_up_dearest_first(keys, expected):
+def test_by_adds_up_highest_first(keys, expected):
     frame = REPORT.by(*keys)
     assert frame.select(*keys, "energy_pj").rows() == expected
     assert frame.columns == [*keys, "energy_pj", "share", "per_sample_pj"]
@@ -67,12 +70,36 @@ def test_by_adds_up_dearest_first(keys, expected):
     assert frame["per_sample_pj"].to_list() == pytest.approx([row[-1] / 6 for row in expected])
 
 
+MODULES = pl.DataFrame(
+    {
+        "rank": pl.Series([0, 0, 0, 1, 1, 1], dtype=pl.Int32),
+        "module_id": pl.Series([0, 1, 2, 0, 1, 2], dtype=pl.Int32),
+        "parent_id": pl.Series([None, 0, 0, None, 0, 0], dtype=pl.Int32),
+        "path": ["Net", "Net.a", "Net.b"] * 2,
+    }
+)
+"""The same tree in two ranks."""
+
+
+def test_a_module_includes_those_below_it():
+    """Net.a 1 + 2 and Net.b 4 are in Net; 8 outside every module in Global alone."""
+    report = replace(REPORT, scopes=scopes_of(MODULES))
+    inclusive = [("Global", 15.0), ("Net", 7.0), ("Net.b", 4.0), ("Net.a", 3.0)]
+    assert report.by("module").select("module", "energy_pj").rows() == inclusive
+    own = [(None, 8.0), ("Net.b", 4.0), ("Net.a", 3.0)]
+    frame = report.by("module", exclusive=True).select("module", "energy_pj")
+    assert frame.rows() == own
+    several = report.by("module", "component").select("module", "component", "energy_pj").rows()
+    assert several[:3] == [("Global", "mac", 13.0), ("Net", "mac", 5.0), ("Net.b", "mac", 4.0)]
+    assert sum(energy for module, _, energy in several if module == "Global") == 15.0
+
+
 def test_a_key_named_twice_counts_once():
     assert REPORT.by("stage", "stage").equals(REPORT.by("stage"))
 
 
 def test_by_refuses_what_energies_do_not_have():
-    with pytest.raises(ConfigError, match="have no 'modules': by is one of module, stage"):
+    with pytest.raises(ConfigError, match="unknown by='modules': expected some of module, stage"):
         REPORT.by("modules")
 
 
@@ -127,7 +154,8 @@ def test_the_statement_says_everything_that_a_paper_needs():
         "Charged: arithmetic; not charged: memory",
         "2 of 3 inputs are spikes, 90 % zeros",
         "Batch 3, time steps 4, averaged over 6 samples",
-        "99.0 % of the calls",
+        "Coverage: 99.0% of the MACs of the products are charged, 5 calls are left out",
+        "Left out: 2 kinds of operations (5 calls, 1.0% of the MACs)",
         "A. Author, A paper, 2023",
     ):
         assert fact in text
@@ -135,18 +163,15 @@ def test_the_statement_says_everything_that_a_paper_needs():
 
 
 def test_the_statement_claims_no_average_that_nobody_knows():
-    text = replace(REPORT, samples=None, batch=None, time_steps=None, coverage=None).statement()
+    text = replace(REPORT, samples=None, batch=None, time_steps=None).statement()
     assert "15 pJ for the whole recording" in text
     assert "averaged" not in text and "a sample" not in text and "None" not in text
 
 
-def test_the_statement_tells_what_was_left_out():
-    left = pl.DataFrame({"what": ["a", "b"], "calls": [2, 3], "macs_share": [0.25, 0.125]})
-    assert "2 kinds of operations (5 calls, 37.5% of the MACs)" in (
-        replace(REPORT, left_out=left).statement()
-    )
-    unknown = left.with_columns(macs_share=pl.lit(None, pl.Float64))
-    assert "(5 calls)" in replace(REPORT, left_out=unknown).statement()
+def test_the_statement_tells_no_share_that_is_not_known():
+    left = pl.DataFrame({"what": ["a", "b"], "calls": [2, 3], "macs": [10, None]})
+    report = replace(REPORT, account=account_of(990, left))
+    assert "2 kinds of operations (5 calls, ? of the MACs)" in report.statement()
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_source_leaves_out_what_the_tool_adds(name, traces):
     counted = GOLDEN[name]["counts"]["acs"]["total"]
     assert release.details["tool_acs"] == release.counts["ac"] - counted
     assert source.details["tool_acs"] == 0
-    assert "nobody but SpikingJelly 2.0 has published" in source.warnings[-1]
+    assert "come from SpikingJelly 2.0, there is no other publication" in source.warnings[-1]
     memory = "weight_read_bytes", "bias_read_bytes", "neuron_state_read_bytes"
     assert [source.counts[n] for n in memory] == [release.counts[n] for n in memory]
 
@@ -251,7 +251,7 @@ def test_neurons_of_ones_own(tmp_path):
 
 def test_time_steps_that_the_trace_does_not_know_are_asked_for(tmp_path):
     trace = leaky(tmp_path / "t", time_dim=3)  # its input has no such dimension
-    with pytest.raises(TraceError, match=r"Leaky: the trace does not tell its time steps: give"):
+    with pytest.raises(TraceError, match=r"Leaky: its time steps were not recorded: give"):
         estimate_simple(trace)
     assert estimate_simple(trace, time_steps=6).counts["neuron_state_read_bytes"] == 6 * 40
 
@@ -289,5 +289,5 @@ def test_training_mode_is_refused_by_the_source_alone(tmp_path):
 
 
 def test_the_other_revision_has_no_such_estimator(traces):
-    with pytest.raises(ConfigError, match=r"revisions only 2\.0 has this"):
+    with pytest.raises(ConfigError, match=r"of simple: choose from source, spikingjelly-2\.0$"):
         estimate_simple(traces("dense_linear"), revision="spikingjelly-2026-08")

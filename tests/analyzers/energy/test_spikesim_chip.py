@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opjoule.analyzers.energy.spikesim import chip as chip
-from opjoule.analyzers.energy.spikesim.crossbars import unit_pj
+from opjoule.analyzers.energy.spikesim.energies import unit_pj
 from opjoule.schemas.costs.spikesim import SpikeSimConfig
 
 C_IN = (3, 64, 64, 128, 128, 256, 256)

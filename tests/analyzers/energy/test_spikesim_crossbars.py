@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opjoule.analyzers.energy.spikesim.crossbars import patch_control_parts_pj, tiles, unit_pj
+from opjoule.analyzers.energy.spikesim.actions import tiles
+from opjoule.analyzers.energy.spikesim.energies import patch_control_parts_pj, unit_pj
 from opjoule.schemas import ConfigError
 from opjoule.schemas.costs import config_class, load_config
 from opjoule.schemas.costs.spikesim import SpikeSimConfig

@@ -72,7 +72,7 @@ def test_other_sizes_are_refused_with_those_that_work(tmp_path):
     trace = open_trace(record(net, spikes, tmp_path / "trace"))
     with pytest.raises(TraceError) as caught:
         estimate_spikesim(trace, SpikeSimConfig(activity_mode="event", xbar_size=24))
-    assert "8, 16, 32, 64, 128, 256, 512, 1024, and of 50 or more" in str(caught.value)
+    assert "(8, 16, 32, 64, 128, 256, 512, 1024), or 50 or more" in str(caught.value)
     # Dense mode takes any: ceil(50/24)*ceil(3/24)*2 images*5*4 sites = 120 cycles
     dense = estimate_spikesim(trace, SpikeSimConfig(xbar_size=24))
     assert dense.counts["dense_pe_cycle_count"] == 120
