@@ -211,7 +211,6 @@ def without_spikingjelly(tmp_path):
     return tmp_path
 
 
-@pytest.mark.xfail(strict=True, reason="neuromc imports spikingjelly until moved")
 def test_the_sources_need_nothing_of_spikingjelly(without_spikingjelly):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(STORED)],
