@@ -61,11 +61,7 @@ def nets():
     )
     return {
         "encoder": (encoder, (tokens,), {"lemaire", "neuromc", "spikesim"}),
-        "attention": (
-            Itself(16, 2, batch_first=True),
-            (tokens,),
-            {"lemaire", "neuromc", "spikesim"},
-        ),
+        "attention": (attention, (tokens,), {"lemaire", "neuromc", "spikesim"}),
         "lstm": (nn.LSTM(8, 6), (torch.rand(3, 2, 8),), {"lemaire", "neuromc", "spikesim"}),
         "vector": (Vector(), (torch.rand(8), torch.rand(1, 1, 5, 5)), set()),
         "twice": (Twice(8, 4), (torch.rand(3, 8),), {"spikesim"}),
