@@ -108,9 +108,9 @@ def sweep(
     swept = importlib.import_module("..analyzers.sweeping.sweep", __package__)
     with reading.working(f"sweeping ({estimator})"):
         if sensitivity:
-            found = swept.sensitive(opened, estimator, base, **options)
+            found = swept.sensitivity(opened, estimator, base, **options)
         else:
-            found = swept.swept(opened, estimator, axes, table, config=base, **options)
+            found = swept.sweep(opened, estimator, axes, table, config=base, **options)
     for warning in found.warnings:
         click.echo(f"opjoule: warning: {warning}", err=True)
     tables.answer(_shown(found, base, kind, sensitivity), output)

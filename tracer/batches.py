@@ -53,17 +53,16 @@ class Batches:
 
     def read(self, call: ModuleCall, module: nn.Module) -> None:
         """Set batch and time steps of a call that begins, and the frame of the calls inside."""
-        shapes = _shapes(call)
-        shape = shapes[0] if shapes else ()
+        shape = _first_shape(call)
         parent = call.parent
         inner = call.in_task or call.continues
         around = parent.frame if parent is not None else self._last if inner else None
         outermost = parent is None and not inner
         if outermost:
             self._single.clear()
-        found = self._told(call, module, shapes, around)
+        found = self._told(call, module, shape, around)
         if outermost:
-            found = self._outermost(call, shapes, found)
+            found = self._outermost(call, found)
         elif found is not None:
             if call.info.neuron is not None or call.info.dims is not None:
                 self._compare(call, found, shape)
@@ -81,14 +80,16 @@ class Batches:
         self._single.update(number for number, _, _ in outputs if number >= 0)
 
     def _told(
-        self, call: ModuleCall, module: nn.Module, shapes: list[Shape], around: Frame | None
+        self, call: ModuleCall, module: nn.Module, shape: Shape, around: Frame | None
     ) -> Frame | None:
         """Return what a module itself tells of its input, None if it does not."""
-        if not shapes:
+        if not shape:
             return None
         info = call.info
-        known = self._neurons.steps(module, shapes[0]) if info.tells else None
-        dims = None if info.dims is None or call.step_mode == "m" else info.dims(module, shapes)
+        known = self._neurons.steps(module, shape) if info.tells else None
+        dims = None
+        if info.dims is not None and call.step_mode != "m":
+            dims = info.dims(module, shape, call.inputs)
         single = dims is not None and dims.single
         if single or (around is not None and around.single) or call.inputs[0][0] in self._single:
             return _of_one(None if known is None else known[1], around)
@@ -96,15 +97,15 @@ class Batches:
             return _told(*known)
         if dims is not None:
             return _among(dims, around)
-        if info.flattens and len(shapes[0]) > 1:
-            return _told(shapes[0][1], shapes[0][0])
+        if info.flattens and len(shape) > 1:
+            return _told(shape[1], shape[0])
         return None
 
-    def _outermost(self, call: ModuleCall, shapes: list[Shape], told: Frame | None) -> Frame:
+    def _outermost(self, call: ModuleCall, told: Frame | None) -> Frame:
         """Return what the input of the model holds."""
         found = self._guess(call) if told is None else told
         if self._said:
-            found = self._by_word(call, shapes, found)
+            found = self._by_word(call, _shapes(call), found)
         call.guessed = found.batch_from in (GUESSED, NULL)
         return found
 
@@ -142,7 +143,6 @@ class Batches:
         batch, steps = around.batch, around.steps
         if not shape or batch is None:
             return UNKNOWN
-        one = around._replace(steps=None if steps is None else 1, length=None)
         # Plain convolutions and batch norms have channels there; two dimensions leave no features.
         if len(shape) > 2 and not isinstance(module, (_ConvNd, _NormBase)):
             if steps is not None:
@@ -152,7 +152,9 @@ class Batches:
             if shape[:2] == (around.length, batch):
                 return around
         if shape[0] == batch:
-            return one
+            if steps is None and around.length is None:
+                return around
+            return around._replace(steps=None if steps is None else 1, length=None)
         if steps is not None and shape[0] == steps * batch:
             return around
         return UNKNOWN
@@ -179,7 +181,7 @@ class Batches:
         batch, steps = told.batch, told.steps
         if batch == root.batch:
             return told
-        if steps is not None and steps > 1 and given[0][:2] == (steps, batch):
+        if steps is not None and given[0][:2] == (steps, batch):
             return Frame(batch, steps, OBSERVED, OBSERVED)
         if root.batch is None:
             found = any(shape[0] == batch for shape in given)
@@ -226,9 +228,18 @@ class Batches:
         self._last = root.frame
 
 
+def _first_shape(call: ModuleCall) -> Shape:
+    """Return the shape of the first input that has dimensions; () if none has."""
+    for _, layout, _ in call.inputs:
+        if layout.shape:
+            shape: Shape = layout.shape
+            return shape
+    return ()
+
+
 def _shapes(call: ModuleCall) -> list[Shape]:
     """Return the shapes of the inputs that have dimensions."""
-    return [tuple(layout.shape) for _, layout, _ in call.inputs if layout.shape]
+    return [layout.shape for _, layout, _ in call.inputs if layout.shape]
 
 
 def _common(call: ModuleCall, dim: int) -> int | None:
@@ -237,9 +248,7 @@ def _common(call: ModuleCall, dim: int) -> int | None:
     Masks do not count, nor, beside others, inputs of one dimension: lengths, positions, steps.
     """
     shapes = [
-        tuple(layout.shape)
-        for _, layout, _ in call.inputs
-        if layout.shape and layout.dtype_name != "bool"
+        layout.shape for _, layout, _ in call.inputs if layout.shape and layout.dtype_name != "bool"
     ]
     shapes = [shape for shape in shapes if len(shape) > 1] or shapes
     found = {size(shape, dim) for shape in shapes} - {None}

@@ -6,11 +6,13 @@ layer whose input has one dimension less than a batch of them has was given a si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
+
+from .module_rows import Described
 
 
 class Dims(NamedTuple):
@@ -28,8 +30,10 @@ class Dims(NamedTuple):
 
 
 Shape = tuple[int, ...]
-Reader = Callable[[Any, Sequence[Shape]], Dims | None]
-"""Reads the batch off the shapes of what a module was given; None: they do not show it."""
+Inputs = list[Described]
+Reader = Callable[[Any, Shape, Inputs], Dims | None]
+"""Reads the batch off the shape of the first tensor and all that a module was given; None: they do
+not show it."""
 
 _ONE = Dims(1, single=True)
 
@@ -39,32 +43,33 @@ def reader_of(module: nn.Module) -> Reader | None:
     return next((reader for kind, reader in _READERS.items() if isinstance(module, kind)), None)
 
 
-def _linear(module: nn.Module, shapes: Sequence[Shape]) -> Dims | None:
-    return _ONE if len(shapes[0]) == 1 else None
+def _linear(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:
+    return _ONE if len(shape) == 1 else None
 
 
-def _convolution(module: _ConvNd, shapes: Sequence[Shape]) -> Dims | None:
-    return _ONE if len(shapes[0]) == len(module.kernel_size) + 1 else None
+def _convolution(module: _ConvNd, shape: Shape, inputs: Inputs) -> Dims | None:
+    return _ONE if len(shape) == len(module.kernel_size) + 1 else None
 
 
-def _cell(module: nn.Module, shapes: Sequence[Shape]) -> Dims | None:
-    return _ONE if len(shapes[0]) == 1 else Dims(shapes[0][0])
+def _cell(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:
+    return _ONE if len(shape) == 1 else Dims(shape[0])
 
 
-def _recurrent(module: nn.RNNBase, shapes: Sequence[Shape]) -> Dims | None:
-    if len(shapes) > 1 and len(shapes[1]) == 1:  # a packed sequence: its data and batch sizes
-        return Dims(shapes[2][0] if len(shapes) > 2 and len(shapes[2]) == 1 else None)
-    return _sequence(shapes[0], module.batch_first)
+def _recurrent(module: nn.RNNBase, shape: Shape, inputs: Inputs) -> Dims | None:
+    shapes = [layout.shape for _, layout, _ in inputs[:3]]
+    if len(shapes) > 1 and len(shapes[1] or ()) == 1:  # a packed sequence: its data and batch sizes
+        return Dims(shapes[2][0] if len(shapes) > 2 and len(shapes[2] or ()) == 1 else None)
+    return _sequence(shape, module.batch_first)
 
 
-def _attention(module: nn.Module, shapes: Sequence[Shape]) -> Dims | None:
+def _attention(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:
     holder: Any = module
     layers = getattr(module, "layers", None)
     if layers:
         holder = layers[0]
     holder = getattr(holder, "self_attn", holder)
     first = getattr(holder, "batch_first", None)
-    return None if first is None else _sequence(shapes[0], first)
+    return None if first is None else _sequence(shape, first)
 
 
 def _sequence(shape: Shape, batch_first: bool) -> Dims | None:

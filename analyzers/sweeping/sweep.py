@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,47 +11,16 @@ import polars as pl
 
 from ...schemas import ConfigError
 from ...schemas.costs import CostConfig, changed
+from ..display import View, as_html, as_lines
 from ..energy.estimators import fitting_config
 from ..energy.report import EnergyReport
 from ..energy.repricing import Measured, measure, structure_of
 from ..energy.revisions import SOURCE
-from ..trace.trace import Trace
+from ..trace.trace import Trace, narrowed
 from .configurations import columns, combinations, configured
 
 _STEP = 1e-3
 """Share by which a constant is moved up and down."""
-
-
-def sweep(
-    trace: Trace,
-    estimator: str,
-    vary: Mapping[str, Iterable[Any]] | None = None,
-    configs: pl.DataFrame | None = None,
-    *,
-    config: CostConfig | None = None,
-    **options: Any,
-) -> pl.DataFrame:
-    """Estimate with many configurations, reading the trace once for all that count alike.
-
-    Args:
-        trace: the trace.
-        estimator: "compute", "simple", "lemaire", "neuromc" or "spikesim".
-        vary: field -> values, dots leading into tables; every combination is estimated.
-        configs: a table of configurations, fields as columns; null leaves a field as in `config`,
-            the column `name` is a label. With `vary`, each row with every combination.
-        config: what is not varied; by default the estimator's defaults.
-        **options: of the estimator: revision, strict, samples, batch, time_steps, where, spikes.
-
-    Returns:
-        A row for each configuration, in order: its varied fields, `total_pj`, `per_sample_pj` (null
-        where the trace does not tell how many samples there were), and `energy_PART_pj` for each
-        part of the estimator's breakdown.
-
-    Raises:
-        ConfigError: no such estimator, field or value, or nothing to vary.
-        TraceError: what the estimator raises.
-    """
-    return swept(trace, estimator, vary, configs, config=config, **options).frame
 
 
 @dataclass(frozen=True)
@@ -71,9 +41,18 @@ class Sweep:
         """What a reader of the figures has to know, each once."""
         return tuple(dict.fromkeys(text for report in self.reports for text in report.warnings))
 
+    def _view(self) -> View:
+        return View(f"{self.frame.height} rows", self.frame, self.warnings)
 
-def swept(
-    trace: Trace,
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+
+def sweep(
+    trace: Trace | str | os.PathLike[str],
     estimator: str,
     vary: Mapping[str, Iterable[Any]] | None = None,
     configs: pl.DataFrame | None = None,
@@ -81,18 +60,41 @@ def swept(
     config: CostConfig | None = None,
     **options: Any,
 ) -> Sweep:
-    """Do `sweep`, and keep what it rests on."""
+    """Estimate with many configurations, reading the trace once for all that count alike.
+
+    Args:
+        trace: the trace, or its directory.
+        estimator: "compute", "simple", "lemaire", "neuromc" or "spikesim".
+        vary: field -> values, dots leading into tables; every combination is estimated.
+        configs: a table of configurations, fields as columns; null leaves a field as in `config`,
+            the column `name` is a label. With `vary`, each row with every combination.
+        config: what is not varied; by default the estimator's defaults.
+        **options: of the estimator: revision, strict, samples, batch, time_steps, where, spikes.
+
+    Returns:
+        A row for each configuration, in order: its varied fields, `total_pj`, `per_sample_pj` (null
+        where the trace does not tell how many samples there were), and `energy_PART_pj` for each
+        part of the estimator's breakdown.
+
+    Raises:
+        ConfigError: no such estimator, field or value, or nothing to vary.
+        TraceError: what the estimator raises.
+    """
+    opened = narrowed(trace)
     rows = combinations(vary, configs)
     made = configured(fitting_config(estimator, config, options.get("revision", SOURCE)), rows)
     known: dict[str, Measured] = {}
-    energies = [_row(_measured(known, estimator, trace, each, options), each) for each in made]
+    energies = [_row(_measured(known, estimator, opened, each, options), each) for each in made]
     frame = pl.DataFrame([*columns(rows), *columns(energies)])
     return Sweep(frame, tuple(measured.report for measured in known.values()))
 
 
 def sensitivity(
-    trace: Trace, estimator: str, config: CostConfig | None = None, **options: Any
-) -> pl.DataFrame:
+    trace: Trace | str | os.PathLike[str],
+    estimator: str,
+    config: CostConfig | None = None,
+    **options: Any,
+) -> Sweep:
     """Return what each constant decides of the total, the most decisive first.
 
     Constants are the numbers with a fraction in the configuration, those in tables and lists
@@ -100,7 +102,7 @@ def sensitivity(
     thousandth: exact where the total is linear in it, as in energies, a mean slope elsewhere.
 
     Args:
-        trace: the trace.
+        trace: the trace, or its directory.
         estimator: its name.
         config: where to look; by default the estimator's defaults.
         **options: of the estimator: revision, strict, samples, batch, time_steps, where, spikes.
@@ -114,18 +116,12 @@ def sensitivity(
         ConfigError: no such estimator.
         TraceError: what the estimator raises.
     """
-    return sensitive(trace, estimator, config, **options).frame
-
-
-def sensitive(
-    trace: Trace, estimator: str, config: CostConfig | None = None, **options: Any
-) -> Sweep:
-    """Do `sensitivity`, and keep what it rests on."""
+    opened = narrowed(trace)
     base = fitting_config(estimator, config, options.get("revision", SOURCE))
     known: dict[str, Measured] = {}
 
     def total(of: CostConfig) -> float:
-        return _measured(known, estimator, trace, of, options).price(of)["total_pj"]
+        return _measured(known, estimator, opened, of, options).price(of)["total_pj"]
 
     whole = total(base)
     report = next(iter(known.values())).report

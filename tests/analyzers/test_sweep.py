@@ -14,7 +14,6 @@ pytest.importorskip("spikingjelly")
 
 from opjoule.analyzers import energy, open_trace, sensitivity, sweep  # noqa: E402
 from opjoule.analyzers.energy import repricing  # noqa: E402
-from opjoule.analyzers.sweeping.sweep import swept  # noqa: E402
 from opjoule.schemas import ConfigError, TraceError  # noqa: E402
 from opjoule.schemas.costs import (  # noqa: E402
     CONFIGS,
@@ -88,7 +87,7 @@ MODELS = [
 
 @pytest.mark.parametrize(("estimator", "revision"), MODELS)
 def test_every_total_is_the_estimators_own(estimator, revision, trace):
-    frame = sweep(trace, estimator, GRIDS[estimator], revision=revision)
+    frame = sweep(trace, estimator, GRIDS[estimator], revision=revision).frame
     assert frame.height == np.prod([len(values) for values in GRIDS[estimator].values()])
     assert frame["total_pj"].n_unique() > 1
     for row in frame.to_dicts():
@@ -120,9 +119,9 @@ def test_the_trace_is_read_once_for_all_that_count_alike(trace, monkeypatch):
 
 def test_a_table_of_configurations(trace):
     table = pl.DataFrame({"name": ["a", "b"], "e_mac_pj": [1.0, None], "e_ac_pj": [None, 0.0]})
-    frame = sweep(trace, "compute", {"e_ac_pj": [0.5]}, table.drop("e_ac_pj"))
+    frame = sweep(trace, "compute", {"e_ac_pj": [0.5]}, table.drop("e_ac_pj")).frame
     assert frame["name"].to_list() == ["a", "b"]
-    frame = sweep(trace, "compute", configs=table, config=ComputeConfig(e_mac_pj=2.0))
+    frame = sweep(trace, "compute", configs=table, config=ComputeConfig(e_mac_pj=2.0)).frame
     expected = [ComputeConfig(e_mac_pj=1.0), ComputeConfig(e_mac_pj=2.0, e_ac_pj=0.0)]
     totals = [_alone(trace, "compute", config).total_pj for config in expected]
     assert frame["total_pj"].to_list() == pytest.approx(totals, rel=1e-12)
@@ -130,14 +129,16 @@ def test_a_table_of_configurations(trace):
 
 
 def test_parts_that_only_some_configurations_have_are_null_elsewhere(trace):
-    frame = sweep(trace, "spikesim", {"activity_mode": ["dense", "event"], "neuron_pj": [1.0]})
+    frame = sweep(
+        trace, "spikesim", {"activity_mode": ["dense", "event"], "neuron_pj": [1.0]}
+    ).frame
     assert frame["neuron_pj"].to_list() == [1.0, 1.0]
     assert frame["energy_neuron_pj"].is_null().to_list() == [True, False]
     assert frame["energy_pe_cycle_pj"].is_null().to_list() == [False, True]
 
 
 def test_warnings_of_all_configurations_are_kept(trace):
-    found = swept(trace, "spikesim", {"device": ["rram", "sram"]})
+    found = sweep(trace, "spikesim", {"device": ["rram", "sram"]})
     assert sum("area" in warning for warning in found.warnings) == 1
 
 
@@ -164,7 +165,7 @@ def test_what_the_estimator_refuses_a_sweep_refuses(trace):
 
 def test_sensitivity_of_a_linear_model_is_the_share_that_a_price_buys(trace):
     report = _alone(trace, "compute", ComputeConfig())
-    frame = sensitivity(trace, "compute")
+    frame = sensitivity(trace, "compute").frame
     bought = {"e_mac_pj": report.breakdown_pj["mac_pj"], "e_ac_pj": report.breakdown_pj["ac_pj"]}
     order = sorted(bought, key=bought.get, reverse=True)
     assert frame["constant"].to_list() == order
@@ -177,7 +178,7 @@ def test_sensitivity_of_a_linear_model_is_the_share_that_a_price_buys(trace):
 def test_one_percent_more_of_a_constant_changes_the_total_as_told(estimator, trace):
     base = CONFIGS[estimator]()
     whole = _alone(trace, estimator, base).total_pj
-    frame = sensitivity(trace, estimator)
+    frame = sensitivity(trace, estimator).frame
     assert frame["percent_per_percent"].abs().is_sorted(descending=True)
     for constant, value, told, _ in frame.head(5).iter_rows():
         more = _alone(trace, estimator, changed(base, {constant: value * 1.01})).total_pj
@@ -185,7 +186,7 @@ def test_one_percent_more_of_a_constant_changes_the_total_as_told(estimator, tra
 
 
 def test_constants_that_cost_nothing_come_last(trace):
-    frame = sensitivity(trace, "spikesim")
+    frame = sensitivity(trace, "spikesim").frame
     assert frame.row(-1) == ("sram_xbar_pj", 671.089, 0.0, 0.0)
     assert frame["energy_pj"].sum() == pytest.approx(
         _alone(trace, "spikesim", None).total_pj, rel=1e-9

@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import count, open_trace
+from opjoule.analyzers.counting.evaluate import COUNTERS
 from opjoule.cli.main import run
 
 STORED = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
@@ -101,7 +102,7 @@ def test_a_trace_compared_with_itself(capsys):
     found = json.loads(capsys.readouterr().out)
     counted = count(open_trace(STORED)).total
     totals = {row["figure"]: row for row in found["totals"]}
-    for figure in ("flops", "bytes", "synops", "macs", "acs"):
+    for figure in COUNTERS:
         expected = counted[figure]
         assert (totals[figure]["base"], totals[figure]["head"]) == (expected, expected)
     assert {row["mark"] for row in found["rows"]} == {"equal"}

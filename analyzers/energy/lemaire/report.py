@@ -83,11 +83,11 @@ def estimate_lemaire(
     count = partial(variant.count, whole, config, samples=many)
     counted = count(by_step=trace.manifest.steps <= MOST_STEPS)
     rest, charged = left_out(part, counted, variant)
-    account = account_of(charged, rest)
-    if account.charges_nothing or (variant.eval_only and counted.inputs.is_empty()):
+    account, warnings = account_of(charged, rest), variant.warnings(rest, trace)
+    nothing = account.charges_nothing and not (warnings and variant.allows_nothing)
+    if nothing or (counted.inputs.is_empty() and not variant.allows_nothing):
         forward_part(part, eval_only=variant.eval_only)
         raise TraceError(nothing_charged(part, rest))
-    warnings = variant.warnings(rest, trace)
     if strict and warnings:
         raise TraceError(f"{warnings[0]} (strict)")
     counts = _chosen(counted.actions, whole, chosen)

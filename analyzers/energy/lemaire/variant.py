@@ -24,7 +24,8 @@ class Variant:
         count: counts the actions: (trace, config, samples=, by_step=) -> `Counted`.
         warnings: (what is left out, the trace) -> what a reader has to know; `strict` refuses
             the first one.
-        eval_only: only calls in eval mode are inference, and there has to be a layer among them.
+        eval_only: only calls in eval mode are inference.
+        allows_nothing: an estimate that charges no product stands if a warning says why.
         word_bytes: bytes of a word; None: `word_bits` of the configuration.
         piecewise: the cost of memory is piecewise, whatever the configuration says.
         acs_with_synops: the additions of a report include the synaptic operations.
@@ -35,6 +36,7 @@ class Variant:
     count: Callable[..., Counted]
     warnings: Callable[[pl.DataFrame, Trace], tuple[str, ...]]
     eval_only: bool = False
+    allows_nothing: bool = True
     word_bytes: float | None = None
     piecewise: bool = False
     acs_with_synops: bool = True
@@ -46,6 +48,7 @@ SOURCE = Variant(
     count=count_network,
     warnings=warnings_of,
     eval_only=True,
+    allows_nothing=False,
     more_counts={"mul": "mul"},
     free=frozenset("Flatten Unflatten Identity Dropout Dropout1d Dropout2d Dropout3d ReLU".split()),
 )

@@ -12,6 +12,7 @@ pytest.importorskip("spikingjelly")
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
+from torch.nn.utils import prune
 
 from opjoule.analyzers import open_trace
 from opjoule.analyzers.energy import estimate_lemaire
@@ -21,6 +22,10 @@ from opjoule.tracer import record
 
 def spikes(*shape, rate=0.3):
     return (torch.rand(*shape) < rate).float()
+
+
+class Mine(neuron.LIFNode):
+    pass
 
 
 def _multi_step(*modules):
@@ -67,6 +72,25 @@ MODELS = {
         torch.zeros(1, 2, 5, 5),
     ),
     "double": lambda: (nn.Sequential(nn.Linear(8, 5)).double(), torch.rand(2, 8).double()),
+    "weight-standardised": lambda: (
+        _multi_step(layer.WSConv2d(2, 4, 3), neuron.LIFNode(), layer.WSConv2d(4, 3, 3, gain=False)),
+        spikes(4, 2, 2, 8, 8),
+    ),
+    "pruned": lambda: (
+        nn.Sequential(
+            prune.l1_unstructured(nn.Linear(8, 16), "weight", 0.3), neuron.IFNode(),
+            prune.l1_unstructured(nn.Linear(16, 4), "bias", 0.5),
+        ),
+        spikes(3, 8),
+    ),
+    "a neuron that it does not see": lambda: (
+        _multi_step(layer.Linear(8, 6), neuron.GatedLIFNode(4), layer.Linear(6, 4)),
+        spikes(4, 2, 8),
+    ),
+    "a neuron of one's own": lambda: (
+        nn.Sequential(nn.Linear(8, 6), Mine(v_threshold=0.1), nn.Linear(6, 4)),
+        spikes(3, 8),
+    ),
     "one layer twice": lambda: (nn.Sequential(*[nn.Linear(8, 8)] * 2), torch.rand(2, 8)),
 }  # fmt: skip
 

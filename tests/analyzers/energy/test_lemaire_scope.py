@@ -184,9 +184,8 @@ def test_rows_add_up_and_tell_where(spiking):
     report = estimate_lemaire(spiking)
     assert report.rows["energy_pj"].sum() == pytest.approx(report.total_pj, rel=1e-12)
     for keys in (("module",), ("stage",), ("op",), ("label",), ("step",), ("component",)):
-        assert report.by(*keys, exclusive=True)["energy_pj"].sum() == pytest.approx(
-            report.total_pj, rel=1e-12
-        )
+        energies = report.by(*keys, exclusive=True)["energy_pj"]
+        assert energies.sum() == pytest.approx(report.total_pj, rel=1e-12)
     columns = ["module", "stage", "op", "label", "step", "component"]
     assert report.rows.select(columns).is_duplicated().sum() == 0
     parts = dict(report.by("component").select("component", "energy_pj").rows())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import warnings
 
@@ -13,6 +12,7 @@ pytest.importorskip("spikingjelly")
 from spikingjelly.activation_based import layer, neuron  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from opjoule.analyzers import open_trace  # noqa: E402
@@ -112,6 +112,10 @@ TRAINED = {
     "two square layers": lambda: (
         nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)),
         leaf(spikes(2, 8)),
+    ),
+    "pruned": lambda: (
+        nn.Sequential(prune.l1_unstructured(nn.Linear(8, 8), "weight", 0.5), nn.Linear(8, 4)),
+        spikes(2, 8),
     ),
     "neuron between square layers": lambda: (
         nn.Sequential(nn.Linear(8, 8), neuron.IFNode(v_threshold=0.05), nn.Linear(8, 8)),
@@ -220,7 +224,8 @@ def built(make):
     """Return a model twice and its input, seeded."""
     torch.manual_seed(0)
     model, x = make()
-    return model, copy.deepcopy(model), x
+    torch.manual_seed(0)
+    return model, make()[0], x
 
 
 @pytest.mark.parametrize(

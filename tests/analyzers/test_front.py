@@ -1,0 +1,105 @@
+"""The Python front: what `import opjoule` offers, and how its results show themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import opjoule as oj
+from opjoule.analyzers.display import MOST_LINES, View, as_html, as_lines
+
+STORED = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
+RECORDING = {"NeuronRule", "Recorder", "RecordingWarning", "record"}
+
+
+def test_everything_is_shown_and_there():
+    assert set(dir(oj)) == set(oj.__all__)
+    assert {"count", "energy", "compare", "coverage", "sweep", "load_config", "OpRule"} <= set(
+        dir(oj)
+    )
+    for name in set(oj.__all__) - RECORDING:
+        assert getattr(oj, name) is not None
+
+
+RESULTS = {
+    "counts": lambda t: oj.count(t, by=["module", "op"]),
+    "coverage": oj.coverage,
+    "energy": lambda t: oj.energy(t, "compute"),
+    "energies": oj.energy,
+    "comparison": lambda t: oj.compare(t, t, energies=["compute"]),
+    "sweep": lambda t: oj.sweep(t, "compute", {"e_mac_pj": [1.0, 2.0]}),
+    "sensitivity": lambda t: oj.sensitivity(t, "neuromc"),
+}
+
+
+@pytest.mark.parametrize("make", RESULTS.values(), ids=RESULTS)
+@pytest.mark.parametrize("how", [str, Path, oj.open_trace], ids=["text", "path", "trace"])
+def test_a_result_shows_itself_wherever_its_trace_came_from(make, how):
+    result = make(how(STORED))
+    lines = repr(result).splitlines()
+    assert 1 < len(lines) <= MOST_LINES
+    assert max(map(len, lines)) < 200
+    html = result._repr_html_()
+    assert html.count("<table>") == html.count("</table>") == 1
+
+
+def test_every_estimator_that_applies():
+    found = oj.energy(STORED)
+    assert list(found) == ["compute", "simple", "lemaire", "neuromc", "spikesim"]
+    assert found["compute"].total_pj == oj.energy(STORED, "compute").total_pj
+    row = found.frame.row(0, named=True)
+    assert (row["estimator"], row["total_pj"]) == ("compute", found["compute"].total_pj)
+
+
+def test_an_estimator_that_does_not_apply_is_named():
+    """Forward passes alone: NeuroMC has fragments for them, without a convolution SpikeSim none."""
+    found = oj.energy(STORED, where="module=Sequential.5")
+    assert set(found.refused) == {"spikesim"}
+    assert "spikesim does not apply: " in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: oj.energy(STORED, "compute", sampels=3), "did you mean samples?"),
+        (lambda: oj.energy(STORED, colour=3), "unknown option 'colour' of energy: options are "),
+        (lambda: oj.energy(STORED, config=oj.load_config("compute")), "name it"),
+        (lambda: oj.energy(STORED, "watt"), "watt"),
+        (lambda: oj.energy(STORED, "compute", samples=0), "samples=0: expected a number"),
+        (lambda: oj.energy(STORED, "lemaire", spikes="none"), "spikes='none' is not available"),
+    ],
+)
+def test_what_means_nothing_is_refused_in_one_line(call, says):
+    with pytest.raises(oj.ConfigError) as caught:
+        call()
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_long_result_is_cut():
+    import polars as pl
+
+    frame = pl.DataFrame({"module": [f"m{i}" for i in range(100)], "energy_pj": [1000.0] * 100})
+    text = as_lines(View("title", frame, ["a note"]))
+    lines = text.splitlines()
+    assert len(lines) == MOST_LINES
+    assert lines[2].split() == ["m0", "1.00", "nJ"]
+    assert lines[-2] == "... and 84 more rows" and lines[-1] == "a note"
+
+
+def test_names_in_a_result_are_harmless():
+    import polars as pl
+
+    frame = pl.DataFrame({"module": ["<script>alert(1)</script>", "a\x1b[31mb"], "macs": [1, 2]})
+    view = View("<b>", frame)
+    assert "<script>" not in as_html(view) and "<b>" not in as_html(view)
+    assert "\x1b" not in as_lines(view)
+
+
+def test_the_module_runs_as_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "opjoule", "count", str(STORED)], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "Global" in done.stdout
