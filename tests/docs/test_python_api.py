@@ -39,8 +39,8 @@ def test_every_method_that_is_named_is_there():
     from opjoule import Recorder
 
     text = PAGE[PAGE.index("A recorder's methods") : PAGE.index("## Read")]
-    methods = set(re.findall(r"`(?:with )?(\w+)\(", text))
-    assert methods == {"step", "label", "suspend", "join", "spikes", "snapshot"}
+    methods = set(re.findall(r"^\| `(?:with )?(\w+)\(", text, re.MULTILINE))
+    assert methods == {"step", "sample", "label", "suspend", "join", "spikes", "snapshot"}
     assert all(callable(getattr(Recorder, name)) for name in methods)
 
 
@@ -53,6 +53,15 @@ def test_the_snippet_of_the_readme_can_be_run_again(tmp_path, monkeypatch, capsy
     for _ in range(2):
         exec(compile(snippet, "README.md", "exec"), {})
     assert capsys.readouterr().out.count("coverage: of ") == 2
+
+
+def test_the_table_of_names_is_the_front():
+    import opjoule
+
+    table = PAGE[: PAGE.index("Recording needs PyTorch")]
+    named = set(re.findall(r"`oj\.(\w+)`", table)) | set(re.findall(r"`oj\.(\w*Error)`", PAGE))
+    results = {"Comparison", "Counts", "Coverage", "EnergyReport", "RecordingWarning", "Trace"}
+    assert named == set(opjoule.__all__) - results - {"__version__"}
 
 
 def test_the_readme_says_what_its_script_needs():
