@@ -8,7 +8,7 @@ _UP = ("", "k", "M", "G", "T", "P", "E")
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _JOULES = ("pJ", "nJ", "µJ", "mJ", "J", "kJ", "MJ")
 UNKNOWN = "?"
-"""Stands for a figure that nobody knows; never 0."""
+"""Stands for an unknown figure; never 0."""
 
 
 def count_text(value: float | None, unit: str = "") -> str:

@@ -77,7 +77,7 @@ KEYS = ("module", "op", "stage")
 )
 @reading.narrows
 @click.option("--rules", type=click.Choice(count.RULES), default="full", show_default=True,
-              help="Whose rules count, on both sides.")  # fmt: skip
+              help="Counting rules of both sides.")  # fmt: skip
 @click.option("--spikes", type=click.Choice(count.SPIKES), default="binary", show_default=True,
               help="What a spike tensor may hold.")  # fmt: skip
 @reading.samples

@@ -176,7 +176,7 @@ class Texts:
 
 
 def _bounded(figure: str, side: Side, value: float | None) -> str:
-    """Return a total; with a sign if calls of which nobody knows it are left out."""
+    """Return a total; with a sign if calls of which it is unknown are left out."""
     least = value is not None and side.unknown(figure)
     return ("≥ " if least else "") + shown_as(figure)(value)
 

@@ -48,7 +48,7 @@ _FIGURES = (
     type=click.Choice(RULES),
     default="full",
     show_default=True,
-    help="Whose rules count.",
+    help="Counting rules to use.",
 )
 @click.option(
     "--spikes",
@@ -111,7 +111,7 @@ def count(
     type=click.Choice(RULES),
     default="full",
     show_default=True,
-    help="Whose rules count.",
+    help="Counting rules to use.",
 )
 @reading.answers(*tables.FORMATS)
 def coverage(

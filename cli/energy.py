@@ -62,7 +62,7 @@ def _verb(name: str) -> click.Command:
         type=click.Choice(REVISIONS),
         default="source",
         show_default=True,
-        help="Whose form of the model.",
+        help="Variant of the model: as published (source), or as SpikingJelly computes it.",
     )
     @reading.groups(*KEYS, help="Rows by these. Of one rank: --rank N; a row does not tell it.")
     @reading.rolls_up

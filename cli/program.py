@@ -95,7 +95,7 @@ def module(name: str) -> Program:
     if spec is None:
         raise click.UsageError(f"no module named {name!r} (looked from {Path.cwd()} on)")
     if spec.origin is None or not isinstance(spec.loader, SourceFileLoader):
-        raise click.UsageError(f"module {name!r} is no Python source file")
+        raise click.UsageError(f"module {name!r} is not a Python source file")
     return Program(name=name, file=spec.origin, argv0=spec.origin, path0=str(Path.cwd()), spec=spec)
 
 

@@ -155,7 +155,7 @@ def opened(path: Path, *, partial: bool, rank: int | None, where: tuple[str, ...
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Turn a wheel on stderr while something runs; silent where that is no terminal."""
+    """Show a spinner on stderr while something runs; silent where that is no terminal."""
     import sys
 
     if not sys.stderr.isatty():

@@ -196,7 +196,7 @@ def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None
     for hidden in manifest.hidden:
         _say(f"not seen: {hidden.what}: {hidden.why} ({number_text(hidden.calls, 'call')})")
     for inexact in manifest.inexact:
-        _say(f"perhaps not the same to the bit: {inexact.what}: {inexact.why}")
+        _say(f"may not be bitwise identical: {inexact.what}: {inexact.why}")
     for note in manifest.notes:
         _say(f"note: {note}")
     _say(f"recorded {what}, to {path}")

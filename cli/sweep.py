@@ -61,7 +61,7 @@ _LONGEST = 100_000
     type=click.Choice(REVISIONS),
     default="source",
     show_default=True,
-    help="Whose form of the model.",
+    help="Variant of the model: as published (source), or as SpikingJelly computes it.",
 )
 @reading.narrows
 @reading.samples

@@ -116,8 +116,8 @@ class _Counter(BaseCounter):
         for op, rule in (extra_rules or {}).items():
             if not callable(rule):
                 raise MeaninglessError(
-                    f"{type(self).__name__}: extra_rules[{op}] = {rule!r} is no function; give one "
-                    "that takes (args, kwargs, result) and returns a number."
+                    f"{type(self).__name__}: extra_rules[{op}] = {rule!r} is not callable; "
+                    "give a function of (args, kwargs, result) that returns a number."
                 )
         self.rules = dict(extra_rules or {})
         self.ignore_modules = list(extra_ignore_modules or ())

@@ -33,7 +33,7 @@ class DispatchCounterMode:
         verbose: log every call to the logger `opjoule.op_counter`, at level INFO.
 
     Raises:
-        RecordError: something in `counters` is no counter of this package.
+        RecordError: something in `counters` is not a counter of this package.
         UncoveredOpError: inside the context, under `strict`.
     """
 
@@ -44,7 +44,7 @@ class DispatchCounterMode:
         for counter in self.counters:
             if not isinstance(counter, BaseCounter):
                 raise MisuseError(
-                    f"{type(counter).__name__} is no counter of opjoule.op_counter; take "
+                    f"{type(counter).__name__} is not a counter of opjoule.op_counter; take "
                     "FlopCounter, ... from there, and not from SpikingJelly."
                 )
         self.strict = strict
@@ -118,7 +118,9 @@ class DispatchCounterMode:
             ValueError: the counter is none of this context's.
         """
         if counter not in self.counters:
-            raise ValueError(f"{type(counter).__name__} is no counter of this DispatchCounterMode.")
+            raise ValueError(
+                f"{type(counter).__name__} is not a counter of this DispatchCounterMode."
+            )
         watch = getattr(self, "_watch", None)
         return watch.skipped(counter) if watch is not None else {}
 

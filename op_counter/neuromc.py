@@ -69,7 +69,7 @@ def _run(profiler: NeuroMCEnergyProfiler, model: nn.Module, inputs: Any,
          optimizer: torch.optim.Optimizer | None) -> None:  # fmt: skip
     """Run what is to be profiled; gradients are afterwards what they were before."""
     if inputs is MISSING:
-        raise MisuseError(f"{type(model).__name__} is no trace, so inputs are needed to run it.")
+        raise MisuseError(f"{type(model).__name__} is not a trace, so inputs are needed to run it.")
     held = [(p, p.grad) for p in model.parameters()] if loss_fn is not None else []
     try:
         for parameter, _ in held:

@@ -44,7 +44,9 @@ def forward_of(subject: Any, inputs: Any, *, grad: bool | None = None,
         yield without_modules(trace, modules_inside(trace, ignored))
         return
     if inputs is MISSING:
-        raise MisuseError(f"{type(subject).__name__} is no trace, so inputs are needed to run it.")
+        raise MisuseError(
+            f"{type(subject).__name__} is not a trace, so inputs are needed to run it."
+        )
     import torch
 
     from ..tracer import record

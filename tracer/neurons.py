@@ -37,14 +37,14 @@ class NeuronRule:
 
     def __post_init__(self) -> None:
         if not isinstance(self.cls, type):
-            raise RecordError(f"NeuronRule: cls={self.cls!r} is no class.")
+            raise RecordError(f"NeuronRule: cls={self.cls!r} is not a class.")
         named = f"NeuronRule({self.cls.__name__})"
         kind = _NAMES.get(self.kind.lower()) if isinstance(self.kind, str) else None
         if kind is None:
             raise RecordError(f"{named}: kind={self.kind!r} is none of IF, LIF, other.")
         states = (self.states,) if isinstance(self.states, str) else self.states
         if not isinstance(states, tuple | list) or not all(_is_name(name) for name in states):
-            raise RecordError(f"{named}: states={self.states!r} is no tuple of attribute names.")
+            raise RecordError(f"{named}: states={self.states!r} is not a tuple of attribute names.")
         if not isinstance(self.batch_dim, int) or not isinstance(self.time_dim, int | None):
             raise RecordError(f"{named}: batch_dim and time_dim are numbers of dimensions.")
         object.__setattr__(self, "kind", kind)
@@ -76,11 +76,13 @@ class Neurons:
 
     def __init__(self, rules: Iterable[NeuronRule] = ()) -> None:
         if not isinstance(rules, Iterable):
-            raise RecordError(f"neurons={rules!r} is no list of NeuronRules.")
+            raise RecordError(f"neurons={rules!r} is not a list of NeuronRules.")
         self._rules = tuple(rules)
         for rule in self._rules:
             if not isinstance(rule, NeuronRule):
-                raise RecordError(f"neurons={rule!r} is no NeuronRule: NeuronRule(cls, kind=...).")
+                raise RecordError(
+                    f"neurons={rule!r} is not a NeuronRule: NeuronRule(cls, kind=...)."
+                )
         self._known: dict[type, tuple[NeuronRule | None, str | None]] = {}
         self._checked: set[type] = set()
 

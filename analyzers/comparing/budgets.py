@@ -79,7 +79,7 @@ def budget(text: str) -> Budget:
     """
     match = _CONDITION.fullmatch(text)
     if match is None:
-        raise ConfigError(f"{text!r} is no condition: {_HOW}.")
+        raise ConfigError(f"invalid condition {text!r}: {_HOW}.")
     figure, unit = match["figure"], match["unit"]
     if figure.startswith(ENERGY):
         config_class(figure.removeprefix(ENERGY))
@@ -100,7 +100,7 @@ def _factor(text: str, figure: str, unit: str) -> int:
         units = {**_PREFIXES, **(_BYTES if figure == "bytes" else {})}
     if unit and unit not in units:
         raise ConfigError(
-            f"{text!r}: {unit!r} is no unit of {figure}: choose from {', '.join(units)}."
+            f"{text!r}: {unit!r} is not a unit of {figure}: choose from {', '.join(units)}."
         )
     return units[unit] if unit else 1
 

@@ -53,7 +53,7 @@ def _inputs(base: Side, head: Side) -> Iterator[str]:
     """Compare fingerprints of the first inputs; and what is known of all of them."""
     prints = [[m.fingerprint.inputs for m in side.trace.manifests] for side in (base, head)]
     if None in prints[0] or None in prints[1]:
-        yield "nobody knows if the inputs were the same: a recording has no fingerprint of them"
+        yield "inputs cannot be compared: one recording has no fingerprint of them"
     elif prints[0] != prints[1]:
         yield "the inputs were not the same: counts that depend on data differ for that alone"
     else:
@@ -67,7 +67,7 @@ def _later_inputs(base: Side, head: Side) -> Iterator[str]:
     if one != two:
         yield "later inputs were not the same, only the first was"
     elif "none" in levels and len(levels) > 1 and _root_count(base) > 1:
-        yield "nobody knows if later inputs were the same: one side did not measure them"
+        yield "later inputs cannot be compared: one side did not measure them"
 
 
 def _root_count(side: Side) -> int:
@@ -98,7 +98,7 @@ def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str
         return
     prints = [[m.fingerprint.parameters for m in side.trace.manifests] for side in (base, head)]
     if None in prints[0] or None in prints[1]:
-        yield "nobody knows if the weights were the same: a recording has no fingerprint of them"
+        yield "weights cannot be compared: one recording has no fingerprint of them"
     elif prints[0] != prints[1]:
         yield "the weights were not the same: their shapes are, their values are not"
 
@@ -223,7 +223,7 @@ def _gaps(base: Side, head: Side) -> Iterator[str]:
                 calls = number(hidden.calls, "call")
                 yield f"{name}: {hidden.what}: {calls} not seen: {hidden.why}"
             for inexact in manifest.inexact[:_NAMED]:
-                yield f"{name}: {inexact.what} is perhaps not the same to the bit: {inexact.why}"
+                yield f"{name}: {inexact.what} may not be bitwise identical: {inexact.why}"
 
 
 def _unknown_ops(base: Side, head: Side, counter: str) -> list[str]:

@@ -17,7 +17,7 @@ NAME = "name"
 """Column of a table of configurations that is a label and no field."""
 
 MOST = 1_000_000
-"""Configurations of one sweep; more are a slip of the hand."""
+"""Configurations of one sweep; more are probably a mistake."""
 
 
 def combinations(

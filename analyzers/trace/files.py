@@ -123,8 +123,8 @@ def _check_completeness(folder: Path, manifest: Manifest) -> None:
         rows, found = manifest.rows.get(name, 0), sum(part.rows for part in parts)
         if rows != found:
             raise TraceError(
-                f"{folder / MANIFEST_NAME} is damaged: it tells of {rows} rows of {name}, "
-                f"and its parts of {found}."
+                f"{folder / MANIFEST_NAME} is damaged: it lists {rows} rows of {name}, "
+                f"its files contain {found}."
             )
 
 
@@ -145,7 +145,7 @@ def _check_size(file: Path, part: Part) -> None:
     except OSError:
         raise TraceError(f"{file} is missing.") from None
     if not stat.S_ISREG(found.st_mode):
-        raise TraceError(f"{file} is no file.")
+        raise TraceError(f"{file} is not a regular file.")
     size = found.st_size
     if size != part.bytes:
         state = "truncated" if size < part.bytes else "damaged"
@@ -157,7 +157,7 @@ def _check_content(file: Path, table: str, *, rows: int | None) -> None:
         with pq.ParquetFile(file) as opened:
             schema, found = opened.schema_arrow, opened.metadata.num_rows
     except (pa.ArrowException, OSError, ValueError):
-        raise TraceError(f"{file} is damaged: it is no Parquet file.") from None
+        raise TraceError(f"{file} is damaged: it is not a Parquet file.") from None
     if rows is not None and found != rows:
         raise TraceError(f"{file} is damaged: {found} rows instead of {rows}.")
     for field in TABLES[table]:
@@ -165,9 +165,9 @@ def _check_content(file: Path, table: str, *, rows: int | None) -> None:
         if index < 0 and field.name in ADDED_COLUMNS.get(table, ()):
             continue
         if index < 0:
-            raise TraceError(f"{file} is no part of {table}: it has no column {field.name}.")
+            raise TraceError(f"{file} is not a part of {table}: column {field.name} is missing.")
         if schema.field(index).type != field.type:
             raise TraceError(
-                f"{file} is no part of {table}: {plain(field.name)} is "
+                f"{file} is not a part of {table}: {plain(field.name)} is "
                 f"{plain(str(schema.field(index).type))}, not {plain(str(field.type))}."
             )

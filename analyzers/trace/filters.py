@@ -104,13 +104,13 @@ def _parsed(text: str) -> Filter:
     field, equals, value = (word.strip() for word in text.partition("="))
     if not equals or field not in _CHECKS:
         raise ConfigError(
-            f"{text!r} is no filter: write FIELD=VALUE with one of {', '.join(_CHECKS)}."
+            f"invalid filter {text!r}: expected FIELD=VALUE; fields are {', '.join(_CHECKS)}."
         )
     values = tuple(word.strip() for word in value.split(","))
     for each in values:
         problem = _CHECKS[field](each)
         if problem:
-            raise ConfigError(f"{text!r}: {each!r} is no {field}; {problem}.")
+            raise ConfigError(f"{text!r}: {each!r} is not a valid {field}; {problem}.")
     return Filter(text, field, values)
 
 

@@ -33,9 +33,9 @@ def find_ranks(path: Path) -> dict[int | None, Path]:
     """
     try:
         if not path.exists():
-            raise TraceError(f"{path}: there is no such trace.")
+            raise TraceError(f"{path}: trace not found.")
         if not path.is_dir():
-            raise TraceError(f"{path} is no trace: a trace is a directory with a {MANIFEST_NAME}.")
+            raise TraceError(f"{path} is not a trace: expected a directory with a {MANIFEST_NAME}.")
         if _holds_trace(path):
             return {None: path}
         found = _ranks_in(path)
@@ -44,7 +44,7 @@ def find_ranks(path: Path) -> dict[int | None, Path]:
             f"{str(path)!r} cannot be read: {getattr(error, 'strerror', error)}."
         ) from None
     if not found:
-        raise TraceError(f"{path} is no trace: it holds no {MANIFEST_NAME}.")
+        raise TraceError(f"{path} is not a trace: it contains no {MANIFEST_NAME}.")
     return found
 
 
@@ -95,7 +95,7 @@ def read_manifest(folder: Path, *, partial: bool) -> Manifest:
         place = plain(".".join(str(step) for step in first["loc"]))
         raise TraceError(f"{file} is damaged: {place}: {plain(first['msg'])}.") from None
     if manifest.status != "complete" and not partial:
-        raise TraceError(f"{folder} is not whole: {_ending(manifest)}. {_HOW}")
+        raise TraceError(f"{folder} is incomplete: {_ending(manifest)}. {_HOW}")
     return manifest
 
 
@@ -118,9 +118,9 @@ def _parsed(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise TraceError(f"{file} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
-        raise TraceError(f"{file} is no manifest of a trace: it is not JSON.") from None
+        raise TraceError(f"{file} is not the manifest of a trace: it is not JSON.") from None
     if not isinstance(content, dict) or "format_version" not in content:
-        raise TraceError(f"{file} is no manifest of a trace: it has no format_version.")
+        raise TraceError(f"{file} is not the manifest of a trace: it has no format_version.")
     return content
 
 
@@ -137,7 +137,7 @@ def _check_version(folder: Path, version: object) -> None:
     reads = f"this opjoule reads {OLDEST_FORMAT_VERSION} to {FORMAT_VERSION}"
     if not isinstance(version, int) or isinstance(version, bool):
         raise TraceVersionError(
-            f"{folder / MANIFEST_NAME} is damaged: format_version is no whole number; {reads}."
+            f"{folder / MANIFEST_NAME} is damaged: format_version is not an integer; {reads}."
         )
     if version > FORMAT_VERSION:
         raise TraceVersionError(f"{folder} is trace format {version}; {reads}. Upgrade opjoule.")
@@ -199,5 +199,6 @@ def check_ranks(path: Path, found: dict[int | None, Manifest], *, partial: bool)
     more = f" and {missing - 5} more" if missing > 5 else ""
     word = "rank" if missing == 1 else "ranks"
     raise TraceError(
-        f"{path} is not whole: of {size} ranks, {word} {', '.join(first)}{more} are missing. {_HOW}"
+        f"{path} is incomplete: of {size} ranks, {word} {', '.join(first)}{more} are missing. "
+        f"{_HOW}"
     )

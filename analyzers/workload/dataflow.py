@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..trace.trace import Trace
 
 _DEEPEST = 64
-"""Calls between a layer and its neuron beyond which nobody looks."""
+"""Calls between a layer and its neuron beyond which the search stops."""
 
 _PAIRS = {
     "rank": pl.Int32,

@@ -207,7 +207,7 @@ def test_later_inputs_are_told_of_only_where_somebody_knows(record, tmp_path):
     base = of("base", first * 2, "full")
     unmeasured = of("unmeasured", first * 2, "none")
     differs = "later inputs were not the same, only the first was"
-    unknown = "nobody knows if later inputs were the same: one side did not measure them"
+    unknown = "later inputs cannot be compared: one side did not measure them"
     texts = compare(base, unmeasured).warnings
     assert differs not in texts and unknown in texts
     assert not {differs, unknown} & set(compare(base, of("spikes", first * 2, "synaptic")).warnings)

@@ -222,8 +222,8 @@ def test_a_rule_that_fails_is_named(trace):
         ({"by": ["op", "x"]}, "unknown by='x'"),
         ({"rules": "magic"}, "'magic'"),
         ({"spikes": "loud"}, "unknown spikes='loud': expected one of binary, ternary, scaled"),
-        ({"where": "stage"}, "'stage' is no filter"),
-        ({"where": ["step=0", "step=x"]}, "'x' is no step"),
+        ({"where": "stage"}, "invalid filter 'stage'"),
+        ({"where": ["step=0", "step=x"]}, "'x' is not a valid step"),
     ],
     ids=str,
 )

@@ -30,7 +30,7 @@ def test_the_version_comes_first(edit, version, end, refusal):
 @pytest.mark.parametrize("version", ["1", None, 1.0, True, [1]])
 def test_a_version_is_a_whole_number(edit, version, refusal):
     line = refusal(edit(format_version=version), TraceVersionError)
-    assert "trace.json is damaged: format_version is no whole number" in line
+    assert "trace.json is damaged: format_version is not an integer" in line
 
 
 def test_a_killed_recording_has_a_version_too(copied, refusal):
@@ -41,7 +41,7 @@ def test_a_killed_recording_has_a_version_too(copied, refusal):
 
 
 def test_no_such_place(tmp_path, refusal):
-    assert refusal(tmp_path / "nowhere") == f"{tmp_path / 'nowhere'}: there is no such trace."
+    assert refusal(tmp_path / "nowhere") == f"{tmp_path / 'nowhere'}: trace not found."
 
 
 def test_a_file_is_no_trace(tmp_path, refusal):
@@ -52,8 +52,10 @@ def test_a_file_is_no_trace(tmp_path, refusal):
 
 def test_a_directory_without_a_manifest_is_no_trace(tmp_path, stored, refusal):
     shutil.copy(stored / "modules.parquet", tmp_path)
-    assert refusal(tmp_path) == f"{tmp_path} is no trace: it holds no trace.json."
-    assert refusal(tmp_path, partial=True) == f"{tmp_path} is no trace: it holds no trace.json."
+    assert refusal(tmp_path) == f"{tmp_path} is not a trace: it contains no trace.json."
+    assert (
+        refusal(tmp_path, partial=True) == f"{tmp_path} is not a trace: it contains no trace.json."
+    )
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
@@ -67,12 +69,12 @@ def test_a_name_that_no_file_can_have(name, refusal):
 )
 def test_what_is_no_manifest(copied, text, refusal):
     (copied / "trace.json").write_text(text)
-    assert f"{copied / 'trace.json'} is no manifest of a trace" in refusal(copied)
+    assert f"{copied / 'trace.json'} is not the manifest of a trace" in refusal(copied)
 
 
 def test_a_manifest_of_other_bytes(copied, refusal):
     (copied / "trace.json").write_bytes(b"\xff\xfe\x00{}")
-    assert "is no manifest of a trace: it is not JSON" in refusal(copied)
+    assert "is not the manifest of a trace: it is not JSON" in refusal(copied)
 
 
 def test_a_manifest_that_is_a_directory(copied, refusal):
@@ -132,10 +134,10 @@ def test_a_part_is_a_file_of_the_directory(edit, name, refusal):
     [
         ({"bytes": 10**12}, "is truncated: "),
         ({"bytes": 1}, "is damaged: "),
-        ({"rows": 10**12}, "it tells of 276 rows of calls, and its parts of 1000000000000"),
-        ({"rows": 275}, "it tells of 276 rows of calls, and its parts of 275"),
+        ({"rows": 10**12}, "it lists 276 rows of calls, its files contain 1000000000000"),
+        ({"rows": 275}, "it lists 276 rows of calls, its files contain 275"),
         ({"checksum": "md5:00"}, "is damaged: its content is not what was recorded"),
-        ({"table": "values"}, "it tells of 276 rows of calls, and its parts of 0"),
+        ({"table": "values"}, "it lists 276 rows of calls, its files contain 0"),
         ({"name": "gone.parquet"}, "gone.parquet is missing"),
         ({"name": "x" * 3000}, "is missing"),
     ],
@@ -158,7 +160,7 @@ def test_a_part_left_out(edit, refusal):
     (whole,) = [p for p in json.loads((edit() / "trace.json").read_text())["parts"]
                 if p["table"] == "calls"]  # fmt: skip
     trace = edit(lambda m: m["parts"].remove(whole))
-    assert f"it tells of {whole['rows']} rows of calls, and its parts of 0" in refusal(trace)
+    assert f"it lists {whole['rows']} rows of calls, its files contain 0" in refusal(trace)
 
 
 def test_a_static_table_left_out(edit, refusal):

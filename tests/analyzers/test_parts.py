@@ -49,7 +49,7 @@ def test_one_flipped_bit_is_noticed(copied, part, refusal):
 def test_a_part_that_is_a_directory(copied, refusal):
     (copied / "modules.parquet").unlink()
     (copied / "modules.parquet").mkdir()
-    assert refusal(copied) == f"{copied / 'modules.parquet'} is no file."
+    assert refusal(copied) == f"{copied / 'modules.parquet'} is not a regular file."
 
 
 def test_exchanged_parts_are_noticed(copied, refusal):
@@ -61,10 +61,12 @@ def test_exchanged_parts_are_noticed(copied, refusal):
 
 
 def test_foreign_content_is_told_though_its_checksum_fits(resign, refusal):
-    assert "is damaged: it is no Parquet file" in refusal(resign("modules.parquet", b"a,b\n1,2\n"))
+    assert "is damaged: it is not a Parquet file" in refusal(
+        resign("modules.parquet", b"a,b\n1,2\n")
+    )
     table = pa.table({"module_id": pa.array([0], pa.int64())})
     line = refusal(resign("modules.parquet", table))
-    assert "is no part of modules: module_id is int64, not int32" in line
+    assert "is not a part of modules: module_id is int64, not int32" in line
 
 
 def changed(stored, name, **columns):
@@ -144,7 +146,7 @@ def test_traces_from_before_a_column_was_added_are_read(stored, resign, table, c
 def test_columns_that_were_always_there_are_missed(stored, resign, refusal, table, column):
     (file,) = stored.glob(f"{table}*.parquet")
     path = resign(file.name, pq.read_table(file).drop_columns([column]))
-    assert f"it has no column {column}" in refusal(path)
+    assert f"column {column} is missing" in refusal(path)
 
 
 def test_an_added_column_has_its_type(stored, resign, refusal):

@@ -72,7 +72,7 @@ def test_one_rank(ranks, refusal):
 def test_a_rank_that_is_missing(ranks, refusal):
     path = ranks(0, 2)
     assert refusal(path) == (
-        f"{path} is not whole: of 3 ranks, rank 1 are missing. "
+        f"{path} is incomplete: of 3 ranks, rank 1 are missing. "
         "What was recorded can be read with --partial (partial=True)."
     )
     assert count(open_trace(path, partial=True), where="op=aten.addmm").total["flops"] == (

@@ -47,7 +47,7 @@ def test_an_aborted_recording(edit, refusal):
     failure = {"type": "ValueError\x1b[2J", "message": "no"}
     trace = edit(status="aborted", failure=failure)
     assert refusal(trace) == (
-        f"{trace} is not whole: its recording ended with 'ValueError\\x1b[2J'. "
+        f"{trace} is incomplete: its recording ended with 'ValueError\\x1b[2J'. "
         "What was recorded can be read with --partial (partial=True)."
     )
     opened = open_trace(trace, partial=True)
@@ -75,7 +75,7 @@ def test_what_a_killed_recording_left(copied, stored, refusal):
     (copied / "calls-00001.parquet.part").write_bytes(b"PAR1")
     opened = open_trace(copied, partial=True)
     assert opened.values.collect().is_empty()
-    assert opened.manifest.notes == [f"left out: {half} is damaged: it is no Parquet file."]
+    assert opened.manifest.notes == [f"left out: {half} is damaged: it is not a Parquet file."]
     assert count(opened, by="op").frame.equals(count(whole, by="op").frame)
     (copied / "signatures.parquet").write_bytes(b"")
     with pytest.raises(TraceError, match="is of signature 0, which it does not tell"):

@@ -198,7 +198,7 @@ def test_the_tree_adds_submodules_up(asked):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--fail-on", "flops"], "is no condition"),
+        (["--fail-on", "flops"], "invalid condition"),
         (["--fail-on", "colours>+0%"], "no figure 'colours'"),
         (["--fail-on", "energy.magic>+0%"], "no estimator 'magic'"),
         (["--energy", "magic"], "'magic' is not one of"),
@@ -232,7 +232,7 @@ def test_a_question_that_means_nothing(words, says, asked):
 def test_a_trace_that_is_not_there(pair, asked):
     code, out, err = asked(base=pair[0], head=pair[1])
     assert (code, out) == (2, "")
-    assert err == "opjoule: nowhere: there is no such trace.\n"
+    assert err == "opjoule: nowhere: trace not found.\n"
 
 
 def test_one_trace_is_not_enough(capsys):

@@ -168,7 +168,7 @@ def test_inputs_as_users_have_them():
 
 
 def test_inputs_go_with_a_model_and_only_with_one(recorded):
-    with pytest.raises(RecordError, match="Linear is no trace, so inputs are needed to run it"):
+    with pytest.raises(RecordError, match="Linear is not a trace, so inputs are needed to run it"):
         op_counter.estimate_compute_energy(nn.Linear(2, 2))
     with pytest.raises(RecordError, match="a trace was recorded with its inputs: leave inputs out"):
         op_counter.estimate_compute_energy(recorded("dense_linear"), torch.rand(2, 8))

@@ -141,7 +141,7 @@ def test_skipped_ops_are_told_with_their_calls(layer, x):
         torch.relu(torch.relu(layer(x)))
     assert mode.get_unsupported(counter)["aten.relu.default"] == 2
     assert mode.get_unsupported_ops(counter) == mode.get_unsupported(counter)
-    with pytest.raises(ValueError, match="is no counter of this"):
+    with pytest.raises(ValueError, match="is not a counter of this"):
         mode.get_unsupported(op_counter.FlopCounter())
 
 
@@ -247,7 +247,7 @@ def test_the_source_revision_has_rules_for_more(layer, x, revision):
 
 
 def test_a_counter_of_spikingjelly_is_refused(original):
-    with pytest.raises(RecordError, match=r"is no counter of opjoule\.op_counter"):
+    with pytest.raises(RecordError, match=r"is not a counter of opjoule\.op_counter"):
         op_counter.DispatchCounterMode([original.FlopCounter()])
 
 

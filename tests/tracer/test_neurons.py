@@ -213,8 +213,8 @@ def test_a_rule_as_users_write_it(kind, meant):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"cls": "Fire"}, "cls='Fire' is no class"),
-        ({"cls": Fire()}, "is no class"),
+        ({"cls": "Fire"}, "cls='Fire' is not a class"),
+        ({"cls": Fire()}, "is not a class"),
         ({"kind": "leaky"}, "NeuronRule\\(Fire\\): kind='leaky' is none of IF, LIF, other"),
         ({"kind": None}, "kind=None"),
         ({"states": (1,)}, "no tuple of attribute names"),
