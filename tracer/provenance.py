@@ -68,11 +68,17 @@ def _complement(values: list[Value], args: Any, kwargs: Any, result: Value) -> b
 
 
 def _product(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
-    return any(v.events for v in values) and all(v.events or _is_binary(v) for v in values)
+    # Zeros that are no spikes, as of a membrane at rest, prove nothing of their product.
+    fits = all(v.events or (_is_binary(v) and not _is_zero(v)) for v in values)
+    return fits and any(v.events for v in values)
 
 
 def _sum(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
-    return len(values) > 1 and _is_binary(result) and _with_zeros(values, args, kwargs, result)
+    if len(values) < 2 or not _is_binary(result):
+        return False
+    if _is_zero(result):
+        return all(v.events for v in values)
+    return _with_zeros(values, args, kwargs, result)
 
 
 _WAYS: dict[str, Callable[[list[Value], Any, Any, Value], bool]] = {

@@ -21,35 +21,34 @@ _OWNERS = {
     "rank": pl.Int32,
     "module_id": pl.Int32,
     "module": pl.String,
-    "class": pl.String,
     "owner": pl.Int32,
-    "leaf": pl.Boolean,
+    "class": pl.String,
 }
-_REST = pl.Schema({"what": pl.String, "kind": pl.String, "calls": pl.Int64, "macs": pl.Int64})
+_WORK = ("kind", "what", "module", "calls", "macs")
 
 
 def owners_of(trace: Trace) -> pl.DataFrame:
     """Return whom the work of each module belongs to.
 
     Returns:
-        `rank`, `module_id`, `module` (path), `class` (without its package), `owner` (module id of
-        the neuron, weight layer or module without children that it is, or is inside; null for a
-        container) and `leaf` (it is that owner).
+        `rank`, `module_id`, `module` (path), `owner` (module id of the neuron, weight layer or
+        module without children that it is, or is inside; null for a container) and the owner's
+        `class` (without its package).
     """
     whole = set(layers_of(trace).select(MODULE).rows())
     parents = set(trace.modules.select("rank", "parent_id").drop_nulls().rows())
-    owners: dict[tuple[int, int], int | None] = {}
+    owners: dict[tuple[int, int | None], tuple[int | None, str | None]] = {}
     data = []
     columns = ("rank", "module_id", "parent_id", "path", "class", "neuron")
     for rank, number, parent, path, name, neuron in (
         trace.modules.sort("rank", "module_id").select(columns).iter_rows()
     ):
-        owner = owners.get((rank, parent))
+        owner = owners.get((rank, parent), (None, None))
         itself = (rank, number)
-        if owner is None and (neuron or itself in whole or itself not in parents):
-            owner = number
+        if owner[0] is None and (neuron or itself in whole or itself not in parents):
+            owner = number, name.rsplit(".", 1)[-1]
         owners[itself] = owner
-        data.append((rank, number, path, name.rsplit(".", 1)[-1], owner, owner == number))
+        data.append((*itself, path, *owner))
     return pl.DataFrame(data, schema=_OWNERS, orient="row")
 
 
@@ -62,38 +61,39 @@ def left_out(trace: Trace, counted: Counted, variant: Variant) -> tuple[pl.DataF
         variant: what is free, and whether calls in training mode are none of inference.
 
     Returns:
-        `what`, `calls`, `macs` (null: a size was not recorded) and `kind`: module, product, op or
-        training.
+        `kind` (module, product, op or training), `what` (the class of modules that are not covered;
+        else the op, and the modules that it ran in), `calls` and `macs` (null: a size was not
+        recorded).
     """
-    owners = owners_of(trace)
     covered = counted.covered.select("rank", owner="module_id", covered=pl.lit(True)).unique()
-    owners = owners.join(covered, on=["rank", "owner"], how="left", maintain_order="left")
+    owners = owners_of(trace).join(covered, on=["rank", "owner"], how="left", maintain_order="left")
     products = products_of(trace)
-    rest = uncharged(products, counted.products).join(
-        owners, on=MODULE, how="left", maintain_order="left"
-    )
-    training = pl.col("training").fill_null(False) & variant.eval_only
-    inside = pl.col("owner").is_not_null() & pl.col("covered").is_null()
-    meant = rest.filter(~training)
-    parts = [
-        _modules(trace, owners, meant.filter(inside), variant),
-        _loose(meant.filter(~inside), "product"),
-        _in_training(rest.filter(training)),
-    ]
+    rest = uncharged(products, counted.products)
+    charged = int(products["macs"].sum()) - int(rest["macs"].sum())
+    rest = rest.join(owners, on=MODULE, how="left", maintain_order="left")
+    parts = [_modules(trace, owners, variant), _products(rest, variant)]
     if counted.sums is not None:
-        parts.append(_loose(_functional(trace, owners, counted.sums, variant), "op"))
-    return pl.concat(parts), int(products["macs"].sum()) - int(rest["macs"].sum())
+        parts.append(_functional(trace, owners, counted.sums, variant))
+    macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
+    found = (
+        pl.concat(part.select(_WORK) for part in parts)
+        .group_by("kind", "what", maintain_order=True)
+        .agg(pl.col("module").unique(maintain_order=True), pl.col("calls").sum(), macs)
+    )
+    named = [
+        what if kind == "module" else f"{what} ({listed(modules)})"
+        for kind, what, modules in found.select("kind", "what", "module").iter_rows()
+    ]
+    return found.with_columns(what=pl.Series(named, dtype=pl.String)).drop("module"), charged
 
 
-def _summed(name: str) -> pl.Expr:
-    """Return a sum; null if one of the numbers is not known."""
-    return pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum()).alias(name)
-
-
-def _modules(
-    trace: Trace, owners: pl.DataFrame, products: pl.DataFrame, variant: Variant
-) -> pl.DataFrame:
-    """Return modules that are not covered, by class, with the MACs of the products inside."""
+def _modules(trace: Trace, owners: pl.DataFrame, variant: Variant) -> pl.DataFrame:
+    """Return the calls of modules that are not covered, and do something."""
+    leaves = owners.filter(
+        (pl.col("module_id") == pl.col("owner"))
+        & pl.col("covered").is_null()
+        & ~pl.col("class").is_in(list(variant.free))
+    )
     eval_mode = ~pl.col("training") | (not variant.eval_only)
     calls = (
         trace.module_calls.filter((pl.col("stage") == "forward") & eval_mode)
@@ -101,53 +101,25 @@ def _modules(
         .agg(calls=pl.len().cast(pl.Int64))
         .collect(engine="streaming")
     )
-    ran = products.group_by("rank", module_id="owner").agg(
-        _summed("macs"), products=pl.col("calls").sum()
-    )
-    found = (
-        owners.filter(pl.col("leaf") & pl.col("covered").is_null())
-        .join(calls, on=MODULE, how="left", maintain_order="left")
-        .join(ran, on=MODULE, how="left", maintain_order="left")
-        .filter(
-            pl.col("products").is_not_null()
-            | (pl.col("calls").is_not_null() & ~pl.col("class").is_in(list(variant.free)))
-        )
-        .with_columns(
-            calls=pl.coalesce("calls", "products"),
-            macs=pl.when(pl.col("products").is_null()).then(0).otherwise("macs"),
-        )
-    )
-    return (
-        found.group_by(what="class", maintain_order=True)
-        .agg(pl.col("calls").sum(), _summed("macs"))
-        .select("what", kind=pl.lit("module"), calls="calls", macs="macs")
-        .cast(_REST)
+    return leaves.join(calls, on=MODULE, maintain_order="left").with_columns(
+        kind=pl.lit("module"), what="class", macs=pl.lit(0, pl.Int64)
     )
 
 
-def _loose(work: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """Return work that no module stands for, by op, with the modules that it is in."""
-    found = work.group_by("op", maintain_order=True).agg(
-        pl.col("module").fill_null("no module").unique(maintain_order=True),
-        pl.col("calls").sum(),
-        _summed("macs"),
+def _products(rest: pl.DataFrame, variant: Variant) -> pl.DataFrame:
+    """Return the products that are not charged; the calls of modules stand for those inside."""
+    training = pl.col("training").fill_null(False) & variant.eval_only
+    inside = pl.col("owner").is_not_null() & pl.col("covered").is_null()
+    return rest.with_columns(
+        pl.col("module").fill_null("no module"),
+        pl.when(training | ~inside).then("calls").otherwise(0).alias("calls"),
+        kind=pl.when(training)
+        .then(pl.lit("training"))
+        .otherwise(pl.when(inside).then(pl.lit("module")).otherwise(pl.lit("product"))),
+        what=pl.when(training)
+        .then(pl.lit("layers in training mode"))
+        .otherwise(pl.when(inside).then("class").otherwise("op")),
     )
-    what = [f"{op} ({listed(modules)})" for op, modules in found.select("op", "module").iter_rows()]
-    return found.select(
-        what=pl.Series(what, dtype=pl.String), kind=pl.lit(kind), calls="calls", macs="macs"
-    ).cast(_REST)
-
-
-def _in_training(products: pl.DataFrame) -> pl.DataFrame:
-    if products.is_empty():
-        return pl.DataFrame(schema=_REST)
-    names = listed(list(dict.fromkeys(products["module"])))
-    return products.select(
-        what=pl.lit(f"layers in training mode ({names})"),
-        kind=pl.lit("training"),
-        calls=pl.col("calls").sum(),
-        macs=_summed("macs"),
-    ).cast(_REST)
 
 
 def _functional(
@@ -166,18 +138,20 @@ def _functional(
         .collect(engine="streaming")
         .sort("rank", "first")
         .join(product_signatures(trace), on=SIGNATURE, how="anti", maintain_order="left")
-        .with_columns(each=pl.lit(0, pl.Int64), macs=pl.lit(0, pl.Int64))
+        .with_columns(kind=pl.lit("op"), each=pl.lit(0, pl.Int64))
     )
     if "calls" in sums.columns:
         calls = uncharged(calls, sums)
     else:
         calls = calls.join(sums, on=sums.columns, how="anti", maintain_order="left")
     free = {name.lower() for name in variant.free}
-    return calls.join(_computing(trace, calls, free), on=SIGNATURE, maintain_order="left")
+    return calls.join(
+        _computing(trace, calls, free), on=SIGNATURE, maintain_order="left"
+    ).with_columns(macs="each")
 
 
 def _computing(trace: Trace, calls: pl.DataFrame, free: set[str]) -> pl.DataFrame:
-    """Return `rank`, `signature_id` and `op` of calls that do more than move or make values.
+    """Return `rank`, `signature_id` and `what` (the op) of what does more than move or make values.
 
     Args:
         trace: the trace.
@@ -191,5 +165,5 @@ def _computing(trace: Trace, calls: pl.DataFrame, free: set[str]) -> pl.DataFram
         name = row["packet"].rpartition(".")[2].rstrip("_")
         if figures.flops != 0 and name not in free:
             rows.append((row["rank"], row["signature_id"], row["op"]))
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "op": pl.String}
+    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "what": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -196,4 +197,4 @@ def _layers(energies: pl.DataFrame) -> pl.DataFrame:
     energy, what = pl.col("energy_pj"), pl.col("what")
     parts = {name: energy.filter(what.is_in(list(of))).sum() for name, of in _AUTHORS.items()}
     table = energies.group_by("layer", maintain_order=True).agg(**parts)
-    return table.with_columns(total_pj=pl.sum_horizontal(list(_AUTHORS)))
+    return table.with_columns(total_pj=reduce(add, map(pl.col, _AUTHORS)))

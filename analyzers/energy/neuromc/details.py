@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -71,45 +71,30 @@ def details_of(
             ("process_key", lambda one: one.process),
         )
     }
-    (totals,) = _sums(found, priced, lambda one: "all").values() or ({},)
-    primitives = {
-        name: {key: {op: sums[op] for op in OPERATIONS} for key, sums in by[name].items()}
-        for name in ("stage", "op")
-    }
-    levels = _by_level(priced)
-    bits = {level: {way: one[0] for way, one in ways.items()} for level, ways in levels.items()}
+    counted = ("fragments", "mac", *OPERATIONS)
+    totals = {n: sum(of[n] for of in by["op"].values()) for n in ("mac", *OPERATIONS)}
     return {
         **{f"energy_{name}_pj": parts[name] for name in COMPONENTS},
         "energy_compute_pj": parts["mac"] + parts["extra_compute"],
         "energy_memory_pj": parts["base_memory"] + parts["extra_memory"],
         **{
-            f"energy_by_{name}": {key: sums["energy_pj"] for key, sums in of.items()}
-            for name, of in by.items()
+            f"energy_by_{name}": {key: of["energy_pj"] for key, of in sums.items()}
+            for name, sums in by.items()
         },
-        "energy_by_memory_level_dir": {
-            level: {way: one[1] for way, one in ways.items()} for level, ways in levels.items()
-        },
-        **{
-            f"counts_by_{name}": {
-                key: {what: sums[what] for what in ("fragments", "mac", *OPERATIONS)}
-                for key, sums in by[name].items()
-            }
-            for name in ("core_type", "process_key")
-        },
+        **{f"counts_by_{n}": _only(by[n], counted) for n in ("core_type", "process_key")},
         "primitive_counts": {
-            "totals": {name: totals.get(name, 0) for name in ("mac", *OPERATIONS)},
-            "by_stage": primitives["stage"],
-            "by_op": primitives["op"],
+            "totals": totals,
+            **{f"by_{name}": _only(by[name], OPERATIONS) for name in ("stage", "op")},
             **({"core_type": default_core} if default_core else {}),
         },
-        "memory_bits_by_level": {
-            "preset_name": PRESET,
-            "totals": {level: sum(ways.values()) for level, ways in bits.items()},
-            "by_level_dir": bits,
-        },
+        **_of_memory(priced),
         "mapping_summary": _mapping_summary(found),
         "amounts": totals_of(priced),
     }
+
+
+def _only(sums: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    return {key: {name: of[name] for name in names} for key, of in sums.items()}
 
 
 def _sums(
@@ -131,16 +116,24 @@ def _sums(
     return sums
 
 
-def _by_level(priced: pl.DataFrame) -> dict[str, dict[str, tuple[int, float]]]:
+def _of_memory(priced: pl.DataFrame) -> dict[str, Any]:
     """Return bits and energy by level and direction; Python's integers have no end."""
-    found: dict[str, dict[str, tuple[int, float]]] = {}
+    bits: dict[str, dict[str, int]] = {}
+    spent: dict[str, dict[str, float]] = {}
     moved = priced.drop_nulls("level").sort("level", "direction", maintain_order=True)
     columns = ("level", "direction", "amount", "calls", "energy_pj")
     for level, direction, amount, calls, energy in moved.select(columns).iter_rows():
-        of = found.setdefault(level, {})
-        bits, spent = of.get(direction, (0, 0.0))
-        of[direction] = (bits + amount * calls, spent + energy * calls)
-    return found
+        of, cost = bits.setdefault(level, {}), spent.setdefault(level, {})
+        of[direction] = of.get(direction, 0) + amount * calls
+        cost[direction] = cost.get(direction, 0.0) + energy * calls
+    return {
+        "energy_by_memory_level_dir": spent,
+        "memory_bits_by_level": {
+            "preset_name": PRESET,
+            "totals": {level: sum(of.values()) for level, of in bits.items()},
+            "by_level_dir": bits,
+        },
+    }
 
 
 def _mapping_summary(found: Fragments) -> list[dict[str, Any]]:

@@ -122,26 +122,12 @@ def _taken(calls: pl.DataFrame, run: Run, trainable: Set[Shape]) -> pl.DataFrame
 def _product(row: dict[str, Any], run: Run, trainable: Set[Shape]) -> Fragment | None:
     one = run.geometries[row["rank"], row["signature_id"]]
     stage = run.stage(row["label"], row["stage"])
-    if isinstance(one, Matmul):
-        if one.op not in NEUROMC_CHARGED:
-            return None
+    if isinstance(one, Matmul) and one.op in NEUROMC_CHARGED:
         role = _role(one, stage.phase, trainable)
-        loops = Loops(batch=one.rows, c=one.k, k=one.n)
-        if role == "grad_weight":
-            rows = one.first.shape[-2]
-            loops = Loops(batch=one.rows // rows * one.k if rows else 0, c=rows, k=one.n)
-        sizes = (one.first.numel, one.second.numel, one.out.numel)
+        loops, sizes = _matmul(one, role), (one.first.numel, one.second.numel, one.out.numel)
     elif isinstance(one, Convolution) and one.spatial <= 2:
-        role = "forward"
-        loops = Loops.spatial(
-            one.out_shape[2:],
-            one.kernel,
-            batch=one.x.shape[0],
-            c=one.channels[0],
-            k=one.channels[1],
-        )
-        out = loops.positions_of(loops.k)
-        sizes = (one.x.numel, one.weight.numel, out)
+        role, loops = "forward", _convolution(one)
+        sizes = (one.x.numel, one.weight.numel, loops.positions_of(loops.k))
     else:
         return None
     spikes = row["taken_spikes"] if role == "grad_input" else row["first_spikes"]
@@ -161,3 +147,16 @@ def _product(row: dict[str, Any], run: Run, trainable: Set[Shape]) -> Fragment |
         batch_reused=stage.batch_reused,
         step_reused=stage.step_reused,
     )
+
+
+def _matmul(one: Matmul, role: str) -> Loops:
+    if role != "grad_weight":
+        return Loops(batch=one.rows, c=one.k, k=one.n)
+    rows = one.first.shape[-2]
+    return Loops(batch=one.rows // rows * one.k if rows else 0, c=rows, k=one.n)
+
+
+def _convolution(one: Convolution) -> Loops:
+    """Return the loops of a convolution, transposed or not; groups are ignored."""
+    (c, k), after = one.channels, one.out_shape[2:]
+    return Loops.spatial(after, one.kernel, batch=one.x.shape[0], c=c, k=k)

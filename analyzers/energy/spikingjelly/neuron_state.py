@@ -114,8 +114,9 @@ def state_operations(
     return (
         pl.concat(found)
         .join(ops, on=["rank", "signature_id"], maintain_order="left")
-        .group_by("op", *keys, maintain_order=True)
+        .group_by("op", *keys)
         .agg(figures)
+        .sort("op", *keys)
         .cast(_DONE)
     )
 

@@ -163,7 +163,7 @@ def test_networks_without_spikes_and_mixed_ones(tmp_path):
         "bp_grad": 4 * 18,
         "wg": 4 * 18,
     }
-    # ReLU is left out; the loss is outside the account.
+    # ReLU is left out; the loss is not modelled.
     names = report.left_out["what"].to_list()
     assert names == ["aten.relu.default", "aten.threshold_backward.default"]
     assert any("aten._log_softmax.default" in text for text in report.warnings)
