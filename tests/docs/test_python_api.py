@@ -40,7 +40,7 @@ def test_every_method_that_is_named_is_there():
 
     text = PAGE[PAGE.index("A recorder's methods") : PAGE.index("## Read")]
     methods = set(re.findall(r"`(?:with )?(\w+)\(", text))
-    assert methods == {"step", "label", "suspend", "join", "spikes", "snapshot"}
+    assert methods == {"step", "sample", "label", "suspend", "join", "spikes", "snapshot"}
     assert all(callable(getattr(Recorder, name)) for name in methods)
 
 
