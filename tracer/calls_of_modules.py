@@ -137,14 +137,14 @@ class ModuleCalls:
         if session.passive and not self.waiting:
             return False
         self.settle()
+        session.roots += 1
+        thread.root = session.roots
         new: bool | None
         if session.passive:
             new = samples.entered_unseen(module, given)
         else:
             new = samples.entered(given)
             session.values.root_call()
-        session.roots += 1
-        thread.root = session.roots
         self._root_entered(module, given, new)
         if session.passive:
             return False

@@ -134,13 +134,15 @@ class Session:
     def _measure_whole(self, part: Value, tensor: torch.Tensor) -> None:
         """Measure of what a part is one, where its own elements say nothing: all of them equal."""
         if part.base is None and tensor._base is not None:
+            layout = self.values.layout
             whole = self.value_of(tensor._base)
+            self.values.layout = layout  # that of the tensor which is asked for at present
             if type(whole) is Value and whole.layout.span > part.layout.span:
                 part.base = whole
         base = part.base
         if base is None or base.measured or base.version != base.storage.version:
             return
-        if base.layout.numel <= _MOST_PARTS * part.layout.numel:
+        if part.layout.span < base.layout.span <= _MOST_PARTS * part.layout.span:
             start = tensor.data_ptr() + (base.offset - part.offset) * base.layout.itemsize
             found = self.measurer.measure(base.layout.flat(start), base.layout.bits)
             self.keep(base, Statistics(0, found) if type(found) is int else found)
