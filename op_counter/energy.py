@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..analyzers.energy import (
-    estimate_compute,
-    estimate_lemaire,
-    estimate_simple,
-    estimate_spikesim,
-)
+from ..analyzers.energy import estimate
 from .configs import (
     ComputeEnergyConfig,
     LemaireEnergyConfig,
@@ -62,7 +57,7 @@ def estimate_compute_energy(
     config = deepcopy(config) if config else ComputeEnergyConfig()
     with forward_of(model, inputs, ignored=config.extra_ignore_modules or ()) as trace:
         revision = _of(TUTORIAL)
-        energy = estimate_compute(trace, config.typed(), revision=revision, strict=config.strict)
+        energy = estimate(trace, "compute", config.typed(), revision=revision, strict=config.strict)
     if config.verbose:
         _log(energy)
     return ComputeEnergyReport.of(energy, config)
@@ -82,7 +77,7 @@ def estimate_simple_energy(
     ignored = config.extra_ignore_modules or ()
     with forward_of(model, inputs, grad=False, ignored=ignored) as trace:
         revision = _of(RELEASE)
-        energy = estimate_simple(trace, config.typed(), revision=revision, strict=config.strict)
+        energy = estimate(trace, "simple", config.typed(), revision=revision, strict=config.strict)
     return SimpleEnergyReport.of(energy, config)
 
 
@@ -101,7 +96,7 @@ def estimate_lemaire_energy(
     grad = None if revision == TUTORIAL else False
     with forward_of(model, inputs, grad=grad) as trace:
         strict = config.refuses(revision)
-        energy = estimate_lemaire(trace, config.typed(), revision=revision, strict=strict)
+        energy = estimate(trace, "lemaire", config.typed(), revision=revision, strict=strict)
     return LemaireEnergyReport.of(energy, config)
 
 
@@ -139,7 +134,7 @@ def _spikesim(model: Any, inputs: Any, config: SpikeSimEnergyConfig | None, stri
         training = _trains(trace)
         if training and strict:
             raise RefusedError(f"{_TRAINING} (strict).")
-        energy = estimate_spikesim(trace, config.typed(), revision=revision, strict=strict)
+        energy = estimate(trace, "spikesim", config.typed(), revision=revision, strict=strict)
     report = SpikeSimEnergyReport.of(energy, config)
     if training:
         report.warnings.insert(0, f"{_TRAINING}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..analyzers.energy import estimate_neuromc
+from ..analyzers.energy import estimate
 from .memories import MemoryHierarchyConfig
 from .profiler import NeuroMCEnergyProfiler
 from .refusals import MisuseError, refusing
@@ -53,7 +53,7 @@ def estimate_neuromc_runtime_energy(
             raise MisuseError("a trace holds what was run: leave loss_fn, target, optimizer out.")
         config = (memory_config or MemoryHierarchyConfig()).typed({})
         with forward_of(model, inputs) as trace:
-            energy = estimate_neuromc(trace, config, revision=chosen(), strict=strict)
+            energy = estimate(trace, "neuromc", config, revision=chosen(), strict=strict)
         return NeuroMCRuntimeEnergyReport.of(energy, memory_config or MemoryHierarchyConfig())
     if optimizer is not None and not training:
         raise MisuseError("optimizer needs loss_fn: without a loss there are no gradients.")

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..analyzers import open_trace
-from ..analyzers.energy import estimate_neuromc
+from ..analyzers.energy import estimate
 from ..schemas import TraceError
 from ..schemas.costs import NeuroMCStage
 from .memories import MemoryHierarchyConfig
@@ -191,4 +191,4 @@ class NeuroMCEnergyProfiler:
         assert self._model is not None
         with of_the_model(path, self._model):
             trace = open_trace(path, partial=True)
-            return estimate_neuromc(trace, config, revision=self.revision, strict=self.strict)
+            return estimate(trace, "neuromc", config, revision=self.revision, strict=self.strict)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 
 from opjoule.analyzers import open_trace
-from opjoule.analyzers.energy import estimate_compute
+from opjoule.analyzers.energy import ESTIMATORS, estimate_compute
+from opjoule.analyzers.energy.revisions import revisions_of
+from opjoule.cli import choosing
 from opjoule.cli.tables import markdown_text
 
+STORED = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
 INFERENCE = ("--where", "label=inference")
 
 
@@ -64,3 +72,49 @@ def test_spikes_are_an_option_of_the_two_that_know_kinds_of_them(name, answered,
 @pytest.mark.parametrize("name", ["lemaire", "neuromc", "spikesim"])
 def test_the_others_have_no_such_option(name, refused, stored):
     assert "No such option" in refused("energy", name, stored, "--spikes", "ternary")
+
+
+@pytest.fixture
+def two_ranks(tmp_path):
+    """Return the stored trace as that of two ranks."""
+    for rank in (0, 1):
+        folder = Path(shutil.copytree(STORED, tmp_path / "ranks" / f"rank={rank:05}"))
+        file = folder / "trace.json"
+        manifest = json.loads(file.read_text()) | {"rank": rank, "world_size": 2}
+        file.write_text(json.dumps(manifest))
+    return tmp_path / "ranks"
+
+
+def test_every_format_has_the_same_modules_and_energies(answered, two_ranks, stored):
+    """Each module once, whichever ranks it is in, with those below it; Global is the total."""
+    words = ("energy", "compute", two_ranks, *INFERENCE, "--by", "module")
+    rows = json.loads(answered(*words, "--format", "json"))["rows"]
+    energies = {row["module"]: row["energy_pj"] for row in rows}
+    assert len(energies) == len(rows)
+    one = json.loads(answered("energy", "compute", stored, *INFERENCE, "--format", "json"))
+    assert energies["Global"] == pytest.approx(2 * one["total_pj"])
+    assert energies["Sequential"] == pytest.approx(energies["Global"])
+    listed = list(csv.DictReader(io.StringIO(answered(*words, "--format", "csv"))))
+    assert {row["module"]: float(row["energy_pj"]) for row in listed} == energies
+    table = answered(*words).split("\n\n")[0]
+    names = [re.sub(r"^[ │├└─]+", "", line).split()[0] for line in table.splitlines()[2:]]
+    assert sorted(names) == sorted(name.removeprefix("Sequential.") for name in energies)
+
+
+def test_each_modules_own_energy_on_request(answered, stored):
+    words = ("energy", "compute", stored, *INFERENCE, "--by", "module", "--exclusive")
+    rows = json.loads(answered(*words, "--format", "json"))["rows"]
+    assert "Global" not in {row["module"] for row in rows}
+    whole = json.loads(answered("energy", "compute", stored, *INFERENCE, "--format", "json"))
+    assert sum(row["energy_pj"] for row in rows) == pytest.approx(whole["total_pj"])
+    assert "Global" not in answered(*words)
+    counted = ("count", stored, *INFERENCE, "--by", "module", "--format", "json")
+    own = json.loads(answered(*counted, "--exclusive"))["rows"]
+    (everything,) = (r for r in json.loads(answered(*counted))["rows"] if r["module"] == "Global")
+    assert sum(row["flops"] or 0 for row in own) == everything["flops"]
+
+
+def test_the_words_of_the_command_line_are_those_of_the_estimators():
+    assert tuple(choosing.ESTIMATORS) == ESTIMATORS
+    known = {name for estimator in ESTIMATORS for name in revisions_of(estimator)}
+    assert set(choosing.REVISIONS) == known

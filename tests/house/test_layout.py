@@ -37,8 +37,9 @@ def test_every_folder_with_python_is_a_package():
     assert not lost
 
 
-def test_only_the_init_stands_at_the_root():
-    assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
+def test_only_the_front_and_the_command_stand_at_the_root():
+    """`import opjoule` and `python -m opjoule`."""
+    assert sorted(path.name for path in ROOT.glob("*.py")) == ["__init__.py", "__main__.py"]
 
 
 def test_tests_are_no_package():
@@ -53,19 +54,22 @@ def test_every_package_is_typed():
 
 @pytest.mark.parametrize("init", INITS, ids=lambda p: str(p.parent.relative_to(ROOT)))
 def test_an_init_only_hands_on_names(init):
-    """Docstring, imports, __all__; the root adds the version and its lazy names.
+    """Docstring, imports, __all__; the root adds the version.
 
-    VARIANTS is a table of names too: of what stands in the files beside it.
+    The root and the analyzers hand on lazily: the table _HOMES, and what reads it. VARIANTS is a
+    table of names too: of what stands in the files beside it.
     """
     allowed = (ast.Import, ast.ImportFrom)
-    if init.parent == ROOT:
+    tables = {"__all__", "__version__", "VARIANTS"}
+    if init.parent in (ROOT, ROOT / "analyzers"):
         allowed += (ast.If, ast.FunctionDef)
+        tables |= {"_HOMES"}
     for node in ast.parse(init.read_text()).body:
         known = isinstance(node, allowed) or (
             isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         )
         target = getattr(node, "target", None) or getattr(node, "targets", [None])[0]
-        named = getattr(target, "id", None) in ("__all__", "__version__", "VARIANTS")
+        named = getattr(target, "id", None) in tables
         assert known or named, f"{init}:{node.lineno}"
 
 

@@ -22,24 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 STORED = ROOT / "tests" / "data" / "spiking-1"
 ENERGY = ROOT / "analyzers" / "energy"
 
-MOVING = {
-    "analyzers/energy/neuromc/account.py",
-    "analyzers/energy/neuromc/addon_traffic.py",
-    "analyzers/energy/neuromc/free_ops.py",
-    "analyzers/energy/neuromc/left_out.py",
-    "analyzers/energy/neuromc/product_traffic.py",
-    "analyzers/energy/neuromc/report.py",
-    "analyzers/energy/neuromc/rows.py",
-    "analyzers/energy/neuromc/scope.py",
-    "analyzers/energy/neuromc/stages.py",
-    "analyzers/energy/spikingjelly/neuromc_layers.py",
-    "analyzers/energy/spikingjelly/neuromc_traced.py",
-}
-"""Files that are being moved; each has to break a wall, or it is taken off the list."""
-
-NEW_SHAPE = {"compute", "lemaire", "simple", "spikesim"}
-"""Estimators that have the files of the house; the others are being moved."""
-
 
 def named(path: Path) -> str:
     """Return a path as seen from the repository."""
@@ -100,19 +82,24 @@ def looks_at_revisions() -> set[str]:
 
 def test_ops_are_named_by_the_rules_alone():
     """Others ask for the family of an op (`family_of`) or its geometry (`product_of`)."""
-    assert names_ops() <= MOVING
+    assert not names_ops()
 
 
 def test_one_file_looks_at_the_name_of_a_revision():
     """The tables of SpikingJelly's variants and of its rule sets name them, and nobody else."""
     tables = {"analyzers/energy/spikingjelly/__init__.py", "analyzers/rules/spikingjelly.py"}
-    assert looks_at_revisions() - tables <= MOVING
+    assert looks_at_revisions() == tables
 
 
 def test_the_checks_above_would_notice(tmp_path, monkeypatch):
     """An op in an f-string, a revision in a comparison, a tuple and a table are all found."""
     text = '"""aten.doc"""\n'
-    lines = ["x = f'aten.{n}'", "x == 'source'", "x in ('source', 'y')", "x = {'spikingjelly-2.0': 1}"]
+    lines = [
+        "x = f'aten.{n}'",
+        "x == 'source'",
+        "x in ('source', 'y')",
+        "x = {'spikingjelly-2.0': 1}",
+    ]
     for place, line in enumerate(lines):
         file = tmp_path / "analyzers" / f"file{place}.py"
         file.parent.mkdir(exist_ok=True)
@@ -126,7 +113,7 @@ def test_estimators_have_the_same_files_for_the_same_things():
     shape = {"__init__.py", "report.py", "variant.py", "energies.py", "scope.py"}
     packages = {path.parent.name for path in ENERGY.glob("*/__init__.py")} - {"spikingjelly"}
     assert packages == set(ESTIMATORS)
-    for name in NEW_SHAPE:
+    for name in ESTIMATORS:
         files = {path.name for path in (ENERGY / name).glob("*.py")}
         assert shape <= files, name
         # the actions of compute are MACs and ACs, which it has in common with simple
@@ -161,7 +148,7 @@ def test_no_estimator_imports_another():
                 if target.is_relative_to(ENERGY)}  # fmt: skip
         if others := seen & (set(ESTIMATORS) - {package} | {"spikingjelly"}):
             broken[named(path)] = others
-    assert set(broken) <= MOVING, broken
+    assert not broken
 
 
 def test_files_import_each_other_in_no_circle():
@@ -236,11 +223,7 @@ print(json.dumps(compare(trace, trace.where("stage=forward")).to_dict(), default
 
 def test_the_same_question_has_the_same_answer_to_the_byte():
     """Each estimate of each revision, counts and a comparison, whatever hashes and threads do."""
-    asked = [
-        (name, revision)
-        for name in ESTIMATORS
-        for revision in (revisions_of(name) if name in NEW_SHAPE else ("source",))
-    ]
+    asked = [(name, revision) for name in ESTIMATORS for revision in revisions_of(name)]
     answers = set()
     for seed, threads in (("1", "1"), ("2", "4"), ("random", "4")):
         settings = {"PYTHONHASHSEED": seed, "POLARS_MAX_THREADS": threads}

@@ -8,6 +8,7 @@ import polars as pl
 
 from ....schemas import ConfigError
 from ...rules import PRODUCTS, family_of
+from ...workload.modules import scopes_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -168,16 +169,9 @@ def _edges(trace: Trace, until: Any) -> pl.DataFrame:
 
 def _in_neurons(trace: Trace) -> pl.DataFrame:
     """Return the ids of neurons and of all modules below them."""
-    inside: set[tuple[int, int]] = set()
-    rows = trace.modules.sort("rank", "module_id").select(
-        "rank", "module_id", "parent_id", "neuron"
-    )
-    for rank, number, parent, neuron in rows.iter_rows():
-        if neuron is not None or (rank, parent) in inside:
-            inside.add((rank, number))
-    return pl.DataFrame(
-        sorted(inside), schema={"rank": pl.Int32, "module_id": pl.Int32}, orient="row"
-    )
+    neurons = trace.modules.filter(pl.col("neuron").is_not_null()).select(scope="path")
+    inside = scopes_of(trace.modules).join(neurons, on="scope", how="semi").select(path="module")
+    return trace.modules.join(inside, on="path", how="semi").select("rank", "module_id")
 
 
 def _neuron_edges(trace: Trace, until: Any) -> pl.LazyFrame:

@@ -99,10 +99,12 @@ def outside_warnings(outside: pl.DataFrame, variant: Variant) -> list[str]:
 
 def nothing_covered(outside: pl.DataFrame) -> str:
     """Return why no call at all is covered, and what to do."""
-    reasons = set(outside["reason"])
-    for reason, cure in _CURES.items():
-        if reason in reasons:
-            return f"SpikeSim finds no convolution to estimate: all were left out; {cure}"
+    reasons = outside["reason"].unique(maintain_order=True).to_list()
+    if reasons:
+        cures = [cure for reason, cure in _CURES.items() if reason in reasons]
+        text = ", ".join(_REASONS[reason] for reason in reasons)
+        text = f"SpikeSim finds no convolution to estimate: it does not cover {text}"
+        return "; ".join([text, *cures[:1]])
     return (
         "SpikeSim finds no convolution to estimate: it covers the forward calls of Conv2d modules "
         "in eval mode, and the trace (as filtered) has none"

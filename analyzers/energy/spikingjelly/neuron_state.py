@@ -116,7 +116,7 @@ def state_operations(
         .join(ops, on=["rank", "signature_id"], maintain_order="left")
         .group_by("op", *keys)
         .agg(figures)
-        .sort("op", *keys)
+        .sort(*keys, "op")
         .cast(_DONE)
     )
 

@@ -87,7 +87,7 @@ def test_batch_and_steps_fill_what_the_trace_does_not_know(tmp_path):
     assert told.per_sample_pj == silent.total_pj / 2
     assert estimate_spikesim(trace, time_steps=3).samples == 2
     for name in ("batch", "time_steps"):
-        with pytest.raises(ConfigError, match=f"{name} = 0"):
+        with pytest.raises(ConfigError, match=f"{name}=0"):
             estimate_spikesim(trace, **{name: 0})
 
 
@@ -95,3 +95,29 @@ def test_no_such_revision(tmp_path):
     trace = _traced(_network("IFNode").eval(), tmp_path / "t")
     with pytest.raises(ConfigError, match=r"spikingjelly-2\.0"):
         estimate_spikesim(trace, revision="spikingjelly-1")
+
+
+def test_nothing_covered_says_why(tmp_path):
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ConvTranspose2d(4, 2, 2)).eval()
+    said = "finds no convolution to estimate: it does not cover grouped convolutions, transposed"
+    with pytest.raises(TraceError, match=said):
+        estimate_spikesim(_traced(net, tmp_path / "t"))
+
+
+def test_without_spikes_every_input_is_fully_active(tmp_path):
+    """By events, 3 of 2*6*6 inputs meet a row; as dense, all 9*2 rows of each of 2*4*4 sites."""
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, bias=False)).eval()
+    images = torch.zeros(2, 2, 6, 6)
+    images[0, 0, 2, 2:5] = 1
+    trace = open_trace(record(net, images, tmp_path / "t"))
+    event = SpikeSimConfig(activity_mode="event")
+    rows = {
+        spikes: estimate_spikesim(trace, event, spikes=spikes).details["event_stats_by_stage"]
+        for spikes in ("binary", "none")
+    }
+    # 3 spikes at columns 2, 3 and 4 of row 2: in 3 rows of 3, 3 and 2 kernel positions
+    assert rows["binary"]["Sequential.0"]["active_row_count"] == 3 * (3 + 3 + 2)
+    assert rows["none"]["Sequential.0"]["active_row_count"] == 2 * 4 * 4 * 9 * 2
+    for refused in ("graded", "none"):
+        with pytest.raises(ConfigError, match="not available in this revision"):
+            estimate_spikesim(trace, event, spikes=refused, revision="spikingjelly-2.0")
