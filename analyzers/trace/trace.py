@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from ...schemas import Manifest, TraceError
+from ..display import View, as_html, as_lines
 from .files import Files, collected, files_of, readable_files, scan
 from .filters import Filter, parse_filters
 from .manifests import check_ranks, find_ranks, read_manifest
@@ -55,6 +56,27 @@ class Trace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", self.opened.facts if self.opened else {})
+
+    def _view(self) -> View:
+        first = self.manifest
+        rows = sum(manifest.rows.get("calls", 0) for manifest in self.manifests)
+        figures = {
+            "status": first.status,
+            "calls": f"{rows:,}",
+            "modules": f"{self.modules.height:,}",
+            "steps": f"{first.steps:,}",
+            "ranks": str(len(self.manifests)),
+            "statistics": first.statistics,
+        }
+        frame = pl.DataFrame({"": list(figures), "trace": list(figures.values())})
+        notes = [f"narrowed by {', '.join(self.filters)}"] if self.filters else []
+        return View(str(self.path), frame, notes)
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
 
     @property
     def whole(self) -> Trace:

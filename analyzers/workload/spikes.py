@@ -51,7 +51,7 @@ def check_spikes(mode: str, allowed: Sequence[str] = SPIKE_MODES) -> None:
         raise ConfigError(f"unknown spikes={mode!r}: expected one of {', '.join(SPIKE_MODES)}")
     if mode not in allowed:
         raise ConfigError(
-            f"spikes={mode!r} is not available in this revision of the model: expected "
+            f"spikes={mode!r} is not available in this model and revision: expected "
             f"{' or '.join(allowed)}"
         )
 

@@ -25,6 +25,7 @@ def test_everything_is_shown_and_there():
 
 
 RESULTS = {
+    "trace": lambda t: oj.count(t) and (t if isinstance(t, oj.Trace) else oj.open_trace(t)),
     "counts": lambda t: oj.count(t, by=["module", "op"]),
     "coverage": oj.coverage,
     "energy": lambda t: oj.energy(t, "compute"),

@@ -196,4 +196,6 @@ def _layers(energies: pl.DataFrame) -> pl.DataFrame:
     energy, what = pl.col("energy_pj"), pl.col("what")
     parts = {name: energy.filter(what.is_in(list(of))).sum() for name, of in _AUTHORS.items()}
     table = energies.group_by("layer", maintain_order=True).agg(**parts)
-    return table.with_columns(total_pj=reduce(add, map(pl.col, _AUTHORS)))
+    # One by one: `sum_horizontal` adds in another order on other numbers of threads.
+    total = pl.reduce(lambda one, other: one + other, [pl.col(name) for name in _AUTHORS])
+    return table.with_columns(total_pj=total)

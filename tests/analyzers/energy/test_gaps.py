@@ -115,7 +115,7 @@ def test_spikes_may_be_ternary(estimate, tmp_path):
     with pytest.raises(ConfigError, match="unknown spikes='signed': expected one of binary, "):
         estimate(trace, spikes="signed")
     with pytest.raises(
-        ConfigError, match=r"not available in this revision of the model: expected binary$"
+        ConfigError, match=r"not available in this model and revision: expected binary$"
     ):
         estimate(trace, spikes="ternary", revision="spikingjelly-2.0")
 
