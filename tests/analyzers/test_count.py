@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opjoule.analyzers import SPIKE_MODES, OpRule, count, open_trace
-from opjoule.analyzers.counting.count import BY, GLOBAL
+from opjoule.analyzers.counting.count import BY
 from opjoule.analyzers.counting.evaluate import COUNTERS, FIGURES
 from opjoule.analyzers.rules import rule_sets
 from opjoule.analyzers.rules.rule import Figures
+from opjoule.analyzers.workload.modules import GLOBAL
 from opjoule.schemas import STAGES, TABLES, ConfigError, RuleError, TraceError
 
 STORED = Path(__file__).resolve().parents[1] / "data" / "spiking-1"

@@ -9,7 +9,7 @@ import pytest
 
 from opjoule.analyzers import count
 from opjoule.analyzers.counting.coefficients import COUNTERS
-from opjoule.analyzers.counting.count import GLOBAL
+from opjoule.analyzers.workload.modules import GLOBAL
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402

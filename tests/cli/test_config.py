@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from opjoule.cli.choosing import EXAMPLES
+from opjoule.cli.choosing import ESTIMATORS
 from opjoule.cli.config import as_toml
 from opjoule.cli.main import run
 from opjoule.schemas.costs import CONFIGS, load_config, preset_names
@@ -61,11 +61,11 @@ def test_the_schema_is_a_json_schema(capsys):
     assert field["description"] == "A multiply-accumulate."
 
 
-@pytest.mark.parametrize("estimator", EXAMPLES)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_example_of_every_help_is_a_constant_of_that_estimator(estimator, capsys):
     assert run(["energy", estimator, "--help"]) == 0
     (example,) = re.findall(r"One constant, e\.g\.\s+(\w+=[\d.]+\d);", capsys.readouterr().out)
-    assert example == EXAMPLES[estimator]
+    assert example == ESTIMATORS[estimator].example
     name, _, value = example.partition("=")
     made = load_config(estimator, overrides=[example])
     assert getattr(made, name) == float(value) != getattr(load_config(estimator), name)

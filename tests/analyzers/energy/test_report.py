@@ -11,6 +11,7 @@ import pytest
 from opjoule.analyzers.energy import EnergyReport, Scope
 from opjoule.analyzers.workload.account import account_of
 from opjoule.analyzers.workload.modules import scopes_of
+from opjoule.analyzers.workload.samples import Samples, unknown_samples
 from opjoule.schemas import ConfigError
 from opjoule.schemas.costs import ComputeConfig, LemaireConfig, SpikeSimConfig
 
@@ -33,6 +34,19 @@ ROWS = pl.DataFrame(
         "energy_pj": [1.0, 2.0, 4.0, 8.0],
     }
 )
+SAMPLED = Samples(
+    pl.DataFrame(
+        {
+            "rank": [0, 0],
+            "sample": [0, 1],
+            "batch": [3, 3],
+            "time_steps": [4, 4],
+            "batch_from": ["told", "told"],
+            "time_steps_from": ["told", "guessed"],
+        }
+    )
+)
+
 REPORT = EnergyReport(
     estimator="compute",
     revision="source",
@@ -45,9 +59,7 @@ REPORT = EnergyReport(
     account=account_of(
         990, pl.DataFrame({"what": ["softmax", "conv"], "calls": [2, 3], "macs": [0, 10]})
     ),
-    batch=3,
-    time_steps=4,
-    samples=6,
+    sampled=SAMPLED,
     input_types="2 of 3 inputs are spikes, 90 % zeros",
 )
 
@@ -105,8 +117,8 @@ def test_by_refuses_what_energies_do_not_have():
 
 def test_a_sample():
     assert REPORT.per_sample_pj == 2.5
-    for unknown in (None, 0):
-        report = replace(REPORT, samples=unknown)
+    for unknown in (unknown_samples(), replace(SAMPLED, told=0)):
+        report = replace(REPORT, sampled=unknown)
         assert report.per_sample_pj is None
         assert report.by("stage")["per_sample_pj"].to_list() == [None, None]
 
@@ -153,7 +165,7 @@ def test_the_statement_says_everything_that_a_paper_needs():
         "Stages: forward, backward",
         "Charged: arithmetic; not charged: memory",
         "2 of 3 inputs are spikes, 90 % zeros",
-        "Batch 3, time steps 4, averaged over 6 samples",
+        "Batch 3, time steps 4 (a guess), averaged over 6 samples",
         "Coverage: 99.0% of the MACs of the products are charged, 5 calls are left out",
         "Left out: 2 kinds of operations (5 calls, 1.0% of the MACs)",
         "A. Author, A paper, 2023",
@@ -163,7 +175,7 @@ def test_the_statement_says_everything_that_a_paper_needs():
 
 
 def test_the_statement_claims_no_average_that_nobody_knows():
-    text = replace(REPORT, samples=None, batch=None, time_steps=None).statement()
+    text = replace(REPORT, sampled=unknown_samples()).statement()
     assert "15 pJ for the whole recording" in text
     assert "averaged" not in text and "a sample" not in text and "None" not in text
 

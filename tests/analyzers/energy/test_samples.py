@@ -16,7 +16,7 @@ from opjoule import Recorder, open_trace  # noqa: E402
 from opjoule.analyzers import energy  # noqa: E402
 from opjoule.analyzers.workload.sample_shares import with_shares  # noqa: E402
 from opjoule.analyzers.workload.samples import samples_of  # noqa: E402
-from opjoule.schemas import ConfigError  # noqa: E402
+from opjoule.schemas import ConfigError, TraceError  # noqa: E402
 from opjoule.schemas.costs import NeuroMCConfig  # noqa: E402
 from opjoule.tracer import RecordingWarning  # noqa: E402
 
@@ -122,19 +122,65 @@ def test_a_state_that_nobody_resets_carries_one_long_sample(name, x, run):
     assert counted(reset) == (2 * BATCH, BATCH, STEPS)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_numbers_given_fill_in_only_what_the_trace_does_not_know(name, x, run):
+@pytest.mark.parametrize("name", ["compute", "simple", "spikesim"])
+def test_what_the_user_says_comes_first(name, x, run):
+    """Neurons told a batch of 3 and 4 steps: other numbers replace them, with a warning."""
     trace = run(Loop(), x)
     report = estimate(name, trace, batch=5, time_steps=2)
-    assert counted(report) == (BATCH, BATCH, STEPS)
-    assert "the trace says 3; batch=5 is not used" in report.warnings
-    assert "the trace says 4; time_steps=2 is not used" in report.warnings
+    assert counted(report) == (5, 5, 2)
+    assert "batch=5 replaces what was recorded: 3" in report.warnings
+    assert "time_steps=2 replaces what was recorded: 4" in report.warnings
     assert report.total_pj == estimate(name, trace).total_pj
     silent = estimate(name, trace, batch=BATCH, time_steps=STEPS)
     assert silent.warnings == estimate(name, trace).warnings
+
+
+@pytest.mark.parametrize("name", ["lemaire", "neuromc"])
+def test_numbers_that_fit_no_layer_are_refused(name, x, run):
+    """Their energies of a layer go by its samples and steps: an input of 3 is no part of 5."""
+    with pytest.raises(TraceError, match="is no part of 5 samples in 2 time steps"):
+        estimate(name, run(Loop(), x), batch=5, time_steps=2)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_numbers_are_at_least_one(name, x, run):
+    trace = run(Loop(), x)
     for wrong in ("batch", "time_steps"):
-        with pytest.raises(ConfigError, match=f"{wrong} = 0: it is at least 1"):
+        with pytest.raises(ConfigError, match=f"{wrong}=0: expected a number of at least 1"):
             estimate(name, trace, **{wrong: 0})
+    with pytest.raises(ConfigError, match="samples='all': expected a number"):
+        estimate(name, trace, samples="all")
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_samples_are_as_many_as_the_user_says(name, x, run):
+    trace = run(Loop(), x)
+    known, said = estimate(name, trace), estimate(name, trace, samples=12)
+    assert said.samples == 12 and said.total_pj == known.total_pj
+    assert said.per_sample_pj == pytest.approx(known.per_sample_pj * BATCH / 12)
+
+
+class Carried(nn.Module):
+    """A state that one call hands on to the next: one sample, a time step a call."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.v = nn.Linear(4, 3), 0.0
+
+    def forward(self, x):
+        self.v = 0.5 * self.v + self.fc(x)
+        return self.v
+
+
+def test_every_call_is_a_sample_if_the_user_says_so(run, tmp_path):
+    """Four calls of a batch of two that carry their state on: 2 samples, or 8."""
+    net = Carried().eval()
+    with Recorder(tmp_path / "carried", model=net), torch.no_grad():
+        for _ in range(4):
+            net(torch.rand(2, 4))
+    trace = open_trace(tmp_path / "carried")
+    assert estimate("compute", trace).samples == 2
+    assert estimate("compute", trace, samples="per-call").samples == 8
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
