@@ -12,7 +12,6 @@ from ..text import agreeing, number
 from ..trace.files import collected
 from .products import product_signatures
 from .spike_sums import spike_sums
-from .spikes import spike_expr
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -61,25 +60,44 @@ def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
     ]
     schema = {"rank": pl.Int32, "signature_id": pl.Int32, "slot": pl.Int32}
     signatures = pl.LazyFrame(rows, schema=schema, orient="row")
-    calls = trace.calls.filter(pl.col("stage") == "forward").join(
-        signatures, on=["rank", "signature_id"]
+    bits, value = (
+        pl.when(pl.col("slot") == 0)
+        .then(f"in0_{what}")
+        .when(pl.col("slot") == 1)
+        .then(f"in1_{what}")
+        .otherwise(f"in2_{what}")
+        for what in ("class", "value")
     )
     kinds = {"graded": SpikeClass.WHOLE, "scaled": SpikeClass.SCALED}
-    parts = []
-    for slot in range(3):
-        bits = pl.col(f"in{slot}_class")
-        dense = ~spike_expr(f"in{slot}") & (
-            (bits & int(SpikeClass.BINARY | SpikeClass.CONSTANT)) == 0
-        )
-        parts += [
-            calls.filter((pl.col("slot") == slot) & dense & ((bits & int(bit)) != 0)).select(
-                "rank", "seq", value_id=f"in{slot}_value", setting=pl.lit(setting)
-            )
-            for setting, bit in kinds.items()
-        ]
-    found = collected(pl.concat(parts), trace.path)
-    by_setting = {name: found.filter(setting=name) for name in kinds}
-    if by_setting["graded"].height:
-        sums = spike_sums(trace.whole).select("rank", "value_id")
-        by_setting["graded"] = by_setting["graded"].join(sums, on=["rank", "value_id"], how="semi")
+    dense = (pl.col("bits") & int(SpikeClass.BINARY | SpikeClass.CONSTANT)) == 0
+    other = (pl.col("bits") & int(SpikeClass.WHOLE | SpikeClass.SCALED)) != 0
+    found = collected(
+        trace.calls.filter(pl.col("stage") == "forward")
+        .join(signatures, on=["rank", "signature_id"])
+        .select("rank", "module_id", "signature_id", "seq", value_id=value, bits=bits)
+        .filter(dense & other),
+        trace.path,
+    )
+    by_setting = {
+        name: found.filter((pl.col("bits") & int(bit)) != 0).drop("bits")
+        for name, bit in kinds.items()
+    }
+    by_setting["graded"] = _of_sums(trace, by_setting["graded"])
     return by_setting
+
+
+def _of_sums(trace: Trace, operands: pl.DataFrame) -> pl.DataFrame:
+    """Return the operands that came out of adding spikes.
+
+    All operands of a signature in a module are what the first one is, so that only the calls up to
+    the last of these first ones are followed.
+    """
+    if operands.is_empty():
+        return operands
+    key = ["rank", "module_id", "signature_id"]
+    firsts = operands.sort("rank", "seq").unique(key, keep="first", maintain_order=True)
+    whole = trace.whole
+    begun = whole.with_tables(calls=whole.calls.filter(pl.col("seq") <= firsts["seq"].max()))
+    sums = spike_sums(begun).select("rank", "value_id")
+    proved = firsts.join(sums, on=["rank", "value_id"], how="semi").select(key)
+    return operands.join(proved, on=key, how="semi", nulls_equal=True)

@@ -206,7 +206,7 @@ def _judged(slots: Sequence[str]) -> dict[str, pl.Expr]:
 def _by_larger_value(
     trace: Trace, silent: pl.DataFrame, slots: Sequence[str], mode: str
 ) -> pl.DataFrame:
-    """Return `rank`, `seq` and `{slot}_larger` of undecided operands that are parts of a value."""
+    """Return `rank`, `seq` and `{slot}_larger` (true) of undecided operands in a spike tensor."""
     if silent.is_empty():
         return pl.DataFrame()
     parts = trace.values.filter(pl.col("base_value_id").is_not_null()).select(
@@ -225,8 +225,8 @@ def _by_larger_value(
             larger, on=["rank", "base_value_id"]
         )
         known = collected(
-            proof.filter(~_undecided("")).select(
-                "rank", "seq", **{f"{slot}_larger": spike_expr("", mode)}
+            proof.filter(~_undecided("") & spike_expr("", mode)).select(
+                "rank", "seq", pl.lit(True).alias(f"{slot}_larger")
             ),
             trace.path,
         )
