@@ -47,7 +47,7 @@ def test_no_such_place(tmp_path, refusal):
 def test_a_file_is_no_trace(tmp_path, refusal):
     file = tmp_path / "a.parquet"
     file.write_bytes(b"PAR1")
-    assert "a trace is a directory with a trace.json" in refusal(file)
+    assert "expected a directory with a trace.json" in refusal(file)
 
 
 def test_a_directory_without_a_manifest_is_no_trace(tmp_path, stored, refusal):
@@ -61,7 +61,7 @@ def test_a_directory_without_a_manifest_is_no_trace(tmp_path, stored, refusal):
 @pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
 def test_a_name_that_no_file_can_have(name, refusal):
     line = refusal(name)
-    assert "cannot be read" in line or "no such trace" in line
+    assert "cannot be read" in line or "trace not found" in line
 
 
 @pytest.mark.parametrize(
