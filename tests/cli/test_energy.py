@@ -71,7 +71,8 @@ def test_spikes_are_an_option_of_the_two_that_know_kinds_of_them(name, answered,
 
 @pytest.mark.parametrize("name", ["lemaire", "neuromc", "spikesim"])
 def test_the_others_refuse_spikes_that_their_models_do_not_have(name, refused, stored):
-    assert "is not available in this model and revision" in refused("energy", name, stored, "--spikes", "ternary")
+    said = refused("energy", name, stored, "--spikes", "ternary")
+    assert "is not available in this model and revision" in said
 
 
 @pytest.fixture

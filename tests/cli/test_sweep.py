@@ -120,4 +120,5 @@ def test_what_is_wrong_is_one_line(words, said, refused, stored):
 
 def test_an_estimator_or_trace_that_is_none(refused, tmp_path):
     assert "'magic' is not one of" in refused("sweep", "magic", tmp_path)
-    assert "trace not found" in refused("sweep", "compute", tmp_path / "none", "--vary", "e_mac_pj=1")
+    said = refused("sweep", "compute", tmp_path / "none", "--vary", "e_mac_pj=1")
+    assert "trace not found" in said
