@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from opjoule.analyzers import count, open_trace
-from opjoule.schemas import STATIC_TABLES, TABLES, TraceError
+from opjoule.schemas import ADDED_COLUMNS, STATIC_TABLES, TABLES, TraceError
 
 
 def test_the_tables_are_those_of_the_format_with_a_rank(stored):
@@ -28,14 +28,17 @@ def test_the_tables_are_those_of_the_format_with_a_rank(stored):
 def test_the_rows_are_those_that_plain_readers_read(stored):
     """Pyarrow and Polars open each file by itself: no private encoding, nothing of ours.
 
-    Columns that older versions wrote and nothing reads any more are passed over.
+    Columns that older versions wrote and nothing reads any more are passed over; those that were
+    added later are null.
     """
     trace = open_trace(stored)
     for name in TABLES:
         pattern = f"{name}.parquet" if name in STATIC_TABLES else f"{name}-*.parquet"
         files = sorted(stored.glob(pattern))
         rows = getattr(trace, name).lazy().drop("rank").collect().to_dicts()
-        columns = TABLES[name].names
+        added = set(ADDED_COLUMNS.get(name, ())) - set(pq.read_schema(files[0]).names)
+        assert all(row.pop(column) is None for row in rows for column in added)
+        columns = [column for column in TABLES[name].names if column not in added]
         tables = [pq.read_table(f, columns=columns) for f in files]
         assert pa.concat_tables(tables).to_pylist() == rows
         assert pl.concat([pl.read_parquet(f, columns=columns) for f in files]).to_dicts() == rows
