@@ -74,7 +74,7 @@ def test_copies_count_as_many_times_as_there_are(tmp_path):
     whole = count(trace, by=["module", "stage"]).frame
     copies, rest = divmod(trace.manifest.rows["calls"], tile.filter(module="Global")["calls"].sum())
     assert rest == 0 and copies > 50
-    figures = ["calls", "flops", "bytes", "synops", "macs", "acs"]
+    figures = ["calls", "flops", "bytes", "synops", "macs", "acs", "dense_macs"]
     assert tile["synops"].sum() > 0
     assert whole.drop("intensity").equals(
         tile.drop("intensity").with_columns(pl.col(figures) * copies)

@@ -119,5 +119,5 @@ def test_without_spikes_every_input_is_fully_active(tmp_path):
     assert rows["binary"]["Sequential.0"]["active_row_count"] == 3 * (3 + 3 + 2)
     assert rows["none"]["Sequential.0"]["active_row_count"] == 2 * 4 * 4 * 9 * 2
     for refused in ("graded", "none"):
-        with pytest.raises(ConfigError, match="not available in this revision"):
+        with pytest.raises(ConfigError, match="not available in this model and revision"):
             estimate_spikesim(trace, event, spikes=refused, revision="spikingjelly-2.0")
