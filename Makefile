@@ -10,7 +10,9 @@ CHECKS := pytest pytest-xdist hypothesis mypy ruff
 NETWORKS := torch==2.13.0 scikit-learn scipy loguru tqdm transformers
 # Other libraries that tests compare with, and what these import; without them those tests are skipped.
 PEERS := snntorch norse nir nirtorch h5py qualia-core qualia-plugin-snn qualia-codegen-core \
-         qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate
+         qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate \
+         sinabs pbr matplotlib contourpy cycler fonttools kiwisolver pyparsing pillow \
+         python-dateutil six
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint typing notorch bench clean

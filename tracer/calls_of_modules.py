@@ -24,6 +24,7 @@ from .session import Session
 from .steps import Steps
 from .threads import Thread, in_backward
 from .undecided import Undecided
+from .unknown_neurons import UnknownNeurons
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
@@ -54,6 +55,7 @@ class ModuleCalls:
         self.neurons = neurons
         self.rows = ModuleRows()
         self.samples = Samples(session)
+        self.unknown = UnknownNeurons(session, modules, neurons)
         self.hidden: dict[tuple[str, str], int] = {}
         self._batches = Batches(neurons, self.rows, dims, note)
         self._find_thread = find_thread
@@ -228,13 +230,13 @@ class ModuleCalls:
         try:
             if self.session.shared:
                 with self.session.lock:
-                    self._left(thread, module, kwargs, output)
+                    self._left(thread, module, args, kwargs, output)
             else:
-                self._left(thread, module, kwargs, output)
+                self._left(thread, module, args, kwargs, output)
         finally:
             thread.quiet = False
 
-    def _left(self, thread: Thread, module: nn.Module, kwargs: Any, output: Any) -> None:
+    def _left(self, thread: Thread, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         stack = thread.stack
         place = len(stack) - 1
         while place >= 0 and stack[place].info.module() is not module:
@@ -243,6 +245,8 @@ class ModuleCalls:
             return
         while len(stack) > place + 1:  # calls that ended by an exception unseen
             self._close(thread, stack.pop(), None, {}, None)
+        if not self.session.passive:
+            self.unknown.left(stack[place], module, (args, kwargs), output)
         self._close(thread, stack.pop(), module, kwargs, output)
 
     def _close(

@@ -333,14 +333,15 @@ class Recorder:
 
     def _told(self) -> list[str]:
         """Return what the user is told in words."""
+        notes = [*self._notes, *self._calls.unknown.told()]
         calls = self._calls.samples.carried
-        if not calls:
-            return self._notes
-        return [
-            *self._notes,
-            f"neurons carried their state over {calls} calls of the model: calls without a reset "
-            "between count as one sample of all their time steps; reset them between samples",
-        ]
+        if calls:
+            notes.append(
+                f"neurons carried their state over {calls} calls of the model: calls without a "
+                "reset between count as one sample of all their time steps; reset them between "
+                "samples"
+            )
+        return notes
 
     def _optimizer_begins(self, optimizer: int) -> None:
         if self._counts():
