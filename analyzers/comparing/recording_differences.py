@@ -9,6 +9,7 @@ import polars as pl
 
 from ..counting.evaluate import COUNTERS
 from ..text import agreeing, number
+from ..trace.files import collected
 from .alignment import parent_of
 from .profiles import Side
 
@@ -72,7 +73,7 @@ def _later_inputs(base: Side, head: Side) -> Iterator[str]:
 
 def _root_count(side: Side) -> int:
     calls = side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
-    return int(calls.select(pl.len()).collect(engine="streaming").item())
+    return int(calls.select(pl.len()).pipe(collected, side.trace.path).item())
 
 
 def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
@@ -84,7 +85,7 @@ def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
         .select("rank", value_id="inputs")
     )
     found = side.trace.values.join(given, on=["rank", "value_id"], how="semi")
-    return found.group_by(facts).len().sort(facts).collect(engine="streaming").rows()
+    return found.group_by(facts).len().sort(facts).pipe(collected, side.trace.path).rows()
 
 
 def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str]:
@@ -142,7 +143,7 @@ def _root_calls(side: Side) -> dict[str, Any]:
             inference=pl.col("training").not_().sum(),
             training=pl.col("training").sum(),
         )
-        .collect(engine="streaming")
+        .pipe(collected, side.trace.path)
     )
     return found.row(0, named=True)
 

@@ -163,7 +163,22 @@ def coverage(
 
 def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> Coverage:
     """Return the coverage of what `tally` counted, with hints at other settings of `spikes`."""
-    frame = (
+    known = pl.col("macs").is_not_null() & pl.col("acs").is_not_null()
+    return Coverage(
+        frame=by_op(counted),
+        decided=int(counted.filter(pl.col("family").is_in(PRODUCTS))["decided"].sum()),
+        unattributed=_unattributed(trace),
+        hidden=sum(hidden.calls for manifest in trace.manifests for hidden in manifest.hidden),
+        unsized=int(counted.filter(_UNSIZED)["unmeasured"].sum()),
+        dense_macs=counted.select(_whole("dense_macs")).item(),
+        counted_macs=int(counted.filter(known)["dense_macs"].sum()),
+        hints=tuple(hints),
+    )
+
+
+def by_op(counted: pl.DataFrame) -> pl.DataFrame:
+    """Return how each op is counted: `Coverage.frame` of what `tally` counted."""
+    return (
         counted.group_by("op", "how", "family", maintain_order=True)
         .agg(
             pl.col("calls").sum(),
@@ -175,17 +190,6 @@ def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> C
         .sort("first", "bytes", "calls", "op", descending=[True, True, True, False])
         .drop("first")
     )
-    known = pl.col("macs").is_not_null() & pl.col("acs").is_not_null()
-    return Coverage(
-        frame=frame,
-        decided=int(counted.filter(pl.col("family").is_in(PRODUCTS))["decided"].sum()),
-        unattributed=_unattributed(trace),
-        hidden=sum(hidden.calls for manifest in trace.manifests for hidden in manifest.hidden),
-        unsized=int(counted.filter(_UNSIZED)["unmeasured"].sum()),
-        dense_macs=counted.select(_whole("dense_macs")).item(),
-        counted_macs=int(counted.filter(known)["dense_macs"].sum()),
-        hints=tuple(hints),
-    )
 
 
 def _whole(name: str) -> pl.Expr:
@@ -194,12 +198,12 @@ def _whole(name: str) -> pl.Expr:
 
 
 def _unattributed(trace: Trace) -> int:
-    lost = (
-        (pl.col("stage").cast(pl.String) == "backward")
+    lost = trace.calls.filter(
+        (pl.col("stage") == "backward")
         & pl.col("module_id").is_null()
         & pl.col("forward_seq").is_null()
     )
-    return int(collected(trace.calls.select(lost.sum()), trace.path).item() or 0)
+    return int(collected(lost.select(pl.len()), trace.path).item())
 
 
 def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:

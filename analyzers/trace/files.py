@@ -66,7 +66,11 @@ def readable_files(folder: Path) -> tuple[Files, list[str]]:
 
 
 def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
-    """Return a table of one rank with a `rank` column; dictionary columns as strings."""
+    """Return a table of one rank with a `rank` column.
+
+    Dictionary columns stay categorical, so that conditions on them reach the reader of the parts:
+    it decodes the other columns of rows that fit only. `collected` makes strings of them.
+    """
     empty = pl.DataFrame(pl.from_arrow(TABLES[name].empty_table()))
     if files:
         frame = pl.scan_parquet(
@@ -74,19 +78,19 @@ def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
         )
     else:
         frame = empty.lazy()
-    return frame.with_columns(
-        pl.col(pl.Categorical).cast(pl.String), rank=pl.lit(rank, dtype=pl.Int32)
-    )
+    return frame.with_columns(rank=pl.lit(rank, dtype=pl.Int32))
 
 
 def collected(frame: pl.LazyFrame, path: Path) -> pl.DataFrame:
-    """Return the rows of a frame over the parts of the trace at `path`.
+    """Return the rows of a frame over the parts of the trace at `path`; categories as strings.
 
     Raises:
         TraceError: a part cannot be decoded, though its checksum may be right.
     """
     try:
-        return frame.collect(engine="streaming")
+        return frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).collect(
+            engine="streaming"
+        )
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = plain(str(error).partition("\n")[0])
         raise TraceError(f"{path} is damaged: its tables cannot be read: {reason}.") from None

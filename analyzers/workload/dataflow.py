@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..trace.files import collected
 from .layer_calls import ID
 from .layers import MODULE
 
@@ -73,7 +74,7 @@ def _spans(trace: Trace, firsts: pl.DataFrame) -> list[tuple[int, int, int]]:
         trace.module_calls.join(last.lazy().select("rank", "sample"), on=["rank", "sample"])
         .group_by("rank", "sample")
         .agg(pl.col("first_seq").min())
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
     )
     return last.join(begun, on=["rank", "sample"]).select("rank", "first_seq", "last").rows()
 
@@ -91,7 +92,9 @@ def _makers(
         layer) and `in_neuron`.
     """
     key = ("rank", "seq")
-    within = pl.any_horizontal(
+    begin = min((first for _, first, _ in spans), default=0)
+    end = max((last for _, _, last in spans), default=-1)
+    within = pl.col("seq").is_between(begin, end) & pl.any_horizontal(
         pl.lit(False),
         *(
             (pl.col("rank") == rank) & pl.col("seq").is_between(first, last)
@@ -100,14 +103,14 @@ def _makers(
     )
     slots = [f"in{slot}_value" for slot in range(3)]
     calls = (
-        trace.calls.filter(within & (pl.col("stage").cast(pl.String) == "forward"))
+        trace.calls.filter(within & (pl.col("stage") == "forward"))
         .select(*key, "module_call_id", *slots, "out0_value")
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
     )
     more = (
         trace.call_operands.filter(within)
         .select(*key, "value_id", role=pl.col("role").cast(pl.String))
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .join(calls.select(key), on=key, how="semi")
     )
     taken = [

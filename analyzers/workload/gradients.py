@@ -75,8 +75,9 @@ def product_calls(
     layouts = pl.LazyFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
 
     def calls_among(calls: pl.LazyFrame) -> pl.DataFrame:
+        calls = calls.join(layouts, on=SIGNATURE)
         spiking = with_spikes(trace, SLOTS[:3], mode, by_values_only=by_values_only, calls=calls)
-        found = spiking.join(layouts, on=SIGNATURE).select(
+        found = spiking.select(
             *_CALL, "sort", "role",
             first=_at_slot("value"), second=_at_slot("value", 1),
             first_spikes=_at_slot("spikes"), second_spikes=_at_slot("spikes", 1),

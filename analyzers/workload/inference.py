@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import TraceError
+from ..trace.files import collected
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -59,7 +60,7 @@ def without_training(trace: Trace) -> Trace:
             evaluated=(root & ~training).any(),
             mixed=(~training).any(),
         )
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
     )
     frozen = told.filter(pl.col("trained") & ~pl.col("evaluated") & pl.col("mixed")).lazy()
     if not told["evaluated"].any() or frozen.collect().is_empty():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..trace.files import collected
 from .layers import BYTES, MODULE, weight_products
 from .spikes import spike_expr, with_spikes
 
@@ -139,7 +140,7 @@ def _called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
         trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward")
         .join(modules.lazy().select(MODULE), on=MODULE, how="semi")
         .select(*ID, "module_id", "first_seq", *HOW_CALLED, *columns)
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .sort(ID)
     )
 
@@ -152,11 +153,13 @@ def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) 
     )
     own = layers.lazy().select(*MODULE, second_numel="weight_numel")
     second = pl.col("slot") == 1
-    return (
-        with_spikes(trace, ("in0", "in1"), by_values_only=by_values_only)
-        .filter(pl.col("stage") == "forward")
+    calls = (
+        trace.calls.filter(pl.col("stage") == "forward")
         .join(ops.lazy(), on=["rank", "signature_id"])
         .join(own, on=[*MODULE, "second_numel"], how="semi")
+    )
+    return (
+        with_spikes(trace, ("in0", "in1"), by_values_only=by_values_only, calls=calls)
         .select(
             *ID,
             "seq",
@@ -170,7 +173,7 @@ def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) 
             out_class="out0_class",
             out_nonzero="out0_nonzero",
         )
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .sort("rank", "seq")
         .unique(ID, keep="first", maintain_order=True)
         .drop("seq")
@@ -189,7 +192,7 @@ def _with_values(
     known = (
         trace.values.select("rank", "value_id", "class", "nonzero")
         .join(wanted.unique().lazy(), on=["rank", "value_id"], how="semi")
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .unique(["rank", "value_id"])
     )
     for side, _ in sides:

@@ -65,14 +65,20 @@ def products_of(
         known) and `first` (seq of the first call), in that order.
     """
     kept = ["rank", "module_id", "signature_id", "stage", *keys]
-    found = (
+    signatures = product_signatures(trace)
+    groups = (
         trace.calls.filter(pl.col("stage").is_in(list(stages)))
-        .join(product_signatures(trace).lazy(), on=SIGNATURE)
-        .group_by(*kept, "op", "family", "each")
+        .join(signatures.lazy(), on=SIGNATURE, how="semi")
+        .group_by(kept)
         .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
-        .with_columns(macs=pl.col("each") * pl.col("calls"))
     )
-    return collected(found, trace.path).sort("rank", "first")
+    return (
+        collected(groups, trace.path)
+        .join(signatures, on=SIGNATURE)
+        .with_columns(macs=pl.col("each") * pl.col("calls"))
+        .select(*kept, "op", "family", "each", "calls", "first", "macs")
+        .sort("rank", "first")
+    )
 
 
 def uncharged(products: pl.DataFrame, charged: pl.DataFrame) -> pl.DataFrame:

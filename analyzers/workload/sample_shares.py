@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import TraceError
+from ..trace.files import collected
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -37,7 +38,7 @@ def seen_by_layers(trace: Trace, layers: pl.DataFrame, samples: pl.DataFrame) ->
             in_second=shape.list.get(1, null_on_oob=True),
             more=shape.list.len().cast(pl.Int64) - _alone(),
         )
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .sort("rank", "first_seq")
         .unique(["rank", "sample"], keep="first", maintain_order=True)
         .drop("first_seq")

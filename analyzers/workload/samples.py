@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import ConfigError
+from ..trace.files import collected
 from .layers import MODULE, layers_of, neurons_of
 from .sample_shares import seen_by_layers
 
@@ -113,7 +114,7 @@ def regrouped(trace: Trace, samples: int | str | None) -> Trace:
     roots = (
         trace.whole.module_calls.sort("rank", "thread", "module_call_id")
         .select("rank", "module_call_id", sample=root.forward_fill().over("rank", "thread"))
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
     )
 
     def by_call(calls: pl.LazyFrame) -> pl.LazyFrame:
@@ -163,7 +164,7 @@ def samples_of(
     calls = _forward(trace, eval_only)
     chosen = trace.module_calls if ran is None else ran
     known = _known(trace, calls).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
-    frame = known.collect(engine="streaming").sort(SAMPLE)
+    frame = known.pipe(collected, trace.path).sort(SAMPLE)
     warnings = [
         text for name, number in given.items() if (text := _overridden(name, number, frame))
     ]
@@ -196,7 +197,7 @@ def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
         .group_by(SAMPLE)
         .agg(~pl.col("training").any())
         .filter("training")
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
     )
     batches = samples.frame.join(evaluated, on=SAMPLE, how="semi")["batch"]
     return None if samples.samples is None else int(batches.sum())

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...schemas import SpikeClass
 from ..rules import family_of
+from ..trace.files import collected
 from .spikes import with_spikes
 
 if TYPE_CHECKING:
@@ -52,12 +54,19 @@ def spike_sums(trace: Trace, *, by_values_only: bool = False) -> pl.DataFrame:
 
 
 def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
-    """Return the forward additions of two tensors of one shape, with the spikes in each."""
+    """Return the forward additions of two tensors of one shape, with the spikes in each.
+
+    Spikes and sums of them are whole numbers; additions of other values are left out at once.
+    """
     signatures = sum_signatures(trace).lazy().filter(pl.col("alpha") == 1)
+    whole = [
+        ((pl.col(f"{side}_class") & int(SpikeClass.WHOLE)) != 0).fill_null(True) for side in _SIDES
+    ]
+    calls = trace.calls.filter((pl.col("stage") == "forward") & pl.all_horizontal(whole)).join(
+        signatures, on=["rank", "signature_id"], how="semi"
+    )
     return (
-        with_spikes(trace, _SIDES, by_values_only=by_values_only)
-        .filter(pl.col("stage") == "forward")
-        .join(signatures, on=["rank", "signature_id"], how="semi")
+        with_spikes(trace, _SIDES, by_values_only=by_values_only, calls=calls)
         .select(
             "rank",
             "out0_value",
@@ -67,7 +76,7 @@ def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
                 for side in _SIDES
             ),
         )
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...rules import family_of
+from ...trace.files import collected
 from ...workload.layers import MODULE
 from ...workload.spike_sums import sum_signatures
 from .actions import action, added
@@ -43,13 +44,13 @@ def sums_of(
     calls = trace.calls.filter(
         (pl.col("stage") == "forward") & ~pl.col("training").fill_null(True)
     ).join(sum_signatures(trace).lazy(), on=["rank", "signature_id"])
-    others = _no_feature_maps(trace).collect(engine="streaming").lazy()
+    others = _no_feature_maps(trace).pipe(collected, trace.path).lazy()
     for value in ("in0_value", "in1_value"):
         calls = calls.join(others.rename({"value_id": value}), on=["rank", value], how="anti")
     sums = (
         calls.group_by(*keys, "op", "numel", "first", "sizes", "channels")
         .agg(calls=pl.len().cast(pl.Int64), began=pl.col("seq").min())
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .sort("rank", "began")
     )
     if not by_step:
@@ -71,7 +72,7 @@ def _no_feature_maps(trace: Trace) -> pl.LazyFrame:
     held = (
         values.filter(pl.col("kind").is_in(["parameter", "buffer"]))
         .select("rank", "value_id")
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .lazy()
     )
     ops = trace.signatures.select("rank", "signature_id", "op")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas import TraceError
+from ...trace.files import collected
 from ...workload.layer_calls import MOST_DIMS
 from ...workload.layers import BYTES, MODULE, layers_of, weight_products
 from ..arithmetic import Operations
@@ -183,7 +184,7 @@ def state_accesses(
         .filter(pl.col("state").is_not_null())
         .group_by(*MODULE, *keys, "steps")
         .agg(bytes=_bytes(pl.col("state")).sum())
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .join(neurons.select(*MODULE, "module"), on=MODULE)
         .sort(*MODULE, *keys, "steps")
     )  # fmt: skip

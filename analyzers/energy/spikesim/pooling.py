@@ -8,6 +8,7 @@ import polars as pl
 
 from ....schemas import ConfigError
 from ...rules import PRODUCTS, family_of
+from ...trace.files import collected
 from ...workload.modules import scopes_of
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _pools(trace: Trace) -> pl.DataFrame:
             * pl.col("shape").list.get(-2, null_on_oob=True)
         )
         .select(list(_VALUE))
-        .collect()
+        .pipe(collected, trace.path)
     )
 
 
@@ -164,7 +165,8 @@ def _edges(trace: Trace, until: Any) -> pl.DataFrame:
     made = calls.select("rank", "seq", value="out0_value")
     ops = pl.concat([taken, lists]).drop_nulls("source").join(made, on=["rank", "seq"])
     columns = (*key, "source", "value")
-    return pl.concat([ops.select(columns), _neuron_edges(trace, until).select(columns)]).collect()
+    edges = pl.concat([ops.select(columns), _neuron_edges(trace, until).select(columns)])
+    return collected(edges, trace.path)
 
 
 def _in_neurons(trace: Trace) -> pl.DataFrame:

@@ -14,6 +14,7 @@ import polars as pl
 
 from ....schemas import SpikeClass
 from ...rules.spikingjelly import STATE_MAKERS, STATE_OPS, STATE_VIEWS
+from ...trace.files import collected
 from ..row_keys import NEURON_OP
 
 if TYPE_CHECKING:
@@ -326,7 +327,7 @@ def _spans(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
     return (
         trace.module_calls.join(wanted, on=["rank", "module_call_id"], how="semi")
         .select("rank", "last_seq", "state_before", neuron_call="module_call_id", since="first_seq")
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .sort("rank", "since")
         .with_columns(chunk=size.cum_sum().over("rank") // CALLS_AT_ONCE)
     )
@@ -353,7 +354,7 @@ def _calls(trace: Trace, within: pl.Expr, spans: pl.DataFrame, views: pl.DataFra
     return (
         trace.calls.filter(within)
         .select("seq", "signature_id", *columns)
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .join(views, on="signature_id", how="anti")
         .sort("seq")
         .join_asof(
@@ -380,7 +381,7 @@ def _operands(trace: Trace, within: pl.Expr, calls: pl.DataFrame) -> pl.DataFram
     more = (
         trace.call_operands.filter(within)
         .select("seq", "value_id", "class", "nonzero", place=2 * pl.col("slot") + out)
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .join(calls.select("seq", "signature_id"), on="seq")
         .select(flat.columns)
     )
@@ -412,7 +413,7 @@ def _storages(trace: Trace, rank: int, values: list[pl.Series]) -> pl.DataFrame:
         trace.values.filter((pl.col("rank") == rank) & pl.col("value_id").is_between(low, high))
         .select("value_id", storage="storage_id")
         .join(wanted.lazy(), on="value_id", how="semi")
-        .collect(engine="streaming")
+        .pipe(collected, trace.path)
         .drop_nulls()
     )
 
