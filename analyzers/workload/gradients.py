@@ -14,6 +14,7 @@ import polars as pl
 
 from ..rules.geometry import Matmul, Norm, Product, product_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 from .layer_calls import ID
 from .layers import MODULE
 from .products import SIGNATURE, product_signatures
@@ -72,10 +73,10 @@ def product_calls(
         both null: not measured).
     """
     geometries = geometries_of(trace)
-    layouts = pl.LazyFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
+    layouts = pl.DataFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
 
     def calls_among(calls: pl.LazyFrame) -> pl.DataFrame:
-        calls = calls.join(layouts, on=SIGNATURE)
+        calls = of_signatures(calls, layouts)
         spiking = with_spikes(trace, SLOTS[:3], mode, by_values_only=by_values_only, calls=calls)
         found = spiking.select(
             *_CALL, "sort", "role",

@@ -10,6 +10,7 @@ from ...schemas import SpikeClass
 from ..rules import factors_of
 from ..text import agreeing, number
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 from .products import product_signatures
 from .spike_sums import spike_sums
 
@@ -82,7 +83,7 @@ def _with_other_bits(trace: Trace) -> pl.DataFrame:
         if (factors := factors_of(op)) is not None and factors[0] < 3
     ]
     schema = {"rank": pl.Int32, "signature_id": pl.Int32, "slot": pl.Int32}
-    signatures = pl.LazyFrame(rows, schema=schema, orient="row")
+    signatures = pl.DataFrame(rows, schema=schema, orient="row")
     bits, value = (
         pl.when(pl.col("slot") == 0)
         .then(f"in0_{what}")
@@ -92,11 +93,11 @@ def _with_other_bits(trace: Trace) -> pl.DataFrame:
         for what in ("class", "value")
     )
     asked = [_only_another_setting(f"in{slot}_class") for slot in sorted({row[2] for row in rows})]
+    forward = trace.calls.filter(
+        (pl.col("stage") == "forward") & pl.any_horizontal(pl.lit(False), *asked)
+    )
     return collected(
-        trace.calls.filter(
-            (pl.col("stage") == "forward") & pl.any_horizontal(pl.lit(False), *asked)
-        )
-        .join(signatures, on=["rank", "signature_id"])
+        of_signatures(forward, signatures)
         .select("rank", "module_id", "signature_id", "seq", value_id=value, bits=bits)
         .filter(_only_another_setting("bits")),
         trace.path,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 from .layers import BYTES, MODULE, weight_products
 from .spikes import spike_expr, with_spikes
 
@@ -153,10 +154,8 @@ def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) 
     )
     own = layers.lazy().select(*MODULE, second_numel="weight_numel")
     second = pl.col("slot") == 1
-    calls = (
-        trace.calls.filter(pl.col("stage") == "forward")
-        .join(ops.lazy(), on=["rank", "signature_id"])
-        .join(own, on=[*MODULE, "second_numel"], how="semi")
+    calls = of_signatures(trace.calls.filter(pl.col("stage") == "forward"), ops).join(
+        own, on=[*MODULE, "second_numel"], how="semi"
     )
     return (
         with_spikes(trace, ("in0", "in1"), by_values_only=by_values_only, calls=calls)

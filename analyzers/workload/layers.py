@@ -17,6 +17,7 @@ import polars as pl
 from ..rules import factors_of
 from ..rules.geometry import Convolution, Matmul, product_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -152,9 +153,7 @@ def _products_of_modules(trace: Trace) -> dict[tuple[int, int], list[tuple[Sizes
         list(sizes), schema={"rank": pl.Int32, "signature_id": pl.Int32}, orient="row"
     )
     forward = pl.col("stage") == "forward"
-    ran = trace.calls.filter(forward & pl.col("module_id").is_not_null()).join(
-        keys.lazy(), on=["rank", "signature_id"], how="semi"
-    )
+    ran = of_signatures(trace.calls.filter(forward & pl.col("module_id").is_not_null()), keys)
     key = [*MODULE, "signature_id"]
     found: dict[tuple[int, int], list[tuple[Sizes, Sizes]]] = {}
     for rank, module, signature in collected(ran.select(key).unique(), trace.path).sort(key).rows():

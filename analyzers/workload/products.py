@@ -14,6 +14,7 @@ import polars as pl
 from ..rules import PRODUCTS, RULE_SETS, family_of
 from ..rules.call import call_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -67,8 +68,9 @@ def products_of(
     kept = ["rank", "module_id", "signature_id", "stage", *keys]
     signatures = product_signatures(trace)
     groups = (
-        trace.calls.filter(pl.col("stage").is_in(list(stages)))
-        .join(signatures.lazy(), on=SIGNATURE, how="semi")
+        of_signatures(
+            trace.calls.filter(pl.col("stage").is_in(list(stages))), signatures.select(SIGNATURE)
+        )
         .group_by(kept)
         .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
     )

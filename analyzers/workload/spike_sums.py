@@ -10,6 +10,7 @@ import polars as pl
 from ...schemas import SpikeClass
 from ..rules import family_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 from .spikes import with_spikes
 
 if TYPE_CHECKING:
@@ -58,13 +59,12 @@ def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
 
     Spikes and sums of them are whole numbers; additions of other values are left out at once.
     """
-    signatures = sum_signatures(trace).lazy().filter(pl.col("alpha") == 1)
+    signatures = sum_signatures(trace).filter(pl.col("alpha") == 1).select("rank", "signature_id")
     whole = [
         ((pl.col(f"{side}_class") & int(SpikeClass.WHOLE)) != 0).fill_null(True) for side in _SIDES
     ]
-    calls = trace.calls.filter((pl.col("stage") == "forward") & pl.all_horizontal(whole)).join(
-        signatures, on=["rank", "signature_id"], how="semi"
-    )
+    forward = trace.calls.filter((pl.col("stage") == "forward") & pl.all_horizontal(whole))
+    calls = of_signatures(forward, signatures)
     return (
         with_spikes(trace, _SIDES, by_values_only=by_values_only, calls=calls)
         .select(

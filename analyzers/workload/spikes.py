@@ -19,6 +19,7 @@ from ...schemas import ConfigError, SpikeClass
 from ..rules import RULE_SETS
 from ..rules.call import FLAGGED, call_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -195,9 +196,8 @@ def _evidence(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _derived(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     asking = _asking(trace)
     slots = [slot for slot in SLOTS[:3] if asking[slot].any()]
-    calls = trace.calls.join(
-        asking.filter(pl.any_horizontal(pl.lit(False), *slots)).lazy(), on=["rank", "signature_id"]
-    )
+    asking = asking.filter(pl.any_horizontal(pl.lit(False), *slots))
+    calls = of_signatures(trace.calls, asking)
     sums = []
     for slot in slots:
         asked, opened = pl.col(slot), _undecided(slot).fill_null(False)

@@ -16,6 +16,7 @@ from ...rules import family_of
 from ...rules.geometry import Convolution, product_of
 from ...text import listed
 from ...trace.files import collected
+from ...trace.filters import of_signatures
 from ...workload.layers import layers_of
 from ...workload.spikes import with_spikes
 from ..row_keys import KEYS
@@ -78,8 +79,9 @@ def conv_calls(
     most = max(geometry["in_channels"].to_list(), default=0)
     widths = trace.manifest.tile_widths if events else []
     nonzero = pl.when(pl.col("in0_nonzero").null_count() == 0).then(pl.col("in0_nonzero").sum())
-    forward = trace.calls.filter(pl.col("stage") == "forward").join(
-        geometry.lazy().select("rank", "signature_id", "in_channels"), on=["rank", "signature_id"]
+    forward = of_signatures(
+        trace.calls.filter(pl.col("stage") == "forward"),
+        geometry.select("rank", "signature_id", "in_channels"),
     )
     calls = (
         with_spikes(trace, ("in0",), spikes, by_values_only=by_values_only, calls=forward)
