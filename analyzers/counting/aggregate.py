@@ -52,10 +52,10 @@ def collapsed(
     calls, same = alike(trace, _with_fourth(trace), FLAGGED, spikes, by_values_only=by_values_only)
     groups = collected(
         calls.group_by(*dict.fromkeys((*same, *kept, "stage"))).agg(
-            calls=pl.len().cast(pl.Int64),
+            calls=pl.len(),
             first_seq=pl.col("seq").min(),
             **{name: pl.col(name).sum() for name in STATISTICS},
-            **{f"{name}_unknown": pl.col(name).null_count().cast(pl.Int64) for name in STATISTICS},
+            **{f"{name}_unknown": pl.col(name).null_count() for name in STATISTICS},
         ),
         trace.path,
     )
@@ -67,11 +67,15 @@ def collapsed(
         flags[f"{slot}_spikes"] = pl.when(optimizing).then(known.fill_null(False)).otherwise(known)
     for slot in FLAGGED[:-1]:
         flags[f"{slot}_decided"] = pl.col(f"{slot}_decided")
-    sums = ("calls", *STATISTICS, *(f"{name}_unknown" for name in STATISTICS))
+    sums = (*STATISTICS, *(f"{name}_unknown" for name in STATISTICS))
     return (
-        told.select("rank", "signature_id", *kept, "first_seq", *sums, **flags)
+        told.select("rank", "signature_id", *kept, "calls", "first_seq", *sums, **flags)
         .group_by("rank", "signature_id", *kept, *flags)
-        .agg(pl.col("calls").sum(), pl.col("first_seq").min(), pl.col(sums[1:]).sum())
+        .agg(
+            pl.col("calls").cast(pl.Int64).sum(),
+            pl.col("first_seq").min(),
+            pl.col(sums).cast(pl.Int64).sum(),
+        )
         .collect()
         .sort("rank", "first_seq")
     )
