@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -11,6 +12,7 @@ from ...schemas import SpikeClass
 from ..rules import family_of
 from ..trace.files import collected
 from ..trace.filters import of_signatures
+from ..trace.signatures import of_each_signature
 from .spikes import with_spikes
 
 if TYPE_CHECKING:
@@ -88,19 +90,7 @@ def sum_signatures(trace: Trace) -> pl.DataFrame:
         `numel`, `first` (size of its first dimension), `channels` (of its second) and `sizes` (of
         all after the first added up).
     """
-    rows = []
-    for row in trace.signatures.iter_rows(named=True):
-        if family_of(row["op"]) != "addition" or row["packet"].rpartition(".")[2] not in _ADDS:
-            continue
-        ins = [o for o in row["operands"] if o["role"] == "in"]
-        if len(ins) == 2 and ins[0]["shape"] == ins[1]["shape"] and ins[0]["shape"]:
-            shape, numel = ins[0]["shape"], ins[0]["numel"]
-            alpha = float(json.loads(row["arguments"]).get("alpha", 1))
-            sizes = (shape[0], sum(shape[1:2]), sum(shape[1:]))
-            rows.append((row["rank"], row["signature_id"], row["op"], alpha, numel, *sizes))
     schema = {
-        "rank": pl.Int32,
-        "signature_id": pl.Int32,
         "op": pl.String,
         "alpha": pl.Float64,
         "numel": pl.Int64,
@@ -108,4 +98,21 @@ def sum_signatures(trace: Trace) -> pl.DataFrame:
         "channels": pl.Int64,
         "sizes": pl.Int64,
     }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return of_each_signature(trace, _sum, schema)
+
+
+def _sum(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    if family_of(row["op"]) != "addition" or row["packet"].rpartition(".")[2] not in _ADDS:
+        return None
+    ins = [o for o in row["operands"] if o["role"] == "in"]
+    if len(ins) != 2 or ins[0]["shape"] != ins[1]["shape"] or not ins[0]["shape"]:
+        return None
+    shape = ins[0]["shape"]
+    return {
+        "op": row["op"],
+        "alpha": float(json.loads(row["arguments"]).get("alpha", 1)),
+        "numel": ins[0]["numel"],
+        "first": shape[0],
+        "channels": sum(shape[1:2]),
+        "sizes": sum(shape[1:]),
+    }

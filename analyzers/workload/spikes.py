@@ -10,7 +10,7 @@ those are silent, what the larger value is of which it is a part; else it is den
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -20,6 +20,7 @@ from ..rules import RULE_SETS
 from ..rules.call import FLAGGED, call_of
 from ..trace.files import collected
 from ..trace.filters import of_signatures
+from ..trace.signatures import of_each_signature
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -280,16 +281,17 @@ def _asking(trace: Trace) -> pl.DataFrame:
     Asked of the rules themselves: a slot matters if the figures of a call change with it.
     """
     rules = RULE_SETS["full"]
-    rows = []
-    for signature in trace.signatures.iter_rows(named=True):
+
+    def asked(signature: Mapping[str, Any]) -> dict[str, Any]:
         present = {f"{o['role']}{o['slot']}" for o in signature["operands"] or ()}
-        row = [slot in present and _matters(rules, signature, slot) for slot in SLOTS]
-        rows.append((signature["rank"], signature["signature_id"], signature["packet"], *row))
-    schema: dict[str, Any] = {"rank": pl.Int32, "signature_id": pl.Int32, "packet": pl.String}
-    return pl.DataFrame(rows, schema=schema | dict.fromkeys(SLOTS, pl.Boolean), orient="row")
+        slots = {slot: slot in present and _matters(rules, signature, slot) for slot in SLOTS}
+        return {"packet": signature["packet"], **slots}
+
+    schema = {"packet": pl.String, **dict.fromkeys(SLOTS, pl.Boolean)}
+    return of_each_signature(trace, asked, schema)
 
 
-def _matters(rules: Any, signature: dict[str, Any], slot: str) -> bool:
+def _matters(rules: Any, signature: Mapping[str, Any], slot: str) -> bool:
     try:
         for others in (False, True):
             flags: dict[str, bool | None] = dict.fromkeys(FLAGGED, others)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -10,8 +11,9 @@ from ...rules import RULE_SETS
 from ...rules.call import call_of
 from ...text import listed
 from ...trace.files import collected
+from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.layers import MODULE, layers_of
-from ...workload.products import SIGNATURE, product_signatures, products_of, uncharged
+from ...workload.products import product_signatures, products_of, uncharged
 from .actions import Counted
 
 if TYPE_CHECKING:
@@ -160,12 +162,10 @@ def _computing(trace: Trace, calls: pl.DataFrame, free: set[str]) -> pl.DataFram
         calls: the calls.
         free: names of functions that count for nothing.
     """
-    rows = []
-    asked = trace.signatures.join(calls, on=SIGNATURE, how="semi")
-    for row in asked.iter_rows(named=True):
+
+    def told(row: Mapping[str, Any]) -> dict[str, Any] | None:
         _, _, figures = RULE_SETS["full"].figures(call_of(row, {}))
         name = row["packet"].rpartition(".")[2].rstrip("_")
-        if figures.flops != 0 and name not in free:
-            rows.append((row["rank"], row["signature_id"], row["op"]))
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "what": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        return {"what": row["op"]} if figures.flops != 0 and name not in free else None
+
+    return of_each_signature(trace, told, {"what": pl.String})

@@ -6,15 +6,16 @@ it is called, and what sums, products, selections and copies make of state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ....schemas import SpikeClass
 from ...rules.spikingjelly import STATE_MAKERS, STATE_OPS, STATE_VIEWS
 from ...trace.files import collected
+from ...trace.signatures import of_each_signature
 from ..row_keys import NEURON_OP
 
 if TYPE_CHECKING:
@@ -269,23 +270,22 @@ def _kinds(trace: Trace) -> pl.DataFrame:
         `rank`, `signature_id`, `op`, `kind`, `view`, `starts` (makes state from nothing), `copies`
         and `writes`.
     """
-    rows = []
-    for rank, number, op, mutates in trace.signatures.select(
-        "rank", "signature_id", "op", "mutates"
-    ).iter_rows():
-        word = op.split(".")[1]
+
+    def told(row: Mapping[str, Any]) -> dict[str, Any]:
+        word = row["op"].split(".")[1]
         name = word if word == "_to_copy" else word.rstrip("_")
         kind = STATE_OPS.get(name, "other")
-        writes = kind in _WRITES or (kind == "non_linear" and bool(mutates))
-        flags = (name in STATE_VIEWS, name in STATE_MAKERS, name == "copy", writes)
-        rows.append((rank, number, op, kind, *flags))
+        return {
+            "op": row["op"],
+            "kind": kind,
+            "view": name in STATE_VIEWS,
+            "starts": name in STATE_MAKERS,
+            "copies": name == "copy",
+            "writes": kind in _WRITES or (kind == "non_linear" and bool(row["mutates"])),
+        }
+
     flagged = dict.fromkeys(("view", "starts", "copies", "writes"), pl.Boolean)
-    text = {"op": pl.String, "kind": pl.String}
-    return pl.DataFrame(
-        rows,
-        schema={"rank": pl.Int32, "signature_id": pl.Int32, **text, **flagged},
-        orient="row",
-    )
+    return of_each_signature(trace, told, {"op": pl.String, "kind": pl.String, **flagged})
 
 
 def _chunks(
