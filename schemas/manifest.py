@@ -58,6 +58,8 @@ class Environment(_Frozen):
     platform: str
     packages: dict[str, str]
     devices: list[Device] = []
+    statistics: str | None = None
+    """What counted the elements of tensors on the CPU, `C` or `NumPy`; null where it is not known."""
 
 
 class Revision(_Frozen):
