@@ -100,37 +100,64 @@ static double value_f32(int32_t key) {
 
 /* ---- Loops over `n` elements, a block at most. */
 
-/* A counter of its own for each element of a row: vectors of bytes are not widened. */
-#define COUNT(NAME, U, FOUND)                                                                      \
-    VECTORS static uint64_t NAME(const void *at, size_t n, const void *wanted) {                   \
+/* Count what is not zero; a counter of its own for each element of a row. */
+#define MASKED(U, B)                                                                               \
+    VECTORS static uint64_t masked_##B(const void *at, size_t n, const void *mask) {               \
         enum { LANES = ROW / sizeof(U) };                                                          \
-        const U *p = at, *rows = p + n / LANES * LANES, *end = p + n;                              \
-        const U number = *(const U *)wanted;                                                       \
+        const U *p = at, *rows = p + n / LANES * LANES, *end = p + n, bits = *(const U *)mask;     \
         U lanes[LANES] = {0};                                                                      \
         uint64_t count = 0;                                                                        \
         for (; p < rows; p += LANES)                                                               \
-            for (int k = 0; k < LANES; k++) lanes[k] += (U)(FOUND(p[k]));                          \
+            for (int k = 0; k < LANES; k++) lanes[k] += (U)((p[k] & bits) != 0);                   \
         for (int k = 0; k < LANES; k++) count += lanes[k];                                         \
-        for (; p < end; p++) count += FOUND(*p);                                                   \
+        for (; p < end; p++) count += (*p & bits) != 0;                                            \
         return count;                                                                              \
     }
+MASKED(uint8_t, 8)
+MASKED(uint16_t, 16)
+MASKED(uint32_t, 32)
+MASKED(uint64_t, 64)
 
-#define EQUAL(x) ((x) == number)
-#define MASKED(x) (((x) & number) != 0)
-COUNT(equal_8, uint8_t, EQUAL)
-COUNT(equal_16, uint16_t, EQUAL)
-COUNT(equal_32, uint32_t, EQUAL)
-COUNT(equal_64, uint64_t, EQUAL)
-COUNT(masked_8, uint8_t, MASKED)
-COUNT(masked_16, uint16_t, MASKED)
-COUNT(masked_32, uint32_t, MASKED)
-COUNT(masked_64, uint64_t, MASKED)
-
-VECTORS static uint64_t masked_128(const void *at, size_t n, const void *wanted) {
-    const uint64_t *p = at, number = *(const uint64_t *)wanted;
+VECTORS static uint64_t masked_128(const void *at, size_t n, const void *mask) {
+    const uint64_t *p = at, bits = *(const uint64_t *)mask;
     uint64_t count = 0;
-    for (size_t i = 0; i < n; i++) count += ((p[2 * i] | p[2 * i + 1]) & number) != 0;
+    for (size_t i = 0; i < n; i++) count += ((p[2 * i] | p[2 * i + 1]) & bits) != 0;
     return count;
+}
+
+/* Count what equals a number, and besides what is not zero. */
+#define EQUAL(U, B)                                                                                \
+    VECTORS static uint64_t equal_##B(const void *at, size_t n, const void *number,                \
+                                      const void *mask, uint64_t *nonzero) {                       \
+        const U *p = at, wanted = *(const U *)number, bits = *(const U *)mask;                     \
+        U equal = 0, others = 0;                                                                   \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            equal += (U)(p[i] == wanted);                                                          \
+            others += (U)((p[i] & bits) != 0);                                                     \
+        }                                                                                          \
+        *nonzero = others;                                                                         \
+        return equal;                                                                              \
+    }
+EQUAL(uint16_t, 16)
+EQUAL(uint32_t, 32)
+EQUAL(uint64_t, 64)
+
+/* Bytes count but to 255: rows again. */
+VECTORS static uint64_t equal_8(const void *at, size_t n, const void *number, const void *mask,
+                                uint64_t *nonzero) {
+    const uint8_t *p = at, *rows = p + n / ROW * ROW, *end = p + n;
+    const uint8_t wanted = *(const uint8_t *)number, bits = *(const uint8_t *)mask;
+    uint8_t equals[ROW] = {0}, others[ROW] = {0};
+    uint64_t equal = 0, other = 0;
+    for (; p < rows; p += ROW)
+        for (int k = 0; k < ROW; k++) {
+            equals[k] += (uint8_t)(p[k] == wanted);
+            others[k] += (uint8_t)((p[k] & bits) != 0);
+        }
+    for (int k = 0; k < ROW; k++) equal += equals[k], other += others[k];
+    for (; p < end; p++) equal += *p == wanted, other += (*p & bits) != 0;
+    *nonzero = other;
+    return equal;
 }
 
 #define FRACTIONS(T, U)                                                                            \
@@ -199,8 +226,9 @@ EIGHT(e5m2z, 5, 2, 16, 'l')
 typedef struct {
     const char *name; /* of the dtype, as PyTorch has it */
     size_t size;
-    uint64_t (*masked)(const void *at, size_t n, const void *mask); /* counts what is not zero */
-    uint64_t (*equal)(const void *at, size_t n, const void *number);
+    uint64_t (*masked)(const void *at, size_t n, const void *mask);
+    uint64_t (*equal)(const void *at, size_t n, const void *number, const void *mask,
+                      uint64_t *nonzero); /* NULL: what has no number, or but zeros and ones */
     int (*fractions)(const void *at, size_t n); /* any that is not whole or not finite; NULL: none */
     void (*extremes)(const void *at, size_t n, double *least, double *most);
     const void *mask, *one, *minus; /* the bits that are zero in zeros; 1 and -1, NULL: none */
@@ -297,19 +325,23 @@ static void widen(const Kind *kind, const char *at, size_t n, Facts *facts) {
 
 /* Take a block into account: what held so far holds on, or the next that may. */
 static void take(const Kind *kind, const char *at, size_t n, Facts *facts) {
-    const uint64_t nonzero = kind->masked(at, n, kind->mask);
-    if (facts->state == ZEROS && nonzero) find(kind, at, n, facts);
-    if (facts->state == NUMBER && kind->equal(at, n, &facts->number) != nonzero)
-        leave_number(kind, facts);
+    uint64_t nonzero, same = 0, ones, minus = 0;
+    if (facts->state == ZEROS && kind->masked(at, n, kind->mask)) find(kind, at, n, facts);
+    if (facts->state == NUMBER) {
+        same = kind->equal(at, n, &facts->number, kind->mask, &nonzero);
+        if (same != nonzero) leave_number(kind, facts);
+    }
     if (facts->state == UNITS || facts->state == GRADED) {
-        const uint64_t ones = kind->equal(at, n, kind->one);
-        const uint64_t minus = kind->minus ? kind->equal(at, n, kind->minus) : 0;
+        ones = kind->equal(at, n, kind->one, kind->mask, &nonzero);
+        if (kind->minus) minus = kind->equal(at, n, kind->minus, kind->mask, &nonzero);
         if (facts->state == UNITS && ones + minus != nonzero) leave_units(facts);
         if (facts->state == GRADED) widen(kind, at, n, facts);
         facts->ones += ones;
         facts->minus += minus;
+    } else if (facts->state == ANYTHING) {
+        nonzero = kind->masked(at, n, kind->mask);
     }
-    facts->nonzero += nonzero;
+    facts->nonzero += facts->state == ZEROS ? 0 : nonzero;
     facts->size += n;
 }
 
@@ -368,7 +400,7 @@ PyDoc_STRVAR(measure_doc,
 "measure(address, size, kind, /)\n--\n\n"
 "Return the facts about `size` elements at an address, or how many are not zero if they have no class.");
 
-static PyObject *measure(PyObject *module, PyObject *const *given, Py_ssize_t count) {
+static PyObject *measure(PyObject *Py_UNUSED(module), PyObject *const *given, Py_ssize_t count) {
     if (count != 3) {
         PyErr_SetString(PyExc_TypeError, "measure takes an address, a size and a kind");
         return NULL;
