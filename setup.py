@@ -22,7 +22,8 @@ class BuildStatistics(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         """Build as fast as the compiler can make it."""
-        ext.extra_compile_args = ["/O2"] if self.compiler.compiler_type == "msvc" else ["-O3"]
+        visual = self.compiler.compiler_type == "msvc"
+        ext.extra_compile_args = ["/O2"] if visual else ["-O3", "-g0"]
         super().build_extension(ext)
 
     def run(self) -> None:

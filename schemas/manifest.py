@@ -59,7 +59,7 @@ class Environment(_Frozen):
     packages: dict[str, str]
     devices: list[Device] = []
     statistics: str | None = None
-    """What counted the elements of tensors on the CPU, `C` or `NumPy`; null where it is not known."""
+    """What counted elements on the CPU, `C` or `NumPy`; null in traces before it was noted."""
 
 
 class Revision(_Frozen):

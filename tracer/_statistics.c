@@ -1,11 +1,11 @@
 /* The facts about the elements of a value, in one pass over their memory.
 
-   What the facts are is said in statistics.py, which has NumPy tell the same where this is not built.
-   No header of PyTorch or NumPy is needed, and one build serves every later Python.
+   statistics.py says what the facts are, and has NumPy tell the same where this is not built. No
+   header of PyTorch or NumPy is needed, and one build serves every later Python.
 
-   Memory is read in blocks that stay in the processor's cache. As long as there are but zeros and one
-   other number, or -1, 0 and 1, these are counted, and the extremes follow. Past that it is looked
-   whether all elements are whole; once one is not, only those that are not zero are counted.
+   Memory is read in blocks that stay in the processor's cache. As long as there are only zeros and
+   one other number, or only -1, 0 and 1, these are counted, and the extremes follow. After that all
+   elements are checked for being whole; once one is not, only the nonzero ones are counted.
 
    Floats are compared as integers, so that no mode of the processor takes small numbers for zeros.
    Each loop is written so that compilers make vector instructions of it: no branches, counters as
@@ -59,7 +59,9 @@ static inline uint64_t fraction_f64(uint64_t u) {
     return (rounded != small) | (a >= 0x7FF0000000000000u);
 }
 
-static inline uint16_t fraction_bf16(uint16_t u) { return (uint16_t)fraction_f32((uint32_t)u << 16); }
+static inline uint16_t fraction_bf16(uint16_t u) {
+    return (uint16_t)fraction_f32((uint32_t)u << 16);
+}
 
 /* From 1 on the bits of a half, moved, are those of the same float. */
 static inline uint16_t fraction_f16(uint16_t u) {
@@ -72,25 +74,36 @@ static inline int16_t key_16(int16_t s) { return (int16_t)(s ^ ((s >> 15) & 0x7F
 static inline int32_t key_32(int32_t s) { return s ^ ((s >> 31) & 0x7FFFFFFF); }
 static inline int64_t key_64(int64_t s) { return s ^ (-(int64_t)(s < 0) & 0x7FFFFFFFFFFFFFFF); }
 
-/* A float of 8 or 16 bits, so many of them exponent and mantissa. With `lone` the code of minus zero
-   is the only NaN; with `infinite` the last exponent stands for infinities and NaN; else only the
-   last code does, which is NaN. */
-static double small_float(unsigned code, int exponents, int mantissas, int bias, char other) {
-    unsigned rest = code & ((1u << (exponents + mantissas)) - 1u), fraction = rest & ((1u << mantissas) - 1u);
-    int exponent = (int)(rest >> mantissas), negative = rest != code;
-    uint64_t sign = (uint64_t)negative << 63;
-    double x;
-    if (other == 'l' ? negative && !rest : other == 'i' ? exponent == (1 << exponents) - 1
-                                                        : rest == (1u << (exponents + mantissas)) - 1u)
-        return float64(other == 'i' && !fraction ? sign | 0x7FF0000000000000u : 0x7FF8000000000000u);
-    if (exponent)
-        return float64(sign | (uint64_t)(exponent - bias + 1023) << 52 | (uint64_t)fraction << (52 - mantissas));
-    x = (double)fraction * float64((uint64_t)(1 - bias - mantissas + 1023) << 52);
-    return negative ? -x : x;
+/* What is no number in a float of 8 or 16 bits. */
+enum Special {
+    LAST_EXPONENT, /* infinities and NaN, as in the larger ones */
+    LAST_CODE,     /* NaN, with either sign */
+    MINUS_ZERO,    /* NaN */
+};
+
+/* A float of 8 or 16 bits: so many of exponent, and of mantissa. */
+static double small_float(unsigned code, int e_bits, int m_bits, int bias, enum Special special) {
+    const unsigned last = (1u << (e_bits + m_bits)) - 1u, rest = code & last;
+    const unsigned exponent = rest >> m_bits, mantissa = rest & ((1u << m_bits) - 1u);
+    const uint64_t sign = (uint64_t)(rest != code) << 63;
+    if (special == LAST_EXPONENT && exponent == (1u << e_bits) - 1u)
+        return float64(sign | 0x7FF0000000000000u | (uint64_t)mantissa << (52 - m_bits));
+    if (special == LAST_CODE ? rest == last : special == MINUS_ZERO && sign && !rest)
+        return float64(0x7FF8000000000000u);
+    if (!exponent) {
+        const double x = (double)mantissa * float64((uint64_t)(1024 - bias - m_bits) << 52);
+        return sign ? -x : x;
+    }
+    return float64(sign | (uint64_t)((int)exponent - bias + 1023) << 52 |
+                   (uint64_t)mantissa << (52 - m_bits));
 }
 
-static double value_f16(int16_t key) { return small_float((uint16_t)key_16(key), 5, 10, 15, 'i'); }
-static double value_bf16(int16_t key) { return small_float((uint16_t)key_16(key), 8, 7, 127, 'i'); }
+static double value_f16(int16_t key) {
+    return small_float((uint16_t)key_16(key), 5, 10, 15, LAST_EXPONENT);
+}
+static double value_bf16(int16_t key) {
+    return small_float((uint16_t)key_16(key), 8, 7, 127, LAST_EXPONENT);
+}
 static double value_f64(int64_t key) { return float64((uint64_t)key_64(key)); }
 static double value_f32(int32_t key) {
     uint32_t u = (uint32_t)key_32(key), a = u & 0x7FFFFFFFu;
@@ -197,29 +210,28 @@ EXTREMES(bf16, int16_t, key_16, value_bf16)
 EXTREMES(f32, int32_t, key_32, value_f32)
 EXTREMES(f64, int64_t, key_64, value_f64)
 
-/* Floats of 8 bits have but 256 numbers. */
-#define EIGHT(T, EXPONENTS, MANTISSAS, BIAS, OTHER)                                                \
+#define EIGHT(T, E_BITS, M_BITS, BIAS, SPECIAL)                                                    \
     static int fractions_##T(const void *at, size_t n) {                                           \
         const uint8_t *p = at;                                                                     \
         for (size_t i = 0; i < n; i++) {                                                           \
-            const double x = small_float(p[i], EXPONENTS, MANTISSAS, BIAS, OTHER);                 \
+            const double x = small_float(p[i], E_BITS, M_BITS, BIAS, SPECIAL);                     \
             if (!(x - x == 0) || x != (double)(int)x) return 1;                                    \
         }                                                                                          \
         return 0;                                                                                  \
     }                                                                                              \
     static void extremes_##T(const void *at, size_t n, double *least, double *most) {              \
         const uint8_t *p = at;                                                                     \
-        *least = *most = small_float(*p, EXPONENTS, MANTISSAS, BIAS, OTHER);                       \
+        *least = *most = small_float(*p, E_BITS, M_BITS, BIAS, SPECIAL);                           \
         for (size_t i = 1; i < n; i++) {                                                           \
-            const double x = small_float(p[i], EXPONENTS, MANTISSAS, BIAS, OTHER);                 \
+            const double x = small_float(p[i], E_BITS, M_BITS, BIAS, SPECIAL);                     \
             *least = x < *least ? x : *least;                                                      \
             *most = x > *most ? x : *most;                                                         \
         }                                                                                          \
     }
-EIGHT(e4m3, 4, 3, 7, 'n')
-EIGHT(e5m2, 5, 2, 15, 'i')
-EIGHT(e4m3z, 4, 3, 8, 'l')
-EIGHT(e5m2z, 5, 2, 16, 'l')
+EIGHT(e4m3, 4, 3, 7, LAST_CODE)
+EIGHT(e5m2, 5, 2, 15, LAST_EXPONENT)
+EIGHT(e4m3z, 4, 3, 8, MINUS_ZERO)
+EIGHT(e5m2z, 5, 2, 16, MINUS_ZERO)
 
 /* ---- The types. */
 
@@ -229,12 +241,14 @@ typedef struct {
     uint64_t (*masked)(const void *at, size_t n, const void *mask);
     uint64_t (*equal)(const void *at, size_t n, const void *number, const void *mask,
                       uint64_t *nonzero); /* NULL: what has no number, or but zeros and ones */
-    int (*fractions)(const void *at, size_t n); /* any that is not whole or not finite; NULL: none */
+    int (*fractions)(const void *at, size_t n); /* is one not whole, or not finite? NULL: none */
     void (*extremes)(const void *at, size_t n, double *least, double *most);
     const void *mask, *one, *minus; /* the bits that are zero in zeros; 1 and -1, NULL: none */
 } Kind;
 
 #define LITERAL(U, number) (&(const U){number})
+#define COUNTED_KIND(NAME, SIZE, MASKED, U, MASK)                                                  \
+    {NAME, SIZE, MASKED, NULL, NULL, NULL, LITERAL(U, MASK), NULL, NULL}
 #define WHOLE_KIND(NAME, T, B, MINUS)                                                              \
     {NAME, B / 8, masked_##B, equal_##B, NULL, extremes_##T, LITERAL(uint##B##_t, UINT##B##_MAX),  \
      LITERAL(uint##B##_t, 1), MINUS}
@@ -244,9 +258,9 @@ typedef struct {
 
 static const Kind KINDS[] = {
     /* the first: bool */
-    {"bool", 1, masked_8, NULL, NULL, NULL, LITERAL(uint8_t, 0xFF), NULL, NULL},
-    {"complex64", 8, masked_64, NULL, NULL, NULL, LITERAL(uint64_t, 0x7FFFFFFF7FFFFFFF), NULL, NULL},
-    {"complex128", 16, masked_128, NULL, NULL, NULL, LITERAL(uint64_t, 0x7FFFFFFFFFFFFFFF), NULL, NULL},
+    COUNTED_KIND("bool", 1, masked_8, uint8_t, 0xFF),
+    COUNTED_KIND("complex64", 8, masked_64, uint64_t, 0x7FFFFFFF7FFFFFFF),
+    COUNTED_KIND("complex128", 16, masked_128, uint64_t, 0x7FFFFFFFFFFFFFFF),
     WHOLE_KIND("int8", i8, 8, LITERAL(uint8_t, UINT8_MAX)),
     WHOLE_KIND("int16", i16, 16, LITERAL(uint16_t, UINT16_MAX)),
     WHOLE_KIND("int32", i32, 32, LITERAL(uint32_t, UINT32_MAX)),
@@ -345,7 +359,7 @@ static void take(const Kind *kind, const char *at, size_t n, Facts *facts) {
     facts->size += n;
 }
 
-/* Elements that no one has aligned are moved first. */
+/* Elements at an address that is no multiple of their size are moved first. */
 static void read_all(const Kind *kind, const char *at, size_t n, Facts *facts) {
     uint64_t moved[BLOCK / sizeof(uint64_t)];
     const size_t boundary = kind->size < 8 ? kind->size : 8;
@@ -362,14 +376,16 @@ static void read_all(const Kind *kind, const char *at, size_t n, Facts *facts) {
     }
 }
 
-static PyObject *told(int bits, uint64_t nonzero, uint64_t ones, uint64_t minus, double low, double high) {
+static PyObject *told(int bits, uint64_t nonzero, uint64_t ones, uint64_t minus, double low,
+                      double high) {
     return Py_BuildValue("(iKKKdd)", bits, (unsigned long long)nonzero, (unsigned long long)ones,
                          (unsigned long long)minus, low, high);
 }
 
 static PyObject *told_zeros_and_ones(uint64_t ones, uint64_t size) {
     const int constant = ones == 0 || ones == size ? CONSTANT : 0;
-    return told(BINARY | TERNARY | SCALED | WHOLE | constant, ones, ones, 0, ones == size, ones != 0);
+    const int bits = BINARY | TERNARY | SCALED | WHOLE | constant;
+    return told(bits, ones, ones, 0, ones == size, ones != 0);
 }
 
 static PyObject *told_number(const Facts *facts) {
@@ -383,14 +399,15 @@ static PyObject *told_number(const Facts *facts) {
 }
 
 static PyObject *told_facts(const Kind *kind, const Facts *facts) {
-    if (kind == KINDS) return told_zeros_and_ones(facts->nonzero, facts->size);
+    if (kind == KINDS) return told_zeros_and_ones(facts->nonzero, facts->size); /* bool */
+    const uint64_t nonzero = facts->nonzero, ones = facts->ones, minus = facts->minus;
     switch (facts->state) {
     case ZEROS: return told_zeros_and_ones(0, facts->size);
     case NUMBER: return told_number(facts);
-    case UNITS: return told(TERNARY | WHOLE, facts->nonzero, facts->ones, facts->minus, -1, 1);
-    /* adding 0 makes 0 of -0 */
-    case GRADED: return told(WHOLE, facts->nonzero, facts->ones, facts->minus, facts->low + 0.0, facts->high + 0.0);
-    default: return PyLong_FromUnsignedLongLong(facts->nonzero);
+    case UNITS: return told(TERNARY | WHOLE, nonzero, ones, minus, -1, 1);
+    case GRADED: /* adding 0 makes 0 of -0 */
+        return told(WHOLE, nonzero, ones, minus, facts->low + 0.0, facts->high + 0.0);
+    default: return PyLong_FromUnsignedLongLong(nonzero);
     }
 }
 
@@ -398,7 +415,7 @@ static PyObject *told_facts(const Kind *kind, const Facts *facts) {
 
 PyDoc_STRVAR(measure_doc,
 "measure(address, size, kind, /)\n--\n\n"
-"Return the facts about `size` elements at an address, or how many are not zero if they have no class.");
+"Return the facts about `size` elements at an address; of such without a class the nonzero ones.");
 
 static PyObject *measure(PyObject *Py_UNUSED(module), PyObject *const *given, Py_ssize_t count) {
     if (count != 3) {
@@ -446,8 +463,8 @@ static PyMethodDef methods[] = {
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)fill}, {0, NULL}};
 
 static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_statistics", "The facts about the elements of a value, in C.", 0, methods, slots,
-    NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_statistics", "The facts about the elements of a value, in C.", 0,
+    methods, slots, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__statistics(void) { return PyModuleDef_Init(&definition); }

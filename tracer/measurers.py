@@ -1,6 +1,6 @@
 """Which of the two counts what the elements of a value are: C where it is built, else NumPy.
 
-Both say the same; the choice is made here alone. OPJOULE_STATISTICS, "C" or "NumPy", makes it by hand.
+Both say the same. The choice is made here alone; OPJOULE_STATISTICS, "C" or "NumPy", forces it.
 """
 
 from __future__ import annotations

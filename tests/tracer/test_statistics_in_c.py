@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -39,12 +40,13 @@ NAMES = [*WHOLE, *FLOATS, *EIGHTS, "complex64", "complex128"]
 INF, NAN = math.inf, math.nan
 POOLS = [
     [0.0], [1.0], [-1.0], [0.5], [0.0, 1.0], [0.0, -0.0, 1.0], [0.0, -1.0], [-1.0, 0.0, 1.0],
-    [1.0, -1.0], [0.0, -0.0], [0.0, 0.5], [0.0, -0.25], [0.0, 2.0], [-2.0, 0.0], [0.0, 1.0, 2.0, 3.0],
-    [-3.0, 0.0, 7.0], [100.0, 101.0], [-0.0, 2.0, 3.0], [-0.0, -2.0, -3.0], [0.0, 1.0, 1.5], [NAN],
-    [0.0, NAN], [1.0, NAN], [INF], [0.0, INF], [-INF, 0.0], [INF, -INF], [1.0, INF], [2.0, 3.0, -INF],
-    [0.0, 1e-7], [1e-45, 0.0], [1.0, 0.0, 1e-45], [0.0, 448.0, 1.0], [2.0**23 + 1, 2.0**23, 2.0**24],
-    [1023.0, 1024.0, 2047.0], [1023.5, 2.0], [255.0, 256.0], [2.0**52 + 1, 2.0**53, -(2.0**52)],
-    [2.0**52 - 0.5, 1.0, 2.0], [2.0**22 + 0.5, 1.0, 2.0], [8388607.5, 2.0, 3.0], [65504.0, 2.0, 0.0],
+    [1.0, -1.0], [0.0, -0.0], [0.0, 0.5], [0.0, -0.25], [0.0, 2.0], [-2.0, 0.0],
+    [0.0, 1.0, 2.0, 3.0], [-3.0, 0.0, 7.0], [100.0, 101.0], [-0.0, 2.0, 3.0], [-0.0, -2.0, -3.0],
+    [0.0, 1.0, 1.5], [NAN], [0.0, NAN], [1.0, NAN], [INF], [0.0, INF], [-INF, 0.0], [INF, -INF],
+    [1.0, INF], [2.0, 3.0, -INF], [0.0, 1e-7], [1e-45, 0.0], [1.0, 0.0, 1e-45], [0.0, 448.0, 1.0],
+    [2.0**23 + 1, 2.0**23, 2.0**24], [1023.0, 1024.0, 2047.0], [1023.5, 2.0], [255.0, 256.0],
+    [2.0**52 + 1, 2.0**53, -(2.0**52)], [2.0**52 - 0.5, 1.0, 2.0], [2.0**22 + 0.5, 1.0, 2.0],
+    [8388607.5, 2.0, 3.0], [65504.0, 2.0, 0.0],
 ]  # fmt: skip
 # NumPy looks at 16, 128 and 4096 elements, and in chunks of 65,536. In C a row has 64 bytes, the
 # first block 512 and the others 16,320: divided by the size of an element.
@@ -151,15 +153,42 @@ def test_twenty_thousand_random_cases():
     assert min(answers.values()) > 40
 
 
-@pytest.mark.parametrize("name", EIGHTS + ["float16", "bfloat16"])
+MANTISSA = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
+
+
+def codes_of(name):
+    """Return all bits of a float of 8 bits; of others those at powers of two, and some between."""
+    bits = 8 * getattr(torch, name).itemsize
+    if name in EIGHTS:
+        return range(256)
+    mantissa = MANTISSA[name]
+    last = 2 ** (bits - 1 - mantissa)
+    powers = range(last) if last <= 256 else [0, 1, *range(1020, 1080), 2045, 2046, 2047]
+    found = {sign | (power << mantissa) + step for power in powers
+             for step in (-1, 0, 1, 1 << mantissa - 1) for sign in (0, 1 << bits - 1)}  # fmt: skip
+    return sorted(code for code in found if 0 <= code < 2**bits)
+
+
+@pytest.mark.parametrize("name", [*EIGHTS, *FLOATS])
 @needs_c
-def test_every_number_of_a_small_float(name):
-    """Alone, beside a zero, and beside a whole number: minimum and maximum tell how it is read."""
-    width = getattr(torch, name).itemsize
-    two = pool_of(name, [2.0])[0, 0]
-    for code in range(0, 256**width, 1 if width == 1 else 31):
-        for others in ([], [0], [two], [two, 0, two]):
+def test_every_kind_of_float(name):
+    """Alone, beside a zero, and beside whole numbers: minimum and maximum tell how it is read."""
+    two = int(pool_of(name, [2.0])[0, 0])
+    for code in codes_of(name):
+        for others in ([], [0], [two, 0, two]):
             check(flat_tensor(np.array([code, *others], bits_of(name)), name))
+
+
+@pytest.mark.parametrize("name", [*WHOLE[:-1], *FLOATS, *EIGHTS])
+@needs_c
+def test_what_earlier_blocks_held_counts(name):
+    """Three runs of one number each, longer than a block and shorter than the first one."""
+    numbers = [0.0, 1.0, -1.0, 2.0, -3.0, 0.5]
+    pool = pool_of(name, numbers)[:, 0]
+    size = getattr(torch, name).itemsize
+    for first, second, third in itertools.product(range(len(numbers)), repeat=3):
+        for lengths in ((3, 4, 5), (512 // size, 16320 // size + 1, 7)):
+            check(flat_tensor(np.repeat(pool[[first, second, third]], lengths), name))
 
 
 @pytest.mark.parametrize("name", NAMES)
