@@ -41,8 +41,13 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe(devices: set[str]) -> Environment:
-    """Return the environment; `devices` are the names of the recorded tensors' devices."""
+def describe(devices: set[str], counted_in: str | None) -> Environment:
+    """Return the environment.
+
+    Args:
+        devices: names of the recorded tensors' devices.
+        counted_in: what counted the elements of tensors on the CPU; None if nothing did.
+    """
     found = []
     for name in sorted(devices | {"cpu"}):
         if name.startswith("cuda") and torch.cuda.is_available():
@@ -56,6 +61,7 @@ def describe(devices: set[str]) -> Environment:
         platform=platform.platform(),
         packages=packages(),
         devices=found,
+        statistics=counted_in,
     )
 
 

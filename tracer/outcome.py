@@ -26,6 +26,7 @@ def outcome(
     """
     from .. import __version__
 
+    measured = session.statistics != "none"
     failed = None
     if error is not None:
         failed = Failure(type=type(error).__name__, message=str(error)[:2000])
@@ -40,7 +41,9 @@ def outcome(
         "failure": failed,
         "tile_widths": list(TILE_WIDTHS),
         "statistics": session.statistics,
-        "environment": environment.describe(session.devices),
+        "environment": environment.describe(
+            session.devices, session.measurer.counts_in if measured else None
+        ),
         "revision": environment.revision(Path.cwd()),
         "hidden": _named(hidden),
         "inexact": _named(session.composites.inexact),

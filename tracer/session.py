@@ -13,9 +13,10 @@ from .columns import NULL, Rows
 from .composites import Composites
 from .handler import CALL_WIDTH, run
 from .higher_order import HigherOrder, is_higher_order
+from .measurers import choose_measurer
 from .operands import Op, describe_op
 from .signatures import Signatures
-from .statistics import Measurer, Statistics
+from .statistics import Statistics
 from .synapses_of_calls import Synapses
 from .threads import Thread
 from .values import OpaqueLayout, Value, Values
@@ -47,7 +48,7 @@ class Session:
         self.claims = Claims()
         self.composites = Composites()
         self.higher_order = HigherOrder()
-        self.measurer = Measurer()
+        self.measurer = choose_measurer()
         self.synapses = Synapses()
         self.ops: dict[int, Op] = {}
         self.calls = Rows(CALL_WIDTH)
@@ -118,7 +119,7 @@ class Session:
             self._measure_on_device(value, tensor)
             return
         try:
-            found = self.measurer.measure(layout.flat(tensor.data_ptr()), layout.bits)
+            found = self.measurer.measure_at(layout, tensor.data_ptr())
         except Exception:  # nothing may stop a recording
             value.measured = 2
             return
@@ -144,7 +145,7 @@ class Session:
             return
         if part.layout.span < base.layout.span <= _MOST_PARTS * part.layout.span:
             start = tensor.data_ptr() + (base.offset - part.offset) * base.layout.itemsize
-            found = self.measurer.measure(base.layout.flat(start), base.layout.bits)
+            found = self.measurer.measure_at(base.layout, start)
             self.keep(base, Statistics(0, found) if type(found) is int else found)
 
     def keep(self, value: Value, found: Any) -> None:

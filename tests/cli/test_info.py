@@ -63,6 +63,14 @@ def test_batches_that_vary_are_told(answered, tmp_path):
     assert shown["samples"] == "5 in 2 inferences, batch varying (guessed), time steps unknown"
 
 
+@pytest.mark.parametrize(
+    ("counted", "said"), [({"statistics": "NumPy"}, "full, counted by NumPy"), ({}, "full")]
+)
+def test_what_counted_is_told_where_the_trace_notes_it(counted, said, edit, answered):
+    made = {"python": "3.11.7", "platform": "Linux", "packages": {}, **counted}
+    assert lines(answered("info", edit(environment=made)))["statistics"] == said
+
+
 def test_filters_narrow_the_calls(stored, answered):
     shown = lines(answered("info", stored, "--where", "label=inference"))
     assert shown["calls"] == "65: forward 65"
