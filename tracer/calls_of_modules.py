@@ -208,6 +208,8 @@ class ModuleCalls:
             call.state_before = [self._described(t, _STATE, True) for t in states]
             session.spiking_calls += 1
             self.samples.ran(call, states)
+        if session.waiting:
+            session.device_measurer.launch()
         if info.hides is not None:
             self.samples.hidden(call, [*given, *states])
 
@@ -272,6 +274,8 @@ class ModuleCalls:
             if call.frame is not None and call.frame.single:
                 self._batches.left(outputs)
         after = self._after(info, module) if neuron else None
+        if session.waiting:
+            session.device_measurer.launch()
         if self.off:
             return
         last_node = _sequence_nr()

@@ -47,6 +47,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     level = session.statistics
     measure = stage != OPTIMIZER and (level == "full" or (level == "synaptic" and op.measured))
     reads = measure and not op.is_view
+    made_too = measure and (level == "full" or stage == FORWARD)
     spare = op.overwrites
     key: list[Any] = [op]
     ins: list[Any] = []
@@ -90,10 +91,17 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     synaptic = None
     if op.synaptic and measure:
         synaptic = session.synapses.before(session, op, ins, other_arguments(op, args, kwargs))
-    if within_autocast() and not op.is_view:
-        result = session.composites.call(func, args, kwargs)
-    else:
-        result = op.call(*args, **kwargs)
+    if session.waiting and op.writes:  # a device counts what is read before it is written over
+        session.device_measurer.launch()
+    try:
+        if within_autocast() and not op.is_view:
+            result = session.composites.call(func, args, kwargs)
+        else:
+            result = op.call(*args, **kwargs)
+    except BaseException:
+        if session.waiting:
+            session.device_measurer.forget()
+        raise
     session.seq = seq + 1
     if op.writes:
         _note_writes(session, op, args, kwargs, seq)
@@ -113,7 +121,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
         elif value.measured != 2:
             if op.events:
                 value.events = True
-            if measure and not value.measured and not op.hollow:
+            if made_too and not value.measured and not op.hollow:
                 found = None if op.derive is None else op.derive(ins, args, kwargs, layout)
                 if found is None:
                     session.measure(value, result)
@@ -127,7 +135,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
             key.append(value.device)
         out = value.number
     elif isinstance(result, tuple | list):
-        outs, flags = _results(session, op, result, seq, stage, measure, ins, key, flags)
+        outs, flags = _results(session, op, result, seq, stage, made_too, ins, key, flags)
         out = outs[0][0].number if outs and outs[0][0] is not None else NULL
     else:
         out = NULL
@@ -137,6 +145,8 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     except TypeError:  # an argument that cannot be hashed
         key = [k if _hashable(k) else str(k) for k in key]
         signature = session.signatures.known.get(tuple(key))
+    if session.waiting:
+        session.device_measurer.launch()
     if not stage and not op.is_view:
         made = [(value, result, layout)] if isinstance(result, _Tensor) else outs
         if not made and op.writes and op.written_slots[0].is_list:

@@ -39,6 +39,9 @@ class Session:
         roots: root calls so far.
         first: the first one of the present sample; they are numbered from 1.
         tied: the last one that read what an earlier one of its sample had computed.
+        waiting: a device is to count values once the present call ends.
+        device_failed: the error of a device that could not say what it had counted.
+        device_note: what the user is told of how devices counted, "" nothing.
     """
 
     def __init__(self, statistics: str) -> None:
@@ -73,6 +76,9 @@ class Session:
         self.devices: set[str] = set()
         self.opaque: dict[Any, OpaqueLayout] = {}
         self.device_measurer: Any = None
+        self.waiting = False
+        self.device_failed: Exception | None = None
+        self.device_note = ""
         self.unread: dict[str, int] = {}
 
     def dispatch(
