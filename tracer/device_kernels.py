@@ -181,10 +181,10 @@ def _tally(
             if KIND == "long float":
                 bits = _float_bits(address, at, inside, NAME)
                 absolute = bits & 0x7FFFFFFFFFFFFFFF
-                x = absolute.to(tl.float64, bitcast=True)
                 one = absolute == 0x3FF0000000000000
                 nan = absolute > 0x7FF0000000000000
                 finite = (absolute < 0x7FF0000000000000) & (absolute >= 0x3FF0000000000000)
+                x = tl.where(finite, absolute, 0).to(tl.float64, bitcast=True)
                 even = finite & (tl.floor(x) == x)
                 key = _key(bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF))
                 some = absolute != 0
@@ -192,10 +192,10 @@ def _tally(
             elif KIND == "float":
                 bits = _float_bits(address, at, inside, NAME)
                 absolute = bits & 0x7FFFFFFF
-                x = absolute.to(tl.float32, bitcast=True)
                 one = absolute == 0x3F800000
                 nan = absolute > 0x7F800000
                 finite = (absolute < 0x7F800000) & (absolute >= 0x3F800000)
+                x = tl.where(finite, absolute, 0).to(tl.float32, bitcast=True)
                 even = finite & (tl.floor(x) == x)
                 key = _key((bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.int64))
                 some = absolute != 0

@@ -136,6 +136,10 @@ class DeviceMeasurer:
                     read[cells] = cells.collect()
         except Exception as error:
             self._session.device_failed = error
+            self._session.device_note = (
+                f"the recording ended early: a device could not say what it had counted "
+                f"({type(error).__name__}: {_line(error)})"
+            )
             self._cells.clear()
         for value, run, counts in self._values:
             found = None
@@ -176,8 +180,8 @@ class DeviceMeasurer:
         """Triton is there and does not work, without a compiler, say: PyTorch counts from now."""
         self.counts[device.type] = Reductions()
         self._session.device_note = (
-            f"Triton could not count on {device.type} ({type(error).__name__}): PyTorch's "
-            "reductions did, with more launches"
+            f"Triton could not count on {device.type} ({type(error).__name__}: {_line(error)}): "
+            "PyTorch's reductions did, with more launches"
         )
 
     def _take(self, device: torch.device, count: int) -> Run:
@@ -216,6 +220,10 @@ def _counts(device: torch.device) -> Any:
 
         return Kernels(interpreted=interpreted)
     return Reductions()
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def _captured(tensor: torch.Tensor) -> bool:

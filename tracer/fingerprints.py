@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .device_cells import unseen
+
 
 def fingerprint(tensors: Iterable[torch.Tensor]) -> str | None:
     """Return a checksum over dtypes, shapes and elements; None if a tensor cannot be read."""
@@ -24,6 +26,15 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> str | None:
         except Exception:  # sparse, meta, quantized: no elements to read
             return None
     return f"crc32:{total:08x}" if seen else None
+
+
+def copies(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Return copies of tensors where those are: to be read later, whatever becomes of them."""
+    try:
+        with unseen():
+            return [tensor.detach().clone() for tensor in tensors]
+    except Exception:  # nothing that could be read later either
+        return []
 
 
 def state_of(model: torch.nn.Module) -> list[torch.Tensor]:

@@ -22,7 +22,7 @@ from .calls_of_modules import ModuleCalls
 from .columns import NULL
 from .descent import FIXED, OUTSIDE
 from .eager import Eager
-from .fingerprints import fingerprint, state_of
+from .fingerprints import copies, fingerprint, state_of
 from .flush import flush
 from .hidden_work import GraphReplays
 from .mode import Mode
@@ -107,6 +107,8 @@ class Recorder:
         self._notes: list[str] = []
         self._prints = Fingerprint()
         self._seen = False
+        self._given: list[torch.Tensor] | None = None
+        self._stopped = False
         self._broken: RecordError | None = None
 
     def __enter__(self) -> Recorder:
@@ -174,6 +176,8 @@ class Recorder:
             if not self.done:
                 clean = error is None or (isinstance(error, SystemExit) and not error.code)
                 self._finish(None if clean else error)
+            elif self._stopped:
+                self._finish(error)
         finally:
             self._detach()
         if self._broken is not None:
@@ -325,7 +329,11 @@ class Recorder:
         if not self._session.passive and not self._seen:
             self._seen = True
             parameters = self._prints.parameters or fingerprint(state_of(module))
-            self._prints = Fingerprint(inputs=fingerprint(given), parameters=parameters)
+            if all(tensor.is_cpu for tensor in given):
+                self._prints = Fingerprint(inputs=fingerprint(given), parameters=parameters)
+            else:  # a device is not waited for while the model runs
+                self._prints = Fingerprint(parameters=parameters)
+                self._given = copies(given)
 
     def _note(self, text: str) -> None:
         if text not in self._notes:
@@ -335,6 +343,8 @@ class Recorder:
         """Return what the user is told in words."""
         notes = [*self._notes, *self._calls.unknown.told()]
         calls = self._calls.samples.carried
+        if self._session.device_note:
+            notes.append(self._session.device_note)
         if calls:
             notes.append(
                 f"neurons carried their state over {calls} calls of the model: calls without a "
@@ -370,8 +380,10 @@ class Recorder:
                 return
             self._write_static(self._writer, "signatures", "modules")
             self._flush()
+            self._stopped = self._session.device_failed is not None
         except RecordError as error:
             self._broken = error
+        if self._stopped or self._broken is not None:
             self._session.passive = True
             self.done = True
 
@@ -389,7 +401,7 @@ class Recorder:
             self._steps.close()
             self._flush(last=True)
             self._write_static(self._writer)
-            manifest = self._manifest(error)
+            manifest = self._manifest(session.device_failed if error is None else error)
             self.path = self._writer.finish(manifest)
         except RecordError as refused:
             self._broken = refused
@@ -415,6 +427,12 @@ class Recorder:
 
     def _manifest(self, error: BaseException | None) -> Manifest:
         session = self._session
+        if self._given is not None:
+            prints = self._prints
+            self._prints = Fingerprint(
+                inputs=fingerprint(self._given), parameters=prints.parameters
+            )
+            self._given = None
         return Manifest(
             **outcome(session, self._calls.hidden, self._told(), error),
             rows=self._writer.rows,

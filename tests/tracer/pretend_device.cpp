@@ -35,8 +35,8 @@ std::atomic<long> reads{0};
 std::atomic<bool> refusing{false};
 
 void read_by_host(const std::string& what) {
-  TORCH_CHECK(!refusing, "the host reads memory of the device: ", what);
   ++reads;
+  TORCH_CHECK(!refusing, "the host reads memory of the device: ", what);
 }
 
 struct Block {
