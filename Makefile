@@ -13,6 +13,8 @@ PEERS := snntorch norse nir nirtorch h5py qualia-core qualia-plugin-snn qualia-c
          qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate \
          sinabs pbr matplotlib contourpy cycler fonttools kiwisolver pyparsing pillow \
          python-dateutil six
+# Counts on GPUs; tests interpret its kernels on the CPU. There are builds for Linux only.
+KERNELS := triton
 
 # What is compiled where there is a C compiler; without one NumPy does the same.
 BUILT_FROM := setup.py tracer/_statistics.c
@@ -57,6 +59,8 @@ $(VENV)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
 	$(PY) -m pip install -q -c constraints.txt --no-deps spikingjelly==2.0.0
 	$(PY) -m pip install -q -c constraints.txt --no-deps $(PEERS) || \
 	    echo "some libraries could not be installed: tests that compare with them are skipped" >&2
+	$(PY) -m pip install -q -c constraints.txt --no-deps $(KERNELS) || \
+	    echo "Triton could not be installed: the tests of its kernels are skipped" >&2
 	$(PY) -m pip install -q --no-deps --no-build-isolation -e .
 	@$(PY) -c 'from opjoule.tracer.measurers import choose_measurer as choose; \
 	    print("opjoule: statistics are counted by", choose().counts_in)'

@@ -110,9 +110,10 @@ def mlp() -> nn.Sequential:
     )
 
 
-def _workload(
+def workload(
     name: str, what: str, model: nn.Module, inputs: Tensor, classes: int, over_time: bool
 ) -> Workload:
+    """Return a model and what is done with it; its inputs say on which device."""
     training = what == "training step"
     model.to(inputs.device).train(training)
     batch = inputs.shape[1 if over_time else 0]
@@ -147,10 +148,10 @@ def workloads(device: str = "cpu") -> list[Workload]:
     found = []
     for what in ("forward", "training step"):
         found += [
-            _workload("ResNet-18, 1x3x224x224", what, resnet18(spiking=False, classes=1000), image,
+            workload("ResNet-18, 1x3x224x224", what, resnet18(spiking=False, classes=1000), image,
                       1000, over_time=False),
-            _workload("SEW-ResNet-18, T=4, 8x3x32x32", what, resnet18(spiking=True, classes=10),
+            workload("SEW-ResNet-18, T=4, 8x3x32x32", what, resnet18(spiking=True, classes=10),
                       frames, 10, over_time=True),
-            _workload("MLP 64-128-128-10, batch 32", what, mlp(), rows, 10, over_time=False),
+            workload("MLP 64-128-128-10, batch 32", what, mlp(), rows, 10, over_time=False),
         ]  # fmt: skip
     return sorted(found, key=lambda w: ("MLP" in w.name, "SEW" in w.name, w.what))

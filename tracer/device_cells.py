@@ -27,22 +27,22 @@ class Run(NamedTuple):
     Attributes:
         cells: all of which they are some.
         first: number of the first one.
-        count: how many.
+        size: how many.
         address: of the first one, in the device's memory.
     """
 
     cells: Cells
     first: int
-    count: int
+    size: int
     address: int
 
     def tensor(self) -> torch.Tensor:
         """Return them as a tensor."""
-        return self.cells.view(self.first, self.count)
+        return self.cells.view(self.first, self.size)
 
     def read(self, collected: dict[Cells, Any]) -> Any:
         """Return what they held when all cells were collected."""
-        return collected[self.cells][self.first : self.first + self.count]
+        return collected[self.cells][self.first : self.first + self.size]
 
 
 class Cells:

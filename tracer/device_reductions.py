@@ -76,7 +76,7 @@ class Reductions:
             first = mask if mask.dim() > 1 else mask[None]
             second = other if other.dim() > 1 else other[:, None]
             torch.sum(first.sum(-2) * second.sum(-1), dim=None, out=cells[SHARED])
-            cells[:: COUNTED].fill_(1)
+            cells[::COUNTED].fill_(1)
         return 1
 
     def _meeting(self, question: Any, cells: torch.Tensor) -> None:

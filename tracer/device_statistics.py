@@ -92,6 +92,8 @@ class DeviceMeasurer:
         if any(_captured(tensor) for value, tensor, _ in ins if value is not None):
             return None
         row, jobs = self._synapses.before(op, ins, others)
+        for job in jobs:
+            job.name = op.name
         if jobs:
             self._local.jobs += jobs
             self._session.waiting = True
@@ -111,6 +113,8 @@ class DeviceMeasurer:
                 job.count()
             except Exception:  # an odd shape may cost its statistics, never the run
                 job.fails()
+                unread = self._session.unread
+                unread[job.name] = unread.get(job.name, 0) + 1
 
     def forget(self) -> None:
         """Let go of what waits: its call has failed, and may have written what it reads."""

@@ -93,17 +93,19 @@ class Job:
 
     Attributes:
         question: what a device is to count; None once it does.
+        name: of the op.
         run: where the answer goes.
         programs: how many programs must have counted for the answer to be one; -1 none will.
     """
 
-    __slots__ = ("_counts_on", "_fill", "programs", "question", "run")
+    __slots__ = ("_counts_on", "_fill", "name", "programs", "question", "run")
 
     def __init__(
         self, question: Any, run: Run, fill: Callable[[Any], None], counts_on: Callable[..., Any]
     ) -> None:
         self.question, self.run, self.programs = question, run, -1
         self._fill, self._counts_on = fill, counts_on
+        self.name = ""
 
     def count(self) -> None:
         """Have the device answer."""
@@ -174,9 +176,7 @@ class DeviceSynapses:
         self._waiting += [job.answer for job in jobs]
         return row, jobs
 
-    def _job(
-        self, jobs: list[Job], question: Any, count: int, fill: Callable[[Any], None]
-    ) -> None:
+    def _job(self, jobs: list[Job], question: Any, count: int, fill: Callable[[Any], None]) -> None:
         convolved = isinstance(question, Meeting)
         asked = question.mask if convolved else question.x
         if not asked.elements or not (convolved or question.w.elements):

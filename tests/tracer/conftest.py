@@ -67,7 +67,7 @@ def jelly():
 
 @pytest.fixture(scope="session")
 def kernels():
-    """Return Triton's kernels, interpreted on the CPU, in blocks so small that there are several."""
+    """Return Triton's kernels, interpreted on the CPU, in small blocks: there are several."""
     pytest.importorskip("triton", reason="Triton is not installed: its kernels are not tested")
     from opjoule.tracer.device_kernels import Kernels
 

@@ -109,7 +109,10 @@ struct Opened {
     auto* start = static_cast<char*>(tensor.storage().data_ptr().get());
     start += tensor.storage_offset() * tensor.element_size();
     auto options = tensor.options().device(at::kCPU).requires_grad(false);
-    auto ours = at::from_blob(start, tensor.sizes(), tensor.strides(), options);
+    // What is empty may be a result that is to grow.
+    auto ours = tensor.numel()
+        ? at::from_blob(start, tensor.sizes(), tensor.strides(), options)
+        : at::empty_strided(tensor.sizes(), tensor.strides(), options);
     known.emplace_back(tensor, ours);
     return ours;
   }
@@ -117,9 +120,15 @@ struct Opened {
     if (!tensor.defined() || !tensor.device().is_cpu()) return tensor;
     for (auto& [theirs, ours] : known)
       if (ours.is_same(tensor)) {  // perhaps of another shape than it was given in
-        theirs.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides());
+        auto* held = theirs.unsafeGetTensorImpl();
+        if (!theirs.numel() && tensor.numel())
+          held->set_storage_keep_dtype(copy_of(tensor).storage());
+        held->set_sizes_and_strides(tensor.sizes(), tensor.strides());
         return theirs;
       }
+    return copy_of(tensor);
+  }
+  static at::Tensor copy_of(const at::Tensor& tensor) {
     auto made = at::empty_strided(
         tensor.sizes(), tensor.strides(), tensor.options().device(c10::DeviceType::PrivateUse1));
     auto* context = made.storage().data_ptr().get_context();

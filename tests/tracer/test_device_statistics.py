@@ -102,7 +102,7 @@ def test_a_recording_by_triton_says_what_the_cpu_says(
     expected = whole(recorded(tmp_path / "cpu", jelly, level), read)
     request.getfixturevalue("apart")
     monkeypatch.setattr(device_statistics, "_counts", lambda device: kernels)
-    for name, size in (("block", 1 << 12), ("positions", 512)):
+    for name, size in (("block", 1 << 14), ("positions", 512)):
         monkeypatch.setattr(kernels, name, size)
     before = kernels.launches
     assert whole(recorded(tmp_path / "apart", jelly, level), read) == expected
