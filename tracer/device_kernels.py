@@ -19,7 +19,7 @@ from .statistics import Statistics, zeros_and_ones
 _B, _T, _S, _W, _C = (int(bit) for bit in SpikeClass if bit in VALUE_BITS)
 _MOST_PROGRAMS = 1024
 _NONE = (0, 0, 0, 1, 1, 0, 0, 0)
-_SIGN = 1 << 63
+_SIGN = -(1 << 63)
 
 # Places in a value's cells; those of the ends hold keys, see `device_programs`.
 NONZERO, ONES, MINUS, WHOLE, NAN, HIGH, LOW = range(7)
