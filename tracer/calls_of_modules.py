@@ -12,6 +12,7 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.nn.modules import module as nn_module
 
+from .attributes import attribute
 from .batches import BatchDim, Batches
 from .columns import NULL
 from .eager import traces_for_an_operator
@@ -196,7 +197,7 @@ class ModuleCalls:
             thread.newest = node - 1  # nobody inside made those
         call.step, call.label, call.sample = session.step, session.label, max(session.sample, 0)
         call.thread = thread.number
-        call.step_mode = getattr(module, "step_mode", None) if info.tells else None
+        call.step_mode = attribute(module, "step_mode") if info.tells else None
         read = info.neuron is not None or parent is None
         kind = _INPUT if parent is None else _ACTIVATION
         call.inputs = [self._described(t, kind, read) for t in given]

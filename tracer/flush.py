@@ -195,7 +195,8 @@ def flush(
         write("values", values_table(ready))
     if module_calls:
         write("module_calls", module_calls.take(labels))
-    session.values.flushed()
+    if not last:
+        session.values.flushed()
 
 
 __all__ = ["CALL_WIDTH", "flush"]

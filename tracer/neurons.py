@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..schemas import RecordError
+from .attributes import attribute
 from .neuron_libraries import (
     Library,
     Shape,
@@ -123,7 +124,7 @@ class Neurons:
         named: Any = () if known.library is None else known.library.states
         if known.rule is not None:
             named = known.rule.states
-        found = named(module) if callable(named) else [getattr(module, n, None) for n in named]
+        found = named(module) if callable(named) else [attribute(module, n) for n in named]
         return [state for state in found if isinstance(state, torch.Tensor) and state.numel() > 0]
 
     def lacking(self, module: torch.nn.Module) -> list[str]:
@@ -137,7 +138,7 @@ class Neurons:
     def tells(self, module: torch.nn.Module) -> bool:
         """Tell whether `steps` may know something of a module, now or later."""
         known = self._of(module)
-        return known.rule is not None or known.library is not None or hasattr(module, "step_mode")
+        return known.rule is not None or known.library is not None or attribute(module, "step_mode", self) is not self
 
     def steps(self, module: torch.nn.Module, shape: Shape) -> Steps | None:
         """Return (batch, time steps) of an input shape; None if the module does not tell."""
@@ -151,7 +152,7 @@ class Neurons:
 
     def hides_work(self, module: torch.nn.Module) -> str | None:
         """Return why the dispatcher does not see a module's work, or None."""
-        backend = getattr(module, "backend", None)
+        backend = attribute(module, "backend")
         if isinstance(backend, str) and backend not in ("torch", "") and self.kind(module):
             return f"backend {backend} runs outside the dispatcher"
         if type(module).__name__ == "OptimizedModule":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ..schemas import FORMAT_VERSION, TILE_WIDTHS, Failure, Hidden
@@ -44,7 +43,6 @@ def outcome(
         "environment": environment.describe(
             session.devices, session.measurer.counts_in if measured else None
         ),
-        "revision": environment.revision(Path.cwd()),
         "hidden": _named(hidden),
         "inexact": _named(session.composites.inexact),
         "notes": notes,

@@ -118,10 +118,12 @@ class Recorder:
         rank, world = environment.rank()
         self._rank, self._world = rank or 0, world
         self._writer = Writer(self.path, overwrite=self._overwrite, rank=rank)
+        self._revision = environment.revision()
         try:
             self._open()
         except BaseException:
             self._writer.discard()
+            self._revision()
             raise
         return self
 
@@ -442,6 +444,7 @@ class Recorder:
             command=self._command,
             started=self._started,
             ended=environment.now(),
+            revision=self._revision(),
             seed=self._seed,
             fingerprint=self._prints,
             steps=self._steps.count(),
@@ -459,6 +462,7 @@ class Recorder:
             self._mode.__exit__(None, None, None)
             self._mode_on = False
         self._eager.stop()
+        self._revision()  # whatever came in between, git has been waited for
 
     def _in_optimizer_hook(self) -> bool:
         return self._main.optimizing > 0
