@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .columns import NULL
-from .composites import within_autocast
 from .descent import descend
 from .operands import ABSENT, Op, other_arguments
 from .provenance import carried
@@ -24,6 +23,8 @@ CALL_WIDTH = 15
 _graph_task = torch._C._current_graph_task_id
 _sequence_nr = torch._C._autograd._get_sequence_nr
 _grad_enabled = torch.is_grad_enabled
+_enter_autocast = torch.autocast_increment_nesting
+_leave_autocast = torch.autocast_decrement_nesting
 _Tensor = torch.Tensor
 
 
@@ -93,8 +94,12 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
         synaptic = session.synapses.before(session, op, ins, other_arguments(op, args, kwargs))
     if session.waiting and op.writes:  # a device counts what is read before it is written over
         session.device_measurer.launch()
+    autocast = False
+    if not op.is_view:
+        _enter_autocast()
+        autocast = _leave_autocast() > 0  # a context is open, on or off, for any device
     try:
-        if within_autocast() and not op.is_view:
+        if autocast:
             result = session.composites.call(func, args, kwargs)
         else:
             result = op.call(*args, **kwargs)

@@ -418,14 +418,15 @@ class Recorder:
             warnings.warn(text, RecordingWarning, stacklevel=3)
 
     def _write_static(self, writer: Writer, *names: str) -> None:
-        """Write the static tables, by default all of them."""
+        """Write the static tables: all of them, or those named that have grown since."""
         rows = {
             "signatures": self._session.signatures.rows,
             "modules": self._modules.rows,
             "optimizer_steps": self._optimizers.rows,
         }
         for name in names or rows:
-            writer.write(name, static_table(name, rows[name]))
+            if writer.rows[name] != len(rows[name]) or name not in names:
+                writer.write(name, static_table(name, rows[name]))
 
     def _manifest(self, error: BaseException | None) -> Manifest:
         session = self._session

@@ -55,10 +55,17 @@ def _inputs(base: Side, head: Side) -> Iterator[str]:
     prints = [[m.fingerprint.inputs for m in side.trace.manifests] for side in (base, head)]
     if None in prints[0] or None in prints[1]:
         yield "inputs cannot be compared: one recording has no fingerprint of them"
+    elif _kinds(prints[0]) != _kinds(prints[1]):
+        yield "inputs cannot be compared: the recordings have fingerprints of different kinds"
     elif prints[0] != prints[1]:
         yield "the inputs were not the same: counts that depend on data differ for that alone"
     else:
         yield from _later_inputs(base, head)
+
+
+def _kinds(prints: list[str | None]) -> set[str]:
+    """Return how fingerprints were made: what stands before their colons."""
+    return {each.partition(":")[0] for each in prints if each is not None}
 
 
 def _later_inputs(base: Side, head: Side) -> Iterator[str]:
@@ -100,6 +107,8 @@ def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str
     prints = [[m.fingerprint.parameters for m in side.trace.manifests] for side in (base, head)]
     if None in prints[0] or None in prints[1]:
         yield "weights cannot be compared: one recording has no fingerprint of them"
+    elif _kinds(prints[0]) != _kinds(prints[1]):
+        yield "weights cannot be compared: the recordings have fingerprints of different kinds"
     elif prints[0] != prints[1]:
         yield "the weights were not the same: their shapes are, their values are not"
 

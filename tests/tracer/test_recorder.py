@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from opjoule.schemas import RecordError
+from opjoule.schemas import RecordError, Revision
 from opjoule.tracer import Recorder, environment, record
 
 revision = environment.revision  # tests run without it but where they are about it
