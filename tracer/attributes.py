@@ -30,7 +30,7 @@ def _on_class(cls: type[nn.Module]) -> frozenset[str]:
 
 def attribute(module: nn.Module, name: str, default: Any = None) -> Any:
     """Return an attribute of a module; the default if it has none, or refuses."""
-    cls = type(module)
+    cls: Any = type(module)
     if _is_known(cls) and name not in _on_class(cls):
         own = vars(module)
         if name in own:
@@ -44,7 +44,7 @@ def attribute(module: nn.Module, name: str, default: Any = None) -> Any:
 
 def perhaps_on(module: nn.Module, names: frozenset[str]) -> frozenset[str]:
     """Return those of many names that a module may have as attributes: it lacks all others."""
-    cls = type(module)
+    cls: Any = type(module)
     if not _is_known(cls):
         return names
     own = vars(module)

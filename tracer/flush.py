@@ -23,7 +23,15 @@ _LISTS = ("active_patches", "tile_rows")
 
 _FACTS = ("number", "measured", "bits", "events", "nonzero")
 _OPTIONAL = {"ones": "ones", "minus_ones": "minus_ones", "min": "low", "max": "high"}
-_ROW = ("number", "storage.number", "version", "written_seq", "layout.numel", "layout.nbytes", "kind")
+_ROW = (
+    "number",
+    "storage.number",
+    "version",
+    "written_seq",
+    "layout.numel",
+    "layout.nbytes",
+    "kind",
+)
 """Columns of `values` that are whole numbers, in its order."""
 
 

@@ -138,7 +138,11 @@ class Neurons:
     def tells(self, module: torch.nn.Module) -> bool:
         """Tell whether `steps` may know something of a module, now or later."""
         known = self._of(module)
-        return known.rule is not None or known.library is not None or attribute(module, "step_mode", self) is not self
+        return (
+            known.rule is not None
+            or known.library is not None
+            or attribute(module, "step_mode", self) is not self
+        )
 
     def steps(self, module: torch.nn.Module, shape: Shape) -> Steps | None:
         """Return (batch, time steps) of an input shape; None if the module does not tell."""

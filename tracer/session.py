@@ -44,14 +44,6 @@ class Session:
         device_note: what the user is told of how devices counted, "" nothing.
     """
 
-    __slots__ = (
-        "calls", "claims", "composites", "device_measurer", "devices", "first", "higher_order",
-        "label", "lock", "measurer", "on_full", "opaque", "operands", "ops", "owner_of",
-        "part_cells", "parts", "passive", "roots", "sample", "seq", "shared", "signatures",
-        "spiking_calls", "statistics", "step", "synapses", "synaptic_rows", "tied", "unread",
-        "values", "waiting", "watch",
-    )  # fmt: skip
-
     def __init__(self, statistics: str) -> None:
         self.statistics = statistics
         self.values = Values()
