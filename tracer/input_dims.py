@@ -41,7 +41,8 @@ _ONE = Dims(1, single=True)
 
 def reader_of(module: nn.Module) -> Reader | None:
     """Return what reads the batch off the input of a module; None if its class does not say."""
-    return _of_class(type(module))
+    cls: Any = type(module)
+    return _of_class(cls)
 
 
 @lru_cache(maxsize=4096)
