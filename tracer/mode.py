@@ -28,6 +28,10 @@ class Mode(TorchDispatchMode):
         self._session = session
         self._thread = thread
 
+    def serves(self, session: Session) -> bool:
+        """Tell whether it is one of this recording."""
+        return self._session is session
+
 
 def _handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
     session, thread = self._session, self._thread

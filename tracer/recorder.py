@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..schemas import Fingerprint, Manifest, RecordError
-from . import environment
+from . import environment, forks
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
@@ -108,6 +108,8 @@ class Recorder:
         self._prints = Fingerprint()
         self._seen = False
         self._broken: RecordError | None = None
+        self._ours = True
+        self._fork = forks.Fork(self)
 
     def __enter__(self) -> Recorder:
         if self._entered:
@@ -164,6 +166,7 @@ class Recorder:
         self._calls.install()
         self._optimizers.install()
         self._replays.install()
+        self._fork.install()
         if not self._steps.waiting:
             self._start()
 
@@ -206,7 +209,7 @@ class Recorder:
         try:
             yield
         finally:
-            self._session.passive = was
+            self._session.passive = was or self.done
             self._session.values.trust_nothing()
 
     @contextmanager
@@ -220,11 +223,14 @@ class Recorder:
         with self._session.lock:
             thread = self._threads[identity] = Thread(self._next_thread)
             self._next_thread += 1
+        mode: Any = Mode(self._session, thread)
+        mode.__enter__()
         try:
-            with Mode(self._session, thread):
-                yield
+            yield
         finally:
-            del self._threads[identity]
+            if _get_current_dispatch_mode() is mode:  # a forked child has none
+                mode.__exit__(None, None, None)
+            self._threads.pop(identity, None)
 
     def spikes(self, tensor: torch.Tensor) -> torch.Tensor:
         """Declare that a tensor holds spikes, whatever its values are; returns it.
@@ -272,6 +278,8 @@ class Recorder:
             RecordError: the path is taken or cannot be written.
         """
         session = self._session
+        if not self._ours:
+            raise RecordError("this process was forked from the one that records: no snapshot here.")
         with session.lock:
             was, session.passive = session.passive, True
             try:
@@ -285,6 +293,20 @@ class Recorder:
                 return writer.finish(manifest.model_copy(update=update))
             finally:
                 session.passive = was
+
+    def forked(self) -> None:
+        """Note that a process was forked: what it does is not recorded."""
+        if self._counts():
+            forks.note(self._calls.hidden)
+
+    def disown(self) -> None:
+        """In a forked child: record nothing more, and write nothing."""
+        session = self._session
+        self._ours, self.done = False, True
+        session.lock = threading.RLock()  # another thread of the parent may hold the old one
+        self._detach()
+        if isinstance(mode := _get_current_dispatch_mode(), Mode) and mode.serves(session):
+            mode.__exit__(None, None, None)  # a joined thread has forked
 
     def _find_thread(self) -> Thread | None:
         found = self._threads.get(threading.get_ident())
@@ -434,6 +456,7 @@ class Recorder:
         self._calls.off = True
         self._calls.remove()
         self._replays.remove()
+        self._fork.remove()
         if not self._in_optimizer_hook():
             self._optimizers.remove()
         if self._mode_on and _get_current_dispatch_mode() == self._mode:

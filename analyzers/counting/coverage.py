@@ -34,7 +34,7 @@ class Coverage:
             statistic was not recorded or a size is not known); uncovered ops first, then by bytes.
         decided: calls of which provenance decided whether a constant operand is spikes.
         unattributed: calls of backward passes whose forward call and module are not known.
-        hidden: calls of modules that ran where the recorder does not see.
+        hidden: calls of modules that ran where the recorder does not see, and forked processes.
         unsized: of the unmeasured calls, those of which a size is not known.
         dense_macs: of all products; None: a size is not known.
         counted_macs: of the products whose MACs and ACs are known.
@@ -133,7 +133,7 @@ class Coverage:
                 f"{number(self.unattributed, 'backward call')} {belong} to no known module"
             )
         if self.hidden:
-            calls = f"{number(self.hidden, 'module call')} {agreeing(self.hidden, 'was', 'were')}"
+            calls = f"{number(self.hidden, 'call')} {agreeing(self.hidden, 'was', 'were')}"
             them = agreeing(self.hidden, "it", "them")
             parts.append(f"{calls} hidden (opjoule info names {them})")
         return "; ".join([*parts, *self.hints])
