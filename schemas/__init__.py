@@ -10,6 +10,7 @@ from .errors import (
 )
 from .manifest import (
     MANIFEST_NAME,
+    RUN_NAME,
     UNFINISHED_NAME,
     Device,
     Environment,
@@ -19,6 +20,7 @@ from .manifest import (
     Manifest,
     Part,
     Revision,
+    checksum_of,
 )
 from .spikes import VALUE_BITS, SpikeClass
 from .tables import (
@@ -40,6 +42,7 @@ __all__ = [
     "MANIFEST_NAME",
     "OLDEST_FORMAT_VERSION",
     "PART_TABLES",
+    "RUN_NAME",
     "STAGES",
     "STATIC_TABLES",
     "TABLES",
@@ -62,5 +65,6 @@ __all__ = [
     "SpikeClass",
     "TraceError",
     "TraceVersionError",
+    "checksum_of",
     "described",
 ]

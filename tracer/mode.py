@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .handler import run
 from .session import Session
-from .threads import Thread
+from .threads import BEFORE, RUNNING, Thread
 
 
 class Mode(TorchDispatchMode):
@@ -38,7 +38,13 @@ def _handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None
     op = session.ops.get(id(func))  # ops live for ever; hashing one takes longer
     if op is None or op.special or types or session.passive or session.shared or thread.quiet:
         return session.dispatch(self, thread, func, types, args, kwargs or {})
-    return run(session, thread, func, op, args, kwargs or {})
+    try:
+        return run(session, thread, func, op, args, kwargs or {})
+    except BaseException as error:
+        if thread.ran is RUNNING:  # the op's own
+            thread.ran = BEFORE
+            raise
+        return session.recover(thread, error, func, args, kwargs or {})
 
 
 def _unseen_by_the_compiler(handler: Any) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from ..schemas import Fingerprint, Manifest, RecordError
+from ..schemas import Failure, Fingerprint, Manifest, RecordError
 from . import environment, forks
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
@@ -23,17 +23,21 @@ from .columns import NULL
 from .descent import FIXED, OUTSIDE
 from .eager import Eager
 from .fingerprints import fingerprint, state_of
-from .flush import flush
 from .hidden_work import GraphReplays
 from .mode import Mode
 from .modules import Modules
 from .neurons import NeuronRule, Neurons
 from .optimizers import OptimizerSteps
-from .outcome import outcome
+from .outcome import outcome, said
+from .parts import Parts
 from .session import Session
+from .signals import Termination, held
 from .steps import Steps
 from .threads import Thread
-from .writer import Writer, static_table
+from .writer import Writer
+
+_PATIENCE_S = 5.0
+"""So long the trace's end waits for another thread that is at work."""
 
 Statistics = Literal["auto", "full", "synaptic", "none"]
 
@@ -90,7 +94,7 @@ class Recorder:
         for name, dim in (("batch_dim", batch_dim), ("time_dim", time_dim)):
             if not isinstance(dim, int | None) and (name, dim) != ("batch_dim", "auto"):
                 raise RecordError(f"{name}={dim!r} is not the number of a dimension.")
-        self.path = Path(path)
+        self.path = self._path = Path(path)
         self.done = False
         self.discarded = False
         self._model = model
@@ -108,8 +112,12 @@ class Recorder:
         self._prints = Fingerprint()
         self._seen = False
         self._broken: RecordError | None = None
+        self._failed: Exception | None = None
+        self._busy = False
+        self._warnings: list[str] = []
         self._ours = True
         self._fork = forks.Fork(self)
+        self._termination = Termination(self._terminate)
 
     def __enter__(self) -> Recorder:
         if self._entered:
@@ -117,7 +125,9 @@ class Recorder:
         self._entered = True
         rank, world = environment.rank()
         self._rank, self._world = rank or 0, world
-        self._writer = Writer(self.path, overwrite=self._overwrite, rank=rank)
+        self._writer = Writer(
+            self.path, overwrite=self._overwrite, rank=rank, run=environment.run()
+        )
         try:
             self._open()
         except BaseException:
@@ -130,7 +140,7 @@ class Recorder:
         if level == "auto":
             level = "synaptic" if environment.on_gpu(self._model) else "full"
         session = self._session = Session(level)
-        session.on_full = self._flush_or_stop
+        session.look, session.broke = self._look, self._broke
         main = Thread(0)
         self._threads = {threading.get_ident(): main}
         self._main = main
@@ -139,7 +149,7 @@ class Recorder:
         session.owner_of = self._modules.owner
         self._calls = ModuleCalls(
             session, self._modules, self._neurons, dims=self._dims, find_thread=self._find_thread,
-            root_entered=self._root_entered, note=self._note,
+            root_entered=self._root_entered, note=self._note, broke=self._broke,
         )  # fmt: skip
         self._optimizers = OptimizerSteps(
             session,
@@ -147,7 +157,9 @@ class Recorder:
             self._optimizer_begins,
             self._optimizer_stepped,
             lambda: self._label_name(session.label),
+            self._broke,
         )
+        self._parts = Parts(session, self._writer, self._calls, self._labels, self._static)
         self._steps = Steps(
             session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
             joins=(self._calls.rows.join, self._optimizers.join), note=self._note,
@@ -167,23 +179,20 @@ class Recorder:
         self._optimizers.install()
         self._replays.install()
         self._fork.install()
+        self._termination.install()
         if not self._steps.waiting:
             self._start()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
-            if not self.done:
-                self._calls.settle()
-            if not self.done:
-                clean = error is None or (isinstance(error, SystemExit) and not error.code)
-                self._finish(None if clean else error)
+            self._leave(error)
+        except Exception as failed:  # whatever it is: it does not take the error's place
+            self._broken = self._unclosed(failed)
         finally:
             self._detach()
         if self._broken is not None:
             self._session.values.close()
-            if error is None:
-                raise self._broken
-            warnings.warn(str(self._broken), RecordingWarning, stacklevel=2)
+        self._warn(error)
 
     def step(self) -> None:
         """End a step: what follows belongs to the next one. Steps are then counted by hand only."""
@@ -209,7 +218,7 @@ class Recorder:
         try:
             yield
         finally:
-            self._session.passive = was or self.done
+            self._session.passive = was or self.done or self._failed is not None
             self._session.values.trust_nothing()
 
     @contextmanager
@@ -230,6 +239,8 @@ class Recorder:
         finally:
             if _get_current_dispatch_mode() is mode:  # a forked child has none
                 mode.__exit__(None, None, None)
+            if not self.done:
+                self._calls.drop_ended(thread)
             self._threads.pop(identity, None)
 
     def spikes(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -279,18 +290,20 @@ class Recorder:
         """
         session = self._session
         if not self._ours:
-            raise RecordError("this process was forked from the one that records: no snapshot here.")
+            raise RecordError(
+                "this process was forked from the one that records: no snapshot here."
+            )
         with session.lock:
             was, session.passive = session.passive, True
             try:
                 self._calls.settle(new=False if self._steps.over else None)
-                self._flush()
+                self._parts.flush()
                 writer = Writer(Path(path), overwrite=False)
                 writer.adopt(self._writer)
-                self._write_static(writer)
-                manifest = self._manifest(None)
-                update = {"status": "unfinished", "rows": writer.rows, "parts": writer.parts}
-                return writer.finish(manifest.model_copy(update=update))
+                self._parts.write_static(writer=writer)
+                parts = [part.model_dump() for part in writer.parts]
+                fields = {"status": "unfinished", "rows": writer.rows, "parts": parts}
+                return writer.finish(self._manifest(None, **fields, run=None))
             finally:
                 session.passive = was
 
@@ -336,10 +349,12 @@ class Recorder:
 
     def _counts(self) -> bool:
         """Tell whether what happens now belongs to a step: no suspended work does."""
-        return not self.done and (self._steps.waiting or not self._session.passive)
+        return not (self.done or self._failed) and (
+            self._steps.waiting or not self._session.passive
+        )
 
     def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool | None) -> None:
-        self._optimizers.interrupted(self._main)
+        self._optimizers.drop_ended(self._main)
         training = torch.is_grad_enabled() and module.training
         self._steps.root_entered(inference=not training)
         if new is not None and not self.done:
@@ -376,27 +391,65 @@ class Recorder:
         self._finish(None)
         self._detach()
 
-    def _flush(self, *, last: bool = False) -> None:
-        flush(self._session, self._writer.write, self._labels, self._calls.rows, last=last)
-
-    def _flush_or_stop(self) -> None:
-        """Write a part while the model runs; what goes wrong is told at the end, not to the model.
+    def _look(self) -> None:
+        """Write a part that is full, save one that is due, while the model runs.
 
         What the calls of the part refer to goes first: should the process be killed, all that was
-        flushed can be read.
+        flushed can be read. What goes wrong is told at the end, not to the model.
         """
+        if self.done or self._busy:
+            return
+        self._busy = True
         try:
-            self._calls.settle()
-            if self.done:
-                return
-            self._write_static(self._writer, "signatures", "modules")
-            self._flush()
+            if self._parts.full:
+                self._calls.settle()
+                if not self.done:
+                    with held():
+                        self._parts.write_static("signatures", "modules")
+                        self._parts.flush()
+            elif self._parts.due:
+                with held():
+                    self._parts.save()
+            self._parts.look_again()
         except RecordError as error:
             self._broken = error
             self._session.passive = True
             self.done = True
+        finally:
+            self._busy = False
 
-    def _finish(self, error: BaseException | None) -> None:
+    def _broke(self, error: Exception) -> None:
+        """End the recording after an exception of its own; what there is is kept for the end."""
+        self._session.passive = True
+        self._failed = self._failed or error
+
+    def _leave(self, error: BaseException | None) -> None:
+        """End the recording as its context ends."""
+        if not self.done:
+            self._calls.drop_ended(self._main)
+            self._calls.settle()
+        if not self.done:
+            clean = error is None or (isinstance(error, SystemExit) and not error.code)
+            self._finish(self._failed or (None if clean else error))
+            if self._failed is not None:
+                self._broken = RecordError(
+                    f"the recording of {self._path} ended with an error of its own, "
+                    f"{type(self._failed).__name__}: {said(self._failed)}. What was recorded until "
+                    f"then is in {self.path}, for --partial (partial=True)."
+                )
+
+    def _terminate(self) -> None:
+        """Close the trace, for the process is told to end; the script may have its own way."""
+        locked = self._session.lock.acquire(timeout=_PATIENCE_S)
+        try:
+            if not self.done:
+                self._finish(Failure(type="SIGTERM", message="the process was told to terminate"))
+        finally:
+            if locked:
+                self._session.lock.release()
+            self._detach()
+
+    def _finish(self, error: BaseException | Failure | None) -> None:
         """Write the rest and the manifest."""
         session = self._session
         session.passive = True
@@ -407,13 +460,16 @@ class Recorder:
             session.values.close()
             return
         try:
-            self._steps.close()
-            self._flush(last=True)
-            self._write_static(self._writer)
-            manifest = self._manifest(error)
-            self.path = self._writer.finish(manifest)
-        except RecordError as refused:
-            self._broken = refused
+            with held():
+                self._steps.close()
+                self._parts.write_static()
+                self._parts.flush(last=True)
+                missing = self._parts.missing(self._threads.values())
+                incomplete = Failure(type="Incomplete", message=missing) if missing else None
+                manifest = self._manifest(error or incomplete)
+                self.path = self._writer.finish(manifest)
+        except Exception as refused:
+            self._broken = self._unclosed(refused)
             return
         finally:
             session.values.close()
@@ -421,34 +477,53 @@ class Recorder:
             self.path = self.path.parent
         named = (*manifest.hidden, *manifest.inexact)
         texts = [f"{each.what}: {each.why} ({each.calls} calls)" for each in named]
-        for text in (*texts, *self._told()):
-            warnings.warn(text, RecordingWarning, stacklevel=3)
+        self._warnings += [*([missing] if missing else []), *texts, *self._told()]
 
-    def _write_static(self, writer: Writer, *names: str) -> None:
-        """Write the static tables, by default all of them."""
-        rows = {
+    def _unclosed(self, error: Exception) -> RecordError:
+        if isinstance(error, RecordError):
+            return error
+        return RecordError(
+            f"the recording of {self._path} could not be closed: {type(error).__name__}: "
+            f"{said(error)}."
+        )
+
+    def _warn(self, error: BaseException | None) -> None:
+        """Say at the end what the reader of the trace has to know; never in an error's place.
+
+        Raises:
+            RecordError: the recording is lost or not whole, and the context's own error is none.
+        """
+        if error is None and self._broken is not None:
+            raise self._broken
+        broken = [] if self._broken is None else [str(self._broken)]
+        for text in (*broken, *self._warnings):
+            try:
+                warnings.warn(text, RecordingWarning, stacklevel=3)
+            except RecordingWarning:  # warnings are errors here
+                if error is None:
+                    raise
+
+    def _static(self) -> dict[str, list[dict[str, Any]]]:
+        return {
             "signatures": self._session.signatures.rows,
             "modules": self._modules.rows,
             "optimizer_steps": self._optimizers.rows,
         }
-        for name in names or rows:
-            writer.write(name, static_table(name, rows[name]))
 
-    def _manifest(self, error: BaseException | None) -> Manifest:
-        session = self._session
-        return Manifest(
-            **outcome(session, self._calls.hidden, self._told(), error),
-            rows=self._writer.rows,
-            parts=self._writer.parts,
-            rank=self._rank,
-            world_size=self._world,
-            command=self._command,
-            started=self._started,
-            ended=environment.now(),
-            seed=self._seed,
-            fingerprint=self._prints,
-            steps=self._steps.count(),
-        )
+    def _manifest(self, error: BaseException | Failure | None, **fields: Any) -> Manifest:
+        facts: dict[str, Any] = {
+            "rows": self._writer.rows,
+            "parts": [part.model_dump() for part in self._writer.parts],
+            "rank": self._rank,
+            "world_size": self._world,
+            "run": self._writer.run,
+            "command": self._command,
+            "started": self._started,
+            "seed": self._seed,
+            "fingerprint": self._prints.model_dump(),
+            "steps": self._steps.count(),
+        }
+        return outcome(self._session, self._calls.hidden, self._told(), error, **(facts | fields))
 
     def _detach(self) -> None:
         """Take mode and hooks away; in whatever state the recording ended."""
@@ -457,6 +532,7 @@ class Recorder:
         self._calls.remove()
         self._replays.remove()
         self._fork.remove()
+        self._termination.remove()
         if not self._in_optimizer_hook():
             self._optimizers.remove()
         if self._mode_on and _get_current_dispatch_mode() == self._mode:
