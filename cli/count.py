@@ -158,7 +158,7 @@ def _answered(content: str | bytes, kind: str, line: str, output: Path | None) -
     if kind == "table" and isinstance(content, str):
         content += f"\n{terminal.wrapped(tables.clean(line))}"
     elif kind != "json":
-        click.echo(f"opjoule: {line}", err=True)
+        terminal.say(line)
     tables.answer(content, output)
 
 

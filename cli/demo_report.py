@@ -64,14 +64,17 @@ def outputs(trace: Trace, paths: list[str]) -> pl.DataFrame:
     """
     import polars as pl
 
-    calls = (
+    from ..analyzers.trace.files import collected
+
+    calls = collected(
         trace.module_calls.join(trace.modules.lazy().select("module_id", "path"), on="module_id")
         .filter(pl.col("path").is_in(paths))
         .select("module_call_id", "path", out=pl.col("outputs").list.first())
         .unnest("out")
         .join(trace.values.select("value_id", "numel", "nonzero"), on="value_id")
-        .sort("module_call_id")
-        .collect()
+        .sort("module_call_id"),
+        trace,
+        engine="auto",
     )
     time, batch = pl.col("shape").list.get(0), pl.col("shape").list.get(1)
     return calls.select(
@@ -131,8 +134,10 @@ def batch(trace: Trace) -> int:
     """Return the number of samples of the largest root call of a trace; 1 if it does not tell."""
     import polars as pl
 
+    from ..analyzers.trace.files import collected
+
     roots = trace.module_calls.filter(pl.col("parent_call_id").is_null())
-    found = roots.select(pl.col("batch").max()).collect().item()
+    found = collected(roots.select(pl.col("batch").max()), trace, engine="auto").item()
     return int(found or 1)
 
 

@@ -115,7 +115,7 @@ def _estimate(
     with reading.working(f"estimating ({name})"):
         report: EnergyReport = door().estimate(opened, name, config, **options)
     for warning in report.warnings:
-        click.echo(f"opjoule: warning: {warning}", err=True)
+        terminal.say(f"warning: {warning}")
     if statement:
         return tables.answer(_stated(report, kind), output)
     tables.answer(_shown(report, by, exclusive, kind), output)

@@ -52,7 +52,13 @@ def _data(trace: Trace) -> dict[str, Any]:
     """Return the manifest of the lowest rank, and those of all if there are several."""
     ranks = [manifest.model_dump(mode="json") for manifest in trace.manifests]
     several = {"ranks": ranks} if len(ranks) > 1 else {}
-    return {"path": str(trace.path), **ranks[0], **several, "filters": list(trace.filters)}
+    return {
+        "path": str(trace.path),
+        **ranks[0],
+        **several,
+        "filters": list(trace.filters),
+        **({"partial": trace.left_out} if trace.left_out else {}),
+    }
 
 
 def _shown(facts: Iterable[Fact], kind: str) -> str | bytes:
@@ -114,6 +120,7 @@ def _missing(trace: Trace) -> Iterator[Fact]:
     ranks = trace.manifests
     yield "not seen", _listed(ranks, [each.hidden for each in ranks])
     yield "not bit-equal", _listed(ranks, [each.inexact for each in ranks])
+    yield "read", [trace.left_out] if trace.left_out else []
     yield "note", list(dict.fromkeys(note for each in ranks for note in each.notes))
 
 

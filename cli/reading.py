@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from .terminal import is_terminal
+
 if TYPE_CHECKING:
     from ..analyzers import Trace
 
@@ -158,7 +160,7 @@ def working(what: str) -> Iterator[None]:
     """Show a spinner on stderr while something runs; silent where that is no terminal."""
     import sys
 
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield
         return
     from rich.console import Console

@@ -9,6 +9,7 @@ from .errors import (
     TraceVersionError,
 )
 from .manifest import (
+    INCOMPLETE,
     MANIFEST_NAME,
     RUN_NAME,
     UNFINISHED_NAME,
@@ -39,6 +40,7 @@ from .tables import (
 __all__ = [
     "ADDED_COLUMNS",
     "FORMAT_VERSION",
+    "INCOMPLETE",
     "MANIFEST_NAME",
     "OLDEST_FORMAT_VERSION",
     "PART_TABLES",

@@ -41,6 +41,10 @@ class Part(_Frozen):
     """`blake2b:` and 32 hexadecimal digits over the file's content."""
 
 
+INCOMPLETE = "Incomplete"
+"""The type of failure of a recording that lost calls, though nothing else went wrong."""
+
+
 class Failure(_Frozen):
     """The exception that ended an aborted recording."""
 

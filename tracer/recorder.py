@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from ..schemas import Failure, Fingerprint, Manifest, RecordError
+from ..schemas import INCOMPLETE, Failure, Fingerprint, Manifest, RecordError
+from ..schemas.errors import printable
 from . import environment, forks
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
@@ -44,6 +45,9 @@ Statistics = Literal["auto", "full", "synaptic", "none"]
 
 class RecordingWarning(UserWarning):
     """Something about a recording that its reader has to know."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class Recorder:
@@ -465,7 +469,7 @@ class Recorder:
                 self._parts.write_static()
                 self._parts.flush(last=True)
                 missing = self._parts.missing(self._threads.values())
-                incomplete = Failure(type="Incomplete", message=missing) if missing else None
+                incomplete = Failure(type=INCOMPLETE, message=missing) if missing else None
                 manifest = self._manifest(error or incomplete)
                 self.path = self._writer.finish(manifest)
         except Exception as refused:

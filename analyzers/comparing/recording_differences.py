@@ -9,6 +9,7 @@ import polars as pl
 
 from ..counting.evaluate import COUNTERS
 from ..text import agreeing, number
+from ..trace.files import collected
 from .alignment import parent_of
 from .profiles import Side
 
@@ -72,7 +73,7 @@ def _later_inputs(base: Side, head: Side) -> Iterator[str]:
 
 def _root_count(side: Side) -> int:
     calls = side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
-    return int(calls.select(pl.len()).collect(engine="streaming").item())
+    return int(collected(calls.select(pl.len()), side.trace).item())
 
 
 def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
@@ -84,7 +85,7 @@ def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
         .select("rank", value_id="inputs")
     )
     found = side.trace.values.join(given, on=["rank", "value_id"], how="semi")
-    return found.group_by(facts).len().sort(facts).collect(engine="streaming").rows()
+    return collected(found.group_by(facts).len().sort(facts), side.trace).rows()
 
 
 def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str]:
@@ -135,16 +136,12 @@ def _roots(base: Side, head: Side) -> Iterator[str]:
 
 def _root_calls(side: Side) -> dict[str, Any]:
     forward = pl.col("parent_call_id").is_null() & (pl.col("stage").cast(pl.String) == "forward")
-    found = (
-        side.trace.module_calls.filter(forward)
-        .select(
-            pl.col("batch", "time_steps").unique().sort().implode(),
-            inference=pl.col("training").not_().sum(),
-            training=pl.col("training").sum(),
-        )
-        .collect(engine="streaming")
+    found = side.trace.module_calls.filter(forward).select(
+        pl.col("batch", "time_steps").unique().sort().implode(),
+        inference=pl.col("training").not_().sum(),
+        training=pl.col("training").sum(),
     )
-    return found.row(0, named=True)
+    return collected(found, side.trace).row(0, named=True)
 
 
 def _recorders(base: Side, head: Side) -> Iterator[str]:

@@ -69,7 +69,7 @@ def collapsed(
             **{f"{name}_unknown": pl.col(name).null_count().cast(pl.Int64) for name in STATISTICS},
         )
     )
-    return collected(grouped, trace.path).sort("rank", "first_seq")
+    return collected(grouped, trace).sort("rank", "first_seq")
 
 
 def _with_fourth(trace: Trace) -> pl.LazyFrame:

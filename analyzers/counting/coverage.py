@@ -39,6 +39,7 @@ class Coverage:
         dense_macs: of all products; None: a size is not known.
         counted_macs: of the products whose MACs and ACs are known.
         hints: what another setting of `spikes` would change.
+        left_out: what was read of a trace that need not be whole, and what not; else None.
     """
 
     frame: pl.DataFrame
@@ -49,6 +50,7 @@ class Coverage:
     dense_macs: int | None = 0
     counted_macs: int = 0
     hints: tuple[str, ...] = ()
+    left_out: str | None = None
 
     def _view(self) -> View:
         kinds = self.frame.group_by("how", "family").agg(pl.col("calls", "bytes").sum())
@@ -136,7 +138,8 @@ class Coverage:
             calls = f"{number(self.hidden, 'call')} {agreeing(self.hidden, 'was', 'were')}"
             them = agreeing(self.hidden, "it", "them")
             parts.append(f"{calls} hidden (opjoule info names {them})")
-        return "; ".join([*parts, *self.hints])
+        told = [] if self.left_out is None else [self.left_out]
+        return "; ".join([*parts, *self.hints, *told])
 
 
 def coverage(
@@ -185,6 +188,7 @@ def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> C
         dense_macs=counted.select(_whole("dense_macs")).item(),
         counted_macs=int(counted.filter(known)["dense_macs"].sum()),
         hints=tuple(hints),
+        left_out=trace.left_out,
     )
 
 
@@ -199,7 +203,7 @@ def _unattributed(trace: Trace) -> int:
         & pl.col("module_id").is_null()
         & pl.col("forward_seq").is_null()
     )
-    return int(collected(trace.calls.select(lost.sum()), trace.path).item() or 0)
+    return int(collected(trace.calls.select(lost.sum()), trace).item() or 0)
 
 
 def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:
@@ -243,7 +247,7 @@ def _place(trace: Trace, rank: int, seq: int) -> str:
     call = trace.calls.filter((pl.col("rank") == rank) & (pl.col("seq") == seq))
     modules = trace.modules.lazy().select("rank", "module_id", "path")
     found = call.select("rank", "module_id").join(modules, on=["rank", "module_id"])
-    paths = collected(found, trace.path)["path"].to_list()
+    paths = collected(found, trace)["path"].to_list()
     return f"in {paths[0]}" if paths else "outside every module"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..trace.files import collected
 from .layer_calls import ID
 from .layers import MODULE
 
@@ -69,11 +70,11 @@ def _spans(trace: Trace, firsts: pl.DataFrame) -> list[tuple[int, int, int]]:
     The samples of first calls are few: all neurons of a network run in its first sample.
     """
     last = firsts.group_by("rank", "sample").agg(pl.col("first_seq").max().alias("last"))
-    begun = (
+    begun = collected(
         trace.module_calls.join(last.lazy().select("rank", "sample"), on=["rank", "sample"])
         .group_by("rank", "sample")
-        .agg(pl.col("first_seq").min())
-        .collect(engine="streaming")
+        .agg(pl.col("first_seq").min()),
+        trace,
     )
     return last.join(begun, on=["rank", "sample"]).select("rank", "first_seq", "last").rows()
 
@@ -99,17 +100,18 @@ def _makers(
         ),
     )
     slots = [f"in{slot}_value" for slot in range(3)]
-    calls = (
-        trace.calls.filter(within & (pl.col("stage").cast(pl.String) == "forward"))
-        .select(*key, "module_call_id", *slots, "out0_value")
-        .collect(engine="streaming")
+    calls = collected(
+        trace.calls.filter(within & (pl.col("stage").cast(pl.String) == "forward")).select(
+            *key, "module_call_id", *slots, "out0_value"
+        ),
+        trace,
     )
-    more = (
-        trace.call_operands.filter(within)
-        .select(*key, "value_id", role=pl.col("role").cast(pl.String))
-        .collect(engine="streaming")
-        .join(calls.select(key), on=key, how="semi")
-    )
+    more = collected(
+        trace.call_operands.filter(within).select(
+            *key, "value_id", role=pl.col("role").cast(pl.String)
+        ),
+        trace,
+    ).join(calls.select(key), on=key, how="semi")
     taken = [
         *(calls.select(*key, source=slot) for slot in slots),
         more.filter(pl.col("role") == "in").select(*key, source="value_id"),

@@ -76,7 +76,7 @@ def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
         .join(signatures, on=["rank", "signature_id"])
         .select("rank", "module_id", "signature_id", "seq", value_id=value, bits=bits)
         .filter(dense & other),
-        trace.path,
+        trace,
     )
     by_setting = {
         name: found.filter((pl.col("bits") & int(bit)) != 0).drop("bits")

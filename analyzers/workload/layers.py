@@ -157,7 +157,7 @@ def _products_of_modules(trace: Trace) -> dict[tuple[int, int], list[tuple[Sizes
     )
     key = [*MODULE, "signature_id"]
     found: dict[tuple[int, int], list[tuple[Sizes, Sizes]]] = {}
-    for rank, module, signature in collected(ran.select(key).unique(), trace.path).sort(key).rows():
+    for rank, module, signature in collected(ran.select(key).unique(), trace).sort(key).rows():
         found.setdefault((rank, module), []).append(sizes[rank, signature])
     return found
 

@@ -72,7 +72,7 @@ def products_of(
         .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
         .with_columns(macs=pl.col("each") * pl.col("calls"))
     )
-    return collected(found, trace.path).sort("rank", "first")
+    return collected(found, trace).sort("rank", "first")
 
 
 def uncharged(products: pl.DataFrame, charged: pl.DataFrame) -> pl.DataFrame:

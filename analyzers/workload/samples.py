@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import ConfigError
+from ..trace.files import collected
 from .layers import MODULE, layers_of, neurons_of
 from .sample_shares import seen_by_layers
 
@@ -110,10 +111,11 @@ def regrouped(trace: Trace, samples: int | str | None) -> Trace:
     if samples != PER_CALL:
         return trace
     root = pl.when(pl.col("parent_call_id").is_null()).then("module_call_id")
-    roots = (
-        trace.whole.module_calls.sort("rank", "thread", "module_call_id")
-        .select("rank", "module_call_id", sample=root.forward_fill().over("rank", "thread"))
-        .collect(engine="streaming")
+    roots = collected(
+        trace.whole.module_calls.sort("rank", "thread", "module_call_id").select(
+            "rank", "module_call_id", sample=root.forward_fill().over("rank", "thread")
+        ),
+        trace,
     )
 
     def by_call(calls: pl.LazyFrame) -> pl.LazyFrame:
@@ -163,7 +165,7 @@ def samples_of(
     calls = _forward(trace, eval_only)
     chosen = trace.module_calls if ran is None else ran
     known = _known(trace, calls).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
-    frame = known.collect(engine="streaming").sort(SAMPLE)
+    frame = collected(known, trace).sort(SAMPLE)
     warnings = [
         text for name, number in given.items() if (text := _overridden(name, number, frame))
     ]
@@ -190,13 +192,13 @@ def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
     asked = trace.modules.filter(
         pl.col("neuron").is_not_null() | (pl.col("parameters").list.len() > 0)
     )
-    evaluated = (
+    evaluated = collected(
         _forward(trace, eval_only=False)
         .join(asked.lazy().select(MODULE), on=MODULE, how="semi")
         .group_by(SAMPLE)
         .agg(~pl.col("training").any())
-        .filter("training")
-        .collect(engine="streaming")
+        .filter("training"),
+        trace,
     )
     batches = samples.frame.join(evaluated, on=SAMPLE, how="semi")["batch"]
     return None if samples.samples is None else int(batches.sum())

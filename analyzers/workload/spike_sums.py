@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..rules import family_of
+from ..trace.files import collected
 from .spikes import with_spikes
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def spike_sums(trace: Trace, *, by_values_only: bool = False) -> pl.DataFrame:
 def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
     """Return the forward additions of two tensors of one shape, with the spikes in each."""
     signatures = sum_signatures(trace).lazy().filter(pl.col("alpha") == 1)
-    return (
+    return collected(
         with_spikes(trace, _SIDES, by_values_only=by_values_only)
         .filter(pl.col("stage") == "forward")
         .join(signatures, on=["rank", "signature_id"], how="semi")
@@ -66,8 +67,8 @@ def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
                 pl.when(f"{side}_spikes").then(f"{side}_nonzero").alias(f"{side}_spikes")
                 for side in _SIDES
             ),
-        )
-        .collect(engine="streaming")
+        ),
+        trace,
     )
 
 

@@ -173,7 +173,7 @@ def _derived(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         ]
     if not sums:
         return pl.DataFrame(), pl.DataFrame()
-    groups = collected(calls.group_by(*_WHERE, "packet").agg(sums), trace.path)
+    groups = collected(calls.group_by(*_WHERE, "packet").agg(sums), trace)
     opened = pl.any_horizontal(pl.col(f"{slot}_open") > 0 for slot in slots)
     if groups.filter(opened).is_empty():
         return pl.DataFrame(), pl.DataFrame()
@@ -228,7 +228,7 @@ def _by_larger_value(
             proof.filter(~_undecided("") & spike_expr("", mode)).select(
                 "rank", "seq", pl.lit(True).alias(f"{slot}_larger")
             ),
-            trace.path,
+            trace,
         )
         found.append(known.drop_nulls().unique(["rank", "seq"]))
     together = found[0]

@@ -9,6 +9,7 @@ import polars as pl
 from ...rules import RULE_SETS
 from ...rules.call import call_of
 from ...text import listed
+from ...trace.files import collected
 from ...workload.layers import MODULE, layers_of
 from ...workload.products import SIGNATURE, product_signatures, products_of, uncharged
 from .actions import Counted
@@ -95,11 +96,11 @@ def _modules(trace: Trace, owners: pl.DataFrame, variant: Variant) -> pl.DataFra
         & ~pl.col("class").is_in(list(variant.free))
     )
     eval_mode = ~pl.col("training") | (not variant.eval_only)
-    calls = (
+    calls = collected(
         trace.module_calls.filter((pl.col("stage") == "forward") & eval_mode)
         .group_by(MODULE)
-        .agg(calls=pl.len().cast(pl.Int64))
-        .collect(engine="streaming")
+        .agg(calls=pl.len().cast(pl.Int64)),
+        trace,
     )
     return leaves.join(calls, on=MODULE, maintain_order="left").with_columns(
         kind=pl.lit("module"), what="class", macs=pl.lit(0, pl.Int64)
@@ -131,11 +132,15 @@ def _functional(
     """
     containers = owners.filter(pl.col("owner").is_null()).select(*MODULE, "module")
     calls = (
-        trace.calls.filter((pl.col("stage") == "forward") & ~pl.col("training").fill_null(False))
-        .join(containers.lazy(), on=MODULE)
-        .group_by(*MODULE, "module", "signature_id")
-        .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
-        .collect(engine="streaming")
+        collected(
+            trace.calls.filter(
+                (pl.col("stage") == "forward") & ~pl.col("training").fill_null(False)
+            )
+            .join(containers.lazy(), on=MODULE)
+            .group_by(*MODULE, "module", "signature_id")
+            .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min()),
+            trace,
+        )
         .sort("rank", "first")
         .join(product_signatures(trace), on=SIGNATURE, how="anti", maintain_order="left")
         .with_columns(kind=pl.lit("op"), each=pl.lit(0, pl.Int64))

@@ -15,6 +15,7 @@ from ....schemas.costs.spikesim import SpikeSimConfig
 from ...rules import family_of
 from ...rules.geometry import Convolution, product_of
 from ...text import listed
+from ...trace.files import collected
 from ...workload.layers import layers_of
 from ...workload.spikes import with_spikes
 from ..row_keys import KEYS
@@ -77,7 +78,7 @@ def conv_calls(
     most = max(geometry["in_channels"].to_list(), default=0)
     widths = trace.manifest.tile_widths if events else []
     nonzero = pl.when(pl.col("in0_nonzero").null_count() == 0).then(pl.col("in0_nonzero").sum())
-    calls = (
+    calls = collected(
         with_spikes(trace, ("in0",), spikes, by_values_only=by_values_only)
         .filter(pl.col("stage") == "forward")
         .join(
@@ -92,8 +93,9 @@ def conv_calls(
             unmeasured=pl.col("active_sites").is_null().sum().cast(pl.Int64),
             nonzero=nonzero,
             **_tile_sums(widths, xbar_size, most),
-        )
-        .collect()
+        ),
+        trace,
+        engine="auto",
     )
     kinds = layers_of(trace).select("rank", "module_id", "kind")
     modules = trace.modules.select(

@@ -8,6 +8,7 @@ import polars as pl
 
 from ....schemas import ConfigError
 from ...rules import PRODUCTS, family_of
+from ...trace.files import collected
 from ...workload.modules import scopes_of
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _pools(trace: Trace) -> pl.DataFrame:
         .join(modules.lazy(), on=["rank", "module_id"], how="anti")
         .select("rank", "module_id", value="in0_value", before="seq", shape="shape")
     )
-    return (
+    return collected(
         pl.concat([calls, ops])
         .drop_nulls(["value", "shape"])
         .sort("before")
@@ -127,8 +128,9 @@ def _pools(trace: Trace) -> pl.DataFrame:
             pooled=pl.col("shape").list.get(-1, null_on_oob=True)
             * pl.col("shape").list.get(-2, null_on_oob=True)
         )
-        .select(list(_VALUE))
-        .collect()
+        .select(list(_VALUE)),
+        trace,
+        engine="auto",
     )
 
 
@@ -164,7 +166,11 @@ def _edges(trace: Trace, until: Any) -> pl.DataFrame:
     made = calls.select("rank", "seq", value="out0_value")
     ops = pl.concat([taken, lists]).drop_nulls("source").join(made, on=["rank", "seq"])
     columns = (*key, "source", "value")
-    return pl.concat([ops.select(columns), _neuron_edges(trace, until).select(columns)]).collect()
+    return collected(
+        pl.concat([ops.select(columns), _neuron_edges(trace, until).select(columns)]),
+        trace,
+        engine="auto",
+    )
 
 
 def _in_neurons(trace: Trace) -> pl.DataFrame:

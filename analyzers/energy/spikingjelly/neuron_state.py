@@ -14,6 +14,7 @@ import polars as pl
 
 from ....schemas import SpikeClass
 from ...rules.spikingjelly import STATE_MAKERS, STATE_OPS, STATE_VIEWS
+from ...trace.files import collected
 from ..row_keys import NEURON_OP
 
 if TYPE_CHECKING:
@@ -324,9 +325,12 @@ def _spans(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
     size = pl.col("last_seq") - pl.col("since") + 1
     wanted = neurons.lazy().select("rank", "module_call_id")
     return (
-        trace.module_calls.join(wanted, on=["rank", "module_call_id"], how="semi")
-        .select("rank", "last_seq", "state_before", neuron_call="module_call_id", since="first_seq")
-        .collect(engine="streaming")
+        collected(
+            trace.module_calls.join(wanted, on=["rank", "module_call_id"], how="semi").select(
+                "rank", "last_seq", "state_before", neuron_call="module_call_id", since="first_seq"
+            ),
+            trace,
+        )
         .sort("rank", "since")
         .with_columns(chunk=size.cum_sum().over("rank") // CALLS_AT_ONCE)
     )
@@ -351,9 +355,7 @@ def _calls(trace: Trace, within: pl.Expr, spans: pl.DataFrame, views: pl.DataFra
     slots = [f"{role}{slot}" for role, slot in _SLOTS]
     columns = [f"{slot}_{what}" for slot in slots for what in ("value", "class", "nonzero")]
     return (
-        trace.calls.filter(within)
-        .select("seq", "signature_id", *columns)
-        .collect(engine="streaming")
+        collected(trace.calls.filter(within).select("seq", "signature_id", *columns), trace)
         .join(views, on="signature_id", how="anti")
         .sort("seq")
         .join_asof(
@@ -378,9 +380,12 @@ def _operands(trace: Trace, within: pl.Expr, calls: pl.DataFrame) -> pl.DataFram
     )
     out = (pl.col("role").cast(pl.String) == "out").cast(pl.Int32)
     more = (
-        trace.call_operands.filter(within)
-        .select("seq", "value_id", "class", "nonzero", place=2 * pl.col("slot") + out)
-        .collect(engine="streaming")
+        collected(
+            trace.call_operands.filter(within).select(
+                "seq", "value_id", "class", "nonzero", place=2 * pl.col("slot") + out
+            ),
+            trace,
+        )
         .join(calls.select("seq", "signature_id"), on="seq")
         .select(flat.columns)
     )
@@ -408,13 +413,12 @@ def _storages(trace: Trace, rank: int, values: list[pl.Series]) -> pl.DataFrame:
     wanted = pl.concat(values).drop_nulls().unique().to_frame()
     ends = wanted["value_id"].to_numpy()
     low, high = (int(ends.min()), int(ends.max())) if ends.size else (0, -1)
-    return (
+    return collected(
         trace.values.filter((pl.col("rank") == rank) & pl.col("value_id").is_between(low, high))
         .select("value_id", storage="storage_id")
-        .join(wanted.lazy(), on="value_id", how="semi")
-        .collect(engine="streaming")
-        .drop_nulls()
-    )
+        .join(wanted.lazy(), on="value_id", how="semi"),
+        trace,
+    ).drop_nulls()
 
 
 def _described(
