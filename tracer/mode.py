@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch._compile import _disable_dynamo
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode,
+    _pop_mode,
+    _push_mode,
+)
 
 from .handler import run
 from .session import Session
@@ -31,6 +38,27 @@ class Mode(TorchDispatchMode):
     def serves(self, session: Session) -> bool:
         """Tell whether it is one of this recording."""
         return self._session is session
+
+
+@contextmanager
+def without(mode: Mode) -> Iterator[None]:
+    """Take a mode off the calling thread's stack, wherever it stands, and put it back after."""
+    above: list[Any] = []
+    while (top := _get_current_dispatch_mode()) is not None and top is not mode:
+        above.append(_pop_mode())
+    found = top is mode
+    if found:
+        _pop_mode()
+    for each in reversed(above):
+        _push_mode(each)
+    try:
+        yield
+    finally:
+        if found:
+            for _ in above:
+                _pop_mode()
+            for each in (mode, *reversed(above)):
+                _push_mode(each)
 
 
 def _handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

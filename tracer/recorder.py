@@ -17,15 +17,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..schemas import INCOMPLETE, Failure, Fingerprint, Manifest, RecordError
 from ..schemas.errors import printable
-from . import environment, forks
+from . import environment, forks, options
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
 from .descent import FIXED, OUTSIDE
 from .eager import Eager
+from .exports import Exports
 from .fingerprints import fingerprint, state_of
 from .hidden_work import GraphReplays
-from .mode import Mode
+from .mode import Mode, without
 from .modules import Modules
 from .neurons import NeuronRule, Neurons
 from .optimizers import OptimizerSteps
@@ -89,26 +90,22 @@ class Recorder:
                  statistics: Statistics = "auto", overwrite: bool = False, warmup: int = 0,
                  steps: int | None = None, neurons: Iterable[NeuronRule] = (),
                  seed: int | None = None, command: list[str] | None = None) -> None:  # fmt: skip
-        if statistics not in ("auto", "full", "synaptic", "none"):
-            raise RecordError(f"statistics={statistics!r} is none of auto, full, synaptic, none.")
-        if warmup < 0 or (steps is not None and steps < 1):
-            raise RecordError("warmup must be at least 0 and steps at least 1.")
-        if model is not None and not isinstance(model, nn.Module):
-            raise RecordError(f"the model is a {type(model).__name__}, not a torch.nn.Module.")
-        for name, dim in (("batch_dim", batch_dim), ("time_dim", time_dim)):
-            if not isinstance(dim, int | None) and (name, dim) != ("batch_dim", "auto"):
-                raise RecordError(f"{name}={dim!r} is not the number of a dimension.")
-        self.path = self._path = Path(path)
+        options.check(statistics, model)
+        self.path = self._path = _path(path)
         self.done = False
         self.discarded = False
         self._model = model
         self._overwrite = overwrite
-        self._warmup = warmup
-        self._limit = steps
-        self._seed = seed
-        self._command = list(sys.argv) if command is None else command
+        self._warmup = options.number("warmup", warmup, least=0)
+        self._limit = None if steps is None else options.number("steps", steps, least=1)
+        self._seed = None if seed is None else options.number("seed", seed)
+        given = sys.argv if command is None else command
+        self._command = [options.text("command", word) for word in given]
         self._neurons = Neurons(neurons)
-        self._dims = (batch_dim, time_dim)
+        self._dims = (
+            options.dimension("batch_dim", batch_dim, "auto"),
+            options.dimension("time_dim", time_dim, None),
+        )
         self._statistics = statistics
         self._entered = False
         self._labels: list[str] = []
@@ -171,6 +168,7 @@ class Recorder:
         self._calls.steps = self._steps
         self._calls.waiting = self._steps.waiting
         self._replays = GraphReplays(self._calls.hidden)
+        self._exports = Exports(self._calls.hidden, self._aside)
         session.higher_order.hidden = self._calls.hidden
         self._started = environment.now()
         if self._model is not None:
@@ -182,6 +180,7 @@ class Recorder:
         self._calls.install()
         self._optimizers.install()
         self._replays.install()
+        self._exports.install()
         self._fork.install()
         self._termination.install()
         if not self._steps.waiting:
@@ -205,7 +204,12 @@ class Recorder:
 
     @contextmanager
     def label(self, name: str) -> Iterator[None]:
-        """Label the calls inside; the innermost label holds."""
+        """Label the calls inside; the innermost label holds.
+
+        Raises:
+            RecordError: the label is no text.
+        """
+        name = options.text("label", name)
         if name not in self._labels:
             self._labels.append(name)
         before, self._session.label = self._session.label, self._labels.index(name)
@@ -224,6 +228,20 @@ class Recorder:
         finally:
             self._session.passive = was or self.done or self._failed is not None
             self._session.values.trust_nothing()
+
+    @contextmanager
+    def _aside(self) -> Iterator[bool]:
+        """Record nothing inside, and leave no trace of a recorder there; tell if one was at work."""
+        session, calls = self._session, self._calls
+        was, off = session.passive, calls.off
+        session.passive = calls.off = True
+        try:
+            with without(self._mode):
+                yield not was
+        finally:
+            session.passive = was or self.done or self._failed is not None
+            calls.off = off or self.done
+            session.values.trust_nothing()
 
     @contextmanager
     def join(self) -> Iterator[None]:
@@ -535,6 +553,7 @@ class Recorder:
         self._calls.off = True
         self._calls.remove()
         self._replays.remove()
+        self._exports.remove()
         self._fork.remove()
         self._termination.remove()
         if not self._in_optimizer_hook():
@@ -546,3 +565,10 @@ class Recorder:
 
     def _in_optimizer_hook(self) -> bool:
         return self._main.optimizing > 0
+
+
+def _path(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise RecordError(f"path={path!r} is not a path.") from None
