@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..analyzers.units import bar, count_text, energy_text, ratio_text, share_text
 from . import tables, terminal
 from .tables import Column
+from .terminal import clean
 
 if TYPE_CHECKING:
     import polars as pl
@@ -105,7 +106,7 @@ def energies(spiking: Trace, relu: Trace, accuracy: dict[str, float]) -> str:
         figures = [r.total_pj / n for r, n in zip(reports, images, strict=True)]
         title = f"compute energy, {regime} ({config.e_mac_pj} pJ a MAC, {config.e_ac_pj} an AC)"
         rows.append(_row(title, figures, energy_text))
-        coverage = f"\n{tables.clean(reports[0].coverage)}\n" if reports[0].coverage else ""
+        coverage = f"\n{clean(reports[0].coverage)}\n" if reports[0].coverage else ""
         told = coverage + _warnings(reports)  # the same in every regime
     head = "\nOne image: the spiking network beside the same network with ReLU\n\n"
     return head + _beside(rows, "") + told
@@ -124,7 +125,7 @@ def others(spiking: Trace, relu: Trace) -> str:
         try:
             reports = [estimate(trace.where(part)) for trace in (spiking, relu)]
         except OpjouleError as error:
-            parts.append(f"\n{name}: {tables.clean(str(error))}\n")
+            parts.append(f"\n{name}: {clean(str(error))}\n")
             continue
         parts.append(_estimate(reports))
     return "".join(parts)
@@ -169,7 +170,7 @@ def _warnings(reports: list[EnergyReport]) -> str:
             if text in spiking and text in relu
             else ("the spiking network: " if text in spiking else "the ReLU network: ")
         )
-        lines.append(terminal.wrapped(f"warning: {whose}{tables.clean(text)}"))
+        lines.append(terminal.wrapped(f"warning: {whose}{clean(text)}"))
     return "".join(["\n", *lines]) if lines else ""
 
 

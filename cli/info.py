@@ -12,6 +12,7 @@ from ..analyzers.units import bytes_text, count_text, number_text
 from . import reading, tables, terminal
 from .contents import content_lines, contents
 from .tables import Column
+from .terminal import clean
 
 if TYPE_CHECKING:
     from ..analyzers import Trace
@@ -71,7 +72,7 @@ def _shown(facts: Iterable[Fact], kind: str) -> str | bytes:
         heads = [name if name != above else "" for (name, _), above in
                  zip(rows, [None, *(name for name, _ in rows)], strict=False)]  # fmt: skip
         return "".join(
-            terminal.wrapped(f"{head:<{width}}  {tables.clean(text)}", " " * (width + 2))
+            terminal.wrapped(f"{head:<{width}}  {clean(text)}", " " * (width + 2))
             for head, (_, text) in zip(heads, rows, strict=True)
         )
     frame = pl.DataFrame(rows, schema={"what": pl.String, "text": pl.String}, orient="row")

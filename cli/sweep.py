@@ -14,7 +14,7 @@ from . import reading, tables
 from .choosing import ESTIMATORS, REVISIONS
 from .energy import configured
 from .tables import Column
-from .terminal import say
+from .terminal import clean, say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -208,7 +208,7 @@ def _summary(found: Sweep) -> str:
         f"{report.scope.technology}; stages {', '.join(report.scope.stages)}",
         *([report.coverage] if report.coverage else []),
     ]
-    return "\n" + "".join(f"{tables.clean(line)}\n" for line in lines)
+    return "\n" + "".join(f"{clean(line)}\n" for line in lines)
 
 
 def _sweep_columns(frame: pl.DataFrame) -> list[Column]:

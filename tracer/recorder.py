@@ -340,7 +340,8 @@ class Recorder:
         self._ours, self.done = False, True
         session.lock = threading.RLock()  # another thread of the parent may hold the old one
         self._detach()
-        if isinstance(mode := _get_current_dispatch_mode(), Mode) and mode.serves(session):
+        mode: Any = _get_current_dispatch_mode()
+        if isinstance(mode, Mode) and mode.serves(session):
             mode.__exit__(None, None, None)  # a joined thread has forked
 
     def _find_thread(self) -> Thread | None:

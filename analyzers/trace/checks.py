@@ -68,6 +68,8 @@ def _damaged(path: Path, what: str) -> TraceError:
 
 def _in_signatures() -> Iterator[Fault]:
     yield from _texts("op", "packet", "arguments")
+    begins = pl.col("op").str.starts_with(pl.col("packet") + ".")
+    yield "packet is not the op without its overload", ~begins
     yield from _numbers("signature_id")
     yield "signature_id repeats", pl.struct("rank", "signature_id").is_duplicated()
     yield "is_view is null", pl.col("is_view").is_null()

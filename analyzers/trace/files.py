@@ -58,15 +58,22 @@ class Found:
         path: directory of the rank.
         files: the parts of each table.
         identities: what each file was when it was checked.
-        spans: rows of `calls`, first and last `seq` of each part; None: not told.
+        rows: of each part of `calls`.
+        spans: of each part of `calls` its rows, and its first and last `seq`.
         left_out: what cannot be read, in words.
     """
 
     path: Path
     files: Files = field(default_factory=lambda: {name: [] for name in TABLES})
     identities: dict[Path, Identity] = field(default_factory=dict)
-    spans: list[tuple[int, int | None, int | None]] = field(default_factory=list)
+    spans: list[tuple[int, int, int]] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        """How many rows the parts of `calls` have, with statistics or without."""
+        return sum(self.rows)
 
 
 def files_of(folder: Path, manifest: Manifest) -> Found:
@@ -275,6 +282,8 @@ def _check_footer(found: Found, file: Path, table: str, rows: int | None) -> Non
         _check_bounds(file, footer)
     else:
         _check_numbers(found, file, table, footer)
+    if table == "calls":
+        found.rows.append(footer.num_rows)
 
 
 def _check_column(file: Path, table: str, schema: pa.Schema, wanted: pa.Field) -> None:
@@ -310,7 +319,7 @@ def _check_numbers(found: Found, file: Path, table: str, footer: Any) -> None:
 
     Numbers of rows, elements and bytes are not negative; ids are there.
     """
-    span: list[tuple[int, int | None, int | None]] = []
+    span: list[tuple[int, int, int]] = []
     for group in (footer.row_group(n) for n in range(footer.num_row_groups)):
         for chunk in (group.column(n) for n in range(group.num_columns)):
             name, told = chunk.path_in_schema, chunk.statistics
@@ -322,7 +331,7 @@ def _check_numbers(found: Found, file: Path, table: str, footer: Any) -> None:
             if isinstance(low, int) and not isinstance(low, bool) and name not in _SIGNED:
                 if low < 0 or high >= _LIMITS.get(name, 1 << 62):
                     raise TraceError(f"{file} is damaged: {name} is {low} to {high}.")
-            if table == "calls" and name == "seq":
+            if table == "calls" and name == "seq" and isinstance(low, int):
                 span.append((group.num_rows, low, high))
     found.spans.extend(span)
 
@@ -337,9 +346,9 @@ def missing_calls(found: Found) -> str | None:
     What the footers say of each part is enough: the recorder refuses a gap inside of one.
     """
     expected = 0
+    if sum(rows for rows, _, _ in found.spans) != found.calls:
+        return None  # some other program wrote a part, and no statistics
     for rows, low, high in found.spans:
-        if low is None or high is None:
-            return None
         if low != expected or high - low + 1 != rows:
             return f"calls {min(low, expected)} to {high} are not there once each"
         expected = high + 1

@@ -222,12 +222,12 @@ def check_ranks(path: Path, found: dict[int | None, Manifest], *, partial: bool)
         )
     runs = {m.run for m in found.values() if m.started or m.run is not None}
     if len(runs) > 1:
-        (first, *_), *others = [
+        (one, *_), *others = [
             [m.rank for m in found.values() if m.run == run]
             for run in sorted(runs, key=lambda run: run or "")
         ]
         raise TraceError(
-            f"{path} holds ranks of different runs: rank {first} is not of the run of rank "
+            f"{path} holds ranks of different runs: rank {one} is not of the run of rank "
             f"{others[0][0]}. Record into an empty directory."
         )
     missing = size - len(found)

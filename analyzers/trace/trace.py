@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from ...schemas import MANIFEST_NAME, PART_TABLES, STATIC_TABLES, Manifest, TraceError
+from ...schemas import MANIFEST_NAME, PART_TABLES, Manifest, TraceError
 from ..display import View, as_html, as_lines
 from ..units import number_text
 from .checks import check_static
@@ -193,8 +193,10 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
     def table(name: str) -> pl.LazyFrame:
         return pl.concat([scan(found.files[name], name, each.rank) for each, found in known])
 
-    static = {name: collected(table(name), opening) for name in STATIC_TABLES}
-    check_static(path, **static)
+    signatures, modules, optimizer_steps = (
+        collected(table(name), opening) for name in ("signatures", "modules", "optimizer_steps")
+    )
+    check_static(path, signatures, modules, optimizer_steps)
     told = None
     for manifest, found in known:
         gap = missing_calls(found)
@@ -209,7 +211,9 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
         manifests=tuple(manifest for manifest, _ in known),
         identities={file: opening.identities[file] for file in files},
         left_out=told,
-        **static,
+        signatures=signatures,
+        modules=modules,
+        optimizer_steps=optimizer_steps,
         calls=table("calls"),
         call_operands=table("call_operands"),
         values=table("values"),
@@ -231,7 +235,7 @@ def _left_out(ranks: Iterable[tuple[Manifest, Found]]) -> str:
     present = len(ranks)
     if present < (size := max(manifest.world_size for manifest, _ in ranks)):
         faults.append(f"{size - present} of {size} ranks")
-    rows = sum(rows for _, found in ranks for rows, _, _ in found.spans)
+    rows = sum(found.calls for _, found in ranks)
     left = "; ".join(dict.fromkeys(faults)) or "nothing"
     return f"partial: {number_text(rows, 'call')} read, left out: {left}"
 
