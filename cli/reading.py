@@ -115,6 +115,14 @@ def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         named = ENDINGS.get(output.suffix.lower(), value)
         return named if named in formats else value
 
+    def placed(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+        from ..schemas import MANIFEST_NAME, UNFINISHED_NAME
+
+        for folder in () if value is None else value.resolve().parents:
+            if any((folder / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
+                raise click.UsageError(f"-o {str(value)!r} is inside the trace {str(folder)!r}", ctx)
+        return value
+
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         output = click.option(
             "-o",
@@ -122,6 +130,7 @@ def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
             is_eager=True,  # known before the format is chosen
+            callback=placed,
             help="Write the answer to a file.",
         )
         kind = click.option(

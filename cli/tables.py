@@ -146,7 +146,7 @@ def answer(content: str | bytes, output: Path | None = None) -> None:
     """Write a result to stdout, or to the file that the user named.
 
     Raises:
-        click.UsageError: bytes would go to a terminal, or the file would stand in a trace.
+        click.UsageError: bytes would go to a terminal.
     """
     if output is not None:
         write(output, content.encode() if isinstance(content, str) else content)
@@ -161,17 +161,8 @@ def answer(content: str | bytes, output: Path | None = None) -> None:
 
 
 def write(output: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its place first, then into it.
-
-    Raises:
-        click.UsageError: it would stand in a trace.
-    """
-    from ..schemas import MANIFEST_NAME, UNFINISHED_NAME
-
+    """Write a file whole or not at all: beside its place first, then into it."""
     place = output.resolve()
-    for folder in place.parents:
-        if any((folder / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
-            raise click.UsageError(f"-o {str(output)!r} is inside the trace {str(folder)!r}")
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists() and not place.is_file():  # a pipe or a device: there is nothing to replace
         place.write_bytes(content)
