@@ -120,7 +120,8 @@ def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
         for folder in () if value is None else value.resolve().parents:
             if any((folder / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
-                raise click.UsageError(f"-o {str(value)!r} is inside the trace {str(folder)!r}", ctx)
+                where = f"-o {str(value)!r} is inside the trace {str(folder)!r}"
+                raise click.UsageError(where, ctx)
         return value
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,7 +50,8 @@ class ModuleCalls:
     def __init__(self, session: Session, modules: Modules, neurons: Neurons, *,
                  dims: tuple[BatchDim, int | None], find_thread: Callable[[], Thread | None],
                  root_entered: Callable[[nn.Module, list[torch.Tensor], bool | None], None],
-                 note: Callable[[str], None], broke: Callable[[Exception], None]) -> None:  # fmt: skip
+                 note: Callable[[str], None],
+                 broke: Callable[[Exception], None]) -> None:  # fmt: skip
         self.session = session
         self.modules = modules
         self.neurons = neurons

@@ -18,7 +18,7 @@ _KEY = ("torch.jit.trace", "runs a model to export it: what it runs is not recor
 
 
 def _places() -> Iterator[tuple[Any, str]]:
-    """Yield the functions that trace, or that check what was traced, where PyTorch looks for them."""
+    """Yield the functions that trace, or check what was traced, where PyTorch looks for them."""
     yield torch.jit, "trace"
     yield torch.jit, "trace_module"
     yield torch.jit, "_get_trace_graph"

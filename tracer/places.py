@@ -71,7 +71,7 @@ def run_of(path: Path, own: Path, told: str | None) -> str:
         path: directory of the trace; it exists.
         own: directory of the calling rank, which it may have from an earlier run.
         told: what the launcher says. None: whoever comes first writes an id, others read it. Who
-            finds that the run has its rank already is of the next one; its id follows from the last.
+            finds that the run has its rank already is of the next one, whose id follows from it.
     """
     if told is not None:
         return told

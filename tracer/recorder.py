@@ -231,7 +231,7 @@ class Recorder:
 
     @contextmanager
     def _aside(self) -> Iterator[bool]:
-        """Record nothing inside, and leave no trace of a recorder there; tell if one was at work."""
+        """Record nothing inside, where no mode is seen; tell whether one was at work."""
         session, calls = self._session, self._calls
         was, off = session.passive, calls.off
         session.passive = calls.off = True

@@ -59,7 +59,7 @@ def sign(path, name=None):
 
 @pytest.fixture
 def asked(capsys):
-    """Return a function that asks a verb of a trace and returns the exit code, once it is checked."""
+    """Return a function that asks a verb of a trace and returns the exit code, checked."""
 
     def late(*_):
         raise AssertionError("hangs")

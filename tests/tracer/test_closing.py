@@ -1,4 +1,4 @@
-"""The end never costs a recording: SIGTERM, kills and errors at each file operation, odd options."""
+"""The end never costs a recording: SIGTERM, kills, errors at each file operation, odd options."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_facts_that_cannot_be_found_cost_a_note(tmp_path, read, monkeypatch, wha
     assert any("is not known: ZeroDivisionError" in note for note in found["notes"])
 
 
-class Mute(Exception):  # noqa: N818
+class Mute(Exception):
     def __str__(self):
         raise RuntimeError
 
