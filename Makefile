@@ -10,7 +10,14 @@ CHECKS := pytest pytest-xdist hypothesis mypy ruff
 NETWORKS := torch==2.13.0 scikit-learn scipy loguru tqdm transformers
 # Other libraries that tests compare with, and what these import; without them those tests are skipped.
 PEERS := snntorch norse nir nirtorch h5py qualia-core qualia-plugin-snn qualia-codegen-core \
-         qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate
+         qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate \
+         sinabs pbr matplotlib contourpy cycler fonttools kiwisolver pyparsing pillow \
+         python-dateutil six
+# Counts on GPUs; tests interpret its kernels on the CPU. There are builds for Linux only.
+KERNELS := triton
+
+# What is compiled where there is a C compiler; without one NumPy does the same.
+BUILT_FROM := setup.py tracer/_statistics.c
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint typing notorch bench clean
@@ -42,20 +49,24 @@ bench: $(VENV)/.installed  ## measure the recording overhead and the analysis
 	$(PY) benchmarks/run.py
 
 clean:  ## remove the virtual environments, caches and builds
-	rm -rf $(VENV) $(BARE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BARE) build dist *.egg-info tracer/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # spikingjelly goes in without its dependencies: it asks for torchvision, tensorboard and more,
 # which nothing here uses.
-$(VENV)/.installed: constraints.txt pyproject.toml
+$(VENV)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
 	$(call new_venv,$(VENV))
 	$(PY) -m pip install -q -c constraints.txt setuptools $(OFFLINE) $(CHECKS) $(NETWORKS)
 	$(PY) -m pip install -q -c constraints.txt --no-deps spikingjelly==2.0.0
 	$(PY) -m pip install -q -c constraints.txt --no-deps $(PEERS) || \
 	    echo "some libraries could not be installed: tests that compare with them are skipped" >&2
+	$(PY) -m pip install -q -c constraints.txt --no-deps $(KERNELS) || \
+	    echo "Triton could not be installed: the tests of its kernels are skipped" >&2
 	$(PY) -m pip install -q --no-deps --no-build-isolation -e .
+	@$(PY) -c 'from opjoule.tracer.measurers import choose_measurer as choose; \
+	    print("opjoule: statistics are counted by", choose().counts_in)'
 	@touch $@
 
-$(BARE)/.installed: constraints.txt pyproject.toml
+$(BARE)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
 	$(call new_venv,$(BARE))
 	$(BARE)/bin/python -m pip install -q -c constraints.txt setuptools $(OFFLINE) pytest
 	$(BARE)/bin/python -m pip install -q --no-deps --no-build-isolation -e .

@@ -16,6 +16,8 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers import GPT2Config
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,44 @@ def mlp() -> nn.Sequential:
     )
 
 
-def _workload(
+def vgg(classes: int) -> nn.Sequential:
+    """Return a spiking VGG of six convolutions with LIF neurons, in multi-step mode."""
+    parts: list[nn.Module] = []
+    inputs = 3
+    for outputs in (64, 128, 256):
+        for _ in range(2):
+            parts += [
+                layer.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                layer.BatchNorm2d(outputs),
+                neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True),
+            ]
+            inputs = outputs
+        parts.append(layer.MaxPool2d(2))
+    net = nn.Sequential(*parts, layer.Flatten(), layer.Linear(256 * 4 * 4, classes))
+    functional.set_step_mode(net, "m")
+    return net
+
+
+class Transformer(nn.Module):
+    """One block of GPT-2 (Radford et al. 2019) and a linear readout of the mean over tokens."""
+
+    def __init__(self, width: int, heads: int, classes: int) -> None:
+        super().__init__()
+        kinds: Any = (GPT2Config, GPT2Block)  # type checkers know too little of them
+        config, block = kinds
+        self.block = block(config(n_embd=width, n_head=heads, attn_implementation="eager"), 0)
+        self.readout = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.block(x)
+        out: Tensor = self.readout((y[0] if isinstance(y, tuple) else y).mean(1))
+        return out
+
+
+def workload(
     name: str, what: str, model: nn.Module, inputs: Tensor, classes: int, over_time: bool
 ) -> Workload:
+    """Return a model and what is done with it; its inputs say on which device."""
     training = what == "training step"
     model.to(inputs.device).train(training)
     batch = inputs.shape[1 if over_time else 0]
@@ -144,13 +181,18 @@ def workloads(device: str = "cpu") -> list[Workload]:
     image = torch.rand(1, 3, 224, 224, device=device)
     frames = torch.rand(4, 8, 3, 32, 32, device=device)
     rows = torch.rand(32, 64, device=device)
+    tokens = torch.randn(4, 64, 256, device=device)
     found = []
     for what in ("forward", "training step"):
         found += [
-            _workload("ResNet-18, 1x3x224x224", what, resnet18(spiking=False, classes=1000), image,
-                      1000, over_time=False),
-            _workload("SEW-ResNet-18, T=4, 8x3x32x32", what, resnet18(spiking=True, classes=10),
+            workload("SEW-ResNet-18, T=4, 8x3x32x32", what, resnet18(spiking=True, classes=10),
                       frames, 10, over_time=True),
-            _workload("MLP 64-128-128-10, batch 32", what, mlp(), rows, 10, over_time=False),
+            workload("spiking VGG, T=4, 4x3x32x32", what, vgg(10), frames[:, :4], 10,
+                      over_time=True),
+            workload("ResNet-18, 1x3x224x224", what, resnet18(spiking=False, classes=1000), image,
+                      1000, over_time=False),
+            workload("GPT-2 block, 4x64x256", what, Transformer(256, 8, 10), tokens, 10,
+                      over_time=False),
+            workload("MLP 64-128-128-10, batch 32", what, mlp(), rows, 10, over_time=False),
         ]  # fmt: skip
-    return sorted(found, key=lambda w: ("MLP" in w.name, "SEW" in w.name, w.what))
+    return found

@@ -1,51 +1,73 @@
-"""How much slower a workload runs inside each context, and what opening and closing take."""
+"""How much more a workload takes inside each context, and what opening and closing take."""
 
 from __future__ import annotations
 
 import gc
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from models import Workload
-from peers import PEERS, PLAIN
+from peers import FLOPS, PEERS, PLAIN
 
 ADDS = 3000
+SHORTEST = 0.05
+"""Seconds that are measured at a time: a shorter workload runs several times."""
+
+
+class Taken(NamedTuple):
+    """Seconds of the processor, over all threads, and of the clock on the wall."""
+
+    cpu: float
+    wall: float
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians of interleaved runs, in seconds.
+    """Medians of interleaved rounds.
 
     Attributes:
-        inside: the workload alone, inside the context.
-        opening: entering the context.
+        inside: one run in the context, in seconds, once the context has seen the workload.
+        opening: entering the context, in seconds.
         closing: leaving it, for the recorder with all its writing.
-        ratio: `inside` over that of the plain run.
-        overall: opening, workload and closing over the plain run.
+        ratio: `inside` over that of the plain run of the same round.
+        over_flops: the same over FlopCounterMode's.
     """
 
-    inside: float
-    opening: float
-    closing: float
-    ratio: float
-    overall: float
+    inside: Taken
+    opening: Taken
+    closing: Taken
+    ratio: Taken
+    over_flops: Taken
 
 
-def once(work: Workload, peer: str) -> tuple[float, float, float]:
-    """Run a workload once in a context; return seconds (opening, inside, closing)."""
+def clocked(run: Callable[[], object]) -> Taken:
+    """Return what a function takes."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    return Taken(time.process_time() - cpu, time.perf_counter() - wall)
+
+
+def once(work: Workload, peer: str, times: int) -> tuple[Taken, Taken, Taken]:
+    """Run a workload in a context, first unclocked; return (opening, a run inside, closing)."""
+
+    def run() -> None:
+        for _ in range(times):
+            work.run()
+            work.reset()
+        _settle(work)
+
     gc.collect()
     context = PEERS[peer](work)
-    start = time.perf_counter()
-    with context:
-        opened = time.perf_counter()
-        work.run()
-        _settle(work)
-        ran = time.perf_counter()
-    closed = time.perf_counter()
+    opening = clocked(context.__enter__)
+    work.run()
     work.reset()
-    return opened - start, ran - opened, closed - ran
+    inside = clocked(run)
+    closing = clocked(lambda: context.__exit__(None, None, None))
+    return opening, Taken(*(part / times for part in inside)), closing
 
 
 def _settle(work: Workload) -> None:
@@ -54,26 +76,35 @@ def _settle(work: Workload) -> None:
 
 
 def measure(work: Workload, rounds: int) -> dict[str, Timing]:
-    """Time a workload in every context; one run of each in every round, after a warm-up."""
-    times: dict[str, list[tuple[float, float, float]]] = {peer: [] for peer in PEERS}
-    for turn in range(rounds + 1):
+    """Time a workload in every context, once in every round."""
+    for _ in range(2):
+        taken = clocked(work.run)
+        work.reset()
+    times = max(1, int(SHORTEST / max(taken.wall, 1e-6)))
+    runs: dict[str, list[tuple[Taken, Taken, Taken]]] = {peer: [] for peer in PEERS}
+    for _ in range(rounds):
         for peer in PEERS:
-            taken = once(work, peer)
-            if turn:
-                times[peer].append(taken)
-    plain = [inside for _, inside, _ in times[PLAIN]]
-    return {peer: _timing(runs, plain) for peer, runs in times.items()}
+            runs[peer].append(once(work, peer, times))
+    return {peer: _timing(runs, peer) for peer in PEERS}
 
 
-def _timing(runs: list[tuple[float, float, float]], plain: list[float]) -> Timing:
-    opening, inside, closing = (statistics.median(part) for part in zip(*runs, strict=True))
-    base = statistics.median(plain)
-    whole = statistics.median(sum(run) for run in runs)
-    return Timing(inside, opening, closing, inside / base, whole / base)
+def _timing(runs: dict[str, list[tuple[Taken, Taken, Taken]]], peer: str) -> Timing:
+    opening, inside, closing = map(list, zip(*runs[peer], strict=True))
+
+    def over(other: str) -> Taken:
+        theirs = [taken for _, taken, _ in runs[other]]
+        pairs = zip(inside, theirs, strict=True)
+        return _median([Taken(a.cpu / b.cpu, a.wall / b.wall) for a, b in pairs])
+
+    return Timing(_median(inside), _median(opening), _median(closing), over(PLAIN), over(FLOPS))
+
+
+def _median(taken: list[Taken]) -> Taken:
+    return Taken(*(statistics.median(part) for part in zip(*taken, strict=True)))
 
 
 def small_ops(rounds: int, device: str = "cpu") -> dict[str, float]:
-    """Return the microseconds by op of a loop of 3000 additions of 64 elements, per context."""
+    """Return the microseconds of the processor by op of a loop of 3000 additions, per context."""
     step = torch.ones(64, device=device)
 
     def adds() -> object:
@@ -84,4 +115,4 @@ def small_ops(rounds: int, device: str = "cpu") -> dict[str, float]:
 
     work = Workload("adds", "forward", torch.nn.Identity(), adds, lambda: None, {})
     timings = measure(work, rounds)
-    return {peer: timing.inside / ADDS * 1e6 for peer, timing in timings.items()}
+    return {peer: timing.inside.cpu / ADDS * 1e6 for peer, timing in timings.items()}

@@ -19,6 +19,7 @@ from opjoule import Recorder
 
 PLAIN = "plain"
 OURS = "opjoule"
+FLOPS = "FlopCounterMode"
 
 Context = Callable[[Workload], AbstractContextManager[Any]]
 
@@ -66,10 +67,9 @@ def _profiler(work: Workload) -> AbstractContextManager[Any]:
 PEERS: dict[str, Context] = {
     PLAIN: lambda work: nullcontext(),
     OURS: lambda work: _recorder(work, statistics="full"),
-    "opjoule, synaptic": lambda work: _recorder(work, statistics="synaptic"),
     "opjoule, none": lambda work: _recorder(work, statistics="none"),
     "SpikingJelly, 5 counters": _five_counters,
-    "FlopCounterMode": lambda work: FlopCounterMode(display=False),
+    FLOPS: lambda work: FlopCounterMode(display=False),
     "torch.profiler, shapes": _profiler,
     "empty dispatch mode": lambda work: Empty(),
 }

@@ -1,6 +1,7 @@
 """All benchmarks in one command: `make bench`, or `python benchmarks/run.py --quick`.
 
-Ratios are to the plain run of the same work in the same process, medians of interleaved runs.
+Ratios are of the processor's time to the plain run of the same work in the same process and round;
+medians over interleaved rounds.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -21,8 +23,8 @@ import overhead
 import sizes
 import torch
 from models import workloads
-from peers import OURS, PEERS, PLAIN
-from rich.console import Console
+from peers import FLOPS, OURS, PEERS, PLAIN
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 PACKAGES = ("opjoule", "torch", "spikingjelly", "polars", "pyarrow", "numpy")
@@ -55,12 +57,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few runs, a small mock-up trace")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part only")
-    parser.add_argument("--rounds", type=int, help="interleaved runs (11; quick: 2)")
+    parser.add_argument("--rounds", type=int, help="interleaved runs (5; quick: 1)")
     parser.add_argument("--calls", type=int, help="of the mock-up trace (10 million; quick: 0.2)")
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch (2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for overhead and ops")
     chosen = parser.parse_args()
-    chosen.rounds = chosen.rounds or (2 if chosen.quick else 11)
+    chosen.rounds = chosen.rounds or (1 if chosen.quick else 5)
     chosen.calls = chosen.calls or (200_000 if chosen.quick else 10_000_000)
     return chosen
 
@@ -79,6 +81,7 @@ def environment(chosen: argparse.Namespace) -> dict[str, str]:
         "commit": _commit(),
         "system": f"Python {platform.python_version()}, {platform.platform()}",
         "hardware": f"{device}, {torch.get_num_threads()} threads",
+        "load": "{:.1f} {:.1f} {:.1f} as it began".format(*os.getloadavg()),
         "runs": f"medians of {chosen.rounds}, interleaved" + (", QUICK" if chosen.quick else ""),
     }
 
@@ -116,20 +119,30 @@ MEASURES: dict[str, Callable[[argparse.Namespace], Any]] = {
 }
 
 
-def overhead_table(rows: list[dict[str, Any]]) -> Table:
-    """Show how many times as long the work takes inside each context."""
-    names = [f"{row['model']}\n{row['what']}" for row in rows]
-    table = _table("Time of the work inside, over the plain run", "context", names)
-    plain = [f"{row['peers'][PLAIN]['inside'] * 1e3:.3g} ms" for row in rows]
-    table.add_row(PLAIN, *plain)
+def overhead_table(rows: list[dict[str, Any]]) -> Group:
+    """Show how many times as much the work takes inside each context."""
+    return Group(*(part for row in rows for part in (_overhead(row), "")))
+
+
+def _overhead(row: dict[str, Any]) -> Table:
+    plain = row["peers"][PLAIN]["inside"]
+    title = (
+        f"{row['model']}, {row['what']}: {plain[0] * 1e3:.3g} ms of CPU, {plain[1] * 1e3:.3g} ms"
+    )
+    columns = [
+        "CPU / plain",
+        "wall / plain",
+        f"CPU / {FLOPS}",
+        "opening, CPU ms",
+        "closing, CPU ms",
+    ]
+    table = _table(title, "context", columns)
     for peer in list(PEERS)[1:]:
-        ratios = [f"{row['peers'][peer]['ratio']:.2f}" for row in rows]
-        table.add_row(peer, *ratios, style="bold" if peer == OURS else None)
-    for title, key in (("opening", "opening"), ("closing", "closing")):
-        taken = [f"{row['peers'][OURS][key] * 1e3:.3g} ms" for row in rows]
-        table.add_row(f"{OURS}: {title}", *taken)
-    whole = [f"{row['peers'][OURS]['overall']:.2f}" for row in rows]
-    table.add_row(f"{OURS}: all of it", *whole)
+        found = row["peers"][peer]
+        over = (*found["ratio"], found["over_flops"][0])
+        ends = (found["opening"][0] * 1e3, found["closing"][0] * 1e3)
+        cells = [*(f"{x:.2f}" for x in over), *(f"{x:.1f}" for x in ends)]
+        table.add_row(peer, *cells, style="bold" if peer == OURS else None)
     return table
 
 
@@ -165,7 +178,7 @@ def sweep_table(cost: dict[str, Any]) -> Table:
     return table
 
 
-TABLES: dict[str, Callable[[Any], Table]] = {
+TABLES: dict[str, Callable[[Any], RenderableType]] = {
     "overhead": overhead_table,
     "ops": ops_table,
     "size": size_table,

@@ -21,8 +21,9 @@ def contents(trace: Trace) -> dict[str, Any]:
     Returns:
         `models` (each root with its modules, parameters, their bytes, and neurons by kind),
         `calls`, `stages` and `labels` (calls of each), `root_calls` (how often the models were
-        called, by training flag, batch and time steps) and `optimizers` (class, hyper-parameters
-        and steps).
+        called, by training flag, batch and time steps), `samples` (how many, their batch and time
+        steps, and how these are known: told, observed or guessed) and `optimizers` (class,
+        hyper-parameters and steps).
     """
     import polars as pl
 
@@ -43,6 +44,7 @@ def contents(trace: Trace) -> dict[str, Any]:
         "stages": dict(sums["stage"].reverse().iter_rows()),
         "labels": dict(sums["label"].reverse().iter_rows()),
         "root_calls": modes.to_dicts(),
+        "samples": _samples(trace),
         "optimizers": _optimizers(trace),
     }
 
@@ -71,6 +73,20 @@ def _models(trace: Trace) -> Iterable[dict[str, Any]]:
     return found.values()
 
 
+def _samples(trace: Trace) -> dict[str, Any]:
+    from ..analyzers.workload.samples import samples_of
+
+    found = samples_of(trace)
+    return {
+        "count": found.samples,
+        "inferences": found.frame.height,
+        "batch": found.batch,
+        "batch_from": found.batch_from,
+        "time_steps": found.time_steps,
+        "time_steps_from": found.time_steps_from,
+    }
+
+
 def _optimizers(trace: Trace) -> list[dict[str, Any]]:
     """Return classes of optimizers with the hyper-parameters they started with, and steps."""
     found: dict[str, dict[str, Any]] = {}
@@ -89,6 +105,7 @@ def content_lines(held: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         ("calls", [f"{held['calls']:,}{_of(held['stages'])}"]),
         ("labels", [_of(held["labels"]).removeprefix(": ")] if held["labels"] else []),
         ("model calls", _some([_mode(each) for each in held["root_calls"]])),
+        ("samples", [_sampled(held["samples"])] if held["samples"]["inferences"] else []),
         ("optimizer", _some([_optimizer(each) for each in held["optimizers"]])),
     ]
 
@@ -120,6 +137,20 @@ def _mode(calls: Mapping[str, Any]) -> str:
     ]
     mode = "training" if calls["training"] else "eval"
     return ", ".join([f"{calls['calls']:,} in {mode} mode", *known])
+
+
+def _sampled(samples: Mapping[str, Any]) -> str:
+    """Return how many samples there are and how batch and time steps are known."""
+    count, inferences = samples["count"], samples["inferences"]
+    head = "number unknown" if count is None else f"{count:,}"
+    said = [f"{head} in {number_text(inferences, 'inference')}"]
+    for name, key in (("batch", "batch"), ("time steps", "time_steps")):
+        value, origin = samples[key], samples[f"{key}_from"]
+        if origin is None:
+            said.append(f"{name} unknown")
+        else:
+            said.append(f"{name} {'varying' if value is None else value} ({origin})")
+    return ", ".join(said)
 
 
 def _optimizer(optimizer: Mapping[str, Any]) -> str:

@@ -105,7 +105,7 @@ def _made(trace: Trace) -> Iterator[Fact]:
     yield from _environment(manifest)
     yield "seed", [str(manifest.seed)] if manifest.seed is not None else []
     yield "steps", [count_text(manifest.steps)]
-    yield "statistics", [manifest.statistics]
+    yield "statistics", [_statistics(manifest)]
     prints = manifest.fingerprint
     named = [("inputs", prints.inputs), ("parameters", prints.parameters)]
     yield "fingerprint", [f"{name} {value}" for name, value in named if value]
@@ -142,6 +142,11 @@ def _code(manifest: Manifest) -> str:
     branch = f" on {revision.branch}" if revision.branch else ""
     dirty = ", with uncommitted changes" if revision.dirty else ""
     return f"commit {revision.commit}{branch}{dirty}"
+
+
+def _statistics(manifest: Manifest) -> str:
+    how = manifest.environment.statistics
+    return f"{manifest.statistics}, counted by {how}" if how else manifest.statistics
 
 
 def _environment(manifest: Manifest) -> Iterator[Fact]:

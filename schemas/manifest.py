@@ -68,6 +68,8 @@ class Environment(_Frozen):
     platform: str
     packages: dict[str, str]
     devices: list[Device] = []
+    statistics: str | None = None
+    """What counted elements on the CPU, `C` or `NumPy`; null in traces before it was noted."""
 
 
 class Revision(_Frozen):

@@ -22,7 +22,8 @@ from .frames import GUESSED, OBSERVED, TOLD, UNKNOWN, Frame
 from .input_dims import Dims, Shape
 from .module_rows import ModuleRows
 from .modules import ModuleCall
-from .neurons import Neurons, size
+from .neuron_libraries import size
+from .neurons import Neurons
 
 BatchDim = int | None | Literal["auto"]
 """Dimension of the batch in the model's inputs: said, None: not to be guessed, "auto": not said."""

@@ -12,6 +12,7 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.nn.modules import module as nn_module
 
+from .attributes import attribute
 from .batches import BatchDim, Batches
 from .columns import NULL
 from .eager import traces_for_an_operator
@@ -25,6 +26,7 @@ from .session import Session
 from .steps import Steps
 from .threads import Thread, in_backward
 from .undecided import Undecided
+from .unknown_neurons import UnknownNeurons
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
@@ -57,6 +59,7 @@ class ModuleCalls:
         self.neurons = neurons
         self.rows = ModuleRows()
         self.samples = Samples(session)
+        self.unknown = UnknownNeurons(session, modules, neurons)
         self.hidden: dict[tuple[str, str], int] = {}
         self._batches = Batches(neurons, self.rows, dims, note)
         self._find_thread = find_thread
@@ -231,7 +234,7 @@ class ModuleCalls:
             thread.newest = node - 1  # nobody inside made those
         call.step, call.label, call.sample = session.step, session.label, max(session.sample, 0)
         call.thread = thread.number
-        call.step_mode = getattr(module, "step_mode", None) if info.tells else None
+        call.step_mode = attribute(module, "step_mode") if info.tells else None
         read = info.neuron is not None or parent is None
         kind = _INPUT if parent is None else _ACTIVATION
         call.inputs = [self._described(t, kind, read) for t in given]
@@ -244,6 +247,8 @@ class ModuleCalls:
             call.spiking = True
             session.spiking_calls += 1
             self.samples.ran(call, states)
+        if session.waiting:
+            session.device_measurer.launch()
         if info.hides is not None:
             self.samples.hidden(call, [*given, *states])
 
@@ -261,9 +266,9 @@ class ModuleCalls:
                 self._passed(thread, module, output)
             elif self.session.shared:
                 with self.session.lock:
-                    self._left(thread, module, kwargs, output)
+                    self._left(thread, module, args, kwargs, output)
             else:
-                self._left(thread, module, kwargs, output)
+                self._left(thread, module, args, kwargs, output)
         except Exception as error:
             self._broke(error)
         finally:
@@ -278,7 +283,7 @@ class ModuleCalls:
             if self.waiting and not passed:
                 self.samples.left_unseen(module, handed_back(output))
 
-    def _left(self, thread: Thread, module: nn.Module, kwargs: Any, output: Any) -> None:
+    def _left(self, thread: Thread, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         stack = thread.stack
         place = len(stack) - 1
         while place >= 0 and stack[place].info.module() is not module:
@@ -290,6 +295,8 @@ class ModuleCalls:
                 self._close(thread, stack[-1], None, {}, None)
             stack.pop()
         if not stack[-1].written:
+            if not self.session.passive:
+                self.unknown.left(stack[-1], module, (args, kwargs), output)
             self._close(thread, stack[-1], module, kwargs, output)
         stack.pop()
 
@@ -316,6 +323,8 @@ class ModuleCalls:
             if call.frame is not None and call.frame.single:
                 self._batches.left(outputs)
         after = self._after(call, module) if neuron else None
+        if session.waiting:
+            session.device_measurer.launch()
         if self.off:
             return
         last_node = _sequence_nr()

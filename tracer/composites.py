@@ -23,14 +23,6 @@ _ForceKeys = torch._C._ForceDispatchKeyGuard
 _AsCalled: Any = getattr(torch._C, "_RestorePythonTLSSnapshot")  # noqa: B009 - stubs lack it
 _included = torch._C._dispatch_tls_local_include_set
 _excluded = torch._C._dispatch_tls_local_exclude_set
-_enter_autocast = torch.autocast_increment_nesting
-_leave_autocast = torch.autocast_decrement_nesting
-
-
-def within_autocast() -> bool:
-    """Tell whether an autocast context is open, on or off, for any device."""
-    _enter_autocast()
-    return _leave_autocast() > 0
 
 
 class Composites:

@@ -30,7 +30,7 @@ def descend(session: Session, root: int, op: Op, ins: list[Any], made: Any) -> N
     """
     if op.reads is not None:
         ins = ins[: op.reads]
-    if op.writes and not op.reads_written:
+    if op.replaces:
         written = [value.storage for value, _, _ in made if type(value) is Value]
         ins = [slot for slot in ins if type(slot[0]) is Value and slot[0].storage not in written]
     found = _inside(session, 2 * root, op, ins) if root else _outside(ins)
@@ -45,22 +45,23 @@ def descend(session: Session, root: int, op: Op, ins: list[Any], made: Any) -> N
 def _inside(session: Session, own: int, op: Op, ins: list[Any]) -> int:
     found = own if op.random else OUTSIDE if op.hollow else FIXED
     for value, _, _ in ins:
-        data = value.storage.data if type(value) is Value else FIXED if value is None else OUTSIDE
-        if data < own:
-            if data >= 2 * session.first:
-                session.tied = own >> 1
-                return own + 1
-            if data:
-                data = own
-        if data > found:
-            found = data
+        if value is not None:
+            data = value.storage.data
+            if data < own:
+                if data >= 2 * session.first:
+                    session.tied = own >> 1
+                    return own + 1
+                if data:
+                    data = own
+            if data > found:
+                found = data
     return found
 
 
 def _outside(ins: list[Any]) -> int:
     found = OUTSIDE
     for value, _, _ in ins:
-        if type(value) is Value and value.storage.data > found:
+        if value is not None and value.storage.data > found:
             found = value.storage.data
     return found
 

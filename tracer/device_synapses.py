@@ -1,20 +1,19 @@
-"""The statistics of products and convolutions on a device, in integers, without waiting for it.
+"""What is asked of a device about products and convolutions, and what its answers mean.
 
-All of a convolution follows from its input's nonzero mask: summed over the batch and weighted by
-how many outputs read a position (fan-out), met with the weights' mask tap by tap (overlap), pooled
-(active outputs). Products of integers are sums of 64-bit integers or of exact float64.
+What is worth telling depends on the operands' classes, which only the flush knows: all of it is
+counted, in one launch for a call, and what the CPU would not have told is dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..schemas import TILE_WIDTHS
-from .device_cells import Cells
-from .geometries import Geometry
+from .device_cells import Run
 from .synapses import Reach
 from .synapses_of_calls import (
     SynapticRow,
@@ -27,7 +26,107 @@ from .values import Value
 
 _PENDING = (1, 3)
 _TILES = len(TILE_WIDTHS)
-Fill = Callable[[Any], None]
+PAIRS, SITES, OVERLAP, PATCHES = 1, 2, 3, 4
+"""Places in a meeting's cells; the first cell counts the programs that ran."""
+MET = PATCHES + _TILES
+"""By how many programs the overlap was counted."""
+ROWS = MET + 1
+ACTIVE, SHARED, COUNTED = 1, 2, 3
+"""Places in a product's cells: rows with a nonzero element, pairs of nonzeros that meet, and how
+many programs counted those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """An operand whose nonzero elements are asked for.
+
+    Attributes:
+        tensor: the operand.
+        elements: how many it has, without repeats.
+        facts: address of its value's cells, 0 if the host knows that it is worth counting.
+    """
+
+    tensor: torch.Tensor
+    elements: int
+    facts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """A convolution's question.
+
+    Attributes:
+        reach: its geometry.
+        mask: the input, or the output gradient.
+        forward: it is the input.
+        whole: sites and, where a crossbar could run it, patches and rows are asked for too.
+        weights: what the nonzero weights are met with, None if that is not asked for.
+    """
+
+    reach: Reach
+    mask: Mask
+    forward: bool
+    whole: bool
+    weights: Mask | None
+
+    @property
+    def crossbar(self) -> bool:
+        """Tell whether patches and rows are asked for."""
+        return self.whole and _flat(self.reach)
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplied:
+    """A product's question.
+
+    Attributes:
+        x: what is multiplied.
+        w: by what.
+    """
+
+    x: Mask
+    w: Mask
+
+
+class Job:
+    """A question until it is answered.
+
+    Attributes:
+        question: what a device is to count; None once it does.
+        name: of the op.
+        run: where the answer goes.
+        programs: how many programs must have counted for the answer to be one; -1 none will.
+    """
+
+    __slots__ = ("_counts_on", "_fill", "name", "programs", "question", "run")
+
+    def __init__(
+        self, question: Any, run: Run, fill: Callable[[Any], None], counts_on: Callable[..., Any]
+    ) -> None:
+        self.question, self.run, self.programs = question, run, -1
+        self._fill, self._counts_on = fill, counts_on
+        self.name = ""
+
+    def count(self) -> None:
+        """Have the device answer."""
+        question, self.question = self.question, None
+        if isinstance(question, Meeting):
+            counts = self._counts_on(question.mask.tensor.device)
+            self.programs = counts.meeting(question, self.run)
+        else:
+            counts = self._counts_on(question.x.tensor.device)
+            self.programs = counts.multiplied(question, self.run)
+
+    def fails(self) -> None:
+        """No answer will come."""
+        self.question, self.programs = None, -1
+
+    def answer(self, collected: dict[Any, Any]) -> None:
+        """Pass on what was counted, None if the device has not."""
+        cells = self.run.read(collected) if self.run.cells in collected else None
+        if cells is None or int(cells[0]) != self.programs:
+            cells = None
+        self._fill(cells)
 
 
 class DeviceSynapses:
@@ -35,222 +134,194 @@ class DeviceSynapses:
 
     Args:
         reach_of: returns the reach of a convolution's shapes and arguments, None if not understood.
-        cells_of: returns the cells of a device.
+        take: returns cells of a device, so many.
+        facts_of: returns the address of a value's cells, 0 if the host knows what is in them.
+        counts_on: returns what counts on a device.
     """
 
     def __init__(
         self,
         reach_of: Callable[[Any, Any, Any], Reach | None],
-        cells_of: Callable[[torch.device], Cells],
+        take: Callable[[torch.device, int], Run],
+        facts_of: Callable[[Value], int],
+        counts_on: Callable[[torch.device], Any],
     ) -> None:
-        self._reach_of = reach_of
-        self._cells_of = cells_of
-        self._taps: dict[Any, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-        self._waiting: list[tuple[torch.device, int, int, Fill]] = []
+        self._reach_of, self._take = reach_of, take
+        self._facts_of, self._counts_on = facts_of, counts_on
+        self._waiting: list[Callable[[dict[Any, Any]], None]] = []
 
-    def collect(self, read: dict[torch.device, Any]) -> None:
+    def collect(self, read: dict[Any, Any]) -> None:
         """Fill the rows in; the values that they are of are known."""
-        for device, first, count, fill in self._waiting:
-            fill(read[device][first : first + count])
+        for answer in self._waiting:
+            answer(read)
         self._waiting.clear()
 
-    def before(self, op: Any, ins: list[Any], others: list[Any]) -> SynapticRow | None:
-        """Have the operands of a call measured before it runs; None if there is nothing to tell."""
+    def before(
+        self, op: Any, ins: list[Any], others: list[Any]
+    ) -> tuple[SynapticRow | None, list[Job]]:
+        """Return a call's row, to be filled at the flush, and what is to be counted for it."""
+        jobs: list[Job] = []
         if op.synaptic == "product":
-            return self._product(op, ins)
-        arguments = geometry_arguments(op, others)
-        x, w = (ins[0], ins[1]) if op.synaptic == "convolution" else (ins[1], ins[2])
-        reach = self._reach_of(x[2].shape, w[2].shape, arguments)
-        if reach is None:
-            return None
-        if op.synaptic == "convolution":
-            return self._convolution(reach, x, w)
-        return self._backward(reach, ins[0], x)
+            row = self._product(op, ins, jobs)
+        else:
+            forward = op.synaptic == "convolution"
+            x, w = (ins[0], ins[1]) if forward else (ins[1], ins[2])
+            reach = self._reach_of(x[2].shape, w[2].shape, geometry_arguments(op, others))
+            if reach is None:
+                return None, jobs
+            if forward:
+                row = self._convolution(reach, x, w, jobs)
+            else:
+                row = self._backward(reach, ins[0], x, jobs)
+        self._waiting += [job.answer for job in jobs]
+        return row, jobs
 
-    def _cells(self, device: torch.device, count: int, fill: Fill) -> torch.Tensor:
-        cells, first = self._cells_of(device).take(count)
-        self._waiting.append((device, first, count, fill))
-        return cells
+    def _job(self, jobs: list[Job], question: Any, count: int, fill: Callable[[Any], None]) -> None:
+        convolved = isinstance(question, Meeting)
+        asked = question.mask if convolved else question.x
+        if not asked.elements or not (convolved or question.w.elements):
+            self._waiting.append(lambda read: fill([0] * count))
+            return
+        run = self._take(asked.tensor.device, count)
+        jobs.append(Job(question, run, fill, self._counts_on))
 
-    def _product(self, op: Any, ins: list[Any]) -> SynapticRow | None:
+    def _mask(self, operand: Any) -> Mask:
+        value, tensor, layout = operand
+        return Mask(tensor.detach(), layout.distinct, self._facts_of(value))
+
+    def _product(self, op: Any, ins: list[Any], jobs: list[Job]) -> SynapticRow | None:
         x, w = factors_of(op, ins)
-        if x[0].measured not in _PENDING or w[0].measured not in _PENDING:
+        value, other = x[0], w[0]  # no tensor may be kept alive until the flush
+        if value.measured not in _PENDING or other.measured not in _PENDING:
+            return None
+        if value.measured == 1 and not sparse_enough(value):
             return None
         row = SynapticRow()
-        mask, other = _mask(x[1]), _mask(w[1])
-        matrices = mask.dim() >= 2 and other.dim() >= 2
-        columns = int(other.shape[-1]) if matrices else 0
-        value, second_value = x[0], w[0]  # no tensor may be kept alive until the flush
+        matrices = len(x[2].shape) >= 2 and len(w[2].shape) >= 2
+        columns = int(w[2].shape[-1]) if matrices else 0
 
         def fill(cells: Any) -> None:
-            if value.measured != 1 or second_value.measured != 1:
+            if cells is None or value.measured != 1 or other.measured != 1:
                 return
-            both = both_spike(value, second_value)
+            both = both_spike(value, other)
             if both or sparse_enough(value):
-                row.active_outputs = int(cells[0]) * columns if matrices else None
-                row.overlap = int(cells[1]) if both else None
+                row.active_outputs = int(cells[ACTIVE]) * columns if matrices else None
+                known = both and cells[COUNTED] == cells[0]
+                row.overlap = int(cells[SHARED]) if known else None
 
-        cells = self._cells(x[1].device, 2, fill)
-        torch.sum(mask.any(-1), dtype=torch.int64, dim=None, out=cells[0])
-        first = mask if mask.dim() > 1 else mask[None]
-        second = other if other.dim() > 1 else other[:, None]
-        torch.sum(first.sum(-2) * second.sum(-1), dim=None, out=cells[1])
+        self._job(jobs, Multiplied(self._mask(x), self._mask(w)), COUNTED + 1, fill)
         return row
 
-    def _convolution(self, reach: Reach, x: Any, w: Any) -> SynapticRow:
-        value, tensor, layout = x
+    def _convolution(self, reach: Reach, x: Any, w: Any, jobs: list[Job]) -> SynapticRow:
+        value, weight = x[0], w[0]
         if value.measured not in _PENDING:
             return SynapticRow()
         if value.synapses is None:
             value.synapses = {}
+        weights = None
+        if _may_spike(weight) and _may_spike(value):
+            weights = self._mask(w)
         known = value.synapses.get(reach)
+        first = known is None
         if known is None:
-            known = value.synapses[reach] = self._input(reach, value, tensor, int(layout.shape[0]))
-        weight = w[0]
-        if weight.measured not in _PENDING:
+            known = value.synapses[reach] = SynapticRow()
+        if not first and weights is None:
             return known  # type: ignore[no-any-return]
-        row = SynapticRow()
+        batch = int(x[2].shape[0])
+        if first and value.measured == 1 and _tells_nothing(value):
+            known.x_fanout = reach.dense_fanout(batch)
+            return known  # type: ignore[no-any-return]
+        row = SynapticRow() if weights is not None else known
 
         def fill(cells: Any) -> None:
-            row.take_over(known)
-            if row.x_fanout is not None and both_spike(weight, value):
-                row.overlap = int(cells[0])
+            if first and value.measured == 1:
+                _fill_input(known, reach, value, batch, cells)
+            if row is not known:
+                row.take_over(known)
+                if cells is None or row.x_fanout is None or not both_spike(weight, value):
+                    return
+                if cells[MET] == cells[0]:
+                    row.overlap = int(cells[OVERLAP])
 
-        cells = self._cells(tensor.device, 1, fill)
-        cells[0].copy_(self._overlap(reach, _mask(tensor), _mask(w[1])))
+        tiles = -(-reach.geometry.c_in // TILE_WIDTHS[0])
+        question = Meeting(reach, self._mask(x), True, first, weights)
+        self._job(jobs, question, ROWS + (tiles if question.crossbar else 0), fill)
         return row
 
-    def _input(self, reach: Reach, value: Value, tensor: Any, batch: int) -> SynapticRow:
+    def _backward(self, reach: Reach, grad: Any, x: Any, jobs: list[Job]) -> SynapticRow:
         row = SynapticRow()
         g = reach.geometry
-        flat = len(g.kernel) == 2 and g.groups == 1 and not g.transposed
+        batch = int(grad[2].shape[0])
+        value = x[0]
+        known = (value.synapses or {}).get(reach) if type(value) is Value else None
+        if known is not None:
+            source: SynapticRow = known
+
+            def take_over(read: dict[Any, Any]) -> None:
+                row.x_fanout = source.x_fanout
+
+            self._waiting.append(take_over)
+        else:
+            dense = reach.dense_fanout(batch)
+            self._side(row, "x_fanout", reach, x, dense, g.c_out // g.groups, jobs)
+        dense = reach.dense_grad_fanout(batch)
+        self._side(row, "grad_fanout", reach, grad, dense, g.c_in // g.groups, jobs)
+        return row
+
+    def _side(
+        self, row: SynapticRow, name: str, reach: Reach, operand: Any, dense: int, fan: int,
+        jobs: list[Job],
+    ) -> None:  # fmt: skip
+        """Ask what one operand of a backward call meets, the input or the output gradient."""
+        value, forward = operand[0], name == "x_fanout"
+        if type(value) is not Value or value.measured not in _PENDING:
+            return
 
         def fill(cells: Any) -> None:
             if value.measured != 1:
                 return
-            dense = value.nonzero == value.layout.numel
-            row.x_fanout = reach.dense_fanout(batch) if dense else int(cells[0])
-            if (dense and not value.bits) or not sparse_enough(value):
-                return
-            row.active_outputs = int(cells[1]) * (g.c_out // g.groups)
-            if flat:
-                row.active_sites = int(cells[1])
-                row.active_patches = [int(n) for n in cells[2 : 2 + _TILES]]
-                row.tile_rows = [int(n) for n in cells[2 + _TILES :]]
+            if value.nonzero == value.layout.numel:
+                setattr(row, name, dense)
+            elif cells is not None and (forward or value.bits):
+                setattr(row, name, int(cells[PAIRS]) * fan)
 
-        count = 2 + _TILES + -(-g.c_in // TILE_WIDTHS[0]) if flat else 2
-        cells = self._cells(tensor.device, count, fill)
-        mask = _mask(tensor)
-        pairs = self._by_channel(reach, mask, forward=True)
-        cells[0].copy_(pairs.sum() * (g.c_out // g.groups))
-        if flat:
-            _crossbar(reach, mask, pairs, cells)
-        else:
-            grouped = mask.unflatten(1, (g.groups, -1)).any(2).flatten(0, 1)
-            torch.sum(reach.pooled(grouped), dim=None, dtype=torch.int64, out=cells[1])
-        return row
-
-    def _backward(self, reach: Reach, grad: Any, x: Any) -> SynapticRow:
-        row = SynapticRow()
-        g = reach.geometry
-        batch = int(grad[2].shape[0])
-        sides = (
-            ("x_fanout", x, True, g.c_out, reach.dense_fanout(batch)),
-            ("grad_fanout", grad, False, g.c_in, reach.dense_grad_fanout(batch)),
-        )
-        for name, (value, tensor, _), forward, fan, dense in sides:
-            if type(value) is Value and value.measured in _PENDING:
-                fill = _filled(row, name, value, dense, always=forward)
-                cells = self._cells(tensor.device, 1, fill)
-                pairs = self._by_channel(reach, _mask(tensor), forward=forward)
-                cells[0].copy_(pairs.sum() * (fan // g.groups))
-        return row
-
-    def _taps_of(self, reach: Reach, device: torch.device, *, forward: bool) -> list[torch.Tensor]:
-        """Return, by dimension, which taps meet an input (backward: an output): (size, taps)."""
-        key = (reach, device)
-        found = self._taps.get(key)
-        if found is None:
-            found = self._taps[key] = _taps(reach.geometry, device)
-        return found[0 if forward else 1]
-
-    def _by_channel(self, reach: Reach, mask: torch.Tensor, *, forward: bool) -> torch.Tensor:
-        """Count by channel the (nonzero element, position that it meets) pairs, as int64."""
-        counts = mask.sum(0, dtype=torch.int64)
-        for met in reversed(self._taps_of(reach, mask.device, forward=forward)):
-            counts = (counts * met.sum(1)).sum(-1)
-        return counts
-
-    def _overlap(self, reach: Reach, mask: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Count the pairs of nonzero inputs and weights that meet: by channel and tap."""
-        g = reach.geometry
-        counts = mask.sum(0, dtype=torch.int64).to(torch.float64)
-        for met in self._taps_of(reach, mask.device, forward=True):  # (c, n, ...) -> (c, ..., taps)
-            counts = torch.tensordot(counts, met.to(torch.float64), dims=([1], [0]))
-        if g.transposed:
-            fan = weights.sum(1, dtype=torch.int64)
-        else:
-            fan = weights.unflatten(0, (g.groups, -1)).sum(1, dtype=torch.int64).flatten(0, 1)
-        return (counts.to(torch.int64) * fan).sum()
-
-
-def _filled(row: SynapticRow, name: str, value: Value, dense: int, *, always: bool) -> Fill:
-    def fill(cells: Any) -> None:
-        if value.measured != 1:
+        if value.measured == 1 and (
+            value.nonzero == value.layout.numel or not (forward or value.bits)
+        ):
+            fill(None)
             return
-        if value.nonzero == value.layout.numel:
-            setattr(row, name, dense)
-        elif always or value.bits:
-            setattr(row, name, int(cells[0]))
-
-    return fill
+        question = Meeting(reach, self._mask(operand), forward, False, None)
+        self._job(jobs, question, ROWS, fill)
 
 
-def _mask(tensor: torch.Tensor) -> torch.Tensor:
-    tensor = tensor.detach()
-    if tensor.dtype.is_floating_point and tensor.dtype.itemsize == 1:
-        tensor = tensor.to(torch.float32)
-    return tensor != 0
+def _flat(reach: Reach) -> bool:
+    """Tell whether a crossbar could run it: two dimensions, no groups, not transposed."""
+    g = reach.geometry
+    return len(g.kernel) == 2 and g.groups == 1 and not g.transposed
 
 
-def _taps(g: Geometry, device: torch.device) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Return, by dimension, which taps meet each input, and which meet each output.
-
-    A tap k joins input i and output o if o*stride - padding + k*dilation = i, transposed with i and
-    o changed round; so one tap joins each of the two with at most one of the others.
-    """
-    sides: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
-    dims = zip(g.inputs, g.outputs, g.kernel, g.stride, g.padding, g.dilation, strict=True)
-    for n, m, k, s, p, d in dims:
-        shifts = torch.arange(k, device=device) * d - p
-        near, far = (n, m) if g.transposed else (m, n)  # far = near*stride + shift
-        reached = torch.arange(near, device=device)[:, None] * s + shifts
-        from_near = (reached >= 0) & (reached < far)
-        start = torch.arange(far, device=device)[:, None] - shifts
-        from_far = (start % s == 0) & (start >= 0) & (start < near * s)
-        sides[0].append(from_near if g.transposed else from_far)
-        sides[1].append(from_far if g.transposed else from_near)
-    return sides
+def _may_spike(value: Value) -> bool:
+    """Tell whether a value has a spike class, or may turn out to have one."""
+    return value.measured == 3 or (value.measured == 1 and value.bits > 0)
 
 
-def _crossbar(reach: Reach, mask: torch.Tensor, pairs: torch.Tensor, cells: torch.Tensor) -> None:
-    """Count sites, by tile width patches, and by tile of the smallest width the rows."""
-    tiles = _merged(mask, TILE_WIDTHS[0])
-    met = reach.pooled(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
-    for place, width in enumerate(TILE_WIDTHS):
-        if place and met.shape[1] > 1:
-            met = _merged(met, width // TILE_WIDTHS[place - 1])
-        torch.sum(met, dim=None, dtype=torch.int64, out=cells[2 + place])
-    torch.sum(met.any(1), dim=None, dtype=torch.int64, out=cells[1])
-    missing = -pairs.numel() % TILE_WIDTHS[0]
-    padded = torch.cat([pairs, pairs.new_zeros(missing)]) if missing else pairs
-    cells[2 + _TILES :].copy_(padded.unflatten(0, (-1, TILE_WIDTHS[0])).sum(1))
+def _tells_nothing(value: Value) -> bool:
+    """Tell whether a value has neither zeros nor a class: all that it meets is in its shape."""
+    return value.nonzero == value.layout.numel and not value.bits
 
 
-def _merged(tiles: torch.Tensor, factor: int) -> torch.Tensor:
-    """Or together `factor` neighbouring channels; the last group may be smaller."""
-    missing = -tiles.shape[1] % factor
-    if missing:
-        tiles = torch.cat([tiles, tiles.new_zeros(tiles.shape[0], missing, *tiles.shape[2:])], 1)
-    merged: torch.Tensor = tiles.unflatten(1, (-1, factor)).any(2)
-    return merged
+def _fill_input(row: SynapticRow, reach: Reach, value: Value, batch: int, cells: Any) -> None:
+    """Fill in what an input meets; `cells` is None if the device has not counted it."""
+    g = reach.geometry
+    fan = g.c_out // g.groups
+    if value.nonzero == value.layout.numel:
+        row.x_fanout = reach.dense_fanout(batch)
+    elif cells is not None:
+        row.x_fanout = int(cells[PAIRS]) * fan
+    if cells is None or _tells_nothing(value) or not sparse_enough(value):
+        return
+    row.active_outputs = int(cells[SITES]) * fan
+    if _flat(reach):
+        row.active_sites = int(cells[SITES])
+        row.active_patches = [int(n) for n in cells[PATCHES:MET]]
+        row.tile_rows = [int(n) for n in cells[ROWS:]]

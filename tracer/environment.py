@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
@@ -20,17 +23,30 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+_SECONDS = 10
+"""How long git may take."""
+
+
+@cache
 def packages() -> dict[str, str]:
-    """Return the versions of the packages that decide what was run."""
+    """Return the versions of the packages that decide what was run; read once a process."""
     found = {}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            found[name] = _version(name)
         except PackageNotFoundError:
             continue
     return found
 
 
+def _version(name: str) -> str:
+    """Return a package's version: the line alone, for parsing all its metadata takes long."""
+    package = distribution(name)
+    line = re.search(r"^Version:\s*(\S+)", package.read_text("METADATA") or "", re.MULTILINE)
+    return package.version if line is None else line[1]
+
+
+@cache
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -41,8 +57,13 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe(devices: set[str]) -> Environment:
-    """Return the environment; `devices` are the names of the recorded tensors' devices."""
+def describe(devices: set[str], counted_in: str | None) -> Environment:
+    """Return the environment.
+
+    Args:
+        devices: names of the recorded tensors' devices.
+        counted_in: what counted the elements of tensors on the CPU; None if nothing did.
+    """
     found = []
     for name in sorted(devices | {"cpu"}):
         if name.startswith("cuda") and torch.cuda.is_available():
@@ -56,33 +77,44 @@ def describe(devices: set[str]) -> Environment:
         platform=platform.platform(),
         packages=packages(),
         devices=found,
+        statistics=counted_in,
     )
 
 
-def revision(directory: Path) -> Revision:
-    """Return the git state of the code in `directory`; empty outside a repository."""
+def revision() -> Callable[[], Revision]:
+    """Ask for the git state of the code in the working directory.
 
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(directory), *words],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=True,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
+    Git starts at once and runs beside the recording.
 
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
+    Returns:
+        What waits for the answer: it is empty outside a repository or without git.
+    """
+    words = "git --no-optional-locks status --porcelain=v2 --branch".split()
+    try:
+        git = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    except OSError:  # no git, or no working directory any more
+        return cache(Revision)
+    return cache(lambda: _answer(git))
+
+
+def _answer(git: subprocess.Popen[bytes]) -> Revision:
+    try:
+        text = git.communicate(timeout=_SECONDS)[0].decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        git.kill()
+        git.communicate()
         return Revision()
-    changes = git("status", "--porcelain")
+    lines = text.splitlines()
+    told = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# branch."))
+    commit, branch = told.get("branch.oid"), told.get("branch.head")
+    if git.returncode or commit in (None, "(initial)"):
+        return Revision()
     return Revision(
         commit=commit,
-        branch=git("rev-parse", "--abbrev-ref", "HEAD"),
-        dirty=None if changes is None else bool(changes),
+        branch="HEAD" if branch == "(detached)" else branch,
+        dirty=any(not line.startswith("#") for line in lines),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,16 +22,36 @@ _SYNAPTIC = ("x_fanout", "grad_fanout", "overlap", "active_outputs", "active_sit
 _LISTS = ("active_patches", "tile_rows")
 
 
+_FACTS = ("number", "measured", "bits", "events", "nonzero")
+_OPTIONAL = {"ones": "ones", "minus_ones": "minus_ones", "min": "low", "max": "high"}
+_ROW = (
+    "number",
+    "storage.number",
+    "version",
+    "written_seq",
+    "layout.numel",
+    "layout.nbytes",
+    "kind",
+)
+"""Columns of `values` that are whole numbers, in its order."""
+
+
+def _cells(values: list[Value], names: tuple[str, ...]) -> Any:
+    """Return attributes of values that are numbers, one row for each attribute."""
+    flat = chain.from_iterable(map(attrgetter(*names), values))
+    return np.fromiter(flat, np.int64, len(values) * len(names)).reshape(-1, len(names)).T
+
+
 class Facts:
     """Class bits and nonzero counts of values by number, for the rows of one flush."""
 
     def __init__(self, values: list[Value]) -> None:
-        self._numbers = np.array([v.number for v in values], np.int64)
-        order = np.argsort(self._numbers, kind="stable")
-        self._numbers = self._numbers[order]
-        bits = np.array([bits_of(v) for v in values], np.int64)
-        nonzero = np.array([v.nonzero if v.measured == 1 else NULL for v in values], np.int64)
-        self._bits, self._nonzero = bits[order], nonzero[order]
+        numbers, measured, bits, events, nonzero = _cells(values, _FACTS)
+        order = np.argsort(numbers, kind="stable")
+        known = measured == 1
+        self._numbers = numbers[order]
+        self._bits = np.where(known, bits | (events * _EVENTS), NULL)[order]
+        self._nonzero = np.where(known, nonzero, NULL)[order]
 
     def of(self, numbers: Any) -> tuple[Any, Any]:
         """Return (class bits, nonzero) of value numbers; NULL where there is none."""
@@ -42,20 +64,13 @@ class Facts:
         return np.where(hit, self._bits[places], NULL), np.where(hit, self._nonzero[places], NULL)
 
 
-def bits_of(value: Value) -> int:
-    """Return the class column of a value; NULL if it was not measured."""
-    if value.measured != 1:
-        return NULL
-    return value.bits | (_EVENTS if value.events else 0)
-
-
 def live_values(session: Session) -> list[Value]:
     """Return every value that rows since the last flush may name, once each."""
-    found = {id(v): v for v in (*session.values.fresh, *session.values.retired)}
+    found = dict.fromkeys(session.values.fresh)
+    found.update(dict.fromkeys(session.values.retired))
     for storage in session.values.storages.values():
-        for value in storage.values():
-            found[id(value)] = value
-    return list(found.values())
+        found.update(dict.fromkeys(storage.values()))
+    return list(found)
 
 
 def calls_table(session: Session, rows: Any, facts: Facts, labels: list[str]) -> pa.Table:
@@ -121,38 +136,29 @@ def operands_table(rows: Any, facts: Facts) -> pa.Table:
 
 def values_table(values: list[Value]) -> pa.Table:
     """Return rows of the `values` table."""
-    values = sorted(values, key=lambda v: v.number)
-
-    def ints(cells: list[int], kind: pa.DataType) -> pa.Array:
-        return column(np.array(cells, np.int64), kind)
-
-    measured = [v.measured == 1 for v in values]
-    return pa.table(
-        {
-            "value_id": ints([v.number for v in values], pa.int64()),
-            "storage_id": ints([v.storage.number for v in values], pa.int64()),
-            "version": ints([v.version for v in values], pa.int64()),
-            "base_value_id": ints(
-                [NULL if v.base is None else v.base.number for v in values], pa.int64()
-            ),
-            "written_seq": ints(
-                [NULL if v.written_seq < 0 else v.written_seq for v in values], pa.int64()
-            ),
-            "numel": ints([v.layout.numel for v in values], pa.int64()),
-            "bytes": ints([v.layout.nbytes for v in values], pa.int64()),
-            "kind": words(np.array([v.kind for v in values], np.int64), list(VALUE_KINDS)),
-            "class": ints([bits_of(v) for v in values], pa.int16()),
-            "nonzero": ints(
-                [v.nonzero if m else NULL for v, m in zip(values, measured, strict=True)],
-                pa.int64(),
-            ),
-            "ones": pa.array([v.ones for v in values], pa.int64()),
-            "minus_ones": pa.array([v.minus_ones for v in values], pa.int64()),
-            "min": pa.array([v.low for v in values], pa.float64()),
-            "max": pa.array([v.high for v in values], pa.float64()),
-        },
-        schema=PART_TABLES["values"],
-    )
+    values = sorted(values, key=attrgetter("number"))
+    facts = Facts(values)
+    schema = PART_TABLES["values"]
+    number, storage, version, written, numel, size, kind = _cells(values, _ROW)
+    bases = [NULL if v.base is None else v.base.number for v in values]
+    bits, nonzero = facts.of(number)
+    columns = {
+        "value_id": number,
+        "storage_id": storage,
+        "version": version,
+        "base_value_id": np.array(bases, np.int64),
+        "written_seq": np.where(written < 0, NULL, written),
+        "numel": numel,
+        "bytes": size,
+        "class": bits,
+        "nonzero": nonzero,
+    }
+    found = {name: column(cells, schema.field(name).type) for name, cells in columns.items()}
+    found["kind"] = words(kind, list(VALUE_KINDS))
+    for name, attribute in _OPTIONAL.items():
+        cells = list(map(attrgetter(attribute), values))
+        found[name] = pa.array(cells, schema.field(name).type)
+    return pa.table({name: found[name] for name in schema.names}, schema=schema)
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,7 @@ class Batch:
         values: the values that were written.
         seen: values that there were when the tables were made.
         retired: so many values that no later call names.
+        last: no other batch follows.
     """
 
     tables: dict[str, pa.Table]
@@ -178,6 +185,7 @@ class Batch:
     values: list[Value]
     seen: int
     retired: int
+    last: bool
 
 
 def gathered(
@@ -206,14 +214,14 @@ def gathered(
         tables["calls"] = calls_table(session, rows, facts, labels)
     if len(operands):
         tables["call_operands"] = operands_table(operands, facts)
-    ready = [value for value in values.fresh if last or not values.waits(value)]
+    ready = [v for v in values.fresh if last or v.measured or not values.waits(v)]
     if ready:
         tables["values"] = values_table(ready)
     if ended:
         tables["module_calls"] = module_calls.table(labels)
     return Batch(
         tables, dict(parts), session.calls.gone + len(rows), session.operands.gone + len(operands),
-        module_calls.gone_with(ended), seq, ready, seen, retired,
+        module_calls.gone_with(ended), seq, ready, seen, retired, last,
     )  # fmt: skip
 
 
@@ -224,6 +232,8 @@ def let_go(session: Session, batch: Batch, module_calls: ModuleRows) -> None:
     module_calls.let_go(batch.module_calls)
     session.synaptic_rows[:] = [row for row in session.synaptic_rows if row[0] >= batch.seq]
     session.values.flushed(batch.values, batch.seen, batch.retired)
+    if not batch.last:
+        session.values.forget()
 
 
 __all__ = ["CALL_WIDTH", "Batch", "gathered", "let_go"]

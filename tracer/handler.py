@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .columns import NULL
-from .composites import within_autocast
 from .descent import descend
 from .operands import ABSENT, Op, other_arguments
 from .provenance import carried
@@ -24,6 +23,8 @@ CALL_WIDTH = 15
 _graph_task = torch._C._current_graph_task_id
 _sequence_nr = torch._C._autograd._get_sequence_nr
 _grad_enabled = torch.is_grad_enabled
+_enter_autocast = torch.autocast_increment_nesting
+_leave_autocast = torch.autocast_decrement_nesting
 _Tensor = torch.Tensor
 
 
@@ -50,6 +51,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     level = session.statistics
     measure = stage != OPTIMIZER and (level == "full" or (level == "synaptic" and op.measured))
     reads = measure and not op.is_view
+    made_too = measure and (level == "full" or stage == FORWARD)
     spare = op.overwrites
     key: list[Any] = [op]
     ins: list[Any] = []
@@ -93,8 +95,14 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     synaptic = None
     if op.synaptic and measure:
         synaptic = session.synapses.before(session, op, ins, other_arguments(op, args, kwargs))
+    if session.waiting and op.writes:  # a device counts what is read before it is written over
+        session.device_measurer.launch()
+    autocast = False
+    if not op.is_view:
+        _enter_autocast()
+        autocast = _leave_autocast() > 0  # a context is open, on or off, for any device
     thread.ran = RUNNING
-    if within_autocast() and not op.is_view:
+    if autocast:
         result = session.composites.call(func, args, kwargs)
     else:
         result = op.call(*args, **kwargs)
@@ -117,7 +125,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
         elif value.measured != 2:
             if op.events:
                 value.events = True
-            if measure and not value.measured and not op.hollow:
+            if made_too and not value.measured and not op.hollow:
                 found = None if op.derive is None else op.derive(ins, args, kwargs, layout)
                 if found is None:
                     session.measure(value, result)
@@ -131,7 +139,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
             key.append(value.device)
         out = value.number
     elif isinstance(result, tuple | list):
-        outs, flags = _results(session, op, result, seq, stage, measure, ins, key, flags)
+        outs, flags = _results(session, op, result, seq, stage, made_too, ins, key, flags)
         out = outs[0][0].number if outs and outs[0][0] is not None else NULL
     else:
         out = NULL
@@ -141,6 +149,8 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     except TypeError:  # an argument that cannot be hashed
         key = [k if _hashable(k) else str(k) for k in key]
         signature = session.signatures.known.get(tuple(key))
+    if session.waiting:
+        session.device_measurer.launch()
     if not stage and not op.is_view:
         made = [(value, result, layout)] if isinstance(result, _Tensor) else outs
         if not made and op.writes and op.written_slots[0].is_list:

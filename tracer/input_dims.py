@@ -7,6 +7,7 @@ layer whose input has one dimension less than a batch of them has was given a si
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -40,7 +41,13 @@ _ONE = Dims(1, single=True)
 
 def reader_of(module: nn.Module) -> Reader | None:
     """Return what reads the batch off the input of a module; None if its class does not say."""
-    return next((reader for kind, reader in _READERS.items() if isinstance(module, kind)), None)
+    cls: Any = type(module)
+    return _of_class(cls)
+
+
+@lru_cache(maxsize=4096)
+def _of_class(cls: type) -> Reader | None:
+    return next((reader for kind, reader in _READERS.items() if issubclass(cls, kind)), None)
 
 
 def _linear(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:

@@ -40,6 +40,22 @@ class Mode(TorchDispatchMode):
         return self._session is session
 
 
+def leave(mode: Mode) -> bool:
+    """Leave a mode if it is the calling thread's innermost one; tell whether it was."""
+    current: Any = _get_current_dispatch_mode()
+    found = current is mode
+    if found:
+        current.__exit__(None, None, None)
+    return found
+
+
+def leave_own(session: Session) -> None:
+    """Leave the calling thread's innermost mode if it is one of this recording."""
+    current = _get_current_dispatch_mode()
+    if isinstance(current, Mode) and current.serves(session):
+        leave(current)
+
+
 @contextmanager
 def without(mode: Mode) -> Iterator[None]:
     """Take a mode off the calling thread's stack, wherever it stands, and put it back after."""
@@ -71,6 +87,7 @@ def _handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None
     except BaseException as error:
         if thread.ran is RUNNING:  # the op's own
             thread.ran = BEFORE
+            session.drop_waiting()
             raise
         return session.recover(thread, error, func, args, kwargs or {})
 

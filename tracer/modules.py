@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .attributes import attribute, perhaps_on
 from .frames import Frame
 from .holders import attribute_of, child_of, path_below
 from .input_dims import Reader, reader_of
@@ -27,6 +28,7 @@ _ATTRIBUTES = (
     "output_size", "ceil_mode", "p", "inplace", "v_threshold", "v_reset", "tau", "decay_input",
     "detach_reset", "step_mode", "backend", "store_v_seq", "beta", "threshold", "reset_mechanism",
 )  # fmt: skip
+_NAMES = frozenset(_ATTRIBUTES)
 
 
 def _plain(value: Any) -> Any:
@@ -47,13 +49,13 @@ def _plain(value: Any) -> Any:
 def attributes_of(module: nn.Module) -> str:
     """Return the attributes that analyzers use, as JSON."""
     found = {}
-    for name in _ATTRIBUTES:
-        value = getattr(module, name, None)
+    for name in sorted(perhaps_on(module, _NAMES), key=_ATTRIBUTES.index):
+        value = attribute(module, name)
         if value is not None and not callable(value):
             plain = _plain(value)
             if plain is not None:
                 found[name] = plain
-    if hasattr(module, "v_reset") and module.v_reset is None:
+    if attribute(module, "v_reset", "none") is None:
         found["v_reset"] = None
     return json.dumps(found)
 
@@ -261,7 +263,7 @@ class Modules:
                 above = above.rpartition(".")[0]
             name = child_name[len(above) + 1 :] if above else child_name
             infos[child_name] = self._row(child, infos[above], name)
-        modes = {getattr(m, "step_mode", None) for m in module.modules()} - {None}
+        modes = {attribute(m, "step_mode") for m in module.modules()} - {None}
         mode = "m" if "m" in modes else "s" if modes else None
         for info in infos.values():
             info.in_tree_mode = mode

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..schemas import RecordError
+from .attributes import attribute
+from .neuron_libraries import (
+    Library,
+    Shape,
+    Steps,
+    bare,
+    by_step_mode,
+    class_names,
+    library_of,
+    size,
+)
 
 _NAMES = {"if": "IF", "lif": "LIF", "other": "other"}
 
@@ -55,16 +66,21 @@ def _is_name(name: Any) -> bool:
     return isinstance(name, str) and name.isidentifier()
 
 
-def _class_names(module: torch.nn.Module) -> list[str]:
-    return [f"{c.__module__}.{c.__qualname__}" for c in type(module).__mro__]
+@dataclass(frozen=True)
+class Known:
+    """What is known of a class of modules.
 
+    Attributes:
+        rule: the user's, if there is one.
+        library: that it is of, if it is a known one.
+        names: its name and those of its bases, without packages.
+        kind: "IF", "LIF", "other", or None: it is no spiking neuron.
+    """
 
-def _package(module: torch.nn.Module) -> str:
-    for cls in type(module).__mro__:
-        package = cls.__module__.split(".")[0]
-        if package in ("spikingjelly", "snntorch", "norse"):
-            return package
-    return ""
+    rule: NeuronRule | None
+    library: Library | None
+    names: list[str]
+    kind: str | None
 
 
 class Neurons:
@@ -83,40 +99,37 @@ class Neurons:
                 raise RecordError(
                     f"neurons={rule!r} is not a NeuronRule: NeuronRule(cls, kind=...)."
                 )
-        self._known: dict[type, tuple[NeuronRule | None, str | None]] = {}
+        self._known: dict[type, Known] = {}
         self._checked: set[type] = set()
 
-    def _of(self, module: torch.nn.Module) -> tuple[NeuronRule | None, str | None]:
-        """Return (the rule, the kind) of a module's class."""
+    def _of(self, module: torch.nn.Module) -> Known:
+        """Return what is known of a module's class."""
         cls = type(module)
         known = self._known.get(cls)
         if known is None:
             rule = next((rule for rule in self._rules if issubclass(cls, rule.cls)), None)
-            adapter = _KINDS.get(_package(module))
-            kind = rule.kind if rule is not None else adapter(module) if adapter else None
-            known = self._known[cls] = (rule, kind)
+            library, names = library_of(cls), class_names(cls)
+            kind = None if library is None else library.kind(names)
+            kind = kind if rule is None else rule.kind
+            known = self._known[cls] = Known(rule, library, bare(names), kind)
         return known
 
     def kind(self, module: torch.nn.Module) -> str | None:
         """Return "IF", "LIF", "other", or None for a module that is no spiking neuron."""
-        return self._of(module)[1]
+        return self._of(module).kind
 
     def states(self, module: torch.nn.Module) -> list[torch.Tensor]:
         """Return the live tensor states of a neuron, in a fixed order."""
-        rule, _ = self._of(module)
-        if rule is not None:
-            found = [getattr(module, name, None) for name in rule.states]
-        else:
-            memories: Any = getattr(module, "_memories", None)  # SpikingJelly's
-            if isinstance(memories, dict):
-                found = list(memories.values())
-            else:
-                found = [getattr(module, name, None) for name in ("mem", "syn", "v", "i")]
+        known = self._of(module)
+        named: Any = () if known.library is None else known.library.states
+        if known.rule is not None:
+            named = known.rule.states
+        found = named(module) if callable(named) else [attribute(module, n) for n in named]
         return [state for state in found if isinstance(state, torch.Tensor) and state.numel() > 0]
 
     def lacking(self, module: torch.nn.Module) -> list[str]:
         """Return the states that a rule names and a module that has run lacks; once a class."""
-        rule, _ = self._of(module)
+        rule = self._of(module).rule
         if rule is None or type(module) in self._checked:
             return []
         self._checked.add(type(module))
@@ -124,98 +137,28 @@ class Neurons:
 
     def tells(self, module: torch.nn.Module) -> bool:
         """Tell whether `steps` may know something of a module, now or later."""
-        rule, kind = self._of(module)
-        known = rule is not None or kind is not None or _is_sequence(module)
-        return known or hasattr(module, "step_mode")
+        known = self._of(module)
+        return (
+            known.rule is not None
+            or known.library is not None
+            or attribute(module, "step_mode", self) is not self
+        )
 
-    def steps(
-        self, module: torch.nn.Module, shape: tuple[int, ...]
-    ) -> tuple[int | None, int | None] | None:
+    def steps(self, module: torch.nn.Module, shape: Shape) -> Steps | None:
         """Return (batch, time steps) of an input shape; None if the module does not tell."""
-        rule, kind = self._of(module)
-        if rule is not None:
-            steps = 1 if rule.time_dim is None else size(shape, rule.time_dim)
-            return size(shape, rule.batch_dim), steps
-        mode = getattr(module, "step_mode", None)
-        if mode == "m":
-            return size(shape, 1), size(shape, 0)
-        if mode == "s":
-            return size(shape, 0), 1
-        if _is_sequence(module):
-            return (size(shape, 1), size(shape, 0)) if len(shape) > 1 else None
-        if kind and _package(module) in ("snntorch", "norse"):
-            return size(shape, 0), 1
-        return None
+        known = self._of(module)
+        if known.rule is not None:
+            time = known.rule.time_dim
+            return size(shape, known.rule.batch_dim), 1 if time is None else size(shape, time)
+        if known.library is None or known.library.steps is None:
+            return by_step_mode(module, shape)
+        return known.library.steps(module, known.names, shape)
 
     def hides_work(self, module: torch.nn.Module) -> str | None:
         """Return why the dispatcher does not see a module's work, or None."""
-        backend = getattr(module, "backend", None)
+        backend = attribute(module, "backend")
         if isinstance(backend, str) and backend not in ("torch", "") and self.kind(module):
             return f"backend {backend} runs outside the dispatcher"
         if type(module).__name__ == "OptimizedModule":
             return "compiled module: runs eagerly while recorded"
         return None
-
-
-def size(shape: tuple[int, ...], dim: int) -> int | None:
-    """Return the size of a dimension; None if the shape has no such."""
-    return int(shape[dim]) if -len(shape) <= dim < len(shape) else None
-
-
-def _spikingjelly(module: torch.nn.Module) -> str | None:
-    names = [name.rsplit(".", 1)[1] for name in _class_names(module)]
-    own = names[0]
-    is_neuron = "BaseNode" in names or any(
-        ".neuron" in name and name.endswith("Node") for name in _class_names(module)
-    )
-    if not is_neuron:
-        return None
-    if own in ("IFNode", "SimpleIFNode"):
-        return "IF"
-    if own in ("LIFNode", "SimpleLIFNode"):
-        return "LIF"
-    return "IF" if "IFNode" in names else "LIF" if "LIFNode" in names else "other"
-
-
-def _snntorch(module: torch.nn.Module) -> str | None:
-    names = [name.rsplit(".", 1)[1] for name in _class_names(module)]
-    if "SpikingNeuron" not in names and "LIF" not in names:
-        return None
-    return "LIF" if names[0] in ("Leaky", "RLeaky", "Lapicque") else "other"
-
-
-def _is_sequence(module: torch.nn.Module) -> bool:
-    """Tell whether a layer of Norse or snnTorch takes all time steps at once: (T, B, ...)."""
-    names = [name.rsplit(".", 1)[1] for name in _class_names(module)]
-    of = _SEQUENCES.get(_package(module), ())
-    return any(name in of for name in names)
-
-
-_SEQUENCES = {
-    "norse": ("SNN", "SNNRecurrent", "LConv2d"),
-    "snntorch": ("StateLeaky", "AssociativeLeaky", "LeakyParallel"),
-}
-"""Classes whose instances and subclasses' see (T, B, ...), by package."""
-
-
-def _norse(module: torch.nn.Module) -> str | None:
-    names = _class_names(module)
-    own = names[0].rsplit(".", 1)[1]
-    if ".module." not in names[0] or not (own.endswith("Cell") or _is_sequence(module)):
-        return None
-    if own.startswith("LIF"):
-        return "LIF"
-    return (
-        "IF"
-        if own.startswith("IAF")
-        else "other"
-        if own.startswith(("LI", "Izh", "LSNN"))
-        else None
-    )
-
-
-_KINDS: dict[str, Callable[[Any], str | None]] = {
-    "spikingjelly": _spikingjelly,
-    "snntorch": _snntorch,
-    "norse": _norse,
-}

@@ -128,6 +128,7 @@ class Op:
         width: arguments up to the last tensor.
         absent: by number of positional arguments, an ABSENT for each tensor that is missing.
         overwrites: the first operand is written and not read.
+        replaces: whatever it writes, it does not read.
         derive: what gives the result's statistics from those of the operands, or None.
         call: what runs it.
     """
@@ -159,6 +160,7 @@ class Op:
     width: int
     slot_names: frozenset[str]
     overwrites: bool
+    replaces: bool
     derive: Any
     call: Any
 
@@ -256,6 +258,7 @@ def describe_op(func: OpOverload[..., Any]) -> Op:
         width=max((slot.index + 1 for slot in slots), default=0),
         slot_names=frozenset(names),
         overwrites=bool(slots) and slots[0].name in writes and not reads_written,
+        replaces=bool(all_writes) and not reads_written,
         derive=DERIVATIONS.get(packet),
         call=getattr(func, "_op", func),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import os
+from pathlib import Path
 from typing import Any, SupportsIndex
 
 from torch import nn
@@ -64,3 +66,15 @@ def check(statistics: Any, model: Any) -> None:
         raise RecordError(f"statistics={statistics!r} is none of {', '.join(LEVELS)}.")
     if model is not None and not isinstance(model, nn.Module):
         raise RecordError(f"the model is a {type(model).__name__}, not a torch.nn.Module.")
+
+
+def path(given: str | os.PathLike[str]) -> Path:
+    """Return a path.
+
+    Raises:
+        RecordError: it is none.
+    """
+    try:
+        return Path(given)
+    except TypeError:
+        raise RecordError(f"path={given!r} is not a path.") from None

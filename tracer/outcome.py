@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ..schemas import (
@@ -28,6 +27,7 @@ def outcome(
     hidden: dict[tuple[str, str], int],
     notes: list[str],
     error: BaseException | Failure | None,
+    revision: Callable[[], Revision],
     **facts: Any,
 ) -> Manifest:
     """Return the manifest: how a recording went, where, and what else its recorder knows.
@@ -37,21 +37,21 @@ def outcome(
         hidden: calls by (what, why) of work that was not seen.
         notes: what the user was told, or is.
         error: what ended it early, or what is wrong with it; None: nothing.
+        revision: tells the git state of the code.
         **facts: the manifest's other fields.
     """
     from .. import __version__
 
+    counts_in = None if session.statistics == "none" else session.measurer.counts_in
     notes = list(notes)
     if session.unread:
         named = ", ".join(f"{name} ({calls})" for name, calls in sorted(session.unread.items()))
         notes.append(f"tensors that could not be read: {named}")
     nowhere = Environment(python="", platform="", packages={})
     described = _found(
-        "the environment", lambda: environment.describe(session.devices), nowhere, notes
+        "the environment", lambda: environment.describe(session.devices, counts_in), nowhere, notes
     )
-    revision = _found(
-        "the git revision", lambda: environment.revision(Path.cwd()), Revision(), notes
-    )
+    told = _found("the git revision", revision, Revision(), notes)
     known = {
         "format_version": FORMAT_VERSION,
         "opjoule_version": __version__,
@@ -60,7 +60,7 @@ def outcome(
         "tile_widths": list(TILE_WIDTHS),
         "statistics": session.statistics,
         "environment": described.model_dump(),
-        "revision": revision.model_dump(),
+        "revision": told.model_dump(),
         "hidden": _named(hidden),
         "inexact": _named(session.composites.inexact),
         "notes": notes,

@@ -99,14 +99,21 @@ class Parts:
         self._batch = None
 
     def write_static(self, *names: str, writer: Writer | None = None) -> None:
-        """Write the static tables, by default all of them, with a writer of their own perhaps.
+        """Write the static tables: all of them, or those named that have grown since.
+
+        Args:
+            *names: of the tables.
+            writer: writes them; None: that of the recording.
 
         Raises:
             RecordError: the disk refuses.
         """
         rows = self._static()
+        writer = writer or self._writer
+        known = writer.rows
         for name in names or rows:
-            (writer or self._writer).write(name, static_table(name, rows[name]))
+            if not names or known[name] != len(rows[name]):
+                writer.write(name, static_table(name, rows[name]))
 
     def missing(self, threads: Iterable[Thread]) -> str | None:
         """Return what an interrupt has cost, in words; None if everything that ran is written."""

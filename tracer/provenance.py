@@ -25,6 +25,12 @@ def carried(op: Op, ins: list[Any], args: Any, kwargs: Any, result: Value) -> bo
         kwargs: those by keyword.
         result: its first result, measured if anything is.
     """
+    if op.carries != "chosen":  # only numbers are chosen from without a spike
+        for value, _, _ in ins:
+            if value is not None and value.events:
+                break
+        else:
+            return False
     values = [value for value, _, _ in ins if type(value) is Value]
     if op.overwrites:
         values = values[1:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +12,8 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from ..schemas import INCOMPLETE, Failure, Fingerprint, Manifest, RecordError
-from ..schemas.errors import printable
+from ..schemas import INCOMPLETE, Failure, Manifest, RecordError
 from . import environment, forks, options
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
@@ -24,31 +21,25 @@ from .columns import NULL
 from .descent import FIXED, OUTSIDE
 from .eager import Eager
 from .exports import Exports
-from .fingerprints import fingerprint, state_of
+from .fingerprints import Prints
 from .hidden_work import GraphReplays
-from .mode import Mode, without
+from .mode import Mode, leave, leave_own, without
 from .modules import Modules
 from .neurons import NeuronRule, Neurons
+from .notices import Notices
 from .optimizers import OptimizerSteps
-from .outcome import outcome, said
+from .outcome import outcome
 from .parts import Parts
 from .session import Session
 from .signals import Termination, held
 from .steps import Steps
-from .threads import Thread
+from .threads import Threads
 from .writer import Writer
 
 _PATIENCE_S = 5.0
 """So long the trace's end waits for another thread that is at work."""
 
 Statistics = Literal["auto", "full", "synaptic", "none"]
-
-
-class RecordingWarning(UserWarning):
-    """Something about a recording that its reader has to know."""
-
-    def __str__(self) -> str:
-        return printable(super().__str__())
 
 
 class Recorder:
@@ -91,7 +82,7 @@ class Recorder:
                  steps: int | None = None, neurons: Iterable[NeuronRule] = (),
                  seed: int | None = None, command: list[str] | None = None) -> None:  # fmt: skip
         options.check(statistics, model)
-        self.path = self._path = _path(path)
+        self.path = self._path = options.path(path)
         self.done = False
         self.discarded = False
         self._model = model
@@ -109,13 +100,10 @@ class Recorder:
         self._statistics = statistics
         self._entered = False
         self._labels: list[str] = []
-        self._notes: list[str] = []
-        self._prints = Fingerprint()
-        self._seen = False
-        self._broken: RecordError | None = None
+        self._notices = Notices(self._path)
+        self._stopped = False
         self._failed: Exception | None = None
         self._busy = False
-        self._warnings: list[str] = []
         self._ours = True
         self._fork = forks.Fork(self)
         self._termination = Termination(self._terminate)
@@ -126,13 +114,14 @@ class Recorder:
         self._entered = True
         rank, world = environment.rank()
         self._rank, self._world = rank or 0, world
-        self._writer = Writer(
-            self.path, overwrite=self._overwrite, rank=rank, run=environment.run()
-        )
+        run = environment.run()
+        self._writer = Writer(self.path, overwrite=self._overwrite, rank=rank, run=run)
+        self._revision = environment.revision()
         try:
             self._open()
         except BaseException:
             self._writer.discard()
+            self._revision()
             raise
         return self
 
@@ -142,28 +131,22 @@ class Recorder:
             level = "synaptic" if environment.on_gpu(self._model) else "full"
         session = self._session = Session(level)
         session.look, session.broke = self._look, self._broke
-        main = Thread(0)
-        self._threads = {threading.get_ident(): main}
-        self._main = main
-        self._next_thread = 1
+        self._threads = Threads()
+        self._main = main = self._threads.main
         self._modules = Modules(self._neurons, self._mark)
         session.owner_of = self._modules.owner
         self._calls = ModuleCalls(
-            session, self._modules, self._neurons, dims=self._dims, find_thread=self._find_thread,
-            root_entered=self._root_entered, note=self._note, broke=self._broke,
+            session, self._modules, self._neurons, dims=self._dims, find_thread=self._threads.find,
+            root_entered=self._root_entered, note=self._notices.note, broke=self._broke,
         )  # fmt: skip
         self._optimizers = OptimizerSteps(
-            session,
-            self._find_thread,
-            self._optimizer_begins,
-            self._optimizer_stepped,
-            lambda: self._label_name(session.label),
-            self._broke,
-        )
+            session, self._threads.find, self._optimizer_begins, self._optimizer_stepped,
+            lambda: self._label_name(session.label), self._broke,
+        )  # fmt: skip
         self._parts = Parts(session, self._writer, self._calls, self._labels, self._static)
         self._steps = Steps(
             session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
-            joins=(self._calls.rows.join, self._optimizers.join), note=self._note,
+            joins=(self._calls.rows.join, self._optimizers.join), note=self._notices.note,
         )  # fmt: skip
         self._calls.steps = self._steps
         self._calls.waiting = self._steps.waiting
@@ -171,9 +154,9 @@ class Recorder:
         self._exports = Exports(self._calls.hidden, self._aside)
         session.higher_order.hidden = self._calls.hidden
         self._started = environment.now()
+        self._prints = Prints(self._model)
         if self._model is not None:
             self._modules.adopt(self._model)
-            self._prints = Fingerprint(parameters=fingerprint(state_of(self._model)))
         self._mode: Any = Mode(session, main)
         self._mode_on = False
         self._eager = Eager()
@@ -190,12 +173,12 @@ class Recorder:
         try:
             self._leave(error)
         except Exception as failed:  # whatever it is: it does not take the error's place
-            self._broken = self._unclosed(failed)
+            self._notices.unclosed(failed)
         finally:
             self._detach()
-        if self._broken is not None:
+        if self._notices.broken is not None:
             self._session.values.close()
-        self._warn(error)
+        self._notices.give(error)
 
     def step(self) -> None:
         """End a step: what follows belongs to the next one. Steps are then counted by hand only."""
@@ -246,24 +229,21 @@ class Recorder:
     @contextmanager
     def join(self) -> Iterator[None]:
         """Record the calling thread too, as long as the context lasts."""
-        identity = threading.get_ident()
-        if identity in self._threads:
+        with self._session.lock:
+            thread = self._threads.join()
+        if thread is None:
             yield
             return
         self._session.shared = True
-        with self._session.lock:
-            thread = self._threads[identity] = Thread(self._next_thread)
-            self._next_thread += 1
         mode: Any = Mode(self._session, thread)
         mode.__enter__()
         try:
             yield
         finally:
-            if _get_current_dispatch_mode() is mode:  # a forked child has none
-                mode.__exit__(None, None, None)
+            leave(mode)  # a forked child has left it
             if not self.done:
                 self._calls.drop_ended(thread)
-            self._threads.pop(identity, None)
+            self._threads.part(thread)
 
     def spikes(self, tensor: torch.Tensor) -> torch.Tensor:
         """Declare that a tensor holds spikes, whatever its values are; returns it.
@@ -312,9 +292,7 @@ class Recorder:
         """
         session = self._session
         if not self._ours:
-            raise RecordError(
-                "this process was forked from the one that records: no snapshot here."
-            )
+            raise RecordError("a process forked from the one that records: no snapshot here.")
         with session.lock:
             was, session.passive = session.passive, True
             try:
@@ -340,15 +318,7 @@ class Recorder:
         self._ours, self.done = False, True
         session.lock = threading.RLock()  # another thread of the parent may hold the old one
         self._detach()
-        mode: Any = _get_current_dispatch_mode()
-        if isinstance(mode, Mode) and mode.serves(session):
-            mode.__exit__(None, None, None)  # a joined thread has forked
-
-    def _find_thread(self) -> Thread | None:
-        found = self._threads.get(threading.get_ident())
-        if found is None and torch._C._current_graph_task_id() != -1:
-            return self._main  # a device thread of the autograd engine
-        return found
+        leave_own(session)  # a joined thread has forked
 
     def _label_name(self, code: int) -> str | None:
         return None if code == NULL else self._labels[code]
@@ -372,9 +342,8 @@ class Recorder:
 
     def _counts(self) -> bool:
         """Tell whether what happens now belongs to a step: no suspended work does."""
-        return not (self.done or self._failed) and (
-            self._steps.waiting or not self._session.passive
-        )
+        passive = self._session.passive and not self._steps.waiting
+        return not (self.done or self._failed or passive)
 
     def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool | None) -> None:
         self._optimizers.drop_ended(self._main)
@@ -382,25 +351,8 @@ class Recorder:
         self._steps.root_entered(inference=not training)
         if new is not None and not self.done:
             self._steps.root_settled(new_sample=new)
-        if not self._session.passive and not self._seen:
-            self._seen = True
-            parameters = self._prints.parameters or fingerprint(state_of(module))
-            self._prints = Fingerprint(inputs=fingerprint(given), parameters=parameters)
-
-    def _note(self, text: str) -> None:
-        if text not in self._notes:
-            self._notes.append(text)
-
-    def _told(self) -> list[str]:
-        """Return what the user is told in words."""
-        calls = self._calls.samples.carried
-        if not calls:
-            return self._notes
-        return [
-            *self._notes,
-            f"neurons carried their state over {calls} calls of the model: calls without a reset "
-            "between count as one sample of all their time steps; reset them between samples",
-        ]
+        if not self._session.passive:
+            self._prints.root_entered(module, given)
 
     def _optimizer_begins(self, optimizer: int) -> None:
         if self._counts():
@@ -430,16 +382,18 @@ class Recorder:
                     with held():
                         self._parts.write_static("signatures", "modules")
                         self._parts.flush()
+                    self._stopped = self._session.device_failed is not None
             elif self._parts.due:
                 with held():
                     self._parts.save()
             self._parts.look_again()
         except RecordError as error:
-            self._broken = error
-            self._session.passive = True
-            self.done = True
+            self._notices.broken = error
         finally:
             self._busy = False
+        if self._stopped or self._notices.broken is not None:
+            self._session.passive = True
+            self.done = True
 
     def _broke(self, error: Exception) -> None:
         """End the recording after an exception of its own; what there is is kept for the end."""
@@ -451,21 +405,17 @@ class Recorder:
         if not self.done:
             self._calls.drop_ended(self._main)
             self._calls.settle()
-        if not self.done:
+        if not self.done or self._stopped:
             clean = error is None or (isinstance(error, SystemExit) and not error.code)
             self._finish(self._failed or (None if clean else error))
             if self._failed is not None:
-                self._broken = RecordError(
-                    f"the recording of {self._path} ended with an error of its own, "
-                    f"{type(self._failed).__name__}: {said(self._failed)}. What was recorded until "
-                    f"then is in {self.path}, for --partial (partial=True)."
-                )
+                self._notices.ended_early(self._failed, self.path)
 
     def _terminate(self) -> None:
         """Close the trace, for the process is told to end; the script may have its own way."""
         locked = self._session.lock.acquire(timeout=_PATIENCE_S)
         try:
-            if not self.done:
+            if not self.done or self._stopped:
                 self._finish(Failure(type="SIGTERM", message="the process was told to terminate"))
         finally:
             if locked:
@@ -476,7 +426,7 @@ class Recorder:
         """Write the rest and the manifest."""
         session = self._session
         session.passive = True
-        self.done = True
+        self.done, self._stopped = True, False
         if error is not None and not session.seq:  # nothing is lost, and nothing is in the way
             self._writer.discard()
             self.discarded = True
@@ -487,12 +437,12 @@ class Recorder:
                 self._steps.close()
                 self._parts.write_static()
                 self._parts.flush(last=True)
-                missing = self._parts.missing(self._threads.values())
+                missing = self._parts.missing(self._threads.all())
                 incomplete = Failure(type=INCOMPLETE, message=missing) if missing else None
-                manifest = self._manifest(error or incomplete)
+                manifest = self._manifest(error or session.device_failed or incomplete)
                 self.path = self._writer.finish(manifest)
         except Exception as refused:
-            self._broken = self._unclosed(refused)
+            self._notices.unclosed(refused)
             return
         finally:
             session.values.close()
@@ -500,31 +450,10 @@ class Recorder:
             self.path = self.path.parent
         named = (*manifest.hidden, *manifest.inexact)
         texts = [f"{each.what}: {each.why} ({each.calls} calls)" for each in named]
-        self._warnings += [*([missing] if missing else []), *texts, *self._told()]
+        self._notices.warnings += [*([missing] if missing else []), *texts, *self._told()]
 
-    def _unclosed(self, error: Exception) -> RecordError:
-        if isinstance(error, RecordError):
-            return error
-        return RecordError(
-            f"the recording of {self._path} could not be closed: {type(error).__name__}: "
-            f"{said(error)}."
-        )
-
-    def _warn(self, error: BaseException | None) -> None:
-        """Say at the end what the reader of the trace has to know; never in an error's place.
-
-        Raises:
-            RecordError: the recording is lost or not whole, and the context's own error is none.
-        """
-        if error is None and self._broken is not None:
-            raise self._broken
-        broken = [] if self._broken is None else [str(self._broken)]
-        for text in (*broken, *self._warnings):
-            try:
-                warnings.warn(text, RecordingWarning, stacklevel=3)
-            except RecordingWarning:  # warnings are errors here
-                if error is None:
-                    raise
+    def _told(self) -> list[str]:
+        return self._notices.told(self._calls, self._session.device_note)
 
     def _static(self) -> dict[str, list[dict[str, Any]]]:
         return {
@@ -543,10 +472,13 @@ class Recorder:
             "command": self._command,
             "started": self._started,
             "seed": self._seed,
-            "fingerprint": self._prints.model_dump(),
+            "fingerprint": self._prints.told().model_dump(),
             "steps": self._steps.count(),
         }
-        return outcome(self._session, self._calls.hidden, self._told(), error, **(facts | fields))
+        return outcome(
+            self._session, self._calls.hidden, self._told(), error, self._revision,
+            **(facts | fields),
+        )  # fmt: skip
 
     def _detach(self) -> None:
         """Take mode and hooks away; in whatever state the recording ended."""
@@ -557,19 +489,10 @@ class Recorder:
         self._exports.remove()
         self._fork.remove()
         self._termination.remove()
-        if not self._in_optimizer_hook():
+        if not self._main.optimizing:  # they cannot while a hook of theirs runs
             self._optimizers.remove()
-        if self._mode_on and _get_current_dispatch_mode() == self._mode:
-            self._mode.__exit__(None, None, None)
+        if self._mode_on and leave(self._mode):
             self._mode_on = False
         self._eager.stop()
-
-    def _in_optimizer_hook(self) -> bool:
-        return self._main.optimizing > 0
-
-
-def _path(path: str | os.PathLike[str]) -> Path:
-    try:
-        return Path(path)
-    except TypeError:
-        raise RecordError(f"path={path!r} is not a path.") from None
+        if self._ours:  # the pipe from git is not a forked child's to read
+            self._revision()  # whatever came in between, git has been waited for

@@ -14,9 +14,10 @@ from .columns import NULL, Rows
 from .composites import Composites
 from .handler import CALL_WIDTH, run
 from .higher_order import HigherOrder, is_higher_order
+from .measurers import choose_measurer
 from .operands import Op, describe_op
 from .signatures import Signatures
-from .statistics import Measurer, Statistics
+from .statistics import Statistics
 from .synapses_of_calls import Synapses
 from .threads import BEFORE, RUNNING, Thread
 from .values import OpaqueLayout, Value, Values
@@ -43,6 +44,9 @@ class Session:
         broke: called with an exception that ends the recording.
         ordered: calls are numbered without a gap or a repeat so far, as flushes find.
         tied: the last one that read what an earlier one of its sample had computed.
+        waiting: a device is to count values once the present call ends.
+        device_failed: the error of a device that could not say what it had counted.
+        device_note: what the user is told of how devices counted, "" nothing.
     """
 
     def __init__(self, statistics: str) -> None:
@@ -52,7 +56,7 @@ class Session:
         self.claims = Claims()
         self.composites = Composites()
         self.higher_order = HigherOrder()
-        self.measurer = Measurer()
+        self.measurer = choose_measurer()
         self.synapses = Synapses()
         self.ops: dict[int, Op] = {}
         self.calls = Rows(CALL_WIDTH)
@@ -80,6 +84,9 @@ class Session:
         self.devices: set[str] = set()
         self.opaque: dict[Any, OpaqueLayout] = {}
         self.device_measurer: Any = None
+        self.waiting = False
+        self.device_failed: Exception | None = None
+        self.device_note = ""
         self.unread: dict[str, int] = {}
 
     def dispatch(
@@ -112,6 +119,7 @@ class Session:
             except BaseException as error:
                 if thread.ran is RUNNING:  # the op's own
                     thread.ran = BEFORE
+                    self.drop_waiting()
                     raise
                 return self.recover(thread, error, func, args, kwargs)
 
@@ -127,6 +135,7 @@ class Session:
             BaseException: the interrupt.
         """
         ran, thread.ran = thread.ran, BEFORE
+        self.drop_waiting()
         self.calls.cut()
         self.operands.cut()
         while self.synaptic_rows and self.synaptic_rows[-1][0] >= self.seq:
@@ -138,6 +147,11 @@ class Session:
             raise error
         self.broke(error)
         return func(*args, **kwargs) if ran is BEFORE else ran
+
+    def drop_waiting(self) -> None:
+        """What a device was to count of a call that has failed is not counted."""
+        if self.waiting:
+            self.device_measurer.forget()
 
     def value_of(self, tensor: torch.Tensor) -> Any:
         """Return the value of a tensor, or the opaque layout of one without strided elements."""
@@ -157,7 +171,7 @@ class Session:
             self._measure_on_device(value, tensor)
             return
         try:
-            found = self.measurer.measure(layout.flat(tensor.data_ptr()), layout.bits)
+            found = self.measurer.measure_at(layout, tensor.data_ptr())
         except Exception:  # nothing may stop a recording
             value.measured = 2
             return
@@ -183,7 +197,7 @@ class Session:
             return
         if part.layout.span < base.layout.span <= _MOST_PARTS * part.layout.span:
             start = tensor.data_ptr() + (base.offset - part.offset) * base.layout.itemsize
-            found = self.measurer.measure(base.layout.flat(start), base.layout.bits)
+            found = self.measurer.measure_at(base.layout, start)
             self.keep(base, Statistics(0, found) if type(found) is int else found)
 
     def keep(self, value: Value, found: Any) -> None:

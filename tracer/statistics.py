@@ -1,5 +1,6 @@
 """What the elements of a value are: nonzero count and spike class, exact, from NumPy arrays.
 
+Where `_statistics.c` is built, that says the same of the same elements (see `measurers`).
 A sample rules most dense values out of every class; for those only the nonzero elements are
 counted. Zeros and one other number are counted in two passes. All is read in chunks that stay in
 the processor's cache; small arrays are looked at in Python, which takes less than NumPy's calls.
@@ -7,11 +8,14 @@ the processor's cache; small arrays are looked at in Python, which takes less th
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..schemas import VALUE_BITS, SpikeClass
+
+if TYPE_CHECKING:
+    from .layouts import Layout
 
 _B, _T, _S, _W, _C = (int(bit) for bit in SpikeClass if bit in VALUE_BITS)
 _CHUNK = 1 << 16
@@ -114,10 +118,19 @@ def _whole(array: Any) -> bool:
 class Measurer:
     """Measures arrays; holds one small buffer that is used again and again."""
 
+    counts_in = "NumPy"
     __slots__ = ("_buffer",)
 
     def __init__(self) -> None:
         self._buffer = np.empty(_CHUNK, np.bool_)
+
+    def measure_at(self, layout: Layout, pointer: int) -> Statistics | int:
+        """Measure the elements of a tensor; return its nonzero ones alone if it has no class.
+
+        Raises:
+            ValueError: the pointer is null: the storage was given back.
+        """
+        return self.measure(layout.flat(pointer), layout.bits)
 
     def measure(self, array: Any, bits: str = "") -> Statistics | int:
         """Measure a flat array; return its nonzero elements alone if it has no class.
@@ -183,7 +196,8 @@ class Measurer:
             bits = _W
         else:
             return nonzero
-        return Statistics(bits, nonzero, ones, minus, float(array.min()), float(array.max()))
+        low, high = (float(end) + 0.0 for end in (array.min(), array.max()))  # -0.0 is 0
+        return Statistics(bits, nonzero, ones, minus, low, high)
 
 
 def _sample(array: Any) -> list[Any]:
@@ -219,7 +233,8 @@ def _few(items: list[Any]) -> Statistics | int:
         return nonzero
     ones, minus = items.count(1), items.count(-1)
     bits = (_T | _W) if ones + minus == nonzero else _W
-    return Statistics(bits, nonzero, ones, minus, float(min(items)), float(max(items)))
+    low, high = (float(end) + 0.0 for end in (min(items), max(items)))
+    return Statistics(bits, nonzero, ones, minus, low, high)
 
 
 def _first_nonzero(array: Any) -> Any:

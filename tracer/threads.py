@@ -59,6 +59,39 @@ class Thread:
         self.root = 0
 
 
+class Threads:
+    """The threads that are recorded: the one that opened the recording, and those that join."""
+
+    def __init__(self) -> None:
+        self.main = Thread(0)
+        self._joined = {self.main.identity: self.main}
+        self._next = 1
+
+    def find(self) -> Thread | None:
+        """Return the calling thread, if it is recorded."""
+        found = self._joined.get(threading.get_ident())
+        if found is None and _graph_task() != -1:
+            return self.main  # a device thread of the autograd engine
+        return found
+
+    def join(self) -> Thread | None:
+        """Take the calling thread in; return None if it was in before."""
+        thread = Thread(self._next)
+        if thread.identity in self._joined:
+            return None
+        self._next += 1
+        self._joined[thread.identity] = thread
+        return thread
+
+    def part(self, thread: Thread) -> None:
+        """Let a thread that had joined go."""
+        self._joined.pop(thread.identity, None)
+
+    def all(self) -> list[Thread]:
+        """Return the threads that are in."""
+        return list(self._joined.values())
+
+
 def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Place, int]:
     """Return stage, place and forward call of what runs now, inside a backward pass.
 

@@ -6,6 +6,7 @@ until the storage is forgotten. The version is the recorder's own; PyTorch's can
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import torch
@@ -14,15 +15,17 @@ from .columns import NULL
 from .layouts import Layout
 from .statistics import Statistics
 
-PARAMETER, BUFFER = 0, 1
+PARAMETER, BUFFER, ACTIVATION = 0, 1, 5
 """Indices into VALUE_KINDS."""
 
 _FORGET_AFTER = 4096
 _MOST_PARTS = 4096
+_WHOLLY, _SPOTS = 4096, 64
+"""Bytes up to which a storage is looked at as a whole; places where a larger one is."""
 
 
 class Storage:
-    """A storage that the recorder has seen; defaults are on the class: most instances keep them.
+    """A storage that the recorder has seen.
 
     Attributes:
         number: id in the trace.
@@ -38,25 +41,30 @@ class Storage:
         more: values by (layout, offset), once one look does not do.
         data: what that which it holds descends from, see `descent`.
         declared: parts that the user has declared to hold spikes, until they are written again.
+        spots: of a parameter or buffer, its elements at some places as they were last seen.
     """
 
-    version = 0
-    written_seq = -1
-    counter = -2
-    most = -2
-    kind = 5
-    device = "cpu"
-    readable = True
-    value: Value | None = None
-    whole: Value | None = None
-    more: dict[Any, Value] | None = None
-    data = 1
-    declared: list[Value] | None = None
+    __slots__ = (
+        "cdata", "counter", "data", "declared", "device", "epoch", "kind", "more", "most", "number",
+        "readable", "spots", "value", "version", "whole", "written_seq",
+    )  # fmt: skip
 
     def __init__(self, number: int, cdata: int, epoch: int) -> None:
         self.number = number
         self.cdata = cdata
         self.epoch = epoch
+        self.version = 0
+        self.written_seq = -1
+        self.counter = self.most = -2
+        self.kind = ACTIVATION
+        self.device = "cpu"
+        self.readable = True
+        self.value: Value | None = None
+        self.whole: Value | None = None
+        self.more: dict[Any, Value] | None = None
+        self.data = 1
+        self.declared: list[Value] | None = None
+        self.spots: Any = None
 
     def values(self) -> list[Value]:
         """Return the values at the present version, some perhaps twice."""
@@ -80,17 +88,11 @@ class Value:
         synapses: what was measured of it as an input of convolutions, by geometry.
     """
 
-    base: Value | None = None
-    bits = -1
-    nonzero = -1
-    ones: int | None = None
-    minus_ones: int | None = None
-    low: float | None = None
-    high: float | None = None
-    events = False
-    measured = 0
-    device = "cpu"
-    synapses: dict[Any, Any] | None = None
+    __slots__ = (
+        "base", "bits", "device", "events", "high", "kind", "layout", "low", "measured",
+        "minus_ones", "nonzero", "number", "offset", "ones", "storage", "synapses", "version",
+        "written_seq",
+    )  # fmt: skip
 
     def __init__(self, number: int, storage: Storage, layout: Layout, offset: int) -> None:
         self.number = number
@@ -98,10 +100,18 @@ class Value:
         self.version = storage.version
         self.written_seq = storage.written_seq
         self.kind = storage.kind
+        self.device = storage.device
         self.layout = layout
         self.offset = offset
-        if storage.device != "cpu":
-            self.device = storage.device
+        self.measured = 0
+        self.events = False
+        self.bits = self.nonzero = -1
+        self.base: Value | None = None
+        self.ones: int | None = None
+        self.minus_ones: int | None = None
+        self.low: float | None = None
+        self.high: float | None = None
+        self.synapses: dict[Any, Any] | None = None
 
     def told(self, found: Statistics) -> None:
         """Note facts about all elements."""
@@ -109,6 +119,9 @@ class Value:
         self.bits, self.nonzero, ones, minus, low, high = found
         if self.bits:
             self.ones, self.minus_ones, self.low, self.high = ones, minus, low, high
+
+
+_SCALAR = Layout((), (), torch.float32)
 
 
 class OpaqueLayout:
@@ -119,6 +132,8 @@ class OpaqueLayout:
     measured = 2
     bits = -1
     events = False
+    storage = Storage(-1, 0, 0)
+    """Stands for whatever it holds: what came from outside."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         try:
@@ -142,6 +157,7 @@ class Values:
     def __init__(self) -> None:
         self.layouts: dict[Any, Layout] = {}
         self.layout: Any = None
+        self._last = _SCALAR
         self.storages: dict[int, Storage] = {}
         self.fresh: list[Value] = []
         self.retired: list[Value] = []
@@ -169,7 +185,8 @@ class Values:
     def _check(self, storage: Storage, tensor: torch.Tensor) -> None:
         """Take what a storage holds for unknown if somebody outside may have written it."""
         if storage.epoch != self.epoch:
-            if storage.written_seq < 0 or storage.epoch < self.distrust:
+            unsure = storage.written_seq < 0 and not _as_before(storage, tensor)
+            if unsure or storage.epoch < self.distrust:
                 self._renew(storage)
             storage.epoch = self.epoch
         counter = storage.counter
@@ -239,7 +256,6 @@ class Values:
         if seen == self._next_value:  # else calls that are not written yet may name them
             del self.retired[:retired]
         self._written = seen
-        self.forget()
 
     def wrote(self, storage: Storage, seq: int, counted: int) -> None:
         """Note that call `seq` wrote to the storage; `counted`: PyTorch will count it so often."""
@@ -260,25 +276,34 @@ class Values:
         """
         # The same as storage_of, written out: this runs for every operand of every call.
         handle = tensor.untyped_storage()
-        storage = self.storages.get(handle._cdata)
+        cdata = handle._cdata
+        storage = self.storages.get(cdata)
         if storage is None:
-            storage = self._adopt(handle, handle._cdata, tensor)
+            storage = self._adopt(handle, cdata, tensor)
         elif storage.epoch != self.epoch or (
             storage.counter != -2 and storage.counter != tensor._version
         ):
             self._check(storage, tensor)
-        key = (tensor.shape, tensor.stride(), tensor.dtype)
-        layout = self.layouts.get(key)
-        if layout is None:
-            layout = self.layouts[key] = Layout(*key)
-        self.layout = layout
-        offset: Any = tensor.storage_offset()
+        shape, stride, dtype = tensor.shape, tensor.stride(), tensor.dtype
         value = storage.value
+        # It mostly lies as its storage was seen, or as the tensor before: hashing takes longer.
+        layout = self._last if value is None else value.layout
+        if layout.shape != shape or layout.stride != stride or layout.dtype is not dtype:
+            layout = self._laid(shape, stride, dtype)
+        self.layout = self._last = layout
+        offset: Any = tensor.storage_offset()
         if value is None:
             storage.value = storage.whole = value = self._new(storage, layout, offset)
         elif value.layout is not layout or value.offset != offset:
             return self._other(storage, value, layout, offset)
         return value
+
+    def _laid(self, *key: Any) -> Layout:
+        """Return the layout of a shape, stride and dtype."""
+        layout = self.layouts.get(key)
+        if layout is None:
+            layout = self.layouts[key] = Layout(*key)
+        return layout
 
     def _other(self, storage: Storage, first: Value, layout: Layout, offset: int) -> Value:
         """Return a value that is not the first of its storage."""
@@ -352,6 +377,23 @@ class Values:
         for cdata in self.storages:
             torch.UntypedStorage._free_weak_ref(cdata)
         self.storages.clear()
+
+
+def _as_before(storage: Storage, tensor: torch.Tensor) -> bool:
+    """Tell whether a parameter or buffer holds at some places what it held when last seen."""
+    if storage.kind > BUFFER or storage.device != "cpu":
+        return False
+    before, storage.spots = storage.spots, _spots(tensor.untyped_storage())
+    return before is not None and before == storage.spots
+
+
+def _spots(handle: torch.UntypedStorage) -> Any:
+    """Return all that a small storage holds, else words of 8 bytes from all over it."""
+    size = handle.nbytes()
+    if size <= _WHOLLY:
+        return ctypes.string_at(handle.data_ptr(), size)
+    words = (ctypes.c_uint64 * (size // 8)).from_address(handle.data_ptr())
+    return words[:: (size // 8 // _SPOTS) | 1]
 
 
 def _holds(whole: Value, part: Value) -> bool:

@@ -37,6 +37,9 @@ _DELTA = ("seq", "value_id", "module_call_id", "first_seq", "last_seq", "first_n
           "in0_value", "in1_value", "in2_value", "out0_value", "forward_seq", "written_seq",
           "storage_id", "base_value_id", "parent_call_id")  # fmt: skip
 
+_SMALL = 4096
+"""Rows of a table up to which it is written at half the time, somewhat larger."""
+
 
 class Writer:
     """Writes the tables of one rank.
@@ -148,12 +151,13 @@ class Writer:
         target = self.path / f"{file}{places.HALF}-{next(self._halves)}"
         delta = [f.name for f in schema if f.name in _DELTA and pa.types.is_integer(f.type)]
         plain = [f.name for f in schema if f.name not in delta and not pa.types.is_nested(f.type)]
+        large = table.num_rows > _SMALL
         try:
             pq.write_table(
                 table.cast(schema).replace_schema_metadata(schema.metadata),
                 target,
-                compression="zstd",
-                use_dictionary=plain or False,
+                compression="zstd" if large else "lz4",
+                use_dictionary=plain if large and plain else False,
                 column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
                 write_page_checksum=True,
             )

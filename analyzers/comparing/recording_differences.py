@@ -55,10 +55,17 @@ def _inputs(base: Side, head: Side) -> Iterator[str]:
     prints = [[m.fingerprint.inputs for m in side.trace.manifests] for side in (base, head)]
     if None in prints[0] or None in prints[1]:
         yield "inputs cannot be compared: one recording has no fingerprint of them"
+    elif _kinds(prints[0]) != _kinds(prints[1]):
+        yield "inputs cannot be compared: the recordings have fingerprints of different kinds"
     elif prints[0] != prints[1]:
         yield "the inputs were not the same: counts that depend on data differ for that alone"
     else:
         yield from _later_inputs(base, head)
+
+
+def _kinds(prints: list[str | None]) -> set[str]:
+    """Return how fingerprints were made: what stands before their colons."""
+    return {each.partition(":")[0] for each in prints if each is not None}
 
 
 def _later_inputs(base: Side, head: Side) -> Iterator[str]:
@@ -73,7 +80,7 @@ def _later_inputs(base: Side, head: Side) -> Iterator[str]:
 
 def _root_count(side: Side) -> int:
     calls = side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
-    return int(collected(calls.select(pl.len()), side.trace).item())
+    return int(calls.select(pl.len()).pipe(collected, side.trace).item())
 
 
 def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
@@ -85,7 +92,7 @@ def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
         .select("rank", value_id="inputs")
     )
     found = side.trace.values.join(given, on=["rank", "value_id"], how="semi")
-    return collected(found.group_by(facts).len().sort(facts), side.trace).rows()
+    return found.group_by(facts).len().sort(facts).pipe(collected, side.trace).rows()
 
 
 def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str]:
@@ -100,6 +107,8 @@ def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str
     prints = [[m.fingerprint.parameters for m in side.trace.manifests] for side in (base, head)]
     if None in prints[0] or None in prints[1]:
         yield "weights cannot be compared: one recording has no fingerprint of them"
+    elif _kinds(prints[0]) != _kinds(prints[1]):
+        yield "weights cannot be compared: the recordings have fingerprints of different kinds"
     elif prints[0] != prints[1]:
         yield "the weights were not the same: their shapes are, their values are not"
 
@@ -136,12 +145,16 @@ def _roots(base: Side, head: Side) -> Iterator[str]:
 
 def _root_calls(side: Side) -> dict[str, Any]:
     forward = pl.col("parent_call_id").is_null() & (pl.col("stage").cast(pl.String) == "forward")
-    found = side.trace.module_calls.filter(forward).select(
-        pl.col("batch", "time_steps").unique().sort().implode(),
-        inference=pl.col("training").not_().sum(),
-        training=pl.col("training").sum(),
+    found = (
+        side.trace.module_calls.filter(forward)
+        .select(
+            pl.col("batch", "time_steps").unique().sort().implode(),
+            inference=pl.col("training").not_().sum(),
+            training=pl.col("training").sum(),
+        )
+        .pipe(collected, side.trace)
     )
-    return collected(found, side.trace).row(0, named=True)
+    return found.row(0, named=True)
 
 
 def _recorders(base: Side, head: Side) -> Iterator[str]:

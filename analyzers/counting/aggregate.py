@@ -14,7 +14,7 @@ import polars as pl
 from ..rules.amount import STATISTICS
 from ..rules.call import FLAGGED
 from ..trace.files import collected
-from ..workload.spikes import with_spikes
+from ..workload.spikes import alike, with_spikes
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -49,9 +49,17 @@ def collapsed(
         TraceError: a part cannot be decoded.
     """
     kept = list(keys)
-    calls = with_spikes(
-        trace, FLAGGED, spikes, by_values_only=by_values_only, calls=_with_fourth(trace)
+    calls, same = alike(trace, _with_fourth(trace), FLAGGED, spikes, by_values_only=by_values_only)
+    groups = collected(
+        calls.group_by(*dict.fromkeys((*same, *kept, "stage"))).agg(
+            calls=pl.len(),
+            first_seq=pl.col("seq").min(),
+            **{name: pl.col(name).sum() for name in STATISTICS},
+            **{f"{name}_unknown": pl.col(name).null_count() for name in STATISTICS},
+        ),
+        trace,
     )
+    told = with_spikes(trace, FLAGGED, spikes, by_values_only=by_values_only, calls=groups.lazy())
     optimizing = (pl.col("stage") == "optimizer").fill_null(False)
     flags = {}
     for slot in FLAGGED:
@@ -59,17 +67,17 @@ def collapsed(
         flags[f"{slot}_spikes"] = pl.when(optimizing).then(known.fill_null(False)).otherwise(known)
     for slot in FLAGGED[:-1]:
         flags[f"{slot}_decided"] = pl.col(f"{slot}_decided")
-    grouped = (
-        calls.select("rank", "signature_id", *kept, "seq", *STATISTICS, **flags)
+    sums = (*STATISTICS, *(f"{name}_unknown" for name in STATISTICS))
+    summed = (
+        told.select("rank", "signature_id", *kept, "calls", "first_seq", *sums, **flags)
         .group_by("rank", "signature_id", *kept, *flags)
         .agg(
-            calls=pl.len().cast(pl.Int64),
-            first_seq=pl.col("seq").min(),
-            **{name: pl.col(name).sum() for name in STATISTICS},
-            **{f"{name}_unknown": pl.col(name).null_count().cast(pl.Int64) for name in STATISTICS},
+            pl.col("calls").cast(pl.Int64).sum(),
+            pl.col("first_seq").min(),
+            pl.col(sums).cast(pl.Int64).sum(),
         )
     )
-    return collected(grouped, trace).sort("rank", "first_seq")
+    return collected(summed, trace, engine="auto").sort("rank", "first_seq")
 
 
 def _with_fourth(trace: Trace) -> pl.LazyFrame:

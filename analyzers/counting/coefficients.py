@@ -13,6 +13,7 @@ from ..rules.amount import CALLS, STATISTICS, amount
 from ..rules.call import FLAGGED, Call, call_of
 from ..rules.rule import Figures
 from ..trace.manifests import plain
+from ..trace.signatures import SIGNATURE, distinct_signatures
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -23,16 +24,15 @@ COUNTERS = ("flops", "bytes", "synops", "macs", "acs")
 PARTS = (CALLS, *STATISTICS)
 """What a form is linear in."""
 
-KIND = ("rank", "signature_id", *(f"{slot}_spikes" for slot in FLAGGED),
+KIND = (*SIGNATURE, *(f"{slot}_spikes" for slot in FLAGGED),
         *(f"{slot}_decided" for slot in FLAGGED[:-1]))  # fmt: skip
 """What tells kinds of calls apart: the signature, and what is known of the operands' spikes."""
 
 LARGEST = (1 << 63) - 1
 
 _SCHEMA: dict[str, Any] = {
-    **dict.fromkeys(KIND, pl.Boolean),
-    "rank": pl.Int32,
-    "signature_id": pl.Int32,
+    "content": pl.UInt32,
+    **dict.fromkeys(KIND[len(SIGNATURE) :], pl.Boolean),
     "op": pl.String,
     "how": pl.String,
     "family": pl.String,
@@ -62,28 +62,38 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = Fal
         TraceError: a signature is missing or damaged.
         RuleError: a rule fails.
     """
-    signatures = _signatures(trace)
-    kinds = rows.select(KIND).unique(maintain_order=True)
-    data = []
-    for kind in kinds.iter_rows(named=True):
-        key = (kind["rank"], kind["signature_id"])
-        if key not in signatures:
-            raise TraceError(
-                f"{trace.path} is damaged: a call of rank {key[0]} is of signature {key[1]}, "
-                "which it does not tell."
-            )
-        data.append({**kind, **_form(trace, rules, signatures[key], kind, dense)})
-    return pl.DataFrame(data, schema=_SCHEMA, orient="row")
+    distinct, places = distinct_signatures(trace)
+    _check_signatures(trace, rows, places)
+    kinds = (
+        rows.select(KIND)
+        .unique(maintain_order=True)
+        .join(places, on=list(SIGNATURE), maintain_order="left")
+    )
+    alike = ["content", *KIND[len(SIGNATURE) :]]
+    asked = kinds.select(alike).unique(maintain_order=True)
+    signatures = {row["content"]: row for row in distinct.iter_rows(named=True)}
+    data = [
+        {**kind, **_form(trace, rules, signatures[kind["content"]], kind, dense)}
+        for kind in asked.iter_rows(named=True)
+    ]
+    found = pl.DataFrame(data, schema=_SCHEMA)
+    return kinds.join(found, on=alike, nulls_equal=True, maintain_order="left").drop("content")
 
 
-def _signatures(trace: Trace) -> dict[tuple[int, int], dict[str, Any]]:
-    found: dict[tuple[int, int], dict[str, Any]] = {}
-    for row in trace.signatures.iter_rows(named=True):
-        key = (row["rank"], row["signature_id"])
-        if key in found:
-            raise TraceError(f"{trace.path} is damaged: it tells signature {key[1]} twice.")
-        found[key] = row
-    return found
+def _check_signatures(trace: Trace, rows: pl.DataFrame, places: pl.DataFrame) -> None:
+    """Refuse a trace that tells a signature twice, or not at all."""
+    twice = places.filter(places.select(SIGNATURE).is_duplicated())
+    if twice.height:
+        raise TraceError(
+            f"{trace.path} is damaged: it tells signature {twice['signature_id'][0]} twice."
+        )
+    lost = rows.select(SIGNATURE).join(places, on=list(SIGNATURE), how="anti")
+    if lost.height:
+        rank, number = lost.row(0)
+        raise TraceError(
+            f"{trace.path} is damaged: a call of rank {rank} is of signature {number}, which it "
+            "does not tell."
+        )
 
 
 def _form(

@@ -166,21 +166,9 @@ def coverage(
 
 def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> Coverage:
     """Return the coverage of what `tally` counted, with hints at other settings of `spikes`."""
-    frame = (
-        counted.group_by("op", "how", "family", maintain_order=True)
-        .agg(
-            pl.col("calls").sum(),
-            bytes=pl.col("moved").sum(),
-            dense_macs=_whole("dense_macs"),
-            unmeasured=pl.col("unmeasured").sum(),
-        )
-        .with_columns(first=pl.col("how") == "uncovered")
-        .sort("first", "bytes", "calls", "op", descending=[True, True, True, False])
-        .drop("first")
-    )
     known = pl.col("macs").is_not_null() & pl.col("acs").is_not_null()
     return Coverage(
-        frame=frame,
+        frame=by_op(counted),
         decided=int(counted.filter(pl.col("family").is_in(PRODUCTS))["decided"].sum()),
         unattributed=_unattributed(trace),
         hidden=sum(hidden.calls for manifest in trace.manifests for hidden in manifest.hidden),
@@ -192,18 +180,34 @@ def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> C
     )
 
 
+def by_op(counted: pl.DataFrame) -> pl.DataFrame:
+    """Return how each op is counted: `Coverage.frame` of what `tally` counted."""
+    return (
+        counted.group_by("op", "how", "family", maintain_order=True)
+        .agg(
+            pl.col("calls").sum(),
+            bytes=pl.col("moved").sum(),
+            dense_macs=_whole("dense_macs"),
+            unmeasured=pl.col("unmeasured").sum(),
+        )
+        .with_columns(first=pl.col("how") == "uncovered")
+        .sort("first", "bytes", "calls", "op", descending=[True, True, True, False])
+        .drop("first")
+    )
+
+
 def _whole(name: str) -> pl.Expr:
     """Return a sum that is null if it is not known of every call."""
     return pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum())
 
 
 def _unattributed(trace: Trace) -> int:
-    lost = (
-        (pl.col("stage").cast(pl.String) == "backward")
+    lost = trace.calls.filter(
+        (pl.col("stage") == "backward")
         & pl.col("module_id").is_null()
         & pl.col("forward_seq").is_null()
     )
-    return int(collected(trace.calls.select(lost.sum()), trace).item() or 0)
+    return int(collected(lost.select(pl.len()), trace).item())
 
 
 def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ..counting.coverage import covered
+from ..counting.coverage import by_op
 from ..counting.evaluate import tally
 from ..rules import rule_set
 from ..trace.trace import narrowed
@@ -84,8 +84,9 @@ class Operations:
 
     def uncovered(self) -> list[str]:
         """Return one sentence on the ops that no rule covers, where the revision names them."""
-        ops = covered(self.part, self.counted).uncovered if self.how.names_uncovered else []
-        return [f"no rule covers {', '.join(ops)}: left out"] if ops else []
+        ops = by_op(self.counted).filter(how="uncovered")["op"]
+        named = self.how.names_uncovered and len(ops) > 0
+        return [f"no rule covers {', '.join(ops)}: left out"] if named else []
 
 
 def operations_of(

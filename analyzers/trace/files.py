@@ -112,7 +112,11 @@ def readable_files(folder: Path) -> Found:
 
 
 def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
-    """Return a table of one rank with a `rank` column; dictionary columns as strings."""
+    """Return a table of one rank with a `rank` column.
+
+    Dictionary columns stay categorical, so that conditions on them reach the reader of the parts:
+    it decodes the other columns of rows that fit only. `collected` makes strings of them.
+    """
     empty = pl.DataFrame(pl.from_arrow(TABLES[name].empty_table()))
     if files:
         frame = pl.scan_parquet(
@@ -120,15 +124,15 @@ def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
         )
     else:
         frame = empty.lazy()
-    return frame.with_columns(
-        pl.col(pl.Categorical).cast(pl.String), rank=pl.lit(rank, dtype=pl.Int32)
-    )
+    return frame.with_columns(rank=pl.lit(rank, dtype=pl.Int32))
 
 
 def collected(
     frame: pl.LazyFrame, source: Source, *, engine: Literal["auto", "streaming"] = "streaming"
 ) -> pl.DataFrame:
     """Return the rows of a frame over the parts of a trace: the one way in which they are read.
+
+    Categories become strings.
 
     Args:
         frame: what to read.
@@ -140,7 +144,7 @@ def collected(
             another one by now.
     """
     try:
-        rows = frame.collect(engine=engine)
+        rows = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).collect(engine=engine)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         check_unchanged(source)
         reason = plain(str(error).partition("\n")[0])
@@ -327,11 +331,12 @@ def _check_numbers(found: Found, file: Path, table: str, footer: Any) -> None:
                 continue
             if told.has_null_count and told.null_count and name in _NEVER_NULL[table]:
                 raise TraceError(f"{file} is damaged: {name} is null in {told.null_count} rows.")
-            low, high = (told.min, told.max) if told.has_min_max else (None, None)
-            if isinstance(low, int) and not isinstance(low, bool) and name not in _SIGNED:
-                if low < 0 or high >= _LIMITS.get(name, 1 << 62):
-                    raise TraceError(f"{file} is damaged: {name} is {low} to {high}.")
-            if table == "calls" and name == "seq" and isinstance(low, int):
+            if not told.has_min_max or type(told.min) is not int:
+                continue
+            low, high = told.min, int(told.max)
+            if name not in _SIGNED and (low < 0 or high >= _LIMITS.get(name, 1 << 62)):
+                raise TraceError(f"{file} is damaged: {name} is {low} to {high}.")
+            if table == "calls" and name == "seq":
                 span.append((group.num_rows, low, high))
     found.spans.extend(span)
 

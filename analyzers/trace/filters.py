@@ -200,3 +200,19 @@ def _pairs(rows: pl.DataFrame, key: str) -> pl.Expr:
         for (rank,), group in rows.group_by("rank")
     ]
     return pl.any_horizontal(conditions).fill_null(False) if conditions else _NONE
+
+
+def of_signatures(calls: pl.LazyFrame, signatures: pl.DataFrame) -> pl.LazyFrame:
+    """Return the calls of some signatures, with the other columns of these.
+
+    The numbers alone are asked first: they reach the reader of the parts, which then decodes
+    little of other calls.
+
+    Args:
+        calls: the calls.
+        signatures: `rank` and `signature_id`, each once, and what is wanted of them.
+    """
+    numbers = signatures["signature_id"].unique().implode()
+    return calls.filter(pl.col("signature_id").is_in(numbers)).join(
+        signatures.lazy(), on=["rank", "signature_id"]
+    )

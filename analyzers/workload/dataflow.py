@@ -70,11 +70,11 @@ def _spans(trace: Trace, firsts: pl.DataFrame) -> list[tuple[int, int, int]]:
     The samples of first calls are few: all neurons of a network run in its first sample.
     """
     last = firsts.group_by("rank", "sample").agg(pl.col("first_seq").max().alias("last"))
-    begun = collected(
+    begun = (
         trace.module_calls.join(last.lazy().select("rank", "sample"), on=["rank", "sample"])
         .group_by("rank", "sample")
-        .agg(pl.col("first_seq").min()),
-        trace,
+        .agg(pl.col("first_seq").min())
+        .pipe(collected, trace)
     )
     return last.join(begun, on=["rank", "sample"]).select("rank", "first_seq", "last").rows()
 
@@ -92,7 +92,9 @@ def _makers(
         layer) and `in_neuron`.
     """
     key = ("rank", "seq")
-    within = pl.any_horizontal(
+    begin = min((first for _, first, _ in spans), default=0)
+    end = max((last for _, _, last in spans), default=-1)
+    within = pl.col("seq").is_between(begin, end) & pl.any_horizontal(
         pl.lit(False),
         *(
             (pl.col("rank") == rank) & pl.col("seq").is_between(first, last)
@@ -100,18 +102,17 @@ def _makers(
         ),
     )
     slots = [f"in{slot}_value" for slot in range(3)]
-    calls = collected(
-        trace.calls.filter(within & (pl.col("stage").cast(pl.String) == "forward")).select(
-            *key, "module_call_id", *slots, "out0_value"
-        ),
-        trace,
+    calls = (
+        trace.calls.filter(within & (pl.col("stage") == "forward"))
+        .select(*key, "module_call_id", *slots, "out0_value")
+        .pipe(collected, trace)
     )
-    more = collected(
-        trace.call_operands.filter(within).select(
-            *key, "value_id", role=pl.col("role").cast(pl.String)
-        ),
-        trace,
-    ).join(calls.select(key), on=key, how="semi")
+    more = (
+        trace.call_operands.filter(within)
+        .select(*key, "value_id", role=pl.col("role").cast(pl.String))
+        .pipe(collected, trace)
+        .join(calls.select(key), on=key, how="semi")
+    )
     taken = [
         *(calls.select(*key, source=slot) for slot in slots),
         more.filter(pl.col("role") == "in").select(*key, source="value_id"),

@@ -14,9 +14,11 @@ import polars as pl
 
 from ..rules.geometry import Matmul, Norm, Product, product_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
+from ..trace.signatures import SIGNATURE, distinct_signatures
 from .layer_calls import ID
 from .layers import MODULE
-from .products import SIGNATURE, product_signatures
+from .products import product_signatures
 from .spikes import SLOTS, with_spikes
 
 if TYPE_CHECKING:
@@ -44,11 +46,12 @@ def geometries_of(trace: Trace) -> Geometries:
     if "geometries" not in trace.facts:
         each = product_signatures(trace).filter(pl.col("each").is_null())
         unknown = set(each.select(SIGNATURE).iter_rows())
+        distinct, places = distinct_signatures(trace)
+        products = {row["content"]: product_of(row) for row in distinct.iter_rows(named=True)}
         trace.facts["geometries"] = {
-            key: found
-            for row in trace.whole.signatures.iter_rows(named=True)
-            if (key := (row["rank"], row["signature_id"])) not in unknown
-            and (found := product_of(row)) is not None
+            (rank, number): found
+            for rank, number, content in places.rows()
+            if (found := products[content]) is not None and (rank, number) not in unknown
         }
     geometries: Geometries = trace.facts["geometries"]
     return geometries
@@ -72,11 +75,12 @@ def product_calls(
         both null: not measured).
     """
     geometries = geometries_of(trace)
-    layouts = pl.LazyFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
+    layouts = pl.DataFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
 
     def calls_among(calls: pl.LazyFrame) -> pl.DataFrame:
+        calls = of_signatures(calls, layouts)
         spiking = with_spikes(trace, SLOTS[:3], mode, by_values_only=by_values_only, calls=calls)
-        found = spiking.join(layouts, on=SIGNATURE).select(
+        found = spiking.select(
             *_CALL, "sort", "role",
             first=_at_slot("value"), second=_at_slot("value", 1),
             first_spikes=_at_slot("spikes"), second_spikes=_at_slot("spikes", 1),

@@ -10,6 +10,7 @@ from ...schemas import SpikeClass
 from ..rules import factors_of
 from ..text import agreeing, number
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 from .products import product_signatures
 from .spike_sums import spike_sums
 
@@ -20,6 +21,8 @@ _WORDS = {
     "graded": "whole numbers that came out of adding spikes",
     "scaled": "zeros and one other number",
 }
+
+_BITS = {"graded": SpikeClass.WHOLE, "scaled": SpikeClass.SCALED}
 
 
 def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
@@ -51,6 +54,27 @@ def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
 
 def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
     """Return `rank`, `seq` and `value` of first factors that only another setting calls spikes."""
+    if "operands of hints" not in trace.facts:
+        trace.facts["operands of hints"] = _with_other_bits(trace.whole)
+    found: pl.DataFrame = trace.facts["operands of hints"]
+    if trace.opened is not None and found.height:
+        key = ["rank", "seq"]
+        left = trace.calls.select(key).join(found.lazy().select(key), on=key, how="semi")
+        found = found.join(collected(left, trace), on=key, how="semi")
+    by_setting = {
+        name: found.filter((pl.col("bits") & int(bit)) != 0).drop("bits")
+        for name, bit in _BITS.items()
+    }
+    by_setting["graded"] = _of_sums(trace, by_setting["graded"])
+    return by_setting
+
+
+def _with_other_bits(trace: Trace) -> pl.DataFrame:
+    """Return first factors of forward products that another setting may call spikes.
+
+    Returns:
+        `rank`, `module_id`, `signature_id`, `seq`, `value_id` and `bits` (their class).
+    """
     rows = [
         (rank, signature, factors[0])
         for rank, signature, op in product_signatures(trace)
@@ -59,7 +83,7 @@ def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
         if (factors := factors_of(op)) is not None and factors[0] < 3
     ]
     schema = {"rank": pl.Int32, "signature_id": pl.Int32, "slot": pl.Int32}
-    signatures = pl.LazyFrame(rows, schema=schema, orient="row")
+    signatures = pl.DataFrame(rows, schema=schema, orient="row")
     bits, value = (
         pl.when(pl.col("slot") == 0)
         .then(f"in0_{what}")
@@ -68,22 +92,22 @@ def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
         .otherwise(f"in2_{what}")
         for what in ("class", "value")
     )
-    kinds = {"graded": SpikeClass.WHOLE, "scaled": SpikeClass.SCALED}
-    dense = (pl.col("bits") & int(SpikeClass.BINARY | SpikeClass.CONSTANT)) == 0
-    other = (pl.col("bits") & int(SpikeClass.WHOLE | SpikeClass.SCALED)) != 0
-    found = collected(
-        trace.calls.filter(pl.col("stage") == "forward")
-        .join(signatures, on=["rank", "signature_id"])
+    asked = [_only_another_setting(f"in{slot}_class") for slot in sorted({row[2] for row in rows})]
+    forward = trace.calls.filter(
+        (pl.col("stage") == "forward") & pl.any_horizontal(pl.lit(False), *asked)
+    )
+    return collected(
+        of_signatures(forward, signatures)
         .select("rank", "module_id", "signature_id", "seq", value_id=value, bits=bits)
-        .filter(dense & other),
+        .filter(_only_another_setting("bits")),
         trace,
     )
-    by_setting = {
-        name: found.filter((pl.col("bits") & int(bit)) != 0).drop("bits")
-        for name, bit in kinds.items()
-    }
-    by_setting["graded"] = _of_sums(trace, by_setting["graded"])
-    return by_setting
+
+
+def _only_another_setting(bits: str) -> pl.Expr:
+    """Return whether a class is none of binary spikes, but of what another setting allows."""
+    binary, others = SpikeClass.BINARY | SpikeClass.CONSTANT, SpikeClass.WHOLE | SpikeClass.SCALED
+    return ((pl.col(bits) & int(binary)) == 0) & ((pl.col(bits) & int(others)) != 0)
 
 
 def _of_sums(trace: Trace, operands: pl.DataFrame) -> pl.DataFrame:

@@ -52,15 +52,15 @@ def without_training(trace: Trace) -> Trace:
     """
     root, training = pl.col("parent_call_id").is_null(), pl.col("training")
     sample = ["rank", "sample"]
-    told = collected(
+    told = (
         trace.sample_calls.filter(_stage() == "forward")
         .group_by(sample)
         .agg(
             trained=(root & training).any(),
             evaluated=(root & ~training).any(),
             mixed=(~training).any(),
-        ),
-        trace,
+        )
+        .pipe(collected, trace)
     )
     frozen = told.filter(pl.col("trained") & ~pl.col("evaluated") & pl.col("mixed")).lazy()
     if not told["evaluated"].any() or collected(frozen, trace, engine="auto").is_empty():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..trace.files import collected
+from ..trace.filters import of_signatures
 from .layers import BYTES, MODULE, weight_products
 from .spikes import spike_expr, with_spikes
 
@@ -136,12 +137,13 @@ def _called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
             shape.list.get(0, null_on_oob=True).alias(f"{side}_first"),
             shape.list.get(1, null_on_oob=True).alias(f"{side}_second"),
         ]
-    return collected(
+    return (
         trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward")
         .join(modules.lazy().select(MODULE), on=MODULE, how="semi")
-        .select(*ID, "module_id", "first_seq", *HOW_CALLED, *columns),
-        trace,
-    ).sort(ID)
+        .select(*ID, "module_id", "first_seq", *HOW_CALLED, *columns)
+        .pipe(collected, trace)
+        .sort(ID)
+    )
 
 
 def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) -> pl.DataFrame:
@@ -152,27 +154,25 @@ def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) 
     )
     own = layers.lazy().select(*MODULE, second_numel="weight_numel")
     second = pl.col("slot") == 1
+    calls = of_signatures(trace.calls.filter(pl.col("stage") == "forward"), ops).join(
+        own, on=[*MODULE, "second_numel"], how="semi"
+    )
     return (
-        collected(
-            with_spikes(trace, ("in0", "in1"), by_values_only=by_values_only)
-            .filter(pl.col("stage") == "forward")
-            .join(ops.lazy(), on=["rank", "signature_id"])
-            .join(own, on=[*MODULE, "second_numel"], how="semi")
-            .select(
-                *ID,
-                "seq",
-                "signature_id",
-                "op",
-                op_value=pl.when(second).then("in1_value").otherwise("in0_value"),
-                **{
-                    f"in_{what}": pl.when(second).then(f"in1_{what}").otherwise(f"in0_{what}")
-                    for what in ("class", "nonzero", "spikes", "decided")
-                },
-                out_class="out0_class",
-                out_nonzero="out0_nonzero",
-            ),
-            trace,
+        with_spikes(trace, ("in0", "in1"), by_values_only=by_values_only, calls=calls)
+        .select(
+            *ID,
+            "seq",
+            "signature_id",
+            "op",
+            op_value=pl.when(second).then("in1_value").otherwise("in0_value"),
+            **{
+                f"in_{what}": pl.when(second).then(f"in1_{what}").otherwise(f"in0_{what}")
+                for what in ("class", "nonzero", "spikes", "decided")
+            },
+            out_class="out0_class",
+            out_nonzero="out0_nonzero",
         )
+        .pipe(collected, trace)
         .sort("rank", "seq")
         .unique(ID, keep="first", maintain_order=True)
         .drop("seq")
@@ -188,12 +188,12 @@ def _with_values(
     ).drop_nulls()
     if wanted.is_empty():
         return calls
-    known = collected(
-        trace.values.select("rank", "value_id", "class", "nonzero").join(
-            wanted.unique().lazy(), on=["rank", "value_id"], how="semi"
-        ),
-        trace,
-    ).unique(["rank", "value_id"])
+    known = (
+        trace.values.select("rank", "value_id", "class", "nonzero")
+        .join(wanted.unique().lazy(), on=["rank", "value_id"], how="semi")
+        .pipe(collected, trace)
+        .unique(["rank", "value_id"])
+    )
     for side, _ in sides:
         names = {"value_id": f"{side}_value", "class": "new_class", "nonzero": "new_nonzero"}
         calls = calls.join(

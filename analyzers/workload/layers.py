@@ -9,6 +9,7 @@ that hands its work to another layer is none.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ import polars as pl
 from ..rules import factors_of
 from ..rules.geometry import Convolution, Matmul, product_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
+from ..trace.signatures import SIGNATURE, of_each_signature
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -51,8 +54,6 @@ _LAYERS = {
 }
 
 _WEIGHT_PRODUCTS = {
-    "rank": pl.Int32,
-    "signature_id": pl.Int32,
     "slot": pl.Int64,
     "second_numel": pl.Int64,
     "out_numel": pl.Int64,
@@ -79,8 +80,7 @@ def layers_of(trace: Trace) -> pl.DataFrame:
             shape = _shape(row)
             sizes = shape and _parameters(row, shape, products.get((row["rank"], row["module_id"])))
             if shape and sizes:
-                names = ("weight_numel", "weight_bytes", "bias_numel", "bias_bytes")
-                held = dict(zip(names, (*sizes[0], *sizes[1]), strict=True))
+                held = dict(zip(_HELD, (*sizes[0], *sizes[1]), strict=True))
                 rows.append({"rank": row["rank"], **shape, **held})
         trace.facts["layers"] = pl.DataFrame(rows, schema=_LAYERS)
     found: pl.DataFrame = trace.facts["layers"]
@@ -143,18 +143,14 @@ def _parameters(
 
 def _products_of_modules(trace: Trace) -> dict[tuple[int, int], list[tuple[Sizes, Sizes]]]:
     """Return sizes of weight and bias of the forward products that ran in (rank, module)."""
-    sizes = {}
-    for row in trace.signatures.iter_rows(named=True):
-        one = product_of(row)
-        if isinstance(one, Matmul) or (isinstance(one, Convolution) and not any(one.wanted)):
-            sizes[row["rank"], row["signature_id"]] = _sizes(row, one)
-    keys = pl.DataFrame(
-        list(sizes), schema={"rank": pl.Int32, "signature_id": pl.Int32}, orient="row"
-    )
+    held = of_each_signature(trace, _held, dict.fromkeys(_HELD, pl.Int64))
+    sizes = {
+        (rank, number): ((weight, weight_bytes), (bias, bias_bytes))
+        for rank, number, weight, weight_bytes, bias, bias_bytes in held.rows()
+    }
+    keys = held.select(SIGNATURE)
     forward = pl.col("stage") == "forward"
-    ran = trace.calls.filter(forward & pl.col("module_id").is_not_null()).join(
-        keys.lazy(), on=["rank", "signature_id"], how="semi"
-    )
+    ran = of_signatures(trace.calls.filter(forward & pl.col("module_id").is_not_null()), keys)
     key = [*MODULE, "signature_id"]
     found: dict[tuple[int, int], list[tuple[Sizes, Sizes]]] = {}
     for rank, module, signature in collected(ran.select(key).unique(), trace).sort(key).rows():
@@ -162,7 +158,19 @@ def _products_of_modules(trace: Trace) -> dict[tuple[int, int], list[tuple[Sizes
     return found
 
 
-def _sizes(signature: dict[str, Any], one: Matmul | Convolution) -> tuple[Sizes, Sizes]:
+_HELD = ("weight_numel", "weight_bytes", "bias_numel", "bias_bytes")
+
+
+def _held(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return elements and bytes of weight and bias of a forward product; None of anything else."""
+    one = product_of(row)
+    if not isinstance(one, Matmul) and not (isinstance(one, Convolution) and not any(one.wanted)):
+        return None
+    weight, bias = _sizes(row, one)
+    return dict(zip(_HELD, (*weight, *bias), strict=True))
+
+
+def _sizes(signature: Mapping[str, Any], one: Matmul | Convolution) -> tuple[Sizes, Sizes]:
     """Return elements and bytes of the second factor and of what is added to the product."""
     operands = {o["slot"]: o for o in signature["operands"] if o["role"] == "in"}
     second, added = one.slots[1], one.slots[2]
@@ -182,16 +190,18 @@ def weight_products(trace: Trace) -> pl.DataFrame:
         `second_numel` (elements of the second factor), `out_numel` (of the result) and `adds` (it
         adds a third operand, as a bias, to the product).
     """
-    rows = []
-    for row in trace.signatures.iter_rows(named=True):
-        factors = factors_of(row["op"])
-        numel = {(o["role"], o["slot"]): o["numel"] for o in row["operands"] or ()}
-        second = numel.get(("in", factors[1])) if factors else None
-        out = numel.get(("out", 0))
-        if factors and second is not None and out is not None:
-            adds = sum(role == "in" for role, _ in numel) > 2
-            rows.append((row["rank"], row["signature_id"], factors[0], second, out, adds))
-    return pl.DataFrame(rows, schema=_WEIGHT_PRODUCTS, orient="row")
+    return of_each_signature(trace, _weight_product, _WEIGHT_PRODUCTS)
+
+
+def _weight_product(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    factors = factors_of(row["op"])
+    numel = {(o["role"], o["slot"]): o["numel"] for o in row["operands"] or ()}
+    second = numel.get(("in", factors[1])) if factors else None
+    out = numel.get(("out", 0))
+    if not factors or second is None or out is None:
+        return None
+    adds = sum(role == "in" for role, _ in numel) > 2
+    return {"slot": factors[0], "second_numel": second, "out_numel": out, "adds": adds}
 
 
 def neurons_of(trace: Trace) -> pl.DataFrame:

@@ -6,28 +6,21 @@ what the rules say (`dense_macs`), the same for every estimator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ..rules import PRODUCTS, RULE_SETS, family_of
 from ..rules.call import call_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
+from ..trace.signatures import SIGNATURE, of_each_signature
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
 
-SIGNATURE = ("rank", "signature_id")
-"""What names a signature."""
-
-_STATIC = {
-    "rank": pl.Int32,
-    "signature_id": pl.Int32,
-    "op": pl.String,
-    "family": pl.String,
-    "each": pl.Int64,
-}
+_STATIC = {"op": pl.String, "family": pl.String, "each": pl.Int64}
 
 
 def product_signatures(trace: Trace) -> pl.DataFrame:
@@ -38,15 +31,17 @@ def product_signatures(trace: Trace) -> pl.DataFrame:
         matrices) and `each`: the dense MACs of a call (null: a size is not known).
     """
     if "product signatures" not in trace.facts:
-        rows = []
-        for row in trace.whole.signatures.iter_rows(named=True):
-            macs = RULE_SETS["full"].figures(call_of(row, {}))[2].dense_macs
-            family = family_of(row["op"])
-            if macs or (macs is None and family in PRODUCTS):
-                rows.append((row["rank"], row["signature_id"], row["op"], family, macs))
-        trace.facts["product signatures"] = pl.DataFrame(rows, schema=_STATIC, orient="row")
+        trace.facts["product signatures"] = of_each_signature(trace, _product, _STATIC)
     found: pl.DataFrame = trace.facts["product signatures"]
     return found
+
+
+def _product(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    macs = RULE_SETS["full"].figures(call_of(row, {}))[2].dense_macs
+    family = family_of(row["op"])
+    if macs or (macs is None and family in PRODUCTS):
+        return {"op": row["op"], "family": family, "each": macs}
+    return None
 
 
 def products_of(
@@ -65,14 +60,21 @@ def products_of(
         known) and `first` (seq of the first call), in that order.
     """
     kept = ["rank", "module_id", "signature_id", "stage", *keys]
-    found = (
-        trace.calls.filter(pl.col("stage").is_in(list(stages)))
-        .join(product_signatures(trace).lazy(), on=SIGNATURE)
-        .group_by(*kept, "op", "family", "each")
+    signatures = product_signatures(trace)
+    groups = (
+        of_signatures(
+            trace.calls.filter(pl.col("stage").is_in(list(stages))), signatures.select(SIGNATURE)
+        )
+        .group_by(kept)
         .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
-        .with_columns(macs=pl.col("each") * pl.col("calls"))
     )
-    return collected(found, trace).sort("rank", "first")
+    return (
+        collected(groups, trace)
+        .join(signatures, on=SIGNATURE)
+        .with_columns(macs=pl.col("each") * pl.col("calls"))
+        .select(*kept, "op", "family", "each", "calls", "first", "macs")
+        .sort("rank", "first")
+    )
 
 
 def uncharged(products: pl.DataFrame, charged: pl.DataFrame) -> pl.DataFrame:

@@ -29,7 +29,7 @@ def seen_by_layers(trace: Trace, layers: pl.DataFrame, samples: pl.DataFrame) ->
     """
     shape = pl.col("inputs").list.first().struct.field("shape")
     return (
-        collected(trace.sample_calls.filter(pl.col("stage").cast(pl.String) == "forward")
+        trace.sample_calls.filter(pl.col("stage").cast(pl.String) == "forward")
         .join(samples.lazy().select("rank", "sample"), on=["rank", "sample"], how="semi")
         .join(layers.lazy().select("rank", "module_id", "kind"), on=["rank", "module_id"])
         .select(
@@ -37,7 +37,8 @@ def seen_by_layers(trace: Trace, layers: pl.DataFrame, samples: pl.DataFrame) ->
             in_first=shape.list.get(0, null_on_oob=True),
             in_second=shape.list.get(1, null_on_oob=True),
             more=shape.list.len().cast(pl.Int64) - _alone(),
-        ), trace)
+        )
+        .pipe(collected, trace)
         .sort("rank", "first_seq")
         .unique(["rank", "sample"], keep="first", maintain_order=True)
         .drop("first_seq")

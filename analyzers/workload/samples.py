@@ -111,11 +111,10 @@ def regrouped(trace: Trace, samples: int | str | None) -> Trace:
     if samples != PER_CALL:
         return trace
     root = pl.when(pl.col("parent_call_id").is_null()).then("module_call_id")
-    roots = collected(
-        trace.whole.module_calls.sort("rank", "thread", "module_call_id").select(
-            "rank", "module_call_id", sample=root.forward_fill().over("rank", "thread")
-        ),
-        trace,
+    roots = (
+        trace.whole.module_calls.sort("rank", "thread", "module_call_id")
+        .select("rank", "module_call_id", sample=root.forward_fill().over("rank", "thread"))
+        .pipe(collected, trace)
     )
 
     def by_call(calls: pl.LazyFrame) -> pl.LazyFrame:
@@ -165,7 +164,7 @@ def samples_of(
     calls = _forward(trace, eval_only)
     chosen = trace.module_calls if ran is None else ran
     known = _known(trace, calls).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
-    frame = collected(known, trace).sort(SAMPLE)
+    frame = known.pipe(collected, trace).sort(SAMPLE)
     warnings = [
         text for name, number in given.items() if (text := _overridden(name, number, frame))
     ]
@@ -192,13 +191,13 @@ def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
     asked = trace.modules.filter(
         pl.col("neuron").is_not_null() | (pl.col("parameters").list.len() > 0)
     )
-    evaluated = collected(
+    evaluated = (
         _forward(trace, eval_only=False)
         .join(asked.lazy().select(MODULE), on=MODULE, how="semi")
         .group_by(SAMPLE)
         .agg(~pl.col("training").any())
-        .filter("training"),
-        trace,
+        .filter("training")
+        .pipe(collected, trace)
     )
     batches = samples.frame.join(evaluated, on=SAMPLE, how="semi")["batch"]
     return None if samples.samples is None else int(batches.sum())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ...schemas import SpikeClass
 from ..rules import family_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
+from ..trace.signatures import of_each_signature
 from .spikes import with_spikes
 
 if TYPE_CHECKING:
@@ -53,12 +57,18 @@ def spike_sums(trace: Trace, *, by_values_only: bool = False) -> pl.DataFrame:
 
 
 def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
-    """Return the forward additions of two tensors of one shape, with the spikes in each."""
-    signatures = sum_signatures(trace).lazy().filter(pl.col("alpha") == 1)
-    return collected(
-        with_spikes(trace, _SIDES, by_values_only=by_values_only)
-        .filter(pl.col("stage") == "forward")
-        .join(signatures, on=["rank", "signature_id"], how="semi")
+    """Return the forward additions of two tensors of one shape, with the spikes in each.
+
+    Spikes and sums of them are whole numbers; additions of other values are left out at once.
+    """
+    signatures = sum_signatures(trace).filter(pl.col("alpha") == 1).select("rank", "signature_id")
+    whole = [
+        ((pl.col(f"{side}_class") & int(SpikeClass.WHOLE)) != 0).fill_null(True) for side in _SIDES
+    ]
+    forward = trace.calls.filter((pl.col("stage") == "forward") & pl.all_horizontal(whole))
+    calls = of_signatures(forward, signatures)
+    return (
+        with_spikes(trace, _SIDES, by_values_only=by_values_only, calls=calls)
         .select(
             "rank",
             "out0_value",
@@ -67,8 +77,8 @@ def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
                 pl.when(f"{side}_spikes").then(f"{side}_nonzero").alias(f"{side}_spikes")
                 for side in _SIDES
             ),
-        ),
-        trace,
+        )
+        .pipe(collected, trace)
     )
 
 
@@ -80,19 +90,7 @@ def sum_signatures(trace: Trace) -> pl.DataFrame:
         `numel`, `first` (size of its first dimension), `channels` (of its second) and `sizes` (of
         all after the first added up).
     """
-    rows = []
-    for row in trace.signatures.iter_rows(named=True):
-        if family_of(row["op"]) != "addition" or row["packet"].rpartition(".")[2] not in _ADDS:
-            continue
-        ins = [o for o in row["operands"] if o["role"] == "in"]
-        if len(ins) == 2 and ins[0]["shape"] == ins[1]["shape"] and ins[0]["shape"]:
-            shape, numel = ins[0]["shape"], ins[0]["numel"]
-            alpha = float(json.loads(row["arguments"]).get("alpha", 1))
-            sizes = (shape[0], sum(shape[1:2]), sum(shape[1:]))
-            rows.append((row["rank"], row["signature_id"], row["op"], alpha, numel, *sizes))
     schema = {
-        "rank": pl.Int32,
-        "signature_id": pl.Int32,
         "op": pl.String,
         "alpha": pl.Float64,
         "numel": pl.Int64,
@@ -100,4 +98,21 @@ def sum_signatures(trace: Trace) -> pl.DataFrame:
         "channels": pl.Int64,
         "sizes": pl.Int64,
     }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return of_each_signature(trace, _sum, schema)
+
+
+def _sum(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    if family_of(row["op"]) != "addition" or row["packet"].rpartition(".")[2] not in _ADDS:
+        return None
+    ins = [o for o in row["operands"] if o["role"] == "in"]
+    if len(ins) != 2 or ins[0]["shape"] != ins[1]["shape"] or not ins[0]["shape"]:
+        return None
+    shape = ins[0]["shape"]
+    return {
+        "op": row["op"],
+        "alpha": float(json.loads(row["arguments"]).get("alpha", 1)),
+        "numel": ins[0]["numel"],
+        "first": shape[0],
+        "channels": sum(shape[1:2]),
+        "sizes": sum(shape[1:]),
+    }

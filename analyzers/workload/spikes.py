@@ -10,7 +10,7 @@ those are silent, what the larger value is of which it is a part; else it is den
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -19,6 +19,8 @@ from ...schemas import ConfigError, SpikeClass
 from ..rules import RULE_SETS
 from ..rules.call import FLAGGED, call_of
 from ..trace.files import collected
+from ..trace.filters import of_signatures
+from ..trace.signatures import of_each_signature
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -95,12 +97,15 @@ def with_spikes(
 ) -> pl.LazyFrame:
     """Return the calls of a trace with what their operands are.
 
+    Each call is looked up in the evidence: give it no more of them than the question needs.
+
     Args:
         trace: the trace; evidence about constants comes from all of it, however it was narrowed.
         slots: of `FLAGGED`.
         mode: one of `SPIKE_MODES`.
         by_values_only: take constants for what their values are.
-        calls: the calls to look at, with `{slot}_class`; by default those of the trace.
+        calls: the calls to look at, with `{slot}_class`; by default those of the trace. Or groups
+            of calls (without `seq`), alike in what `alike` returns.
 
     Returns:
         The calls with `{slot}_spikes` (null: not measured) and `{slot}_decided` (it is a constant
@@ -111,11 +116,14 @@ def with_spikes(
     nothing = {f"{slot}_decided": pl.lit(False) for slot in slots}
     if by_values_only or mode == "none":
         return calls.with_columns(**{f"{slot}_spikes": plain[slot] for slot in slots}, **nothing)
-    joined: list[str] = []
-    for frame, keys in zip(_evidence(trace, mode), (_WHERE, ("rank", "seq")), strict=True):
-        if frame.height:
-            calls = calls.join(frame.lazy(), on=list(keys), how="left")
-            joined += [name for name in frame.columns if name not in keys]
+    schema = calls.collect_schema()
+    others, larger = _evidence(trace, mode)
+    if others.height:
+        told = others.lazy().cast({"stage": schema["stage"]})
+        calls = calls.join(told, on=list(_WHERE), how="left")
+    if larger.height and "seq" in schema:
+        calls = calls.join(larger.lazy(), on=["rank", "seq"], how="left")
+    joined = [name for name in (*others.columns, *larger.columns) if name.endswith(_TELLING)]
     columns = {}
     for slot in slots:
         known = [name for name in joined if name.startswith(f"{slot}_")]
@@ -125,6 +133,36 @@ def with_spikes(
         columns[f"{slot}_decided"] = constant_expr(slot, mode).fill_null(False)
     return calls.with_columns(**columns).drop(joined)
 
+
+def alike(
+    trace: Trace, calls: pl.LazyFrame, slots: Sequence[str], mode: str, *, by_values_only: bool
+) -> tuple[pl.LazyFrame, list[str]]:
+    """Return calls, and the columns by which to group them: in a group, operands are all alike.
+
+    Of the classes, only the bits that decide are left.
+
+    Args:
+        trace: the trace that evidence comes from.
+        calls: the calls, with `{slot}_class`.
+        slots: of `FLAGGED`.
+        mode: one of `SPIKE_MODES`.
+        by_values_only: see `with_spikes`.
+    """
+    bits = int(_BITS.get(mode, 0))
+    keys = ["rank", "signature_id"]
+    if bits and not by_values_only:
+        bits |= int(SpikeClass.CONSTANT | SpikeClass.EVENTS)
+        others, larger = _evidence(trace, mode)
+        keys = list(_WHERE) if others.height else keys
+        if larger.height:
+            calls = calls.join(larger.lazy(), on=["rank", "seq"], how="left")
+            keys += [name for name in larger.columns if name.endswith(_TELLING)]
+    classes = {f"{slot}_class": _class(slot) & bits for slot in slots}
+    return calls.with_columns(**classes), [*keys, *classes]
+
+
+_TELLING = ("_others", "_larger")
+"""Endings of the columns of evidence."""
 
 _WHERE = ("rank", "module_id", "stage", "signature_id")
 """What tells the operands of a module apart."""
@@ -147,7 +185,7 @@ def _evidence(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     Returns:
         `_WHERE` and `{slot}_others` (from the module's other calls), and `rank`, `seq` and
         `{slot}_larger` (from the value that an operand is a part of); both only for operands that
-        are undecided somewhere.
+        are undecided somewhere, and without columns if there are none.
     """
     key = ("spike evidence", mode)
     if key not in trace.facts:
@@ -159,9 +197,8 @@ def _evidence(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _derived(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     asking = _asking(trace)
     slots = [slot for slot in SLOTS[:3] if asking[slot].any()]
-    calls = trace.calls.join(
-        asking.filter(pl.any_horizontal(pl.lit(False), *slots)).lazy(), on=["rank", "signature_id"]
-    )
+    asking = asking.filter(pl.any_horizontal(pl.lit(False), *slots))
+    calls = of_signatures(trace.calls, asking)
     sums = []
     for slot in slots:
         asked, opened = pl.col(slot), _undecided(slot).fill_null(False)
@@ -207,34 +244,33 @@ def _by_larger_value(
     trace: Trace, silent: pl.DataFrame, slots: Sequence[str], mode: str
 ) -> pl.DataFrame:
     """Return `rank`, `seq` and `{slot}_larger` (true) of undecided operands in a spike tensor."""
-    if silent.is_empty():
+    opened = {slot: _undecided(slot) & constant_expr(slot, mode) for slot in slots}
+    places = silent.lazy().select(_WHERE).cast({"stage": pl.Categorical})
+    asked = (
+        trace.calls.filter(pl.any_horizontal(opened.values()))
+        .join(places, on=list(_WHERE), how="semi", nulls_equal=True)
+        .select("rank", "seq", *(pl.when(opened[s]).then(f"{s}_value").alias(s) for s in slots))
+    )
+    operands = (
+        collected(asked, trace)
+        .unpivot(slots, index=["rank", "seq"], variable_name="slot", value_name="value_id")
+        .drop_nulls()
+    )
+    if operands.is_empty():
         return pl.DataFrame()
-    parts = trace.values.filter(pl.col("base_value_id").is_not_null()).select(
-        "rank", "value_id", "base_value_id"
+    parts = trace.values.filter(pl.col("base_value_id").is_not_null()).join(
+        operands.lazy().select("rank", "value_id").unique(), on=["rank", "value_id"], how="semi"
     )
-    larger = trace.values.select("rank", "class", base_value_id="value_id")
-    calls = trace.calls.join(
-        silent.lazy().select(_WHERE), on=list(_WHERE), how="semi", nulls_equal=True
+    bases = collected(parts.select("rank", "value_id", "base_value_id"), trace)
+    larger = trace.values.filter(~_undecided("") & spike_expr("", mode)).select(
+        "rank", base_value_id="value_id"
     )
-    found = []
-    for slot in slots:
-        opened = calls.filter(_undecided(slot) & constant_expr(slot, mode)).select(
-            "rank", "seq", value_id=f"{slot}_value"
-        )
-        proof = opened.join(parts, on=["rank", "value_id"]).join(
-            larger, on=["rank", "base_value_id"]
-        )
-        known = collected(
-            proof.filter(~_undecided("") & spike_expr("", mode)).select(
-                "rank", "seq", pl.lit(True).alias(f"{slot}_larger")
-            ),
-            trace,
-        )
-        found.append(known.drop_nulls().unique(["rank", "seq"]))
-    together = found[0]
-    for each in found[1:]:
-        together = together.join(each, on=["rank", "seq"], how="full", coalesce=True)
-    return together
+    spiking = collected(bases.lazy().join(larger, on=["rank", "base_value_id"], how="semi"), trace)
+    found = operands.join(spiking, on=["rank", "value_id"], how="semi")
+    columns = {
+        f"{slot}_larger": pl.when((pl.col("slot") == slot).any()).then(True) for slot in slots
+    }
+    return found.group_by("rank", "seq").agg(**columns) if found.height else pl.DataFrame()
 
 
 def _asking(trace: Trace) -> pl.DataFrame:
@@ -243,16 +279,17 @@ def _asking(trace: Trace) -> pl.DataFrame:
     Asked of the rules themselves: a slot matters if the figures of a call change with it.
     """
     rules = RULE_SETS["full"]
-    rows = []
-    for signature in trace.signatures.iter_rows(named=True):
+
+    def asked(signature: Mapping[str, Any]) -> dict[str, Any]:
         present = {f"{o['role']}{o['slot']}" for o in signature["operands"] or ()}
-        row = [slot in present and _matters(rules, signature, slot) for slot in SLOTS]
-        rows.append((signature["rank"], signature["signature_id"], signature["packet"], *row))
-    schema: dict[str, Any] = {"rank": pl.Int32, "signature_id": pl.Int32, "packet": pl.String}
-    return pl.DataFrame(rows, schema=schema | dict.fromkeys(SLOTS, pl.Boolean), orient="row")
+        slots = {slot: slot in present and _matters(rules, signature, slot) for slot in SLOTS}
+        return {"packet": signature["packet"], **slots}
+
+    schema = {"packet": pl.String, **dict.fromkeys(SLOTS, pl.Boolean)}
+    return of_each_signature(trace, asked, schema)
 
 
-def _matters(rules: Any, signature: dict[str, Any], slot: str) -> bool:
+def _matters(rules: Any, signature: Mapping[str, Any], slot: str) -> bool:
     try:
         for others in (False, True):
             flags: dict[str, bool | None] = dict.fromkeys(FLAGGED, others)

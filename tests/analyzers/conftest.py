@@ -99,7 +99,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pat
     from opjoule.tracer import RecordingWarning, environment
 
     # What git has to say of the code takes longer than the recording.
-    monkeypatch.setattr(environment, "revision", lambda directory: Revision())
+    monkeypatch.setattr(environment, "revision", lambda: Revision)
     numbers = iter(range(1000))
 
     def write(run: Callable[..., Any], *, path: Path | None = None, **options: Any) -> Path:

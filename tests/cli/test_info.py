@@ -9,6 +9,10 @@ import re
 import shutil
 
 import pytest
+import torch
+from torch import nn
+
+import opjoule as oj
 
 
 def lines(text):
@@ -29,6 +33,8 @@ def test_what_is_told(stored, answered):
     assert shown["labels"] == "training 211, inference 65"
     assert shown["optimizer"] == "Adam, lr 0.01, 1 step"
     assert shown["steps"] == "2"
+    # both models got a batch of 3 for 2 time steps; the shapes of their neurons' data show it
+    assert shown["samples"] == "6 in 2 inferences, batch 3 (observed), time steps 2 (observed)"
     assert re.fullmatch("commit [0-9a-f]{40} on main", shown["code"])
     assert shown["recorded"].startswith("2026-") and "by opjoule" in shown["recorded"]
     assert "in 7 files" in shown["size"]
@@ -45,6 +51,24 @@ def test_what_is_told(stored, answered):
 )  # fmt: skip
 def test_the_state_of_the_code_is_told(revision, said, edit, answered):
     assert lines(answered("info", edit(revision=revision)))["code"] == said
+
+
+def test_batches_that_vary_are_told(answered, tmp_path):
+    net = nn.Sequential(nn.Linear(8, 4), nn.ReLU())
+    with oj.Recorder(tmp_path / "t", model=net):
+        for rows in (2, 3):
+            net(torch.rand(rows, 8))
+    # nothing but its first dimension tells the batch of a linear layer
+    shown = lines(answered("info", tmp_path / "t"))
+    assert shown["samples"] == "5 in 2 inferences, batch varying (guessed), time steps unknown"
+
+
+@pytest.mark.parametrize(
+    ("counted", "said"), [({"statistics": "NumPy"}, "full, counted by NumPy"), ({}, "full")]
+)
+def test_what_counted_is_told_where_the_trace_notes_it(counted, said, edit, answered):
+    made = {"python": "3.11.7", "platform": "Linux", "packages": {}, **counted}
+    assert lines(answered("info", edit(environment=made)))["statistics"] == said
 
 
 def test_filters_narrow_the_calls(stored, answered):

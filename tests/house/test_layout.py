@@ -14,7 +14,7 @@ INITS = [
     ROOT / "__init__.py",
     *(p for top in TOPS for p in sorted((ROOT / top).rglob("__init__.py"))),
 ]
-TEXTS = {".py", ".toml", ".md", ".txt", ".cfg", ".json", ".yml", ".sh", ""}
+TEXTS = {".py", ".pyi", ".c", ".toml", ".md", ".txt", ".cfg", ".json", ".yml", ".sh", ""}
 SKIPPED = {"build", "dist", "runs", "__pycache__"}
 
 
@@ -38,8 +38,19 @@ def test_every_folder_with_python_is_a_package():
 
 
 def test_only_the_front_and_the_command_stand_at_the_root():
-    """`import opjoule` and `python -m opjoule`."""
-    assert sorted(path.name for path in ROOT.glob("*.py")) == ["__init__.py", "__main__.py"]
+    """`import opjoule` and `python -m opjoule`, and what builds both."""
+    names = sorted(path.name for path in ROOT.glob("*.py"))
+    assert names == ["__init__.py", "__main__.py", "setup.py"]
+
+
+def test_what_is_compiled_is_built_and_typed():
+    """Each C file is named in setup.py, says its types beside it, and is not in the way in git."""
+    sources = [path.relative_to(ROOT) for top in TOPS for path in (ROOT / top).rglob("*.c")]
+    built = (ROOT / "setup.py").read_text()
+    assert sources
+    assert not [path for path in sources if f'"{path.as_posix()}"' not in built]
+    assert not [path for path in sources if not (ROOT / path.with_suffix(".pyi")).is_file()]
+    assert {"*.so", "*.pyd"} <= set((ROOT / ".gitignore").read_text().splitlines())
 
 
 def test_tests_are_no_package():

@@ -17,7 +17,14 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from opjoule.schemas import STATIC_TABLES, TABLES, Revision  # noqa: E402
-from opjoule.tracer import Recorder, RecordingWarning, environment  # noqa: E402
+from opjoule.tracer import (  # noqa: E402
+    Recorder,
+    RecordingWarning,
+    device_statistics,
+    environment,
+    values,
+)
+from opjoule.tracer.device_reductions import Reductions  # noqa: E402
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 
@@ -58,10 +65,34 @@ def jelly():
     return package
 
 
+@pytest.fixture(scope="session")
+def kernels():
+    """Return Triton's kernels, interpreted on the CPU, in small blocks: there are several."""
+    pytest.importorskip("triton", reason="Triton is not installed: its kernels are not tested")
+    from opjoule.tracer.device_kernels import Kernels
+
+    found = Kernels(interpreted=True)
+    found.block, found.positions, found.rows = 128, 32, 16
+    return found
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Have every storage pass for one of a device where PyTorch's reductions count."""
+
+    def adopt(self, handle, cdata, tensor, original=values.Values._adopt):
+        storage = original(self, handle, cdata, tensor)
+        storage.device = "cpu:0"
+        return storage
+
+    monkeypatch.setattr(values.Values, "_adopt", adopt)
+    monkeypatch.setattr(device_statistics, "_counts", lambda device: Reductions())
+
+
 @pytest.fixture(autouse=True)
 def _no_git(monkeypatch):
     """Ask git nothing: it takes longer than the recording."""
-    monkeypatch.setattr(environment, "revision", lambda directory: Revision())
+    monkeypatch.setattr(environment, "revision", lambda: Revision)
 
 
 class Tables:

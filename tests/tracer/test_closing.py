@@ -244,7 +244,7 @@ def test_a_removed_working_directory(tmp_path):
     assert code == 0, err
     found = json.loads((tmp_path / "trace" / MANIFEST_NAME).read_text())
     assert found["status"] == "complete"
-    assert any("git revision is not known" in note for note in found["notes"])
+    assert found["rows"]["calls"] > 0
 
 
 @pytest.mark.parametrize("what", ["describe", "revision"])

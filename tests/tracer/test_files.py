@@ -50,11 +50,22 @@ def encodings(file):
     return {c.path_in_schema: (c.compression, c.encodings) for c in columns}
 
 
-def test_ids_are_deltas_and_words_are_dictionaries(trace):
+def test_ids_are_deltas(trace):
     found = encodings(trace / "calls-00000.parquet")
-    assert {compression for compression, _ in found.values()} == {"ZSTD"}
+    assert {compression for compression, _ in found.values()} == {"LZ4"}
     for name in ("seq", "in0_value", "out0_value", "module_call_id", "forward_seq"):
         assert "DELTA_BINARY_PACKED" in found[name][1], name
+
+
+def test_a_large_table_is_made_smaller(tmp_path):
+    """Words are dictionaries there, and all is compressed more: some bytes a call."""
+    x = torch.ones(3)
+    with Recorder(tmp_path / "trace") as recorder:
+        for _ in range(5000):
+            x + 1
+    found = encodings(recorder.path / "calls-00000.parquet")
+    assert {compression for compression, _ in found.values()} == {"ZSTD"}
+    assert "DELTA_BINARY_PACKED" in found["seq"][1]
     for name in ("stage", "label", "signature_id", "in0_class"):
         assert "RLE_DICTIONARY" in found[name][1], name
 

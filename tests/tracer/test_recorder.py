@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from opjoule.schemas import RecordError
+from opjoule.schemas import RecordError, Revision
 from opjoule.tracer import Recorder, environment, record
 
 revision = environment.revision  # tests run without it but where they are about it
@@ -47,7 +47,7 @@ def test_inputs_as_users_have_them(tmp_path, read, inputs, shapes):
     values = [trace.values[given["value_id"]] for given in call["inputs"]]
     assert {value["kind"] for value in values} == {"model_input"}
     assert all(value["nonzero"] is not None for value in values)
-    assert trace.manifest["fingerprint"]["inputs"].startswith("crc32:")
+    assert trace.manifest["fingerprint"]["inputs"].startswith("sum64-crc32:")
 
 
 def test_inference_records_no_autograd(tmp_path, read):
@@ -402,16 +402,23 @@ def test_the_git_state(tmp_path, monkeypatch):
         )
         return done.stdout.strip()
 
-    assert revision(tmp_path).commit is None
+    monkeypatch.chdir(tmp_path)
+    assert revision()().commit is None
     git("init")
+    assert revision()().commit is None  # nothing is committed
     (tmp_path / "train.py").write_text("x = 1\n")
     git("add", "train.py")
     git("commit", "-m", "first")
-    found = revision(tmp_path)
+    found = revision()()
     assert (found.commit, found.branch, found.dirty) == (git("rev-parse", "HEAD"), "trunk", False)
     (tmp_path / "train.py").write_text("x = 2\n")
-    assert revision(tmp_path).dirty
-    monkeypatch.chdir(tmp_path)
+    asked = revision()
+    assert asked().dirty
+    git("commit", "-a", "-m", "second")
+    git("checkout", "--detach")
+    assert revision()() == Revision(commit=git("rev-parse", "HEAD"), branch="HEAD", dirty=False)
+    assert asked().commit == found.commit  # as it was when git was asked
+    found = revision()()
     monkeypatch.setattr(environment, "revision", revision)
     with Recorder(tmp_path / "trace") as recorder:
         X.exp()

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from opjoule.schemas import VALUE_BITS, SpikeClass
+from opjoule.tracer.measurers import CHOICE, compiled
 from opjoule.tracer.session import Session
 
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -29,12 +30,19 @@ POOLS = [
 ]  # fmt: skip
 
 
-HOW = pytest.mark.parametrize("apart", [False, True], ids=["cpu", "as on a device"])
+C = pytest.param(
+    "C", marks=pytest.mark.skipif(compiled() is None, reason="statistics in C are not built")
+)
+HOW = pytest.mark.parametrize("how", [C, "NumPy", "as on a device"])
 
 
-def measured(tensor, apart=False):
-    """Return the facts that the recorder notes of a tensor; `apart`: as if it were on a device."""
-    session = Session("full")
+def measured(tensor, how=None):
+    """Return the facts that the recorder notes of a tensor, counted in one of three ways."""
+    apart = how == "as on a device"
+    with pytest.MonkeyPatch.context() as patch:
+        if how and not apart:
+            patch.setenv(CHOICE, how)
+        session = Session("full")
     value = session.value_of(tensor)
     if apart:
         value.storage.device = value.device = "cpu:0"
@@ -74,8 +82,8 @@ def counted(tensor):
     )  # fmt: skip
 
 
-def check(tensor, apart=False):
-    value, expected = measured(tensor, apart), counted(tensor)
+def check(tensor, how):
+    value, expected = measured(tensor, how), counted(tensor)
     found = (value.bits, value.nonzero, value.ones, value.minus_ones, value.low, value.high)
     if not expected[0]:
         assert found[:2] == expected[:2]
@@ -128,8 +136,8 @@ def tensors(draw):
 @example(torch.tensor([255, 0], dtype=torch.uint8))
 @example(torch.tensor([1 + 0j, 0, 1j]))
 @HOW
-def test_facts_equal_counting(apart, tensor):
-    check(tensor, apart)
+def test_facts_equal_counting(how, tensor):
+    check(tensor, how)
 
 
 def test_bool_is_binary_by_type():

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opjoule.schemas import TILE_WIDTHS
+from opjoule.tracer.device_reductions import Reductions
+from opjoule.tracer.device_statistics import DeviceMeasurer
 from opjoule.tracer.operands import ABSENT, describe_op, other_arguments
 from opjoule.tracer.session import Session
 
@@ -18,13 +20,18 @@ BACKWARD = torch.ops.aten.convolution_backward.default
 HOW = pytest.mark.parametrize("apart", [False, True], ids=["cpu", "as on a device"])
 
 
-def synaptic_row(func, args, apart=False):
+def synaptic_row(func, args, apart=False, kernels=None):
     """Return the statistics of a call as the recorder takes them, its operands measured.
 
     Args:
         apart: as if the operands were on a device.
+        kernels: what then counts there; by default PyTorch's reductions.
     """
     session = Session("full")
+    apart = apart or kernels is not None
+    if apart:
+        session.device_measurer = DeviceMeasurer(session)
+        session.device_measurer.counts["cpu"] = kernels or Reductions()
     session.passive = False
     op = describe_op(func)
     ins = [
@@ -40,7 +47,7 @@ def synaptic_row(func, args, apart=False):
     row = session.synapses.before(session, op, ins, other_arguments(op, args, {}))
     if apart:
         session.device_measurer.collect()
-    assert session.unread == {}
+    assert (session.unread, session.device_note, session.device_failed) == ({}, "", None)
     session.values.close()
     return row
 
@@ -108,8 +115,20 @@ def windows(x, w, arguments):
 @given(convolutions())
 @HOW
 def test_convolutions(apart, drawn):
+    check_convolution(drawn, apart=apart)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(convolutions())
+def test_convolutions_by_triton(kernels, drawn):
+    check_convolution(drawn, kernels=kernels)
+
+
+def check_convolution(drawn, **how):
+    """Compare a convolution's row with convolving masks."""
     x, w, arguments = drawn
-    row = synaptic_row(FORWARD, (x, w, None, *arguments), apart)
+    row = synaptic_row(FORWARD, (x, w, None, *arguments), **how)
     # Each weight a one: every product that a nonzero input takes part in counts once.
     meets = FORWARD(mask(x), torch.ones_like(w, dtype=torch.float64), None, *arguments)
     assert row.x_fanout == total(meets)
@@ -144,11 +163,21 @@ def check_crossbar(row, met):
 )
 @HOW
 def test_crossbar_of_many_channels(apart, channels, stride, rate, seed):
+    check_many_channels(channels, stride, rate, seed, apart=apart)
+
+
+@pytest.mark.parametrize(("channels", "stride"), [(7, 1), (65, 2)])
+def test_crossbar_of_many_channels_by_triton(kernels, channels, stride):
+    check_many_channels(channels, stride, 0.02, 3, kernels=kernels)
+
+
+def check_many_channels(channels, stride, rate, seed, **how):
+    """Compare a convolution's tiles with sums over channels."""
     generator = torch.Generator().manual_seed(seed)
     x = (torch.rand(2, channels, 5, 4, generator=generator) < rate).float()
     w = torch.rand(3, channels, 3, 2, generator=generator)
     arguments = ([stride, 1], [1, 0], [1, 1], False, [0, 0], 1)
-    row = synaptic_row(FORWARD, (x, w, None, *arguments), apart)
+    row = synaptic_row(FORWARD, (x, w, None, *arguments), **how)
     check_crossbar(row, windows(x, w, arguments))
 
 
@@ -156,11 +185,23 @@ def test_crossbar_of_many_channels(apart, channels, stride, rate, seed):
 @given(convolutions(), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 2**31))
 @HOW
 def test_backward_of_convolutions(apart, drawn, rate, seed):
+    check_backward(drawn, rate, seed, apart=apart)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
+@given(convolutions(), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 2**31))
+def test_backward_of_convolutions_by_triton(kernels, drawn, rate, seed):
+    check_backward(drawn, rate, seed, kernels=kernels)
+
+
+def check_backward(drawn, rate, seed, **how):
+    """Compare a backward call's row with what autograd takes back through ones."""
     x, w, arguments = drawn
     out = FORWARD(x, w, None, *arguments)
     generator = torch.Generator().manual_seed(seed)
     grad = (torch.rand(out.shape, generator=generator) < rate).to(x.dtype)
-    row = synaptic_row(BACKWARD, (grad, x, w, None, *arguments, [True, True, False]), apart)
+    row = synaptic_row(BACKWARD, (grad, x, w, None, *arguments, [True, True, False]), **how)
     meets = FORWARD(mask(x), torch.ones_like(w, dtype=torch.float64), None, *arguments)
     assert row.x_fanout == total(meets)
     # Autograd takes the mask of the output's gradient back through weights of one.
@@ -201,6 +242,17 @@ matrices = st.tuples(
 @given(matrices)
 @HOW
 def test_products(apart, drawn):
+    check_product(drawn, apart=apart)
+
+
+@settings(max_examples=25, deadline=None)
+@given(matrices)
+def test_products_by_triton(kernels, drawn):
+    check_product(drawn, kernels=kernels)
+
+
+def check_product(drawn, **how):
+    """Compare a product's row with the product of masks."""
     m, k, n, batch, first, second, seed, turned = drawn
     generator = torch.Generator().manual_seed(seed)
     lead = (batch,) if batch else ()
@@ -209,7 +261,7 @@ def test_products(apart, drawn):
     if not turned:
         w = w.contiguous()
     func = torch.ops.aten.bmm.default if batch else torch.ops.aten.mm.default
-    row = synaptic_row(func, (x, w), apart)
+    row = synaptic_row(func, (x, w), **how)
     meets = mask(x) @ mask(w)
     assert row.overlap == total(meets)
     assert row.active_outputs == int((mask(x) @ torch.ones_like(mask(w)) > 0).sum())
@@ -233,6 +285,14 @@ def test_vectors():
     x, w = torch.tensor([[1.0, 0, 1], [0, 0, 0]]), torch.tensor([1.0, 1, 0])
     assert synaptic_row(torch.ops.aten.mv.default, (x, w)).overlap == 1
     assert synaptic_row(torch.ops.aten.dot.default, (x[0], w)).overlap == 1
+
+
+def test_vectors_and_larger_products_by_triton(kernels):
+    """More rows, columns and shared elements than a program looks at together."""
+    x, w = torch.tensor([[1.0, 0, 1], [0, 0, 0]]), torch.tensor([1.0, 1, 0])
+    assert synaptic_row(torch.ops.aten.mv.default, (x, w), kernels=kernels).overlap == 1
+    assert synaptic_row(torch.ops.aten.dot.default, (x[0], w), kernels=kernels).overlap == 1
+    check_product((40, 35, 33, 2, 0.1, 0.2, 0, True), kernels=kernels)
 
 
 def test_a_dense_product_has_no_overlap():

@@ -113,6 +113,37 @@ def test_a_parameter_refilled_through_numpy(checked_trace):
     assert [call["in1_nonzero"] for call in trace.named("aten.mm")] == [0, 6, 6]
 
 
+@pytest.mark.parametrize("size", [3, 300])
+def test_a_parameter_that_nobody_writes_is_one_value(checked_trace, size):
+    """It is measured once, however often the model is called; and anew when it was refilled."""
+    model = nn.Linear(size, size, bias=False)
+
+    def run():
+        for k in range(6):
+            if k == 4:
+                model.weight.detach().numpy()[:] = 0
+            model(torch.ones(1, size))
+
+    trace = checked_trace(run, model=model)
+    products = trace.named("aten.mm")
+    weights = [call["in1_value"] for call in products]
+    assert len(set(weights[:4])) == len(set(weights[4:])) == 1
+    assert weights[3] != weights[4]
+    assert [call["in1_nonzero"] for call in products] == [size * size] * 4 + [0, 0]
+
+
+def test_one_element_of_a_small_parameter_written_through_numpy(checked_trace):
+    model = nn.Linear(4, 3, bias=False)
+
+    def run():
+        for k in range(3):
+            model.weight.detach().numpy()[:, :k] = 0
+            model(torch.ones(1, 4))
+
+    trace = checked_trace(run, model=model)
+    assert [call["in1_nonzero"] for call in trace.named("aten.mm")] == [12, 9, 6]
+
+
 def test_set_and_resize(checked_trace):
     def run():
         x, other = torch.zeros(4), torch.ones(6)

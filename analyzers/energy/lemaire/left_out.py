@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -10,8 +11,9 @@ from ...rules import RULE_SETS
 from ...rules.call import call_of
 from ...text import listed
 from ...trace.files import collected
+from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.layers import MODULE, layers_of
-from ...workload.products import SIGNATURE, product_signatures, products_of, uncharged
+from ...workload.products import product_signatures, products_of, uncharged
 from .actions import Counted
 
 if TYPE_CHECKING:
@@ -96,11 +98,11 @@ def _modules(trace: Trace, owners: pl.DataFrame, variant: Variant) -> pl.DataFra
         & ~pl.col("class").is_in(list(variant.free))
     )
     eval_mode = ~pl.col("training") | (not variant.eval_only)
-    calls = collected(
+    calls = (
         trace.module_calls.filter((pl.col("stage") == "forward") & eval_mode)
         .group_by(MODULE)
-        .agg(calls=pl.len().cast(pl.Int64)),
-        trace,
+        .agg(calls=pl.len().cast(pl.Int64))
+        .pipe(collected, trace)
     )
     return leaves.join(calls, on=MODULE, maintain_order="left").with_columns(
         kind=pl.lit("module"), what="class", macs=pl.lit(0, pl.Int64)
@@ -132,15 +134,12 @@ def _functional(
     """
     containers = owners.filter(pl.col("owner").is_null()).select(*MODULE, "module")
     calls = (
-        collected(
-            trace.calls.filter(
-                (pl.col("stage") == "forward") & ~pl.col("training").fill_null(False)
-            )
-            .join(containers.lazy(), on=MODULE)
-            .group_by(*MODULE, "module", "signature_id")
-            .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min()),
-            trace,
-        )
+        trace.calls.filter((pl.col("stage") == "forward") & ~pl.col("training").fill_null(False))
+        .join(containers.lazy(), on=MODULE, how="semi")
+        .group_by(*MODULE, "signature_id")
+        .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
+        .pipe(collected, trace)
+        .join(containers, on=MODULE)
         .sort("rank", "first")
         .join(product_signatures(trace), on=SIGNATURE, how="anti", maintain_order="left")
         .with_columns(kind=pl.lit("op"), each=pl.lit(0, pl.Int64))
@@ -163,12 +162,10 @@ def _computing(trace: Trace, calls: pl.DataFrame, free: set[str]) -> pl.DataFram
         calls: the calls.
         free: names of functions that count for nothing.
     """
-    rows = []
-    asked = trace.signatures.join(calls, on=SIGNATURE, how="semi")
-    for row in asked.iter_rows(named=True):
+
+    def told(row: Mapping[str, Any]) -> dict[str, Any] | None:
         _, _, figures = RULE_SETS["full"].figures(call_of(row, {}))
         name = row["packet"].rpartition(".")[2].rstrip("_")
-        if figures.flops != 0 and name not in free:
-            rows.append((row["rank"], row["signature_id"], row["op"]))
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "what": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        return {"what": row["op"]} if figures.flops != 0 and name not in free else None
+
+    return of_each_signature(trace, told, {"what": pl.String})

@@ -41,15 +41,13 @@ def count_network(
         TraceError: what went into a layer was not measured, or batch and time steps are open.
     """
     every, kinds = layers_of(trace), neurons_of(trace)
+    evaluated = _evaluated(trace)
     calls = layer_calls(
-        trace, every, at_module=True, by_values_only=not config.spikes_by_provenance
+        evaluated, every, at_module=True, by_values_only=not config.spikes_by_provenance
     ).filter(
-        ~pl.col("training")
-        & pl.col("signature_id").is_not_null()
-        & (pl.col("in_numel") > 0)
-        & (pl.col("out_numel") > 0)
+        pl.col("signature_id").is_not_null() & (pl.col("in_numel") > 0) & (pl.col("out_numel") > 0)
     )
-    firing = neuron_calls(trace, kinds).filter(~pl.col("training"))
+    firing = neuron_calls(evaluated, kinds)
     behind = neurons_behind(trace, calls, firing)
     if not config.neurons_behind_others:
         behind = behind.filter("direct")
@@ -83,6 +81,15 @@ def count_network(
         covered=pl.concat([geometry.select(MODULE), neurons.select(MODULE).unique()]),
         inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
         sums=sums,
+    )
+
+
+def _evaluated(trace: Trace) -> Trace:
+    """Return a trace without the calls of modules in training mode, and what ran inside them."""
+    training = pl.col("training")
+    return trace.with_tables(
+        calls=trace.calls.filter(~training.fill_null(False)),
+        module_calls=trace.module_calls.filter(~training),
     )
 
 

@@ -44,15 +44,15 @@ def sums_of(
     calls = trace.calls.filter(
         (pl.col("stage") == "forward") & ~pl.col("training").fill_null(True)
     ).join(sum_signatures(trace).lazy(), on=["rank", "signature_id"])
-    others = collected(_no_feature_maps(trace), trace).lazy()
+    others = _no_feature_maps(trace).pipe(collected, trace).lazy()
     for value in ("in0_value", "in1_value"):
         calls = calls.join(others.rename({"value_id": value}), on=["rank", value], how="anti")
-    sums = collected(
-        calls.group_by(*keys, "op", "numel", "first", "sizes", "channels").agg(
-            calls=pl.len().cast(pl.Int64), began=pl.col("seq").min()
-        ),
-        trace,
-    ).sort("rank", "began")
+    sums = (
+        calls.group_by(*keys, "op", "numel", "first", "sizes", "channels")
+        .agg(calls=pl.len().cast(pl.Int64), began=pl.col("seq").min())
+        .pipe(collected, trace)
+        .sort("rank", "began")
+    )
     if not by_step:
         sums = sums.with_columns(step=pl.lit(None, pl.Int32))
     samples = pl.col("first") if batch is None else pl.lit(batch)
@@ -69,10 +69,12 @@ def _no_feature_maps(trace: Trace) -> pl.LazyFrame:
     values = trace.values.select(
         "rank", "value_id", "base_value_id", kind=pl.col("kind").cast(pl.String)
     )
-    held = collected(
-        values.filter(pl.col("kind").is_in(["parameter", "buffer"])).select("rank", "value_id"),
-        trace,
-    ).lazy()
+    held = (
+        values.filter(pl.col("kind").is_in(["parameter", "buffer"]))
+        .select("rank", "value_id")
+        .pipe(collected, trace)
+        .lazy()
+    )
     ops = trace.signatures.select("rank", "signature_id", "op")
     ops = ops.filter([family_of(op) == "embedding" for op in ops["op"]])
     looked_up = trace.calls.join(ops.lazy(), on=["rank", "signature_id"], how="semi").select(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -123,15 +124,19 @@ def add_optimizers(found: Fragments, run: Run) -> None:
     """Take in the steps of optimizers that have fragments; they belong to no module."""
     steps: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for row in run.trace.optimizer_steps.iter_rows(named=True):
-        if _refusal(row) is None:
+        if _refusal(_named(row), row["hyper"]) is None:
             steps.setdefault((row["rank"], row["optimizer_step_id"]), []).append(row)
     kinds: dict[tuple[Fragment, ...], int] = {}
+    cut: dict[tuple[Any, ...], int] = {}  # most steps are like another one
     rows = []
     for (rank, _), groups in steps.items():
         first = groups[0]
-        stage = run.stage(first["label"], "optimizer").name
-        of = _sgd(groups, stage) if _named(first) == "SGD" else _adam(groups, stage)
-        kind = kinds.setdefault(tuple(of), len(kinds))
+        told = (first["label"], *(tuple(row[name] for name in _TOLD) for row in groups))
+        if told not in cut:
+            stage = run.stage(first["label"], "optimizer").name
+            of = _sgd(groups, stage) if _named(first) == "SGD" else _adam(groups, stage)
+            cut[told] = kinds.setdefault(tuple(of), len(kinds))
+        kind = cut[told]
         rows.append((rank, None, "optimizer", *(first[c] for c in _STEP), kind))
     calls = pl.DataFrame(rows, schema=_STEPS, orient="row")
     cuts = list(kinds)
@@ -139,6 +144,9 @@ def add_optimizers(found: Fragments, run: Run) -> None:
 
 
 _STEP = ("label", "step", "first_seq")
+
+_TOLD = ("class", "hyper", "state", "vector_elements", "matrix_elements")
+"""What the fragments of a step depend on, besides its label."""
 
 _STEPS = {
     "rank": pl.Int32,
@@ -198,16 +206,16 @@ def _step(op: str, stage: str, vectors: int, matrices: int, **options: bool) -> 
     )
 
 
-def _refusal(row: dict[str, Any]) -> str | None:
-    """Return why a row of `optimizer_steps` has no fragment, None if it has one."""
-    name = _named(row)
+@lru_cache
+def _refusal(name: str, hyper: str) -> str | None:
+    """Return why an optimizer with some options (JSON) has no fragment, None if it has one."""
     if name not in OPTIMIZERS:
         return f"optimizer {name} (there are fragments for {', '.join(OPTIMIZERS)})"
     if name == "SGD":
-        hyper = json.loads(row["hyper"])
-        wrong = [key for key, off in _OPTIONS.items() if hyper.get(key, off) != off]
+        options = json.loads(hyper)
+        wrong = [key for key, off in _OPTIONS.items() if options.get(key, off) != off]
         if wrong:
-            return f"optimizer SGD with {', '.join(f'{key}={hyper[key]}' for key in wrong)}"
+            return f"optimizer SGD with {', '.join(f'{key}={options[key]}' for key in wrong)}"
     return None
 
 
@@ -215,7 +223,7 @@ def refused_optimizers(trace: Trace) -> dict[str, int]:
     """Return optimizers without a fragment by name, and how many steps they took."""
     steps: dict[str, set[tuple[int, int]]] = {}
     for row in trace.optimizer_steps.iter_rows(named=True):
-        reason = _refusal(row)
+        reason = _refusal(_named(row), row["hyper"])
         if reason is not None:
             steps.setdefault(reason, set()).add((row["rank"], row["optimizer_step_id"]))
     return {reason: len(each) for reason, each in steps.items()}

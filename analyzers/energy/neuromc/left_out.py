@@ -12,10 +12,11 @@ from ...rules import RULE_SETS
 from ...rules.call import call_of
 from ...rules.geometry import Convolution, Norm, Product
 from ...trace.files import collected
+from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.account import Account, account_of
 from ...workload.gradients import inside_neurons
 from ...workload.layers import MODULE
-from ...workload.products import SIGNATURE, product_signatures, uncharged
+from ...workload.products import product_signatures, uncharged
 from .addons import refused_optimizers
 
 if TYPE_CHECKING:
@@ -119,13 +120,13 @@ _KEYS = ["rank", "signature_id", "stage", "module_id"]
 def _ran(run: Run, variant: Variant) -> pl.DataFrame:
     """Return all that ran: `_KEYS`, `calls`, `what`, `fate`, `product`, `each` and `macs`."""
     trace = run.trace
-    known = []
-    for row in trace.signatures.iter_rows(named=True):
+
+    def told(row: Mapping[str, Any]) -> dict[str, Any]:
         one = run.geometries.get((row["rank"], row["signature_id"]))
         what = f"{row['op']} (3-d)" if spatial_of(one) > 2 else row["op"]
-        known.append((row["rank"], row["signature_id"], what, variant.fate(row, one)))
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "what": pl.String, "fate": pl.String}
-    fates = pl.DataFrame(known, schema=schema, orient="row")
+        return {"what": what, "fate": variant.fate(row, one)}
+
+    fates = of_each_signature(trace, told, {"what": pl.String, "fate": pl.String})
     dense = product_signatures(trace).select(*SIGNATURE, "each", product=pl.lit(True))
     calls = trace.calls.group_by(_KEYS).agg(calls=pl.len().cast(pl.Int64))
     return (

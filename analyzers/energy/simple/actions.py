@@ -177,13 +177,14 @@ def state_accesses(
     by_shape = pl.when(mode == "m").then(first).otherwise(1)
     told = pl.coalesce("time_steps", pl.lit(time_steps, pl.Int64), pl.when(mode == "s").then(1))
     found = (
-        collected(trace.module_calls.join(neurons.lazy().select(MODULE), on=MODULE, how="semi")
+        trace.module_calls.join(neurons.lazy().select(MODULE), on=MODULE, how="semi")
         .select(*MODULE, *keys, steps=by_shape if variant.steps_by_shape else told,
                 state="state_after")
         .explode("state")
         .filter(pl.col("state").is_not_null())
         .group_by(*MODULE, *keys, "steps")
-        .agg(bytes=_bytes(pl.col("state")).sum()), trace)
+        .agg(bytes=_bytes(pl.col("state")).sum())
+        .pipe(collected, trace)
         .join(neurons.select(*MODULE, "module"), on=MODULE)
         .sort(*MODULE, *keys, "steps")
     )  # fmt: skip

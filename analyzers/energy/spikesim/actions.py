@@ -5,8 +5,9 @@ Action counts know no energy, so one table of them is priced for any number of c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -16,6 +17,8 @@ from ...rules import family_of
 from ...rules.geometry import Convolution, product_of
 from ...text import listed
 from ...trace.files import collected
+from ...trace.filters import of_signatures
+from ...trace.signatures import of_each_signature
 from ...workload.layers import layers_of
 from ...workload.spikes import with_spikes
 from ..row_keys import KEYS
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
     from ...trace.trace import Trace
 
 _GEOMETRY: dict[str, pl.DataType | type[pl.DataType]] = {
-    "rank": pl.Int32,
-    "signature_id": pl.Int32,
     "op": pl.String,
     "in_shape": pl.List(pl.Int64),
     "out_shape": pl.List(pl.Int64),
@@ -78,13 +79,12 @@ def conv_calls(
     most = max(geometry["in_channels"].to_list(), default=0)
     widths = trace.manifest.tile_widths if events else []
     nonzero = pl.when(pl.col("in0_nonzero").null_count() == 0).then(pl.col("in0_nonzero").sum())
-    calls = collected(
-        with_spikes(trace, ("in0",), spikes, by_values_only=by_values_only)
-        .filter(pl.col("stage") == "forward")
-        .join(
-            geometry.lazy().select("rank", "signature_id", "in_channels"),
-            on=["rank", "signature_id"],
-        )
+    forward = of_signatures(
+        trace.calls.filter(pl.col("stage") == "forward"),
+        geometry.select("rank", "signature_id", "in_channels"),
+    )
+    calls = (
+        with_spikes(trace, ("in0",), spikes, by_values_only=by_values_only, calls=forward)
         .group_by(keys)
         .agg(
             pl.col("x_fanout", "active_sites").sum(),
@@ -93,9 +93,8 @@ def conv_calls(
             unmeasured=pl.col("active_sites").is_null().sum().cast(pl.Int64),
             nonzero=nonzero,
             **_tile_sums(widths, xbar_size, most),
-        ),
-        trace,
-        engine="auto",
+        )
+        .pipe(collected, trace)
     )
     kinds = layers_of(trace).select("rank", "module_id", "kind")
     modules = trace.modules.select(
@@ -137,21 +136,20 @@ def _tile_sums(widths: list[int], xbar_size: int, most: int) -> dict[str, pl.Exp
 
 def _geometries(trace: Trace) -> pl.DataFrame:
     """Return the geometry of every signature of a convolution (`_GEOMETRY`)."""
-    rows = []
-    for row in trace.signatures.iter_rows(named=True):
-        conv = product_of(row) if family_of(row["op"]) == "convolution" else None
-        if isinstance(conv, Convolution):
-            sites = prod(conv.out_shape[2:])
-            rows.append(
-                (
-                    *(row["rank"], row["signature_id"], conv.op, conv.x.shape, conv.out_shape),
-                    *(*conv.channels, conv.kernel, prod(conv.kernel)),
-                    *(conv.stride, conv.padding, conv.dilation, conv.groups, conv.transposed),
-                    conv.x.requires_grad or conv.weight.requires_grad,
-                    *(conv.x.numel, conv.out_shape[0], sites),
-                )
-            )
-    return pl.DataFrame(rows, schema=_GEOMETRY, orient="row")
+    return of_each_signature(trace, _geometry, _GEOMETRY)
+
+
+def _geometry(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    conv = product_of(row) if family_of(row["op"]) == "convolution" else None
+    if not isinstance(conv, Convolution):
+        return None
+    found = (
+        *(conv.op, conv.x.shape, conv.out_shape, *conv.channels, conv.kernel, prod(conv.kernel)),
+        *(conv.stride, conv.padding, conv.dilation, conv.groups, conv.transposed),
+        conv.x.requires_grad or conv.weight.requires_grad,
+        *(conv.x.numel, conv.out_shape[0], prod(conv.out_shape[2:])),
+    )
+    return dict(zip(_GEOMETRY, found, strict=True))
 
 
 def calls_of(trace: Trace, convolutions: pl.DataFrame) -> pl.LazyFrame:

@@ -119,7 +119,7 @@ def _pools(trace: Trace) -> pl.DataFrame:
         .join(modules.lazy(), on=["rank", "module_id"], how="anti")
         .select("rank", "module_id", value="in0_value", before="seq", shape="shape")
     )
-    return collected(
+    return (
         pl.concat([calls, ops])
         .drop_nulls(["value", "shape"])
         .sort("before")
@@ -128,9 +128,8 @@ def _pools(trace: Trace) -> pl.DataFrame:
             pooled=pl.col("shape").list.get(-1, null_on_oob=True)
             * pl.col("shape").list.get(-2, null_on_oob=True)
         )
-        .select(list(_VALUE)),
-        trace,
-        engine="auto",
+        .select(list(_VALUE))
+        .pipe(collected, trace)
     )
 
 
@@ -166,11 +165,8 @@ def _edges(trace: Trace, until: Any) -> pl.DataFrame:
     made = calls.select("rank", "seq", value="out0_value")
     ops = pl.concat([taken, lists]).drop_nulls("source").join(made, on=["rank", "seq"])
     columns = (*key, "source", "value")
-    return collected(
-        pl.concat([ops.select(columns), _neuron_edges(trace, until).select(columns)]),
-        trace,
-        engine="auto",
-    )
+    edges = pl.concat([ops.select(columns), _neuron_edges(trace, until).select(columns)])
+    return collected(edges, trace)
 
 
 def _in_neurons(trace: Trace) -> pl.DataFrame:

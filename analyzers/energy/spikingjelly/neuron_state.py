@@ -6,15 +6,16 @@ it is called, and what sums, products, selections and copies make of state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ....schemas import SpikeClass
 from ...rules.spikingjelly import STATE_MAKERS, STATE_OPS, STATE_VIEWS
 from ...trace.files import collected
+from ...trace.signatures import of_each_signature
 from ..row_keys import NEURON_OP
 
 if TYPE_CHECKING:
@@ -269,23 +270,22 @@ def _kinds(trace: Trace) -> pl.DataFrame:
         `rank`, `signature_id`, `op`, `kind`, `view`, `starts` (makes state from nothing), `copies`
         and `writes`.
     """
-    rows = []
-    for rank, number, op, mutates in trace.signatures.select(
-        "rank", "signature_id", "op", "mutates"
-    ).iter_rows():
-        word = op.split(".")[1]
+
+    def told(row: Mapping[str, Any]) -> dict[str, Any]:
+        word = row["op"].split(".")[1]
         name = word if word == "_to_copy" else word.rstrip("_")
         kind = STATE_OPS.get(name, "other")
-        writes = kind in _WRITES or (kind == "non_linear" and bool(mutates))
-        flags = (name in STATE_VIEWS, name in STATE_MAKERS, name == "copy", writes)
-        rows.append((rank, number, op, kind, *flags))
+        return {
+            "op": row["op"],
+            "kind": kind,
+            "view": name in STATE_VIEWS,
+            "starts": name in STATE_MAKERS,
+            "copies": name == "copy",
+            "writes": kind in _WRITES or (kind == "non_linear" and bool(row["mutates"])),
+        }
+
     flagged = dict.fromkeys(("view", "starts", "copies", "writes"), pl.Boolean)
-    text = {"op": pl.String, "kind": pl.String}
-    return pl.DataFrame(
-        rows,
-        schema={"rank": pl.Int32, "signature_id": pl.Int32, **text, **flagged},
-        orient="row",
-    )
+    return of_each_signature(trace, told, {"op": pl.String, "kind": pl.String, **flagged})
 
 
 def _chunks(
@@ -325,12 +325,9 @@ def _spans(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
     size = pl.col("last_seq") - pl.col("since") + 1
     wanted = neurons.lazy().select("rank", "module_call_id")
     return (
-        collected(
-            trace.module_calls.join(wanted, on=["rank", "module_call_id"], how="semi").select(
-                "rank", "last_seq", "state_before", neuron_call="module_call_id", since="first_seq"
-            ),
-            trace,
-        )
+        trace.module_calls.join(wanted, on=["rank", "module_call_id"], how="semi")
+        .select("rank", "last_seq", "state_before", neuron_call="module_call_id", since="first_seq")
+        .pipe(collected, trace)
         .sort("rank", "since")
         .with_columns(chunk=size.cum_sum().over("rank") // CALLS_AT_ONCE)
     )
@@ -355,7 +352,9 @@ def _calls(trace: Trace, within: pl.Expr, spans: pl.DataFrame, views: pl.DataFra
     slots = [f"{role}{slot}" for role, slot in _SLOTS]
     columns = [f"{slot}_{what}" for slot in slots for what in ("value", "class", "nonzero")]
     return (
-        collected(trace.calls.filter(within).select("seq", "signature_id", *columns), trace)
+        trace.calls.filter(within)
+        .select("seq", "signature_id", *columns)
+        .pipe(collected, trace)
         .join(views, on="signature_id", how="anti")
         .sort("seq")
         .join_asof(
@@ -380,12 +379,9 @@ def _operands(trace: Trace, within: pl.Expr, calls: pl.DataFrame) -> pl.DataFram
     )
     out = (pl.col("role").cast(pl.String) == "out").cast(pl.Int32)
     more = (
-        collected(
-            trace.call_operands.filter(within).select(
-                "seq", "value_id", "class", "nonzero", place=2 * pl.col("slot") + out
-            ),
-            trace,
-        )
+        trace.call_operands.filter(within)
+        .select("seq", "value_id", "class", "nonzero", place=2 * pl.col("slot") + out)
+        .pipe(collected, trace)
         .join(calls.select("seq", "signature_id"), on="seq")
         .select(flat.columns)
     )
@@ -413,12 +409,13 @@ def _storages(trace: Trace, rank: int, values: list[pl.Series]) -> pl.DataFrame:
     wanted = pl.concat(values).drop_nulls().unique().to_frame()
     ends = wanted["value_id"].to_numpy()
     low, high = (int(ends.min()), int(ends.max())) if ends.size else (0, -1)
-    return collected(
+    return (
         trace.values.filter((pl.col("rank") == rank) & pl.col("value_id").is_between(low, high))
         .select("value_id", storage="storage_id")
-        .join(wanted.lazy(), on="value_id", how="semi"),
-        trace,
-    ).drop_nulls()
+        .join(wanted.lazy(), on="value_id", how="semi")
+        .pipe(collected, trace)
+        .drop_nulls()
+    )
 
 
 def _described(

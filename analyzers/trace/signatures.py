@@ -1,0 +1,73 @@
+"""Signatures of several ranks: equal ones are asked about once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from .trace import Trace
+
+SIGNATURE = ("rank", "signature_id")
+"""What names a signature: ids are unique in a rank only."""
+
+
+def distinct_signatures(trace: Trace) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the signatures of a trace once each, and which of them stands for which.
+
+    Ranks run the same program, so most of what a rank tells the others tell too.
+
+    Returns:
+        The first of equal signatures with `content`, a number; and `SIGNATURE` with `content`, a
+        row for each row of `trace.signatures`.
+    """
+    if "distinct signatures" not in trace.facts:
+        trace.facts["distinct signatures"] = _distinct(trace.whole.signatures)
+    found: tuple[pl.DataFrame, pl.DataFrame] = trace.facts["distinct signatures"]
+    return found
+
+
+def _distinct(signatures: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    number = pl.int_range(pl.len(), dtype=pl.UInt32).alias("content")
+    if signatures["rank"].n_unique() <= 1:
+        numbered = signatures.with_columns(number)
+        return numbered, numbered.select(*SIGNATURE, "content")
+    told = [name for name in signatures.columns if name not in SIGNATURE]
+    first = [pl.col(name).first() for name in SIGNATURE]
+    of = pl.struct(SIGNATURE).alias("of")
+    groups = signatures.group_by(told, maintain_order=True).agg(*first, of).with_columns(number)
+    places = groups.select("content", "of").explode("of").unnest("of")
+    return groups.drop("of"), places.select(*SIGNATURE, "content")
+
+
+def of_each_signature(
+    trace: Trace,
+    told: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
+    schema: Mapping[str, Any],
+) -> pl.DataFrame:
+    """Return what a function says of each signature; it is asked once for equal ones.
+
+    Args:
+        trace: the trace.
+        told: takes a row of `signatures`, the first of equal ones; returns the columns, or None to
+            leave the signature out.
+        schema: the columns and their types.
+
+    Returns:
+        `SIGNATURE` and the columns, in the order of `trace.signatures`.
+    """
+    distinct, places = distinct_signatures(trace)
+    found = [
+        {"content": row["content"], **columns}
+        for row in distinct.iter_rows(named=True)
+        if (columns := told(row)) is not None
+    ]
+    frame = pl.DataFrame(found, schema={"content": pl.UInt32, **schema})
+    order = trace.whole.signatures.select(SIGNATURE)
+    return (
+        order.join(places, on=list(SIGNATURE), maintain_order="left")
+        .join(frame, on="content", maintain_order="left")
+        .drop("content")
+    )

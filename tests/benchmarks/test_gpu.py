@@ -1,0 +1,37 @@
+"""The script for a GPU machine runs as far as it goes without one, and says where it stops."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("spikingjelly")
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_in_one_line():
+    done = run()
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("no GPU here") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_it_runs_on_tensors_that_pass_for_a_gpus():
+    done = run("--device", "cpu", "--quick")
+    assert not done.returncode, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert "QUICK" in lines[0]
+    compared = [int(word) for word in lines[1].split() if word.isdigit()]
+    assert compared[0] > 300 and compared[1] > 50 and compared[2] == 1
+    assert sum(line.startswith("| MLP") for line in lines) == 2
+    assert not [line for line in lines if line.startswith("WRONG")]

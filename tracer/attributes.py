@@ -1,0 +1,52 @@
+"""Reading attributes of modules without asking `__getattr__` where its answer is known.
+
+PyTorch's looks in three dicts, and says what a module lacks with an exception that lists them: for
+forty names and a hundred modules that takes as long as a forward pass.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from torch import nn
+
+_HELD = ("_parameters", "_buffers", "_modules", "_memories")  # the last one is SpikingJelly's
+_KNOWN = ("torch.nn.modules.module", "spikingjelly.activation_based.base")
+
+
+@lru_cache(maxsize=4096)
+def _is_known(cls: type[nn.Module]) -> bool:
+    """Tell whether a class finds attributes in no other places than those of `_HELD`."""
+    ways = [vars(c)["__getattr__"] for c in cls.__mro__ if "__getattr__" in vars(c)]
+    known = all(getattr(way, "__module__", None) in _KNOWN for way in ways)
+    return known and cls.__getattribute__ is object.__getattribute__
+
+
+@lru_cache(maxsize=4096)
+def _on_class(cls: type[nn.Module]) -> frozenset[str]:
+    return frozenset(name for c in cls.__mro__ for name in vars(c))
+
+
+def attribute(module: nn.Module, name: str, default: Any = None) -> Any:
+    """Return an attribute of a module; the default if it has none, or refuses."""
+    cls: Any = type(module)
+    if _is_known(cls) and name not in _on_class(cls):
+        own = vars(module)
+        if name in own:
+            return own[name]
+        return next((own[k][name] for k in _HELD if name in own.get(k, ())), default)
+    try:
+        return getattr(module, name, default)
+    except Exception:  # a property that fails; nothing may stop a recording
+        return default
+
+
+def perhaps_on(module: nn.Module, names: frozenset[str]) -> frozenset[str]:
+    """Return those of many names that a module may have as attributes: it lacks all others."""
+    cls: Any = type(module)
+    if not _is_known(cls):
+        return names
+    own = vars(module)
+    found = (names.intersection(own.get(k, ())) for k in _HELD)
+    return names.intersection(own).union(*found, names & _on_class(cls))
