@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         TraceVersionError,
     )
     from .tracer.neurons import NeuronRule
+    from .tracer.notices import RecordingWarning
     from .tracer.record import record
-    from .tracer.recorder import Recorder, RecordingWarning
+    from .tracer.recorder import Recorder
 
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),

@@ -10,6 +10,7 @@ import click
 
 from . import comparisons, count, energy, reading, tables
 from .choosing import ESTIMATORS, REVISIONS
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..analyzers import Comparison
@@ -123,12 +124,12 @@ def compare(
         rows = comparison.by(*by, exclusive=exclusive) if by else comparison.rows
         content = tables.as_data(kind, rows)
         for warning in comparison.warnings:
-            click.echo(f"opjoule: warning: {tables.clean(warning)}", err=True)
+            say(f"warning: {warning}")
     else:
         content = texts.text(kind, by, exclusive)
     tables.answer(content, output)
     for line in texts.failed():
-        click.echo(f"opjoule: {tables.clean(line)}", err=True)
+        say(line)
     if failures:
         ctx.exit(1)
 

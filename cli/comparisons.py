@@ -11,6 +11,7 @@ from . import tables, terminal
 from .count import as_tree
 from .differences import change_text, place_text, shown_as, signed, title
 from .tables import Column
+from .terminal import clean
 
 if TYPE_CHECKING:
     import polars as pl
@@ -188,7 +189,7 @@ def _lines(lines: Sequence[str], markdown: bool) -> str:
             f"{lead}{tables.markdown_text(line.strip())}\n"
             for lead, line in zip(leads, lines, strict=True)
         )
-    return "".join(terminal.wrapped(tables.clean(line)) for line in lines)
+    return "".join(terminal.wrapped(clean(line)) for line in lines)
 
 
 def _heading(text: str, kind: str) -> str:

@@ -27,15 +27,17 @@ def contents(trace: Trace) -> dict[str, Any]:
     """
     import polars as pl
 
+    from ..analyzers.trace.files import collected
+
     stage, label = (pl.col(name).cast(pl.String) for name in ("stage", "label"))
-    calls = trace.calls.group_by(stage, label).len("calls").collect(engine="streaming")
+    calls = collected(trace.calls.group_by(stage, label).len("calls"), trace)
     sums = {
         key: calls.drop_nulls(key).group_by(key).agg(pl.col("calls").sum()).sort("calls", key)
         for key in ("stage", "label")
     }
     keys = ("training", "batch", "time_steps")
     roots = trace.module_calls.filter(pl.col("parent_call_id").is_null() & (stage == "forward"))
-    modes = roots.group_by(keys).len("calls").collect(engine="streaming").sort(keys)
+    modes = collected(roots.group_by(keys).len("calls"), trace).sort(keys)
     return {
         "models": list(_models(trace)),
         "calls": int(calls["calls"].sum()),

@@ -11,6 +11,7 @@ import click
 from ..analyzers.units import bar, bytes_text, count_text, ratio_text, share_text
 from . import reading, tables, terminal, tree
 from .tables import Column
+from .terminal import clean
 
 if TYPE_CHECKING:
     import polars as pl
@@ -156,9 +157,9 @@ def coverage_data(found: Coverage) -> dict[str, Any]:
 def _answered(content: str | bytes, kind: str, line: str, output: Path | None) -> None:
     """Write a result with its coverage line: under a table, inside JSON, else on stderr."""
     if kind == "table" and isinstance(content, str):
-        content += f"\n{terminal.wrapped(tables.clean(line))}"
+        content += f"\n{terminal.wrapped(clean(line))}"
     elif kind != "json":
-        click.echo(f"opjoule: {line}", err=True)
+        terminal.say(line)
     tables.answer(content, output)
 
 

@@ -12,6 +12,7 @@ import click
 
 from ..analyzers.units import bytes_text, count_text, number_text
 from . import count, demo_network, demo_report, invocation
+from .terminal import say
 
 if TYPE_CHECKING:
     from .demo_network import Digits, Trained
@@ -80,7 +81,7 @@ def _needed() -> Iterator[None]:
 def _train(data: Digits, kind: str, epochs: int) -> Trained:
     with _progress(f"training ({kind})", epochs) as told:
         trained = demo_network.train(data, spiking=kind == "spiking", epochs=epochs, told=told)
-    _say(
+    say(
         f"trained the {kind} network for {number_text(epochs, 'epoch')}: "
         f"{trained.accuracy:.1%} of {len(data.test_labels)} unseen digits are named rightly"
     )
@@ -147,7 +148,7 @@ def _show(folder: Path, accuracy: dict[str, float]) -> None:
     for trace in (spiking, relu):
         size = sum(part.bytes for part in trace.manifest.parts)
         calls = count_text(trace.manifest.rows["calls"])
-        _say(f"recorded {trace.path}: {calls} calls, {bytes_text(size)}")
+        say(f"recorded {trace.path}: {calls} calls, {bytes_text(size)}")
 
     inference = "label=inference"
     click.echo(f"\n$ opjoule count {folder / 'spiking'} --where {inference}\n")
@@ -161,11 +162,7 @@ def _show(folder: Path, accuracy: dict[str, float]) -> None:
     )
     click.echo(demo_report.others(spiking, relu), nl=False)
     typed = invocation.command()
-    _say(f"next: {typed} count {folder / 'relu'} --where {inference}")
-    _say(f"      {typed} record YOUR_SCRIPT.py")
+    say(f"next: {typed} count {folder / 'relu'} --where {inference}")
+    say(f"      {typed} record YOUR_SCRIPT.py")
     if activate := invocation.activation():
-        _say(f"      {activate} puts opjoule on your PATH")
-
-
-def _say(line: str) -> None:
-    click.echo(f"opjoule: {line}", err=True)
+        say(f"      {activate} puts opjoule on your PATH")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..analyzers.units import bar, count_text, energy_text, ratio_text, share_text
 from . import tables, terminal
 from .tables import Column
+from .terminal import clean
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,14 +65,17 @@ def outputs(trace: Trace, paths: list[str]) -> pl.DataFrame:
     """
     import polars as pl
 
-    calls = (
+    from ..analyzers.trace.files import collected
+
+    calls = collected(
         trace.module_calls.join(trace.modules.lazy().select("module_id", "path"), on="module_id")
         .filter(pl.col("path").is_in(paths))
         .select("module_call_id", "path", out=pl.col("outputs").list.first())
         .unnest("out")
         .join(trace.values.select("value_id", "numel", "nonzero"), on="value_id")
-        .sort("module_call_id")
-        .collect()
+        .sort("module_call_id"),
+        trace,
+        engine="auto",
     )
     time, batch = pl.col("shape").list.get(0), pl.col("shape").list.get(1)
     return calls.select(
@@ -102,7 +106,7 @@ def energies(spiking: Trace, relu: Trace, accuracy: dict[str, float]) -> str:
         figures = [r.total_pj / n for r, n in zip(reports, images, strict=True)]
         title = f"compute energy, {regime} ({config.e_mac_pj} pJ a MAC, {config.e_ac_pj} an AC)"
         rows.append(_row(title, figures, energy_text))
-        coverage = f"\n{tables.clean(reports[0].coverage)}\n" if reports[0].coverage else ""
+        coverage = f"\n{clean(reports[0].coverage)}\n" if reports[0].coverage else ""
         told = coverage + _warnings(reports)  # the same in every regime
     head = "\nOne image: the spiking network beside the same network with ReLU\n\n"
     return head + _beside(rows, "") + told
@@ -121,7 +125,7 @@ def others(spiking: Trace, relu: Trace) -> str:
         try:
             reports = [estimate(trace.where(part)) for trace in (spiking, relu)]
         except OpjouleError as error:
-            parts.append(f"\n{name}: {tables.clean(str(error))}\n")
+            parts.append(f"\n{name}: {clean(str(error))}\n")
             continue
         parts.append(_estimate(reports))
     return "".join(parts)
@@ -131,8 +135,10 @@ def batch(trace: Trace) -> int:
     """Return the number of samples of the largest root call of a trace; 1 if it does not tell."""
     import polars as pl
 
+    from ..analyzers.trace.files import collected
+
     roots = trace.module_calls.filter(pl.col("parent_call_id").is_null())
-    found = roots.select(pl.col("batch").max()).collect().item()
+    found = collected(roots.select(pl.col("batch").max()), trace, engine="auto").item()
     return int(found or 1)
 
 
@@ -164,7 +170,7 @@ def _warnings(reports: list[EnergyReport]) -> str:
             if text in spiking and text in relu
             else ("the spiking network: " if text in spiking else "the ReLU network: ")
         )
-        lines.append(terminal.wrapped(f"warning: {whose}{tables.clean(text)}"))
+        lines.append(terminal.wrapped(f"warning: {whose}{clean(text)}"))
     return "".join(["\n", *lines]) if lines else ""
 
 

@@ -13,6 +13,7 @@ from ..analyzers.units import count_text, energy_text, share_text
 from . import choosing, count, reading, tables, terminal
 from .choosing import ESTIMATORS, REVISIONS
 from .tables import Column
+from .terminal import clean
 
 if TYPE_CHECKING:
     import polars as pl
@@ -115,7 +116,7 @@ def _estimate(
     with reading.working(f"estimating ({name})"):
         report: EnergyReport = door().estimate(opened, name, config, **options)
     for warning in report.warnings:
-        click.echo(f"opjoule: warning: {warning}", err=True)
+        terminal.say(f"warning: {warning}")
     if statement:
         return tables.answer(_stated(report, kind), output)
     tables.answer(_shown(report, by, exclusive, kind), output)
@@ -126,7 +127,7 @@ def _stated(report: EnergyReport, kind: str) -> str:
     if kind == "json":
         rows = ("rows", "left_out", "details")
         return tables.as_json({k: v for k, v in report.to_dict().items() if k not in rows})
-    text = tables.clean(report.statement())
+    text = clean(report.statement())
     return f"{tables.markdown_text(text) if kind == 'markdown' else text}\n"
 
 
@@ -175,7 +176,7 @@ def summary(report: EnergyReport) -> str:
         *([f"inputs {report.input_types}"] if report.input_types else []),
         *([report.coverage] if report.coverage else []),
     ]
-    return "".join(terminal.wrapped(tables.clean(line)) for line in lines)
+    return "".join(terminal.wrapped(clean(line)) for line in lines)
 
 
 def _rows(report: EnergyReport, keys: tuple[str, ...], exclusive: bool, kind: str) -> str:

@@ -12,6 +12,7 @@ from ..analyzers.units import bytes_text, count_text, number_text
 from . import reading, tables, terminal
 from .contents import content_lines, contents
 from .tables import Column
+from .terminal import clean
 
 if TYPE_CHECKING:
     from ..analyzers import Trace
@@ -52,7 +53,13 @@ def _data(trace: Trace) -> dict[str, Any]:
     """Return the manifest of the lowest rank, and those of all if there are several."""
     ranks = [manifest.model_dump(mode="json") for manifest in trace.manifests]
     several = {"ranks": ranks} if len(ranks) > 1 else {}
-    return {"path": str(trace.path), **ranks[0], **several, "filters": list(trace.filters)}
+    return {
+        "path": str(trace.path),
+        **ranks[0],
+        **several,
+        "filters": list(trace.filters),
+        **({"partial": trace.left_out} if trace.left_out else {}),
+    }
 
 
 def _shown(facts: Iterable[Fact], kind: str) -> str | bytes:
@@ -65,7 +72,7 @@ def _shown(facts: Iterable[Fact], kind: str) -> str | bytes:
         heads = [name if name != above else "" for (name, _), above in
                  zip(rows, [None, *(name for name, _ in rows)], strict=False)]  # fmt: skip
         return "".join(
-            terminal.wrapped(f"{head:<{width}}  {tables.clean(text)}", " " * (width + 2))
+            terminal.wrapped(f"{head:<{width}}  {clean(text)}", " " * (width + 2))
             for head, (_, text) in zip(heads, rows, strict=True)
         )
     frame = pl.DataFrame(rows, schema={"what": pl.String, "text": pl.String}, orient="row")
@@ -114,6 +121,7 @@ def _missing(trace: Trace) -> Iterator[Fact]:
     ranks = trace.manifests
     yield "not seen", _listed(ranks, [each.hidden for each in ranks])
     yield "not bit-equal", _listed(ranks, [each.inexact for each in ranks])
+    yield "read", [trace.left_out] if trace.left_out else []
     yield "note", list(dict.fromkeys(note for each in ranks for note in each.notes))
 
 

@@ -8,6 +8,7 @@ script that it ran.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -16,6 +17,8 @@ from typing import Any
 
 import click
 from click.shell_completion import shell_complete
+
+from .terminal import say
 
 VERBS = {
     "record": "record",
@@ -106,12 +109,14 @@ def run(arguments: Sequence[str]) -> int:
         arguments: the words after `opjoule`.
     """
     asked = {"debug": False}
+    _take_any_character()
     try:
         if completion := os.environ.get("_OPJOULE_COMPLETE"):
             return shell_complete(opjoule, {}, "opjoule", "_OPJOULE_COMPLETE", completion)
         with opjoule.make_context("opjoule", list(arguments), obj=asked) as context:
             opjoule.invoke(context)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who started us
+            sys.stdout.flush()
         return 0
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -128,15 +133,29 @@ def run(arguments: Sequence[str]) -> int:
         if asked["debug"]:
             traceback.print_exc()
         return told(_line(error), 2)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Polars, which is no Exception
+            raise
+        if asked["debug"]:
+            traceback.print_exc()
+        return told(_line(error), 2)
 
 
 def told(message: str, code: int) -> int:
     """Say one line on stderr; return the code."""
-    click.echo(f"opjoule: {message}", err=True)
+    say(message)
     return code
 
 
-def _line(error: Exception) -> str:
+def _take_any_character() -> None:
+    """Let streams of another encoding (cp1252, ASCII) show what they have no character for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            if (stream.encoding or "").lower().replace("-", "") != "utf8":
+                stream.reconfigure(errors="replace")
+
+
+def _line(error: BaseException) -> str:
     """Return the one line that tells a user what an error means."""
     from ..schemas.errors import OpjouleError
 

@@ -118,7 +118,8 @@ def leave(error: BaseException) -> int:
         click.echo(str(error.code), err=True)
         return 1
     _clear(error, set())
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     sys.excepthook(type(error), error, error.__traceback__)
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from .terminal import is_terminal
+
 if TYPE_CHECKING:
     from ..analyzers import Trace
 
@@ -113,6 +115,15 @@ def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         named = ENDINGS.get(output.suffix.lower(), value)
         return named if named in formats else value
 
+    def placed(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+        from ..schemas import MANIFEST_NAME, UNFINISHED_NAME
+
+        for folder in () if value is None else value.resolve().parents:
+            if any((folder / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
+                where = f"-o {str(value)!r} is inside the trace {str(folder)!r}"
+                raise click.UsageError(where, ctx)
+        return value
+
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         output = click.option(
             "-o",
@@ -120,6 +131,7 @@ def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
             type=click.Path(path_type=Path, dir_okay=False),
             metavar="FILE",
             is_eager=True,  # known before the format is chosen
+            callback=placed,
             help="Write the answer to a file.",
         )
         kind = click.option(
@@ -158,7 +170,7 @@ def working(what: str) -> Iterator[None]:
     """Show a spinner on stderr while something runs; silent where that is no terminal."""
     import sys
 
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield
         return
     from rich.console import Console

@@ -12,6 +12,7 @@ import click
 
 from ..analyzers.units import bytes_text, count_text, number_text
 from . import invocation, program
+from .terminal import say
 
 if TYPE_CHECKING:
     from ..tracer import Recorder
@@ -153,7 +154,7 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
     try:
         with recorder:
             if words.notice is not None:
-                _say(words.notice)
+                say(words.notice)
             try:
                 found.run(code, args)
             except BaseException as error:
@@ -166,7 +167,7 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
         lost = error if error is not ended else None
     status = program.leave(ended) if ended is not None else 0
     if lost is not None:
-        _say(f"the trace could not be written: {lost}")
+        say(f"the trace could not be written: {lost}")
     else:
         _tell(recorder, words, ended if status else None)
     return status
@@ -175,32 +176,32 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
 def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None:
     """Say what was recorded and what to type next."""
     if recorder.discarded:
-        return _say(
+        return say(
             f"the script ended with {type(ended).__name__} before any PyTorch operation was "
             "recorded: there is no trace"
         )
     manifest = _manifest(Path(recorder.path))
     path, typed = words.place, words.command
     if manifest is None:
-        return _say(f"{path} holds no finished trace")
+        return say(f"{path} holds no finished trace")
     rows = manifest.rows.get("calls", 0)
     size = bytes_text(sum(part.bytes for part in manifest.parts))
     calls = f"{count_text(rows)} {'call' if rows == 1 else 'calls'}"
     what = f"{calls} in {number_text(manifest.steps, 'step')}, {size}"
     if ended is not None:
         why = f"{type(ended).__name__}" + (f" {ended}" if isinstance(ended, SystemExit) else "")
-        _say(f"the script ended with {why}: the trace {path} is aborted ({what})")
-        return _say(f"next: {typed} count --partial {path}")
+        say(f"the script ended with {why}: the trace {path} is aborted ({what})")
+        return say(f"next: {typed} count --partial {path}")
     if not manifest.rows.get("calls"):
-        return _say(f"{path} is empty: no PyTorch operation ran in this process after the warm-up")
+        return say(f"{path} is empty: no PyTorch operation ran in this process after the warm-up")
     for hidden in manifest.hidden:
-        _say(f"not seen: {hidden.what}: {hidden.why} ({number_text(hidden.calls, 'call')})")
+        say(f"not seen: {hidden.what}: {hidden.why} ({number_text(hidden.calls, 'call')})")
     for inexact in manifest.inexact:
-        _say(f"may not be bitwise identical: {inexact.what}: {inexact.why}")
+        say(f"may not be bitwise identical: {inexact.what}: {inexact.why}")
     for note in manifest.notes:
-        _say(f"note: {note}")
-    _say(f"recorded {what}, to {path}")
-    _say(f"next: {typed} count {path}")
+        say(f"note: {note}")
+    say(f"recorded {what}, to {path}")
+    say(f"next: {typed} count {path}")
 
 
 def _manifest(path: Path) -> Any:
@@ -210,7 +211,3 @@ def _manifest(path: Path) -> Any:
     ranks = sorted(path.glob(f"rank=*/{MANIFEST_NAME}"))
     file = next(iter(ranks), path / MANIFEST_NAME)
     return Manifest.model_validate_json(file.read_bytes()) if file.is_file() else None
-
-
-def _say(line: str) -> None:
-    click.echo(f"opjoule: {line}", err=True)

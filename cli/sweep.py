@@ -14,6 +14,7 @@ from . import reading, tables
 from .choosing import ESTIMATORS, REVISIONS
 from .energy import configured
 from .tables import Column
+from .terminal import clean, say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,7 +113,7 @@ def sweep(
         else:
             found = swept.sweep(opened, estimator, axes, table, config=base, **options)
     for warning in found.warnings:
-        click.echo(f"opjoule: warning: {warning}", err=True)
+        say(f"warning: {warning}")
     tables.answer(_shown(found, base, kind, sensitivity), output)
 
 
@@ -207,7 +208,7 @@ def _summary(found: Sweep) -> str:
         f"{report.scope.technology}; stages {', '.join(report.scope.stages)}",
         *([report.coverage] if report.coverage else []),
     ]
-    return "\n" + "".join(f"{tables.clean(line)}\n" for line in lines)
+    return "\n" + "".join(f"{clean(line)}\n" for line in lines)
 
 
 def _sweep_columns(frame: pl.DataFrame) -> list[Column]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import terminal, tree
-from .terminal import fitted
+from .terminal import clean, fitted, say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,11 +47,6 @@ class Column:
     style: str | None = None
     wrap: bool = False
     optional: int = 0
-
-
-def clean(text: str) -> str:
-    """Return text that cannot steer a terminal: control characters become visible escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def as_table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
@@ -153,15 +149,32 @@ def answer(content: str | bytes, output: Path | None = None) -> None:
         click.UsageError: bytes would go to a terminal.
     """
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(content.encode() if isinstance(content, str) else content)
-        return click.echo(f"opjoule: wrote {output}", err=True)
+        write(output, content.encode() if isinstance(content, str) else content)
+        return say(f"wrote {output}")
     if isinstance(content, str):
         return click.echo(content, nl=False)
-    if sys.stdout.isatty():
+    if terminal.is_terminal(sys.stdout):
         raise click.UsageError("parquet does not go to a terminal: use -o FILE or a pipe")
-    sys.stdout.buffer.write(content)
+    if sys.stdout is not None:
+        sys.stdout.buffer.write(content)
     return None
+
+
+def write(output: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside its place first, then into it."""
+    place = output.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists() and not place.is_file():  # a pipe or a device: there is nothing to replace
+        place.write_bytes(content)
+        return
+    beside = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(content)
+        if place.exists():
+            beside.chmod(place.stat().st_mode)
+        beside.replace(place)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _cell(column: Column, value: Any) -> str:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -25,12 +25,27 @@ NAME = 16
 """So much of a name in a tree, however deep it stands."""
 
 
+def clean(text: str) -> str:
+    """Return text that cannot steer a terminal: control characters become visible escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(line: str) -> None:
+    """Say one line on stderr."""
+    click.echo(f"opjoule: {clean(line)}", err=True)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a stream is a terminal; it is None where who started us has closed it."""
+    return stream is not None and stream.isatty()
+
+
 def width() -> int | None:
     """Return the columns of the terminal that an answer goes to; None: to a file or pipe."""
     context = click.get_current_context(silent=True)
     asked = context.params if context is not None else {}
     to_file = "kind" in asked and asked.get("output") is not None
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() and not to_file else None
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) and not to_file else None
 
 
 def wrapped(text: str, indent: str = "  ") -> str:

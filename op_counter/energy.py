@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..analyzers.energy import estimate
+from ..analyzers.trace.files import collected
 from .configs import (
     ComputeEnergyConfig,
     LemaireEnergyConfig,
@@ -144,7 +145,9 @@ def _spikesim(model: Any, inputs: Any, config: SpikeSimEnergyConfig | None, stri
 def _trains(trace: Trace) -> bool:
     """Tell whether a model was called in training mode."""
     root = pl.col("parent_call_id").is_null() & (pl.col("stage").cast(pl.String) == "forward")
-    modes = trace.module_calls.filter(root).select(pl.col("training").any()).collect()
+    modes = collected(
+        trace.module_calls.filter(root).select(pl.col("training").any()), trace, engine="auto"
+    )
     return bool(modes.item())
 
 

@@ -9,7 +9,9 @@ from .errors import (
     TraceVersionError,
 )
 from .manifest import (
+    INCOMPLETE,
     MANIFEST_NAME,
+    RUN_NAME,
     UNFINISHED_NAME,
     Device,
     Environment,
@@ -19,6 +21,7 @@ from .manifest import (
     Manifest,
     Part,
     Revision,
+    checksum_of,
 )
 from .spikes import VALUE_BITS, SpikeClass
 from .tables import (
@@ -37,9 +40,11 @@ from .tables import (
 __all__ = [
     "ADDED_COLUMNS",
     "FORMAT_VERSION",
+    "INCOMPLETE",
     "MANIFEST_NAME",
     "OLDEST_FORMAT_VERSION",
     "PART_TABLES",
+    "RUN_NAME",
     "STAGES",
     "STATIC_TABLES",
     "TABLES",
@@ -62,5 +67,6 @@ __all__ = [
     "SpikeClass",
     "TraceError",
     "TraceVersionError",
+    "checksum_of",
     "described",
 ]

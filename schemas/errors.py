@@ -16,7 +16,21 @@ from __future__ import annotations
 
 
 class OpjouleError(Exception):
-    """Base of all errors that opjoule raises on purpose."""
+    """Base of all errors that opjoule raises on purpose.
+
+    Names in a message come from traces and models: what would steer a terminal is shown as an
+    escape, whoever prints it.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """Return text with characters that would steer a terminal as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class TraceError(OpjouleError):

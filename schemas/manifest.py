@@ -5,7 +5,10 @@ The manifest is written last, by rename: a directory without one is no complete 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +17,9 @@ MANIFEST_NAME = "trace.json"
 
 UNFINISHED_NAME = "recording.json"
 """Stands in a directory while it is being recorded, and stays when the recording was killed."""
+
+RUN_NAME = "run.json"
+"""Stands beside the directories of ranks: the id of the run that was recorded last."""
 
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -33,6 +39,10 @@ class Part(_Frozen):
     bytes: _Count
     checksum: str
     """`blake2b:` and 32 hexadecimal digits over the file's content."""
+
+
+INCOMPLETE = "Incomplete"
+"""The type of failure of a recording that lost calls, though nothing else went wrong."""
 
 
 class Failure(_Frozen):
@@ -112,3 +122,19 @@ class Manifest(_Frozen):
     inexact: list[Hidden] = []
     """Ops for which recording may have changed dtype or kernel."""
     notes: list[str] = []
+    run: str | None = None
+    """Id of the run: the same for all ranks of it; null outside a distributed run."""
+    checksum: str | None = None
+    """`blake2b:` and 32 hexadecimal digits over everything else; see `checksum_of`."""
+
+    def text(self) -> str:
+        """Return the content of the file, with its checksum."""
+        content = self.model_dump(mode="json")
+        return json.dumps(content | {"checksum": checksum_of(content)}, indent=2) + "\n"
+
+
+def checksum_of(content: Mapping[str, Any]) -> str:
+    """Return the checksum of a manifest: over its JSON in ASCII, keys sorted, without blanks."""
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return "blake2b:" + blake2b(text.encode(), digest_size=16).hexdigest()

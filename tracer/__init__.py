@@ -2,7 +2,8 @@
 
 from . import requirement  # noqa: F401 - first: the others import PyTorch
 from .neurons import NeuronRule
+from .notices import RecordingWarning
 from .record import record
-from .recorder import Recorder, RecordingWarning
+from .recorder import Recorder
 
 __all__ = ["NeuronRule", "Recorder", "RecordingWarning", "record"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from .module_rows import Described, ModuleRows
 from .modules import ModuleCall, ModuleInfo, Modules
 from .nested import handed_back, tensors_in
 from .neurons import Neurons
+from .running import caller_in, runs
 from .samples import Samples
 from .session import Session
 from .steps import Steps
@@ -45,12 +46,14 @@ class ModuleCalls:
         root_entered: called at each root call, with its module, the tensors that it is given and
             whether it starts a new sample, None if that is not known yet.
         note: tells the user something.
+        broke: ends the recording after an exception of its own.
     """
 
     def __init__(self, session: Session, modules: Modules, neurons: Neurons, *,
                  dims: tuple[BatchDim, int | None], find_thread: Callable[[], Thread | None],
                  root_entered: Callable[[nn.Module, list[torch.Tensor], bool | None], None],
-                 note: Callable[[str], None]) -> None:  # fmt: skip
+                 note: Callable[[str], None],
+                 broke: Callable[[Exception], None]) -> None:  # fmt: skip
         self.session = session
         self.modules = modules
         self.neurons = neurons
@@ -62,9 +65,11 @@ class ModuleCalls:
         self._find_thread = find_thread
         self._root_entered = root_entered
         self._note = note
+        self._broke = broke
         self.steps: Steps
         self._handles: list[Any] = []
         self._next = 0
+        self._opened = 0
         self._undecided: Undecided | None = None
         self.off = False
         self.waiting = False
@@ -89,17 +94,43 @@ class ModuleCalls:
         if thread is None:
             self._hide(module)
             return
+        frame = caller_in(nn_module.__dict__)
         thread.quiet = True  # what the recorder itself does in a hook is not recorded
         try:
             if self.session.shared:
                 with self.session.lock:
-                    self._entered(thread, module, args)
+                    self._entered(thread, module, args, frame)
             else:
-                self._entered(thread, module, args)
+                self._entered(thread, module, args, frame)
+        except Exception as error:
+            self._broke(error)
         finally:
             thread.quiet = False
 
-    def _entered(self, thread: Thread, module: nn.Module, args: Any) -> None:
+    def drop_ended(self, thread: Thread) -> None:
+        """Close calls that have ended unseen: an interrupt out of a module runs no hooks."""
+        if thread.identity != threading.get_ident():
+            return  # the autograd engine's thread works for it: its own calls are not to be seen
+        stack, passed = thread.stack, thread.passed
+        while stack and (stack[-1].written or not runs(stack[-1].runs_in)):
+            if not stack[-1].written:
+                self._close(thread, stack[-1], None, {}, None)
+            stack.pop()
+        while passed and not runs(passed[-1][1]):
+            passed.pop()
+        if not stack and not self.session.shared:
+            self.session.spiking_calls = 0
+
+    def lost(self, threads: Iterable[Thread]) -> int:
+        """Return how many calls have begun and neither run now nor have a row."""
+        running = sum(not call.written for thread in threads for call in thread.stack)
+        return self._opened - running - self.rows.total
+
+    def _entered(
+        self, thread: Thread, module: nn.Module, args: Any, frame: FrameType | None
+    ) -> None:
+        if thread.stack or thread.passed:
+            self.drop_ended(thread)
         parent = thread.stack[-1] if thread.stack else None
         info = self.modules.called(module, None if parent is None else parent.info)
         in_task = _graph_task() != -1
@@ -109,10 +140,13 @@ class ModuleCalls:
                 return
         keywords, continues = None, False
         if parent is None and not thread.passed and not in_task:
-            keywords = _keywords_of_the_call()
+            # PyTorch tells global hooks of keyword arguments only as a call ends, when a model
+            # may have written them.
+            keywords = None if frame is None else frame.f_locals.get("kwargs")
+            keywords = keywords if isinstance(keywords, dict) else None
             continues = self._root(thread, module, [*tensors_in(args), *tensors_in(keywords)])
         if self.session.passive:
-            self._pass(thread, module)
+            self._pass(thread, module, frame)
             return
         if info is None:
             info = self.modules.adopt(module, parent.info if parent is not None else None)
@@ -120,6 +154,7 @@ class ModuleCalls:
             info = self._again(thread, module, info)
         call = ModuleCall(self._next, info, parent)
         self._next += 1
+        call.runs_in = frame
         call.in_task = in_task or (parent is not None and parent.in_task)
         if parent is None:
             call.root, call.continues, call.guessed, call.ran = call, continues, False, {}
@@ -127,7 +162,9 @@ class ModuleCalls:
         else:
             call.root, call.continues, call.keywords = parent.root, False, False
         self._open(thread, module, call, (*tensors_in(args), *tensors_in(keywords)))
-        thread.stack.append(call)
+        stack = thread.stack
+        self._opened += 1  # no interrupt comes between this and the next line
+        stack.append(call)
 
     def _again(self, thread: Thread, module: nn.Module, info: ModuleInfo) -> ModuleInfo:
         """Return the path of a call that runs in a backward pass: that of the one it repeats."""
@@ -176,14 +213,14 @@ class ModuleCalls:
         if new and not self.off:
             mark.move(session, self.rows)
 
-    def _pass(self, thread: Thread, module: nn.Module) -> None:
+    def _pass(self, thread: Thread, module: nn.Module, frame: FrameType | None) -> None:
         """Follow a call that is not recorded: it may leave state in neurons, hold other calls."""
-        above = thread.passed[-1] if thread.passed else None
+        above = thread.passed[-1][0] if thread.passed else None
         info = self.modules.find(module)
         if info is None and self.waiting:
             info = self.modules.adopt(module, None if above is None else self.modules.find(above))
         if not thread.stack:
-            thread.passed.append(module)
+            thread.passed.append((module, frame))
 
     def _open(self, thread: Thread, module: nn.Module, call: ModuleCall, given: Any) -> None:
         session, info, parent = self.session, call.info, call.parent
@@ -207,6 +244,7 @@ class ModuleCalls:
         if info.neuron is not None:
             states = self.neurons.states(module)
             call.state_before = [self._described(t, _STATE, True) for t in states]
+            call.spiking = True
             session.spiking_calls += 1
             self.samples.ran(call, states)
         if session.waiting:
@@ -222,22 +260,28 @@ class ModuleCalls:
         thread = self._find_thread()
         if thread is None:
             return
-        passed = thread.passed
-        if passed:
-            if module in passed:
-                del passed[len(passed) - 1 - passed[::-1].index(module) :]
-                if self.waiting and not passed:
-                    self.samples.left_unseen(module, handed_back(output))
-            return
         thread.quiet = True
         try:
-            if self.session.shared:
+            if thread.passed:
+                self._passed(thread, module, output)
+            elif self.session.shared:
                 with self.session.lock:
                     self._left(thread, module, args, kwargs, output)
             else:
                 self._left(thread, module, args, kwargs, output)
+        except Exception as error:
+            self._broke(error)
         finally:
             thread.quiet = False
+
+    def _passed(self, thread: Thread, module: nn.Module, output: Any) -> None:
+        """A call that was not recorded has ended."""
+        passed = thread.passed
+        places = [place for place, (held, _) in enumerate(passed) if held is module]
+        if places:
+            del passed[places[-1] :]
+            if self.waiting and not passed:
+                self.samples.left_unseen(module, handed_back(output))
 
     def _left(self, thread: Thread, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         stack = thread.stack
@@ -247,10 +291,14 @@ class ModuleCalls:
         if place < 0:
             return
         while len(stack) > place + 1:  # calls that ended by an exception unseen
-            self._close(thread, stack.pop(), None, {}, None)
-        if not self.session.passive:
-            self.unknown.left(stack[place], module, (args, kwargs), output)
-        self._close(thread, stack.pop(), module, kwargs, output)
+            if not stack[-1].written:
+                self._close(thread, stack[-1], None, {}, None)
+            stack.pop()
+        if not stack[-1].written:
+            if not self.session.passive:
+                self.unknown.left(stack[-1], module, (args, kwargs), output)
+            self._close(thread, stack[-1], module, kwargs, output)
+        stack.pop()
 
     def _close(
         self, thread: Thread, call: ModuleCall, module: nn.Module | None, kwargs: Any, output: Any
@@ -274,7 +322,7 @@ class ModuleCalls:
                 self._root_left(call, thread, made)
             if call.frame is not None and call.frame.single:
                 self._batches.left(outputs)
-        after = self._after(info, module) if neuron else None
+        after = self._after(call, module) if neuron else None
         if session.waiting:
             session.device_measurer.launch()
         if self.off:
@@ -288,6 +336,7 @@ class ModuleCalls:
             key = (info.path, info.hides)
             self.hidden[key] = self.hidden.get(key, 0) + 1
         self.rows.append(
+            call,
             (call.number, info.number, NULL if call.parent is None else call.parent.number,
              call.first_seq, session.seq - 1, call.first_node, last_node, call.thread, call.stage,
              call.label, call.step, call.training, call.grad, self.rows.mode_code(call.step_mode),
@@ -295,6 +344,7 @@ class ModuleCalls:
              call.sample),
             call.inputs, outputs, call.state_before, after,
         )  # fmt: skip
+        call.runs_in = None
 
     def _root_left(self, call: ModuleCall, thread: Thread, made: list[torch.Tensor]) -> None:
         """Note the end of a root call."""
@@ -314,9 +364,12 @@ class ModuleCalls:
         if first and module is not None:
             self._batches.read(call, module)
 
-    def _after(self, info: ModuleInfo, module: nn.Module | None) -> list[Described]:
+    def _after(self, call: ModuleCall, module: nn.Module | None) -> list[Described]:
         """Return the states of a neuron at the end of its call."""
-        self.session.spiking_calls -= 1
+        info = call.info
+        if call.spiking:
+            call.spiking = False
+            self.session.spiking_calls -= 1
         states = self.neurons.states(module) if module is not None else []
         if module is not None:
             for name in self.neurons.lacking(module):
@@ -349,18 +402,6 @@ class ModuleCalls:
         what = info.path if info is not None else type(module).__name__
         key = (what, f"ran in thread {threading.current_thread().name!r}, which is not recorded")
         self.hidden[key] = self.hidden.get(key, 0) + 1
-
-
-def _keywords_of_the_call() -> dict[str, Any] | None:
-    """Return the keyword arguments of the module call that called the hook, None if unknown.
-
-    PyTorch tells global hooks of them only as a call ends, when a model may have written them.
-    """
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_globals is not nn_module.__dict__:
-        frame = frame.f_back
-    found = None if frame is None else frame.f_locals.get("kwargs")
-    return found if isinstance(found, dict) else None
 
 
 def _cell(number: int | None) -> int:

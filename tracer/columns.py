@@ -8,28 +8,45 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from .text import writable
+
 NULL = -(1 << 63)
 
 
 class Rows:
-    """Rows of integers, appended flat; NULL stands for null."""
+    """Rows of integers, appended flat; NULL stands for null.
 
-    __slots__ = ("append", "flat", "width")
+    Rows are let go only when they are on the disk. An interrupt may come between any two calls of
+    functions; so what belongs together is done without one between.
+
+    Attributes:
+        gone: rows that were let go so far.
+    """
+
+    __slots__ = ("append", "flat", "gone", "width")
 
     def __init__(self, width: int) -> None:
         self.width = width
+        self.gone = 0
         self.flat = array("q")
         self.append = self.flat.extend
 
     def __len__(self) -> int:
         return len(self.flat) // self.width
 
-    def take(self) -> Any:
-        """Return the rows as a (rows, width) array and start anew."""
-        table = np.array(self.flat, np.int64).reshape(-1, self.width)
-        self.flat = array("q")
-        self.append = self.flat.extend
-        return table
+    def table(self) -> Any:
+        """Return the rows as a (rows, width) array; they are kept."""
+        return np.array(self.flat, np.int64)[: len(self) * self.width].reshape(-1, self.width)
+
+    def cut(self) -> None:
+        """Take back a row of which only a part was appended."""
+        del self.flat[len(self) * self.width :]
+
+    def let_go(self, total: int) -> None:
+        """Let rows go until `total` have been in all; what has gone already stays so."""
+        cells = max(0, total - self.gone) * self.width
+        del self.flat[:cells]
+        self.gone = total
 
 
 def column(values: Any, kind: pa.DataType) -> pa.Array:
@@ -44,4 +61,6 @@ def words(codes: Any, vocabulary: list[str]) -> pa.Array:
     """Return codes as a dictionary column; NULL becomes null."""
     missing = codes == NULL
     indices = pa.array(np.where(missing, 0, codes).astype(np.int32), mask=missing)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(vocabulary or [""], pa.string()))
+    return pa.DictionaryArray.from_arrays(
+        indices, pa.array(writable(vocabulary) or [""], pa.string())
+    )

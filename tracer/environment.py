@@ -130,6 +130,13 @@ def on_gpu(model: torch.nn.Module | None) -> bool:
     return any(p.device.type == "cuda" for p in model.parameters())
 
 
+def run() -> str | None:
+    """Return what torchrun calls the run, each restart apart; None if it was given no name."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return None if name in ("", "none") else f"{name}/{restarts}"
+
+
 def rank() -> tuple[int | None, int]:
     """Return (rank, world size); rank is None outside a distributed run."""
     try:

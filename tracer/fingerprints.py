@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..schemas import Fingerprint
 from .device_cells import unseen
 
 _COLUMNS = 1021  # prime: no row of a weight is as long
@@ -66,3 +67,34 @@ def copies(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 def state_of(model: torch.nn.Module) -> list[torch.Tensor]:
     """Return the parameters and buffers of a model."""
     return [*model.parameters(), *model.buffers()]
+
+
+class Prints:
+    """The fingerprints of one recording.
+
+    Args:
+        model: the model, if it is known beforehand.
+    """
+
+    def __init__(self, model: torch.nn.Module | None) -> None:
+        self._parameters = None if model is None else fingerprint(state_of(model))
+        self._inputs: str | None = None
+        self._seen = False
+        self._given: list[torch.Tensor] | None = None
+
+    def root_entered(self, module: torch.nn.Module, given: list[torch.Tensor]) -> None:
+        """Take those of the first call of a model that is recorded."""
+        if self._seen:
+            return
+        self._seen = True
+        self._parameters = self._parameters or fingerprint(state_of(module))
+        if all(tensor.is_cpu for tensor in given):
+            self._inputs = fingerprint(given)
+        else:  # a device is not waited for while the model runs
+            self._given = copies(given)
+
+    def told(self) -> Fingerprint:
+        """Return them; now a device may be waited for."""
+        if self._given is not None:
+            self._inputs, self._given = fingerprint(self._given), None
+        return Fingerprint(inputs=self._inputs, parameters=self._parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -99,6 +100,7 @@ def calls_table(session: Session, rows: Any, facts: Facts, labels: list[str]) ->
 
 
 def _synaptic_columns(seqs: Any, synaptic: list[tuple[int, Any]]) -> dict[str, pa.Array]:
+    synaptic = [row for row in synaptic if len(seqs) and row[0] <= seqs[-1]]
     places = np.searchsorted(seqs, np.array([seq for seq, _ in synaptic], np.int64))
     columns: dict[str, pa.Array] = {}
     for name in _SYNAPTIC:
@@ -159,48 +161,79 @@ def values_table(values: list[Value]) -> pa.Table:
     return pa.table({name: found[name] for name in schema.names}, schema=schema)
 
 
-def flush(
-    session: Session,
-    write: Any,
-    labels: list[str],
-    module_calls: ModuleRows,
-    *,
-    last: bool,
-) -> None:
-    """Write what was gathered since the last flush.
+@dataclass(frozen=True)
+class Batch:
+    """What one flush writes, and what is let go once all of it is on the disk.
+
+    Attributes:
+        tables: by name, in the order in which they are written; none is empty.
+        parts: by name, how many parts of the table there were before.
+        calls: calls that are gone then, in all; so `operands` and `module_calls`.
+        seq: the first call that is left.
+        values: the values that were written.
+        seen: values that there were when the tables were made.
+        retired: so many values that no later call names.
+        last: no other batch follows.
+    """
+
+    tables: dict[str, pa.Table]
+    parts: dict[str, int]
+    calls: int
+    operands: int
+    module_calls: int
+    seq: int
+    values: list[Value]
+    seen: int
+    retired: int
+    last: bool
+
+
+def gathered(
+    session: Session, labels: list[str], module_calls: ModuleRows, parts: dict[str, int], *,
+    last: bool = False,
+) -> Batch:  # fmt: skip
+    """Make the tables of what was gathered since the last flush; nothing is let go.
 
     Args:
         session: the recording.
-        write: takes a table's name and a table.
         labels: the labels used so far, by code.
-        module_calls: the module calls that have ended; emptied.
+        module_calls: the module calls that have ended.
+        parts: how many parts of each table there are.
         last: nothing comes after: values that are not measured yet never will be.
     """
-    if session.device_measurer is not None:
-        session.device_measurer.collect()
+    values, seq = session.values, session.seq
+    retired, seen = len(values.retired), values.seen
     facts = Facts(live_values(session))
-    rows = session.calls.take()
+    rows, operands, ended = session.calls.table(), session.operands.table(), len(module_calls)
+    tables: dict[str, pa.Table] = {}
     if len(rows):
-        order = np.argsort(rows[:, 0], kind="stable")
-        write("calls", calls_table(session, rows[order], facts, labels))
-        session.parts += 1
-    session.synaptic_rows.clear()
-    operands = session.operands.take()
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        first = session.calls.gone
+        numbers = np.arange(first, first + len(rows))
+        session.ordered = session.ordered and np.array_equal(rows[:, 0], numbers)
+        tables["calls"] = calls_table(session, rows, facts, labels)
     if len(operands):
-        write("call_operands", operands_table(operands, facts))
-    ready: list[Value] = []
-    waiting: list[Value] = []
-    for value in session.values.fresh:
-        waits = value.measured == 0 and not last and value.version == value.storage.version
-        waits = waits and value.storage.cdata in session.values.storages
-        (waiting if waits else ready).append(value)
-    session.values.fresh = waiting
+        tables["call_operands"] = operands_table(operands, facts)
+    ready = [v for v in values.fresh if last or v.measured or not values.waits(v)]
     if ready:
-        write("values", values_table(ready))
-    if module_calls:
-        write("module_calls", module_calls.take(labels))
-    if not last:
-        session.values.flushed()
+        tables["values"] = values_table(ready)
+    if ended:
+        tables["module_calls"] = module_calls.table(labels)
+    return Batch(
+        tables, dict(parts), session.calls.gone + len(rows), session.operands.gone + len(operands),
+        module_calls.gone_with(ended), seq, ready, seen, retired, last,
+    )  # fmt: skip
 
 
-__all__ = ["CALL_WIDTH", "flush"]
+def let_go(session: Session, batch: Batch, module_calls: ModuleRows) -> None:
+    """Let go what a batch has brought to the disk; done twice, it does no more than once."""
+    session.calls.let_go(batch.calls)
+    session.operands.let_go(batch.operands)
+    module_calls.let_go(batch.module_calls)
+    session.synaptic_rows[:] = [row for row in session.synaptic_rows if row[0] >= batch.seq]
+    session.values.flushed(batch.values, batch.seen, batch.retired)
+    if not batch.last:
+        session.values.forget()
+
+
+__all__ = ["CALL_WIDTH", "Batch", "gathered", "let_go"]

@@ -10,7 +10,7 @@ from .columns import NULL
 from .descent import descend
 from .operands import ABSENT, Op, other_arguments
 from .provenance import carried
-from .threads import BACKWARD, FORWARD, OPTIMIZER, OUTSIDE, Thread, in_backward
+from .threads import BACKWARD, BEFORE, FORWARD, OPTIMIZER, OUTSIDE, RUNNING, Thread, in_backward
 from .values import Value
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ _Tensor = torch.Tensor
 
 
 def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: Any) -> Any:
-    """Run a call and note it; written out at length, for it is what recording costs."""
+    """Run a call and note it; written out at length, for it is what recording costs.
+
+    An exception may come anywhere. What it leaves half done `Session.recover` takes back.
+    """
     grad = _grad_enabled()
     forward = NULL
     if _graph_task() != -1:
@@ -98,16 +101,12 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     if not op.is_view:
         _enter_autocast()
         autocast = _leave_autocast() > 0  # a context is open, on or off, for any device
-    try:
-        if autocast:
-            result = session.composites.call(func, args, kwargs)
-        else:
-            result = op.call(*args, **kwargs)
-    except BaseException:
-        if session.waiting:
-            session.device_measurer.forget()
-        raise
-    session.seq = seq + 1
+    thread.ran = RUNNING
+    if autocast:
+        result = session.composites.call(func, args, kwargs)
+    else:
+        result = op.call(*args, **kwargs)
+    thread.ran = result
     if op.writes:
         _note_writes(session, op, args, kwargs, seq)
     outs: Any = ()
@@ -165,17 +164,19 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     count = len(ids)
     if count < 3:
         ids += (NULL, NULL, NULL)
-    calls = session.calls
-    calls.append(
-        (seq, signature, stage, session.label, session.step, thread.number, context[0], context[1],
-         forward, grad, context[2], ids[0], ids[1], ids[2], out)
-    )  # fmt: skip
     if count > 3 or len(outs) > 1:
         _note_more(session, seq, ids, outs)
-    if len(calls.flat) >= session.part_cells and not session.spiking_calls:
-        session.on_full()
+    calls = session.calls
+    row = (seq, signature, stage, session.label, session.step, thread.number, context[0],
+           context[1], forward, grad, context[2], ids[0], ids[1], ids[2], out)  # fmt: skip
+    session.seq = seq + 1  # no interrupt comes between this and the next line
+    calls.append(row)
+    if len(calls.flat) >= session.look_at and not session.spiking_calls:
+        session.look()
     if session.watch is not None:
+        thread.ran = RUNNING
         session.watch(seq, context[0], func, args, kwargs, result)
+    thread.ran = BEFORE
     return result
 
 

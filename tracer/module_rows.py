@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,9 @@ import pyarrow as pa
 from ..schemas import PART_TABLES
 from .columns import NULL, Rows, column, words
 from .frames import GUESSED, OBSERVED, SOURCES, TOLD, Frame
+
+if TYPE_CHECKING:
+    from .modules import ModuleCall
 
 _NUMBERS = (
     "module_call_id", "module_id", "parent_call_id", "first_seq", "last_seq", "first_node",
@@ -32,15 +35,22 @@ class ModuleRows:
 
     Attributes:
         modes: step modes by code.
+        dropped: rows that were taken back.
     """
 
     def __init__(self) -> None:
         self.modes: list[str] = []
+        self.dropped = 0
         self._numbers = Rows(len(_NUMBERS))
         self._values: list[tuple[list[Described] | None, ...]] = []
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._numbers)
+
+    @property
+    def total(self) -> int:
+        """All rows so far: those kept, those that are on the disk, and those taken back."""
+        return self._numbers.gone + len(self) + self.dropped
 
     def mode_code(self, mode: Any) -> int:
         """Return the code of a step mode; NULL for what is no string."""
@@ -50,15 +60,19 @@ class ModuleRows:
             self.modes.append(mode)
         return self.modes.index(mode)
 
-    def append(self, numbers: tuple[int, ...], *values: list[Described] | None) -> None:
+    def append(self, call: ModuleCall, numbers: tuple[int, ...],
+               *values: list[Described] | None) -> None:  # fmt: skip
         """Add a call.
 
         Args:
+            call: it is marked as written with the row, whatever interrupts.
             numbers: in the order of the columns that are numbers.
             values: inputs, outputs, state before and after; None is null.
         """
-        self._numbers.append(numbers)
+        del self._values[len(self) :]  # of a row whose numbers never came
         self._values.append(values)
+        call.written = True
+        self._numbers.append(numbers)
 
     def join(self, first: int) -> None:
         """Make one step of `first` and all later ones."""
@@ -98,12 +112,26 @@ class ModuleRows:
 
     def drop(self, first: int) -> None:
         """Take the rows from `first` on back."""
+        self.dropped += len(self) - first
         del self._numbers.flat[first * len(_NUMBERS) :], self._values[first:]
 
-    def take(self, labels: list[str]) -> pa.Table:
-        """Return the rows and start anew."""
+    def let_go(self, total: int) -> None:
+        """Let rows go until `total` have been in all."""
+        numbers = self._numbers
+        rows = max(0, total - numbers.gone)
+        cells = rows * numbers.width
+        del self._values[:rows]
+        del numbers.flat[:cells]
+        numbers.gone = total
+
+    def gone_with(self, rows: int) -> int:
+        """Return how many will have been let go once so many more are."""
+        return self._numbers.gone + rows
+
+    def table(self, labels: list[str]) -> pa.Table:
+        """Return the rows as a table; they are kept."""
         schema = PART_TABLES["module_calls"]
-        rows = self._numbers.take()
+        rows = self._numbers.table()
         codes = {
             "stage": _STAGES, "label": labels, "step_mode": self.modes, "batch_from": SOURCES,
             "time_steps_from": SOURCES,
@@ -118,9 +146,8 @@ class ModuleRows:
             else:
                 columns[name] = column(cells, schema.field(name).type)
         for index, name in enumerate(_VALUES):
-            lists = [values[index] for values in self._values]
+            lists = [values[index] for values in self._values[: len(rows)]]
             columns[name] = _lists(lists, schema.field(name).type)
-        self._values.clear()
         return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 

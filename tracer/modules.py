@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -134,6 +135,9 @@ class ModuleCall:
         frame: what calls inside are compared with; None: unknown.
         batch_from: where the batch is known from, a code of `batches.SOURCES`.
         steps_from: where the time steps are known from.
+        runs_in: the Python function call that runs it; None once it has ended, or unknown.
+        spiking: it is a neuron's, and counted among those that run.
+        written: its row is there.
 
     Of root calls alone:
         continues: an input came out of an earlier root call of the same sample.
@@ -146,8 +150,8 @@ class ModuleCall:
     __slots__ = (
         "batch", "batch_from", "context", "continues", "first_node", "first_seq",
         "frame", "grad", "guessed", "in_task", "info", "inputs", "keywords", "label", "number",
-        "parent", "ran", "root", "sample", "stage", "state_before", "step", "step_mode",
-        "steps_from", "thread", "time_steps", "training",
+        "parent", "ran", "root", "runs_in", "sample", "spiking", "stage", "state_before", "step",
+        "step_mode", "steps_from", "thread", "time_steps", "training", "written",
     )  # fmt: skip
 
     batch: int | None
@@ -165,6 +169,7 @@ class ModuleCall:
     label: int
     ran: dict[int, tuple[bool, int]]
     root: ModuleCall
+    runs_in: FrameType | None
     sample: int
     stage: int
     state_before: list[Described] | None
@@ -179,6 +184,7 @@ class ModuleCall:
         self.number = number
         self.info = info
         self.parent = parent
+        self.spiking = self.written = False
 
 
 class Modules:

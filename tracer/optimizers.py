@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import torch
 from torch.optim import optimizer as torch_optimizer
 
 from .modules import class_name
+from .running import caller_in, runs
 from .session import Session
 from .threads import Thread
 
@@ -62,20 +65,23 @@ class OptimizerSteps:
         begins: called before each step with the optimizer's id.
         stepped: called after each step, likewise, and with whether a backward pass runs it.
         label: returns the present label.
+        broke: ends the recording after an exception of its own.
     """
 
     def __init__(self, session: Session, find_thread: Callable[[], Thread | None],
                  begins: Callable[[int], None], stepped: Callable[[int, bool], None],
-                 label: Callable[[], str | None]) -> None:  # fmt: skip
+                 label: Callable[[], str | None],
+                 broke: Callable[[Exception], None]) -> None:  # fmt: skip
         self.rows: list[dict[str, Any]] = []
         self._session = session
         self._find_thread = find_thread
         self._begins = begins
         self._stepped = stepped
         self._label = label
+        self._broke = broke
         self._handles: list[Any] = []
         self._pending: list[list[dict[str, Any]]] = []
-        self._closures = 0
+        self._runs_in: list[FrameType | None] = []
         self._count = 0
 
     def install(self) -> None:
@@ -96,11 +102,14 @@ class OptimizerSteps:
         for row in self.rows:
             row["step"] = min(row["step"], first)
 
-    def interrupted(self, thread: Thread) -> None:
-        """A root module call begins: without a closure, no step that began can still be running."""
-        if thread.optimizing and not self._closures:
-            thread.optimizing = 0
-            self._pending.clear()
+    def drop_ended(self, thread: Thread) -> None:
+        """Forget steps that an exception has ended: PyTorch then calls no hook."""
+        if thread.identity != threading.get_ident():
+            return
+        while self._runs_in and not runs(self._runs_in[-1]):
+            del self._runs_in[-1]
+            del self._pending[len(self._runs_in) :]
+            thread.optimizing = max(0, thread.optimizing - 1)
 
     def note(self, optimizer: Any) -> None:
         """Enter a step that an optimizer would now take, without taking it."""
@@ -111,6 +120,15 @@ class OptimizerSteps:
         thread = self._find_thread()
         if thread is None:
             return
+        if self._runs_in:
+            self.drop_ended(thread)
+        try:
+            self._begun(thread, optimizer, args, kwargs)
+        except Exception as error:
+            self._broke(error)
+
+    def _begun(self, thread: Thread, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self._runs_in.append(caller_in(torch_optimizer.__dict__))
         thread.optimizing += 1
         if thread.optimizing == 1:
             thread.optimizes_in = _graph_task()
@@ -121,7 +139,6 @@ class OptimizerSteps:
         rows: list[dict[str, Any]] = []
         # A closure makes the gradients inside the step: what had none is looked at again after it.
         late = any(callable(a) for a in (*args[1:], kwargs.get("closure")))
-        self._closures += late
         thread.quiet = True
         try:
             for index, group in enumerate(optimizer.param_groups):
@@ -156,9 +173,14 @@ class OptimizerSteps:
         thread = self._find_thread()
         if thread is None or not self._pending:
             return
+        try:
+            self._ended(thread, optimizer)
+        except Exception as error:
+            self._broke(error)
+
+    def _ended(self, thread: Thread, optimizer: Any) -> None:
         thread.optimizing = max(0, thread.optimizing - 1)
-        if not thread.optimizing:
-            self._closures = 0
+        self._runs_in.pop()
         done: list[dict[str, Any]] = []
         for row in self._pending.pop():
             waiting = row.pop("waiting", None)

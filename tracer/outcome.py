@@ -1,53 +1,98 @@
-"""What the manifest tells of how a recording went."""
+"""What the manifest tells of how a recording went; whatever cannot be found out costs a note."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from ..schemas import FORMAT_VERSION, TILE_WIDTHS, Failure, Hidden
+from ..schemas import (
+    FORMAT_VERSION,
+    TILE_WIDTHS,
+    Environment,
+    Failure,
+    Hidden,
+    Manifest,
+    Revision,
+)
 from . import environment
 from .session import Session
+from .text import writable
+
+_LONGEST = 2000
+_Fact = TypeVar("_Fact")
 
 
 def outcome(
     session: Session,
     hidden: dict[tuple[str, str], int],
     notes: list[str],
-    error: BaseException | None,
-) -> dict[str, Any]:
-    """Return the manifest's fields on how a recording went and where.
+    error: BaseException | Failure | None,
+    revision: Callable[[], Revision],
+    **facts: Any,
+) -> Manifest:
+    """Return the manifest: how a recording went, where, and what else its recorder knows.
 
     Args:
         session: the recording.
         hidden: calls by (what, why) of work that was not seen.
         notes: what the user was told, or is.
-        error: what ended it early, or None.
+        error: what ended it early, or what is wrong with it; None: nothing.
+        revision: tells the git state of the code.
+        **facts: the manifest's other fields.
     """
     from .. import __version__
 
-    measured = session.statistics != "none"
-    failed = None
-    if error is not None:
-        failed = Failure(type=type(error).__name__, message=str(error)[:2000])
+    counts_in = None if session.statistics == "none" else session.measurer.counts_in
     notes = list(notes)
     if session.unread:
         named = ", ".join(f"{name} ({calls})" for name, calls in sorted(session.unread.items()))
         notes.append(f"tensors that could not be read: {named}")
-    return {
+    nowhere = Environment(python="", platform="", packages={})
+    described = _found(
+        "the environment", lambda: environment.describe(session.devices, counts_in), nowhere, notes
+    )
+    told = _found("the git revision", revision, Revision(), notes)
+    known = {
         "format_version": FORMAT_VERSION,
         "opjoule_version": __version__,
         "status": "complete" if error is None else "aborted",
-        "failure": failed,
+        "failure": None if error is None else _failure(error),
         "tile_widths": list(TILE_WIDTHS),
         "statistics": session.statistics,
-        "environment": environment.describe(
-            session.devices, session.measurer.counts_in if measured else None
-        ),
+        "environment": described.model_dump(),
+        "revision": told.model_dump(),
         "hidden": _named(hidden),
         "inexact": _named(session.composites.inexact),
         "notes": notes,
+        "ended": environment.now(),
+        **facts,
     }
+    return Manifest(**writable(known))
 
 
-def _named(calls: dict[tuple[str, str], int]) -> list[Hidden]:
-    return [Hidden(what=what, why=why, calls=count) for (what, why), count in sorted(calls.items())]
+def _found(what: str, find: Callable[[], _Fact], otherwise: _Fact, notes: list[str]) -> _Fact:
+    """Return a fact; note it where it cannot be found."""
+    try:
+        return find()
+    except Exception as error:
+        notes.append(f"{what} is not known: {type(error).__name__}: {said(error)}")
+        return otherwise
+
+
+def said(error: BaseException) -> str:
+    """Return what an exception says of itself, cut; nothing if it cannot."""
+    try:
+        return str(error)[:_LONGEST]
+    except Exception:
+        return ""
+
+
+def _failure(error: BaseException | Failure) -> dict[str, str]:
+    if isinstance(error, Failure):
+        return error.model_dump()
+    return {"type": type(error).__name__, "message": said(error)}
+
+
+def _named(calls: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
+    found = sorted(writable([[*key, count] for key, count in calls.items()]))
+    return [Hidden(what=what, why=why, calls=count).model_dump() for what, why, count in found]

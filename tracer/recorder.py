@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,33 +12,34 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from ..schemas import Fingerprint, Manifest, RecordError
-from . import environment
+from ..schemas import INCOMPLETE, Failure, Manifest, RecordError
+from . import environment, forks, options
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
 from .descent import FIXED, OUTSIDE
 from .eager import Eager
-from .fingerprints import copies, fingerprint, state_of
-from .flush import flush
+from .exports import Exports
+from .fingerprints import Prints
 from .hidden_work import GraphReplays
-from .mode import Mode
+from .mode import Mode, leave, leave_own, without
 from .modules import Modules
 from .neurons import NeuronRule, Neurons
+from .notices import Notices
 from .optimizers import OptimizerSteps
 from .outcome import outcome
+from .parts import Parts
 from .session import Session
+from .signals import Termination, held
 from .steps import Steps
-from .threads import Thread
-from .writer import Writer, static_table
+from .threads import Threads
+from .writer import Writer
+
+_PATIENCE_S = 5.0
+"""So long the trace's end waits for another thread that is at work."""
 
 Statistics = Literal["auto", "full", "synaptic", "none"]
-
-
-class RecordingWarning(UserWarning):
-    """Something about a recording that its reader has to know."""
 
 
 class Recorder:
@@ -81,35 +81,32 @@ class Recorder:
                  statistics: Statistics = "auto", overwrite: bool = False, warmup: int = 0,
                  steps: int | None = None, neurons: Iterable[NeuronRule] = (),
                  seed: int | None = None, command: list[str] | None = None) -> None:  # fmt: skip
-        if statistics not in ("auto", "full", "synaptic", "none"):
-            raise RecordError(f"statistics={statistics!r} is none of auto, full, synaptic, none.")
-        if warmup < 0 or (steps is not None and steps < 1):
-            raise RecordError("warmup must be at least 0 and steps at least 1.")
-        if model is not None and not isinstance(model, nn.Module):
-            raise RecordError(f"the model is a {type(model).__name__}, not a torch.nn.Module.")
-        for name, dim in (("batch_dim", batch_dim), ("time_dim", time_dim)):
-            if not isinstance(dim, int | None) and (name, dim) != ("batch_dim", "auto"):
-                raise RecordError(f"{name}={dim!r} is not the number of a dimension.")
-        self.path = Path(path)
+        options.check(statistics, model)
+        self.path = self._path = options.path(path)
         self.done = False
         self.discarded = False
         self._model = model
         self._overwrite = overwrite
-        self._warmup = warmup
-        self._limit = steps
-        self._seed = seed
-        self._command = list(sys.argv) if command is None else command
+        self._warmup = options.number("warmup", warmup, least=0)
+        self._limit = None if steps is None else options.number("steps", steps, least=1)
+        self._seed = None if seed is None else options.number("seed", seed)
+        given = sys.argv if command is None else command
+        self._command = [options.text("command", word) for word in given]
         self._neurons = Neurons(neurons)
-        self._dims = (batch_dim, time_dim)
+        self._dims = (
+            options.dimension("batch_dim", batch_dim, "auto"),
+            options.dimension("time_dim", time_dim, None),
+        )
         self._statistics = statistics
         self._entered = False
         self._labels: list[str] = []
-        self._notes: list[str] = []
-        self._prints = Fingerprint()
-        self._seen = False
-        self._given: list[torch.Tensor] | None = None
+        self._notices = Notices(self._path)
         self._stopped = False
-        self._broken: RecordError | None = None
+        self._failed: Exception | None = None
+        self._busy = False
+        self._ours = True
+        self._fork = forks.Fork(self)
+        self._termination = Termination(self._terminate)
 
     def __enter__(self) -> Recorder:
         if self._entered:
@@ -117,7 +114,8 @@ class Recorder:
         self._entered = True
         rank, world = environment.rank()
         self._rank, self._world = rank or 0, world
-        self._writer = Writer(self.path, overwrite=self._overwrite, rank=rank)
+        run = environment.run()
+        self._writer = Writer(self.path, overwrite=self._overwrite, rank=rank, run=run)
         self._revision = environment.revision()
         try:
             self._open()
@@ -132,61 +130,55 @@ class Recorder:
         if level == "auto":
             level = "synaptic" if environment.on_gpu(self._model) else "full"
         session = self._session = Session(level)
-        session.on_full = self._flush_or_stop
-        main = Thread(0)
-        self._threads = {threading.get_ident(): main}
-        self._main = main
-        self._next_thread = 1
+        session.look, session.broke = self._look, self._broke
+        self._threads = Threads()
+        self._main = main = self._threads.main
         self._modules = Modules(self._neurons, self._mark)
         session.owner_of = self._modules.owner
         self._calls = ModuleCalls(
-            session, self._modules, self._neurons, dims=self._dims, find_thread=self._find_thread,
-            root_entered=self._root_entered, note=self._note,
+            session, self._modules, self._neurons, dims=self._dims, find_thread=self._threads.find,
+            root_entered=self._root_entered, note=self._notices.note, broke=self._broke,
         )  # fmt: skip
         self._optimizers = OptimizerSteps(
-            session,
-            self._find_thread,
-            self._optimizer_begins,
-            self._optimizer_stepped,
-            lambda: self._label_name(session.label),
-        )
+            session, self._threads.find, self._optimizer_begins, self._optimizer_stepped,
+            lambda: self._label_name(session.label), self._broke,
+        )  # fmt: skip
+        self._parts = Parts(session, self._writer, self._calls, self._labels, self._static)
         self._steps = Steps(
             session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
-            joins=(self._calls.rows.join, self._optimizers.join), note=self._note,
+            joins=(self._calls.rows.join, self._optimizers.join), note=self._notices.note,
         )  # fmt: skip
         self._calls.steps = self._steps
         self._calls.waiting = self._steps.waiting
         self._replays = GraphReplays(self._calls.hidden)
+        self._exports = Exports(self._calls.hidden, self._aside)
         session.higher_order.hidden = self._calls.hidden
         self._started = environment.now()
+        self._prints = Prints(self._model)
         if self._model is not None:
             self._modules.adopt(self._model)
-            self._prints = Fingerprint(parameters=fingerprint(state_of(self._model)))
         self._mode: Any = Mode(session, main)
         self._mode_on = False
         self._eager = Eager()
         self._calls.install()
         self._optimizers.install()
         self._replays.install()
+        self._exports.install()
+        self._fork.install()
+        self._termination.install()
         if not self._steps.waiting:
             self._start()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
-            if not self.done:
-                self._calls.settle()
-            if not self.done:
-                clean = error is None or (isinstance(error, SystemExit) and not error.code)
-                self._finish(None if clean else error)
-            elif self._stopped:
-                self._finish(error)
+            self._leave(error)
+        except Exception as failed:  # whatever it is: it does not take the error's place
+            self._notices.unclosed(failed)
         finally:
             self._detach()
-        if self._broken is not None:
+        if self._notices.broken is not None:
             self._session.values.close()
-            if error is None:
-                raise self._broken
-            warnings.warn(str(self._broken), RecordingWarning, stacklevel=2)
+        self._notices.give(error)
 
     def step(self) -> None:
         """End a step: what follows belongs to the next one. Steps are then counted by hand only."""
@@ -195,7 +187,12 @@ class Recorder:
 
     @contextmanager
     def label(self, name: str) -> Iterator[None]:
-        """Label the calls inside; the innermost label holds."""
+        """Label the calls inside; the innermost label holds.
+
+        Raises:
+            RecordError: the label is no text.
+        """
+        name = options.text("label", name)
         if name not in self._labels:
             self._labels.append(name)
         before, self._session.label = self._session.label, self._labels.index(name)
@@ -212,25 +209,41 @@ class Recorder:
         try:
             yield
         finally:
-            self._session.passive = was
+            self._session.passive = was or self.done or self._failed is not None
             self._session.values.trust_nothing()
+
+    @contextmanager
+    def _aside(self) -> Iterator[bool]:
+        """Record nothing inside, where no mode is seen; tell whether one was at work."""
+        session, calls = self._session, self._calls
+        was, off = session.passive, calls.off
+        session.passive = calls.off = True
+        try:
+            with without(self._mode):
+                yield not was
+        finally:
+            session.passive = was or self.done or self._failed is not None
+            calls.off = off or self.done
+            session.values.trust_nothing()
 
     @contextmanager
     def join(self) -> Iterator[None]:
         """Record the calling thread too, as long as the context lasts."""
-        identity = threading.get_ident()
-        if identity in self._threads:
+        with self._session.lock:
+            thread = self._threads.join()
+        if thread is None:
             yield
             return
         self._session.shared = True
-        with self._session.lock:
-            thread = self._threads[identity] = Thread(self._next_thread)
-            self._next_thread += 1
+        mode: Any = Mode(self._session, thread)
+        mode.__enter__()
         try:
-            with Mode(self._session, thread):
-                yield
+            yield
         finally:
-            del self._threads[identity]
+            leave(mode)  # a forked child has left it
+            if not self.done:
+                self._calls.drop_ended(thread)
+            self._threads.part(thread)
 
     def spikes(self, tensor: torch.Tensor) -> torch.Tensor:
         """Declare that a tensor holds spikes, whatever its values are; returns it.
@@ -278,25 +291,34 @@ class Recorder:
             RecordError: the path is taken or cannot be written.
         """
         session = self._session
+        if not self._ours:
+            raise RecordError("a process forked from the one that records: no snapshot here.")
         with session.lock:
             was, session.passive = session.passive, True
             try:
                 self._calls.settle(new=False if self._steps.over else None)
-                self._flush()
+                self._parts.flush()
                 writer = Writer(Path(path), overwrite=False)
                 writer.adopt(self._writer)
-                self._write_static(writer)
-                manifest = self._manifest(None)
-                update = {"status": "unfinished", "rows": writer.rows, "parts": writer.parts}
-                return writer.finish(manifest.model_copy(update=update))
+                self._parts.write_static(writer=writer)
+                parts = [part.model_dump() for part in writer.parts]
+                fields = {"status": "unfinished", "rows": writer.rows, "parts": parts}
+                return writer.finish(self._manifest(None, **fields, run=None))
             finally:
                 session.passive = was
 
-    def _find_thread(self) -> Thread | None:
-        found = self._threads.get(threading.get_ident())
-        if found is None and torch._C._current_graph_task_id() != -1:
-            return self._main  # a device thread of the autograd engine
-        return found
+    def forked(self) -> None:
+        """Note that a process was forked: what it does is not recorded."""
+        if self._counts():
+            forks.note(self._calls.hidden)
+
+    def disown(self) -> None:
+        """In a forked child: record nothing more, and write nothing."""
+        session = self._session
+        self._ours, self.done = False, True
+        session.lock = threading.RLock()  # another thread of the parent may hold the old one
+        self._detach()
+        leave_own(session)  # a joined thread has forked
 
     def _label_name(self, code: int) -> str | None:
         return None if code == NULL else self._labels[code]
@@ -320,40 +342,17 @@ class Recorder:
 
     def _counts(self) -> bool:
         """Tell whether what happens now belongs to a step: no suspended work does."""
-        return not self.done and (self._steps.waiting or not self._session.passive)
+        passive = self._session.passive and not self._steps.waiting
+        return not (self.done or self._failed or passive)
 
     def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool | None) -> None:
-        self._optimizers.interrupted(self._main)
+        self._optimizers.drop_ended(self._main)
         training = torch.is_grad_enabled() and module.training
         self._steps.root_entered(inference=not training)
         if new is not None and not self.done:
             self._steps.root_settled(new_sample=new)
-        if not self._session.passive and not self._seen:
-            self._seen = True
-            parameters = self._prints.parameters or fingerprint(state_of(module))
-            if all(tensor.is_cpu for tensor in given):
-                self._prints = Fingerprint(inputs=fingerprint(given), parameters=parameters)
-            else:  # a device is not waited for while the model runs
-                self._prints = Fingerprint(parameters=parameters)
-                self._given = copies(given)
-
-    def _note(self, text: str) -> None:
-        if text not in self._notes:
-            self._notes.append(text)
-
-    def _told(self) -> list[str]:
-        """Return what the user is told in words."""
-        notes = [*self._notes, *self._calls.unknown.told()]
-        calls = self._calls.samples.carried
-        if self._session.device_note:
-            notes.append(self._session.device_note)
-        if calls:
-            notes.append(
-                f"neurons carried their state over {calls} calls of the model: calls without a "
-                "reset between count as one sample of all their time steps; reset them between "
-                "samples"
-            )
-        return notes
+        if not self._session.passive:
+            self._prints.root_entered(module, given)
 
     def _optimizer_begins(self, optimizer: int) -> None:
         if self._counts():
@@ -367,46 +366,83 @@ class Recorder:
         self._finish(None)
         self._detach()
 
-    def _flush(self, *, last: bool = False) -> None:
-        flush(self._session, self._writer.write, self._labels, self._calls.rows, last=last)
-
-    def _flush_or_stop(self) -> None:
-        """Write a part while the model runs; what goes wrong is told at the end, not to the model.
+    def _look(self) -> None:
+        """Write a part that is full, save one that is due, while the model runs.
 
         What the calls of the part refer to goes first: should the process be killed, all that was
-        flushed can be read.
+        flushed can be read. What goes wrong is told at the end, not to the model.
         """
+        if self.done or self._busy:
+            return
+        self._busy = True
         try:
-            self._calls.settle()
-            if self.done:
-                return
-            self._write_static(self._writer, "signatures", "modules")
-            self._flush()
-            self._stopped = self._session.device_failed is not None
+            if self._parts.full:
+                self._calls.settle()
+                if not self.done:
+                    with held():
+                        self._parts.write_static("signatures", "modules")
+                        self._parts.flush()
+                    self._stopped = self._session.device_failed is not None
+            elif self._parts.due:
+                with held():
+                    self._parts.save()
+            self._parts.look_again()
         except RecordError as error:
-            self._broken = error
-        if self._stopped or self._broken is not None:
+            self._notices.broken = error
+        finally:
+            self._busy = False
+        if self._stopped or self._notices.broken is not None:
             self._session.passive = True
             self.done = True
 
-    def _finish(self, error: BaseException | None) -> None:
+    def _broke(self, error: Exception) -> None:
+        """End the recording after an exception of its own; what there is is kept for the end."""
+        self._session.passive = True
+        self._failed = self._failed or error
+
+    def _leave(self, error: BaseException | None) -> None:
+        """End the recording as its context ends."""
+        if not self.done:
+            self._calls.drop_ended(self._main)
+            self._calls.settle()
+        if not self.done or self._stopped:
+            clean = error is None or (isinstance(error, SystemExit) and not error.code)
+            self._finish(self._failed or (None if clean else error))
+            if self._failed is not None:
+                self._notices.ended_early(self._failed, self.path)
+
+    def _terminate(self) -> None:
+        """Close the trace, for the process is told to end; the script may have its own way."""
+        locked = self._session.lock.acquire(timeout=_PATIENCE_S)
+        try:
+            if not self.done or self._stopped:
+                self._finish(Failure(type="SIGTERM", message="the process was told to terminate"))
+        finally:
+            if locked:
+                self._session.lock.release()
+            self._detach()
+
+    def _finish(self, error: BaseException | Failure | None) -> None:
         """Write the rest and the manifest."""
         session = self._session
         session.passive = True
-        self.done = True
+        self.done, self._stopped = True, False
         if error is not None and not session.seq:  # nothing is lost, and nothing is in the way
             self._writer.discard()
             self.discarded = True
             session.values.close()
             return
         try:
-            self._steps.close()
-            self._flush(last=True)
-            self._write_static(self._writer)
-            manifest = self._manifest(session.device_failed if error is None else error)
-            self.path = self._writer.finish(manifest)
-        except RecordError as refused:
-            self._broken = refused
+            with held():
+                self._steps.close()
+                self._parts.write_static()
+                self._parts.flush(last=True)
+                missing = self._parts.missing(self._threads.all())
+                incomplete = Failure(type=INCOMPLETE, message=missing) if missing else None
+                manifest = self._manifest(error or session.device_failed or incomplete)
+                self.path = self._writer.finish(manifest)
+        except Exception as refused:
+            self._notices.unclosed(refused)
             return
         finally:
             session.values.close()
@@ -414,42 +450,35 @@ class Recorder:
             self.path = self.path.parent
         named = (*manifest.hidden, *manifest.inexact)
         texts = [f"{each.what}: {each.why} ({each.calls} calls)" for each in named]
-        for text in (*texts, *self._told()):
-            warnings.warn(text, RecordingWarning, stacklevel=3)
+        self._notices.warnings += [*([missing] if missing else []), *texts, *self._told()]
 
-    def _write_static(self, writer: Writer, *names: str) -> None:
-        """Write the static tables: all of them, or those named that have grown since."""
-        rows = {
+    def _told(self) -> list[str]:
+        return self._notices.told(self._calls, self._session.device_note)
+
+    def _static(self) -> dict[str, list[dict[str, Any]]]:
+        return {
             "signatures": self._session.signatures.rows,
             "modules": self._modules.rows,
             "optimizer_steps": self._optimizers.rows,
         }
-        for name in names or rows:
-            if writer.rows[name] != len(rows[name]) or name not in names:
-                writer.write(name, static_table(name, rows[name]))
 
-    def _manifest(self, error: BaseException | None) -> Manifest:
-        session = self._session
-        if self._given is not None:
-            prints = self._prints
-            self._prints = Fingerprint(
-                inputs=fingerprint(self._given), parameters=prints.parameters
-            )
-            self._given = None
-        return Manifest(
-            **outcome(session, self._calls.hidden, self._told(), error),
-            rows=self._writer.rows,
-            parts=self._writer.parts,
-            rank=self._rank,
-            world_size=self._world,
-            command=self._command,
-            started=self._started,
-            ended=environment.now(),
-            revision=self._revision(),
-            seed=self._seed,
-            fingerprint=self._prints,
-            steps=self._steps.count(),
-        )
+    def _manifest(self, error: BaseException | Failure | None, **fields: Any) -> Manifest:
+        facts: dict[str, Any] = {
+            "rows": self._writer.rows,
+            "parts": [part.model_dump() for part in self._writer.parts],
+            "rank": self._rank,
+            "world_size": self._world,
+            "run": self._writer.run,
+            "command": self._command,
+            "started": self._started,
+            "seed": self._seed,
+            "fingerprint": self._prints.told().model_dump(),
+            "steps": self._steps.count(),
+        }
+        return outcome(
+            self._session, self._calls.hidden, self._told(), error, self._revision,
+            **(facts | fields),
+        )  # fmt: skip
 
     def _detach(self) -> None:
         """Take mode and hooks away; in whatever state the recording ended."""
@@ -457,13 +486,13 @@ class Recorder:
         self._calls.off = True
         self._calls.remove()
         self._replays.remove()
-        if not self._in_optimizer_hook():
+        self._exports.remove()
+        self._fork.remove()
+        self._termination.remove()
+        if not self._main.optimizing:  # they cannot while a hook of theirs runs
             self._optimizers.remove()
-        if self._mode_on and _get_current_dispatch_mode() == self._mode:
-            self._mode.__exit__(None, None, None)
+        if self._mode_on and leave(self._mode):
             self._mode_on = False
         self._eager.stop()
-        self._revision()  # whatever came in between, git has been waited for
-
-    def _in_optimizer_hook(self) -> bool:
-        return self._main.optimizing > 0
+        if self._ours:  # the pipe from git is not a forked child's to read
+            self._revision()  # whatever came in between, git has been waited for

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from .operands import Op, describe_op
 from .signatures import Signatures
 from .statistics import Statistics
 from .synapses_of_calls import Synapses
-from .threads import Thread
+from .threads import BEFORE, RUNNING, Thread
 from .values import OpaqueLayout, Value, Values
 
 _PART_CELLS = (1 << 16) * CALL_WIDTH
@@ -27,6 +28,7 @@ _CONSTANT = int(SpikeClass.CONSTANT)
 _MOST_PARTS = 256
 """A whole is measured for a part's sake up to so many times its size: time steps, not data sets."""
 _Tensor = torch.Tensor
+_ALONE = nullcontext()
 
 
 class Session:
@@ -38,6 +40,9 @@ class Session:
     Attributes:
         roots: root calls so far.
         first: the first one of the present sample; they are numbered from 1.
+        look: called now and then, when the calls fill `look_at` cells; whoever is called sets it.
+        broke: called with an exception that ends the recording.
+        ordered: calls are numbered without a gap or a repeat so far, as flushes find.
         tied: the last one that read what an earlier one of its sample had computed.
         waiting: a device is to count values once the present call ends.
         device_failed: the error of a device that could not say what it had counted.
@@ -65,13 +70,16 @@ class Session:
         self.tied = 0
         self.label = NULL
         self.parts = 0
+        self.ordered = True
         self.passive = True
         self.lock = threading.RLock()
         self.shared = torch.cuda.device_count() > 1  # an autograd thread for each device
         self.owner_of: Any = None
         self.spiking_calls = 0
-        self.on_full: Any = None
+        self.look: Any = None
+        self.broke: Any = None
         self.part_cells = _PART_CELLS
+        self.look_at = 0
         self.watch: Any = None
         self.devices: set[str] = set()
         self.opaque: dict[Any, OpaqueLayout] = {}
@@ -94,7 +102,10 @@ class Session:
         if op is None:
             if is_higher_order(func):
                 return self.higher_order.run(self, mode, thread, func, args, kwargs)
-            op = self.ops[id(func)] = describe_op(func)
+            try:
+                op = self.ops[id(func)] = describe_op(func)
+            except Exception as error:
+                return self.recover(thread, error, func, args, kwargs)
         if op.special:
             if op.skipped:
                 return func(*args, **kwargs)
@@ -102,10 +113,45 @@ class Session:
                 return self.composites.run(mode, func, op, args, kwargs)
             if op.inexact is not None:
                 self.composites.doubt(op)
-        if self.shared:
-            with self.lock:  # threads take turns: the order of calls is that of their numbers
+        with self.lock if self.shared else _ALONE:  # threads take turns: in the order of calls
+            try:
                 return run(self, thread, func, op, args, kwargs)
-        return run(self, thread, func, op, args, kwargs)
+            except BaseException as error:
+                if thread.ran is RUNNING:  # the op's own
+                    thread.ran = BEFORE
+                    self.drop_waiting()
+                    raise
+                return self.recover(thread, error, func, args, kwargs)
+
+    def recover(
+        self, thread: Thread, error: BaseException, func: Any, args: Any, kwargs: Any
+    ) -> Any:
+        """Go on after an exception in the recorder, not in the op: the model sees none of it.
+
+        An interrupt goes to the script: the op that it hit has handed nothing back, and is not
+        recorded. Anything else ends the recording, and the op runs, if it has not.
+
+        Raises:
+            BaseException: the interrupt.
+        """
+        ran, thread.ran = thread.ran, BEFORE
+        self.drop_waiting()
+        self.calls.cut()
+        self.operands.cut()
+        while self.synaptic_rows and self.synaptic_rows[-1][0] >= self.seq:
+            self.synaptic_rows.pop()
+        cells = self.operands.flat
+        while cells and cells[-self.operands.width] >= self.seq:
+            del cells[-self.operands.width :]
+        if not isinstance(error, Exception):
+            raise error
+        self.broke(error)
+        return func(*args, **kwargs) if ran is BEFORE else ran
+
+    def drop_waiting(self) -> None:
+        """What a device was to count of a call that has failed is not counted."""
+        if self.waiting:
+            self.device_measurer.forget()
 
     def value_of(self, tensor: torch.Tensor) -> Any:
         """Return the value of a tensor, or the opaque layout of one without strided elements."""

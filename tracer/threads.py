@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from .gradients import recomputes
 
 FORWARD, BACKWARD, RECOMPUTE, OPTIMIZER = range(4)
 OUTSIDE = (NULL, NULL, NULL)
+BEFORE, RUNNING = object(), object()
 _ACCUMULATE = (1 << 64) - 1
 _current_node = torch._C._current_autograd_node
 _graph_task = torch._C._current_graph_task_id
@@ -25,8 +27,11 @@ class Thread:
 
     Attributes:
         number: 0 is the thread that opened the recording.
+        identity: what Python calls it.
+        ran: how far the call has come that is at work: BEFORE its op runs, while it is RUNNING,
+            then its result.
         stack: module calls that run.
-        passed: modules whose calls run unrecorded.
+        passed: modules whose calls run unrecorded, with what runs them.
         newest: highest autograd number that it has shown.
         optimizing: optimizer steps that run.
         optimizes_in: number of the backward pass that the outermost of them runs in, -1 for none.
@@ -36,12 +41,14 @@ class Thread:
     """
 
     __slots__ = (
-        "higher", "newest", "number", "optimizes_in", "optimizing", "passed", "quiet", "root",
-        "stack",
+        "higher", "identity", "newest", "number", "optimizes_in", "optimizing", "passed", "quiet",
+        "ran", "root", "stack",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.identity = threading.get_ident()
+        self.ran: Any = BEFORE
         self.stack: list[Any] = []
         self.passed: list[Any] = []
         self.newest = -1
@@ -50,6 +57,39 @@ class Thread:
         self.quiet = False
         self.higher = 0
         self.root = 0
+
+
+class Threads:
+    """The threads that are recorded: the one that opened the recording, and those that join."""
+
+    def __init__(self) -> None:
+        self.main = Thread(0)
+        self._joined = {self.main.identity: self.main}
+        self._next = 1
+
+    def find(self) -> Thread | None:
+        """Return the calling thread, if it is recorded."""
+        found = self._joined.get(threading.get_ident())
+        if found is None and _graph_task() != -1:
+            return self.main  # a device thread of the autograd engine
+        return found
+
+    def join(self) -> Thread | None:
+        """Take the calling thread in; return None if it was in before."""
+        thread = Thread(self._next)
+        if thread.identity in self._joined:
+            return None
+        self._next += 1
+        self._joined[thread.identity] = thread
+        return thread
+
+    def part(self, thread: Thread) -> None:
+        """Let a thread that had joined go."""
+        self._joined.pop(thread.identity, None)
+
+    def all(self) -> list[Thread]:
+        """Return the threads that are in."""
+        return list(self._joined.values())
 
 
 def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Place, int]:

@@ -229,11 +229,33 @@ class Values:
             self.retired += [v for v in storage.more.values() if v.number < self._written]
         storage.clear()
 
-    def flushed(self) -> None:
-        """Note that all values so far are in the tables or in `fresh`, all calls in the tables."""
-        self.retired.clear()
-        self._written = self._next_value
-        self.forget()
+    @property
+    def seen(self) -> int:
+        """How many values there were so far."""
+        return self._next_value
+
+    def waits(self, value: Value) -> bool:
+        """Tell whether a value may still be measured: it is what its storage holds."""
+        storage = value.storage
+        return (
+            not value.measured
+            and storage.version == value.version
+            and storage.cdata in self.storages
+        )
+
+    def flushed(self, written: list[Value], seen: int, retired: int) -> None:
+        """Note that values are in the tables, and all calls that could name them until then.
+
+        Args:
+            written: what is in the tables now.
+            seen: how many values there were then; all but the written ones are in `fresh`.
+            retired: how many of the retired ones there were then.
+        """
+        done = {value.number for value in written}
+        self.fresh = [value for value in self.fresh if value.number not in done]
+        if seen == self._next_value:  # else calls that are not written yet may name them
+            del self.retired[:retired]
+        self._written = seen
 
     def wrote(self, storage: Storage, seq: int, counted: int) -> None:
         """Note that call `seq` wrote to the storage; `counted`: PyTorch will count it so often."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import re
 import shutil
 import uuid
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from ..schemas import (
     RecordError,
     described,
 )
+from . import places
+from .text import writable
 
 _DELTA = ("seq", "value_id", "module_call_id", "first_seq", "last_seq", "first_node", "last_node",
           "in0_value", "in1_value", "in2_value", "out0_value", "forward_seq", "written_seq",
@@ -46,38 +48,86 @@ class Writer:
         path: directory of the trace.
         overwrite: replace what is there when, and only when, the new trace is whole.
         rank: rank of this process, None outside a distributed run.
+        run: what the launcher of the ranks calls their run; None: unknown.
+
+    Attributes:
+        path: where it writes.
+        run: what this rank's run is called; None outside a distributed run.
 
     Raises:
         RecordError: something is at `path` and `overwrite` is off, or it cannot be written.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, rank: int | None = None) -> None:
-        home = path.absolute()  # the model may change the working directory
-        self.path = home if rank is None else home / f"rank={rank:05d}"
-        self._target = self.path
-        self.parts: list[Part] = []
-        self.rows: dict[str, int] = dict.fromkeys(TABLES, 0)
-        self._numbers: dict[str, int] = {}
+    def __init__(self, path: Path, *, overwrite: bool, rank: int | None = None,
+                 run: str | None = None) -> None:  # fmt: skip
+        self.run: str | None = None
+        self._parts: dict[str, Part] = {}
+        self._halves = count()
         try:
+            home = path.absolute()  # the model may change the working directory
+            self.path = home if rank is None else home / f"rank={rank:05d}"
+            self._target = self.path
+            if rank is not None:
+                places.refuse_single(home)
             if self.path.exists():
-                _refuse_unless(self.path, overwrite)
+                places.refuse_unless(self.path, overwrite)
                 self.path = self.path.with_name(
                     f"{self.path.name}.recording-{uuid.uuid4().hex[:8]}"
                 )
             self.path.mkdir(parents=True, exist_ok=False)
-            marker = {
-                "format_version": FORMAT_VERSION,
-                "process": os.getpid(),
-                **_identity(os.getpid()),
-            }
-            (self.path / UNFINISHED_NAME).write_text(json.dumps(marker) + "\n")
+            if rank is not None:
+                self.run = places.run_of(home, self._target, run)
+            self._mark()
         except FileExistsError:
-            raise RecordError(_TAKEN.format(path)) from None
-        except OSError as error:
-            raise RecordError(f"{path} cannot be written: {error.strerror}.") from None
+            raise RecordError(places.TAKEN.format(path)) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RecordError(f"{path} cannot be written: {reason}.") from None
+
+    def _mark(self) -> None:
+        """Say that the directory is being recorded."""
+        marker = {
+            "format_version": FORMAT_VERSION,
+            "process": os.getpid(),
+            **places.identity(os.getpid()),
+            **({} if self.run is None else {"run": self.run}),
+        }
+        (self.path / UNFINISHED_NAME).write_text(json.dumps(marker) + "\n")
+
+    @property
+    def parts(self) -> list[Part]:
+        """What was written so far."""
+        return list(self._parts.values())
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many rows of each table were written so far."""
+        rows = dict.fromkeys(TABLES, 0)
+        for part in self.parts:
+            rows[part.table] += part.rows
+        return rows
+
+    def counts(self) -> dict[str, int]:
+        """Return how many parts of each table there are."""
+        found = dict.fromkeys(TABLES, 0)
+        for part in self.parts:
+            found[part.table] += 1
+        return found
 
     def write(self, name: str, table: pa.Table) -> None:
         """Write a part of a growing table, or a static table in place of what was written of it.
+
+        Raises:
+            RecordError: the disk is full or otherwise refuses.
+        """
+        try:
+            part = self._write(name, table)
+        except OSError as error:
+            raise self._refused(error) from None
+        self._parts[part.name] = part
+
+    def save(self, name: str, table: pa.Table) -> None:
+        """Write what a part would hold by now: the next `write` replaces it.
 
         Raises:
             RecordError: the disk is full or otherwise refuses.
@@ -94,34 +144,33 @@ class Writer:
             "make room or choose another directory, and record again."
         )
 
-    def _write(self, name: str, table: pa.Table) -> None:
-        if name in STATIC_TABLES:
-            file = f"{name}.parquet"
-            self.parts = [part for part in self.parts if part.table != name]
-            self.rows[name] = 0
-        else:
-            number = self._numbers.get(name, 0)
-            self._numbers[name] = number + 1
-            file = f"{name}-{number:05d}.parquet"
+    def _write(self, name: str, table: pa.Table) -> Part:
+        static = name in STATIC_TABLES
+        file = f"{name}.parquet" if static else f"{name}-{self.counts()[name]:05d}.parquet"
         schema = described(name)
-        target = self.path / (file + _HALF)
+        target = self.path / f"{file}{places.HALF}-{next(self._halves)}"
         delta = [f.name for f in schema if f.name in _DELTA and pa.types.is_integer(f.type)]
         plain = [f.name for f in schema if f.name not in delta and not pa.types.is_nested(f.type)]
         large = table.num_rows > _SMALL
-        pq.write_table(
-            table.cast(schema).replace_schema_metadata(schema.metadata),
-            target,
-            compression="zstd" if large else "lz4",
-            use_dictionary=plain if large and plain else False,
-            column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
-        )
-        content = target.read_bytes()
-        target.rename(self.path / file)
+        try:
+            pq.write_table(
+                table.cast(schema).replace_schema_metadata(schema.metadata),
+                target,
+                compression="zstd" if large else "lz4",
+                use_dictionary=plain if large and plain else False,
+                column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
+                write_page_checksum=True,
+            )
+            content = target.read_bytes()
+            target.rename(self.path / file)
+        except BaseException:
+            with suppress(OSError):
+                target.unlink()
+            raise
         checksum = "blake2b:" + hashlib.blake2b(content, digest_size=16).hexdigest()
-        self.parts.append(
-            Part(table=name, name=file, rows=table.num_rows, bytes=len(content), checksum=checksum)
+        return Part(
+            table=name, name=file, rows=table.num_rows, bytes=len(content), checksum=checksum
         )
-        self.rows[name] += table.num_rows
 
     def adopt(self, other: Writer) -> None:
         """Take over the parts that another writer has written so far."""
@@ -131,8 +180,7 @@ class Writer:
                 os.link(source, target)
             except OSError:  # another file system, or one without links
                 shutil.copyfile(source, target)
-            self.parts.append(part)
-            self.rows[part.table] += part.rows
+            self._parts[part.name] = part
 
     def discard(self) -> None:
         """Remove the directory, with all that was written; what stood at the path stays."""
@@ -140,6 +188,8 @@ class Writer:
 
     def finish(self, manifest: Manifest) -> Path:
         """Write the manifest and put the trace in its place.
+
+        All is on the disk before what says so: the parts, their directory, the manifest, its name.
 
         Returns:
             Where the trace is: at its path, or beside it if it was aborted and would replace one.
@@ -153,103 +203,35 @@ class Writer:
             raise self._refused(error) from None
 
     def _finish(self, manifest: Manifest) -> Path:
-        text = manifest.model_dump_json(indent=2) + "\n"
-        temporary = self.path / (MANIFEST_NAME + _HALF)
-        with temporary.open("w") as file:
-            file.write(text)
+        self._remove_saved()
+        for name in self._parts:
+            places.sync(self.path / name)
+        places.sync(self.path)
+        temporary = self.path / (MANIFEST_NAME + places.HALF)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(manifest.text())
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(self.path / MANIFEST_NAME)
         (self.path / UNFINISHED_NAME).unlink(missing_ok=True)
+        places.sync(self.path)
         if self.path != self._target and manifest.status == "complete":
-            self._replace()
+            places.replace(self._target, self.path)
+            self.path = self._target
+        else:
+            places.sync(self.path.parent)
         return self.path
 
-    def _replace(self) -> None:
-        old = self._target.with_name(f"{self._target.name}.old-{uuid.uuid4().hex[:8]}")
-        if self._target.exists():
-            self._target.rename(old)
-        self.path.rename(self._target)
-        self.path = self._target
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _refuse_unless(path: Path, overwrite: bool) -> None:
-    if not overwrite:
-        raise RecordError(_TAKEN.format(path))
-    foreign = "it is a file" if path.is_file() else _foreign(path)
-    if foreign is not None:
-        raise RecordError(
-            f"{path} is not a trace and is not overwritten: {foreign}. Choose another directory."
-        )
-    for marker in (path / UNFINISHED_NAME, *path.glob(f"rank=*/{UNFINISHED_NAME}")):
-        process = _recording(marker)
-        if process is not None:
-            raise RecordError(
-                f"{path} is being recorded by process {process}. Choose another directory."
-            )
-
-
-_TAKEN = (
-    "{} exists already. Choose another directory, or replace it: --overwrite on the command line, "
-    "overwrite=True in Python."
-)
-
-_HALF = ".part"
-"""Ends the name of a file that is being written."""
-
-_PART = re.compile(rf"({'|'.join(TABLES)})(-\d+)?\.parquet({re.escape(_HALF)})?")
-_RANK = re.compile(r"rank=\d+")
-
-
-def _foreign(path: Path) -> str | None:
-    """Return what makes a directory no trace, None if all in it is a trace's or it is empty."""
-    for entry in sorted(path.iterdir()):
-        if _RANK.fullmatch(entry.name) and entry.is_dir():
-            inner = _foreign(entry)
-            if inner is not None:
-                return inner
-        elif entry.name in (MANIFEST_NAME, UNFINISHED_NAME):
-            if _content(entry).get("format_version") is None:
-                return f"{entry.name} is not opjoule's"
-        elif entry.name != MANIFEST_NAME + _HALF and not _PART.fullmatch(entry.name):
-            return f"it holds {entry.name}"
-    return None
-
-
-def _content(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _identity(process: int) -> dict[str, str | None]:
-    """Return what tells a process from a later one of the same number."""
-    try:
-        began = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        began = None
-    return {"host": platform.node(), "began": began}
-
-
-def _recording(marker: Path) -> int | None:
-    """Return the number of the process of this machine that still records there, or None."""
-    found = _content(marker)
-    process = found.get("process")
-    if not isinstance(process, int) or found.get("host") != platform.node():
-        return None
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        pass
-    same = _identity(process)["began"] == found.get("began")
-    return process if same else None
+    def _remove_saved(self) -> None:
+        """Remove what was saved of parts that never came, and what was half written."""
+        for file in self.path.glob("*.parquet*"):
+            if file.name not in self._parts:
+                file.unlink(missing_ok=True)
 
 
 def static_table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     """Return rows as the static table `name`."""
-    return pa.Table.from_pylist(rows, schema=TABLES[name])
+    try:
+        return pa.Table.from_pylist(rows, schema=TABLES[name])
+    except UnicodeEncodeError:
+        return pa.Table.from_pylist(writable(rows), schema=TABLES[name])

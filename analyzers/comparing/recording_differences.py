@@ -80,7 +80,7 @@ def _later_inputs(base: Side, head: Side) -> Iterator[str]:
 
 def _root_count(side: Side) -> int:
     calls = side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
-    return int(calls.select(pl.len()).pipe(collected, side.trace.path).item())
+    return int(calls.select(pl.len()).pipe(collected, side.trace).item())
 
 
 def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
@@ -92,7 +92,7 @@ def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
         .select("rank", value_id="inputs")
     )
     found = side.trace.values.join(given, on=["rank", "value_id"], how="semi")
-    return found.group_by(facts).len().sort(facts).pipe(collected, side.trace.path).rows()
+    return found.group_by(facts).len().sort(facts).pipe(collected, side.trace).rows()
 
 
 def _weights(base: Side, head: Side, aligned: Mapping[str, str]) -> Iterator[str]:
@@ -152,7 +152,7 @@ def _root_calls(side: Side) -> dict[str, Any]:
             inference=pl.col("training").not_().sum(),
             training=pl.col("training").sum(),
         )
-        .pipe(collected, side.trace.path)
+        .pipe(collected, side.trace)
     )
     return found.row(0, named=True)
 

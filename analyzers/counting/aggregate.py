@@ -57,7 +57,7 @@ def collapsed(
             **{name: pl.col(name).sum() for name in STATISTICS},
             **{f"{name}_unknown": pl.col(name).null_count() for name in STATISTICS},
         ),
-        trace.path,
+        trace,
     )
     told = with_spikes(trace, FLAGGED, spikes, by_values_only=by_values_only, calls=groups.lazy())
     optimizing = (pl.col("stage") == "optimizer").fill_null(False)
@@ -68,7 +68,7 @@ def collapsed(
     for slot in FLAGGED[:-1]:
         flags[f"{slot}_decided"] = pl.col(f"{slot}_decided")
     sums = (*STATISTICS, *(f"{name}_unknown" for name in STATISTICS))
-    return (
+    summed = (
         told.select("rank", "signature_id", *kept, "calls", "first_seq", *sums, **flags)
         .group_by("rank", "signature_id", *kept, *flags)
         .agg(
@@ -76,9 +76,8 @@ def collapsed(
             pl.col("first_seq").min(),
             pl.col(sums).cast(pl.Int64).sum(),
         )
-        .collect()
-        .sort("rank", "first_seq")
     )
+    return collected(summed, trace, engine="auto").sort("rank", "first_seq")
 
 
 def _with_fourth(trace: Trace) -> pl.LazyFrame:

@@ -34,11 +34,12 @@ class Coverage:
             statistic was not recorded or a size is not known); uncovered ops first, then by bytes.
         decided: calls of which provenance decided whether a constant operand is spikes.
         unattributed: calls of backward passes whose forward call and module are not known.
-        hidden: calls of modules that ran where the recorder does not see.
+        hidden: calls of modules that ran where the recorder does not see, and forked processes.
         unsized: of the unmeasured calls, those of which a size is not known.
         dense_macs: of all products; None: a size is not known.
         counted_macs: of the products whose MACs and ACs are known.
         hints: what another setting of `spikes` would change.
+        left_out: what was read of a trace that need not be whole, and what not; else None.
     """
 
     frame: pl.DataFrame
@@ -49,6 +50,7 @@ class Coverage:
     dense_macs: int | None = 0
     counted_macs: int = 0
     hints: tuple[str, ...] = ()
+    left_out: str | None = None
 
     def _view(self) -> View:
         kinds = self.frame.group_by("how", "family").agg(pl.col("calls", "bytes").sum())
@@ -133,10 +135,11 @@ class Coverage:
                 f"{number(self.unattributed, 'backward call')} {belong} to no known module"
             )
         if self.hidden:
-            calls = f"{number(self.hidden, 'module call')} {agreeing(self.hidden, 'was', 'were')}"
+            calls = f"{number(self.hidden, 'call')} {agreeing(self.hidden, 'was', 'were')}"
             them = agreeing(self.hidden, "it", "them")
             parts.append(f"{calls} hidden (opjoule info names {them})")
-        return "; ".join([*parts, *self.hints])
+        told = [] if self.left_out is None else [self.left_out]
+        return "; ".join([*parts, *self.hints, *told])
 
 
 def coverage(
@@ -173,6 +176,7 @@ def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> C
         dense_macs=counted.select(_whole("dense_macs")).item(),
         counted_macs=int(counted.filter(known)["dense_macs"].sum()),
         hints=tuple(hints),
+        left_out=trace.left_out,
     )
 
 
@@ -203,7 +207,7 @@ def _unattributed(trace: Trace) -> int:
         & pl.col("module_id").is_null()
         & pl.col("forward_seq").is_null()
     )
-    return int(collected(lost.select(pl.len()), trace.path).item())
+    return int(collected(lost.select(pl.len()), trace).item())
 
 
 def refuse_gaps(trace: Trace, found: Coverage, counted: pl.DataFrame) -> None:
@@ -247,7 +251,7 @@ def _place(trace: Trace, rank: int, seq: int) -> str:
     call = trace.calls.filter((pl.col("rank") == rank) & (pl.col("seq") == seq))
     modules = trace.modules.lazy().select("rank", "module_id", "path")
     found = call.select("rank", "module_id").join(modules, on=["rank", "module_id"])
-    paths = collected(found, trace.path)["path"].to_list()
+    paths = collected(found, trace)["path"].to_list()
     return f"in {paths[0]}" if paths else "outside every module"
 
 

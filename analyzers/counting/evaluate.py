@@ -11,6 +11,7 @@ from ...schemas import TraceError
 from ..rules import RuleSet
 from ..rules.amount import CALLS, STATISTICS
 from ..rules.call import FLAGGED
+from ..trace.files import collected
 from .aggregate import collapsed
 from .coefficients import COUNTERS, KIND, LARGEST, forms
 
@@ -81,7 +82,7 @@ def tally(
         "rank", "signature_id", "op", *kept, CALLS, "first_seq", "how", "family", "decided",
         "unmeasured", "moved", *FIGURES, *(FACTS if facts else ()),
     )  # fmt: skip
-    return _narrowed(trace, done.collect())
+    return _narrowed(trace, collected(done, trace, engine="auto"))
 
 
 def _evaluated(counter: str, known: pl.DataFrame) -> pl.Expr:

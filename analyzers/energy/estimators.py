@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
@@ -58,7 +58,9 @@ def estimate(
     report: EnergyReport = getattr(_file(name, "report"), f"estimate_{name}")(
         trace, config, **options
     )
-    return report
+    if trace.left_out is None:
+        return report
+    return replace(report, warnings=type(report.warnings)([trace.left_out, *report.warnings]))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -23,46 +27,88 @@ from ...schemas import (
 from .manifests import plain
 
 _CHUNK = 1 << 22
+_MOST_ROWS = 10_000_000
+_MOST_BYTES = 1 << 33
+"""So much of a static table is taken into memory; what the recorder writes is far below."""
+
+Identity = tuple[int, int, int, int]
+"""What tells a file from another one of its name: device, inode, size, time of change."""
 
 Files = dict[str, list[Path]]
 """Paths of the parts of each table, in order."""
 
 
-def files_of(folder: Path, manifest: Manifest) -> Files:
+class Source(Protocol):
+    """What rows are read from: a trace, or one that is being opened."""
+
+    @property
+    def path(self) -> Path:
+        """Directory of the trace."""
+
+    @property
+    def identities(self) -> Mapping[Path, Identity]:
+        """What each file was when it was checked."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of one rank.
+
+    Attributes:
+        path: directory of the rank.
+        files: the parts of each table.
+        identities: what each file was when it was checked.
+        rows: of each part of `calls`.
+        spans: of each part of `calls` its rows, and its first and last `seq`.
+        left_out: what cannot be read, in words.
+    """
+
+    path: Path
+    files: Files = field(default_factory=lambda: {name: [] for name in TABLES})
+    identities: dict[Path, Identity] = field(default_factory=dict)
+    spans: list[tuple[int, int, int]] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        """How many rows the parts of `calls` have, with statistics or without."""
+        return sum(self.rows)
+
+
+def files_of(folder: Path, manifest: Manifest) -> Found:
     """Return the parts of one rank, each checked for name, size, rows, columns and checksum.
 
     Raises:
         TraceError: a part is missing, damaged, truncated, foreign or badly named.
     """
-    files: Files = {name: [] for name in TABLES}
+    found = Found(folder)
     seen: set[str] = set()
     for part in manifest.parts:
         _check_name(folder, part, seen)
         _check_size(folder / part.name, part)
     _check_completeness(folder, manifest)
-    _check_checksums(folder, manifest)
+    _check_checksums(found, manifest)
     for part in manifest.parts:
         if part.table in TABLES:
-            _check_content(folder / part.name, part.table, rows=part.rows)
-            files[part.table].append(folder / part.name)
-    return files
+            _take(found, folder / part.name, part.table, rows=part.rows)
+    return found
 
 
-def readable_files(folder: Path) -> tuple[Files, list[str]]:
-    """Return what can be read of a recording without a manifest, and notes on what cannot."""
-    files: Files = {name: [] for name in TABLES}
-    notes: list[str] = []
+def readable_files(folder: Path) -> Found:
+    """Return what can be read of a recording without a manifest, and what cannot, in words."""
+    found = Found(folder)
     for name in TABLES:
         pattern = f"{name}.parquet" if name in STATIC_TABLES else f"{name}-*.parquet"
         for file in sorted(folder.glob(pattern)):
             try:
-                _check_content(file, name, rows=None)
-                collected(scan([file], name, 0), file)  # no checksum stands anywhere
+                found.identities[file] = _regular(file)
+                _check_pages(file)  # no checksum of the whole stands anywhere
+                _take(found, file, name, rows=None)
             except TraceError as error:
-                notes.append(f"left out: {error}")
-            else:
-                files[name].append(file)
-    return files, notes
+                found.identities.pop(file, None)
+                found.left_out.append(str(error))
+    return found
 
 
 def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
@@ -81,40 +127,104 @@ def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
     return frame.with_columns(rank=pl.lit(rank, dtype=pl.Int32))
 
 
-def collected(frame: pl.LazyFrame, path: Path) -> pl.DataFrame:
-    """Return the rows of a frame over the parts of the trace at `path`; categories as strings.
+def collected(
+    frame: pl.LazyFrame, source: Source, *, engine: Literal["auto", "streaming"] = "streaming"
+) -> pl.DataFrame:
+    """Return the rows of a frame over the parts of a trace: the one way in which they are read.
+
+    Categories become strings.
+
+    Args:
+        frame: what to read.
+        source: the trace that it is of.
+        engine: how Polars runs it; "auto" keeps the order of rows.
 
     Raises:
-        TraceError: a part cannot be decoded, though its checksum may be right.
+        TraceError: a part cannot be decoded, though its checksum may be right, or the trace is
+            another one by now.
     """
     try:
-        return frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).collect(
-            engine="streaming"
-        )
+        rows = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).collect(engine=engine)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        check_unchanged(source)
         reason = plain(str(error).partition("\n")[0])
-        raise TraceError(f"{path} is damaged: its tables cannot be read: {reason}.") from None
+        raise TraceError(
+            f"{source.path} is damaged: its tables cannot be read: {reason}."
+        ) from None
+    check_unchanged(source)
+    return rows
 
 
-def _check_checksums(folder: Path, manifest: Manifest) -> None:
+def check_unchanged(source: Source) -> None:
+    """Check that the files of a trace are those that were opened.
+
+    Raises:
+        TraceError: one of them is another one by now.
+    """
+    for file, known in source.identities.items():
+        try:
+            same = _identity(os.stat(file)) == known  # noqa: PTH116 - thousands of parts
+        except OSError:
+            same = False
+        if not same:
+            raise TraceError(f"{source.path} was replaced while it was read: open it again.")
+
+
+def _identity(found: os.stat_result) -> Identity:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _regular(file: Path) -> Identity:
+    """Return the identity of a regular file.
+
+    Raises:
+        TraceError: it is missing, or a pipe, a device, ...
+    """
+    try:
+        found = file.stat()
+    except OSError:
+        raise TraceError(f"{file} is missing.") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise TraceError(f"{file} is not a regular file.")
+    return _identity(found)
+
+
+def _check_pages(file: Path) -> None:
+    """Check that all pages of a file can be decoded, and their checksums, where they have some.
+
+    Raises:
+        TraceError: they cannot, or are wrong.
+    """
+    reason = "it is not a Parquet file"
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+            reason = "a page cannot be read"
+            for batch in opened.iter_batches():
+                batch.validate()
+    except (pa.ArrowException, OSError, ValueError):
+        raise TraceError(f"{file} is damaged: {reason}.") from None
+
+
+def _check_checksums(found: Found, manifest: Manifest) -> None:
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda part: _checksum(folder / part.name), manifest.parts)
-        for part, checksum in zip(manifest.parts, found, strict=True):
+        parts = [(part, found.path / part.name) for part in manifest.parts]
+        sums = pool.map(lambda each: _checksum(each[1]), parts)
+        for (part, file), (checksum, identity) in zip(parts, sums, strict=True):
             if checksum != part.checksum:
-                raise TraceError(
-                    f"{folder / part.name} is damaged: its content is not what was recorded."
-                )
+                raise TraceError(f"{file} is damaged: its content is not what was recorded.")
+            found.identities[file] = identity
 
 
-def _checksum(file: Path) -> str:
+def _checksum(file: Path) -> tuple[str, Identity]:
     digest = hashlib.blake2b(digest_size=16)
     try:
         with file.open("rb") as stream:
+            identity = _identity(os.fstat(stream.fileno()))
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     except OSError as error:
         raise TraceError(f"{file} cannot be read: {error.strerror}.") from None
-    return f"blake2b:{digest.hexdigest()}"
+    return f"blake2b:{digest.hexdigest()}", identity
 
 
 def _check_completeness(folder: Path, manifest: Manifest) -> None:
@@ -144,34 +254,107 @@ def _check_name(folder: Path, part: Part, seen: set[str]) -> None:
 
 
 def _check_size(file: Path, part: Part) -> None:
-    try:
-        found = file.stat()
-    except OSError:
-        raise TraceError(f"{file} is missing.") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise TraceError(f"{file} is not a regular file.")
-    size = found.st_size
+    size = _regular(file)[2]
     if size != part.bytes:
         state = "truncated" if size < part.bytes else "damaged"
         raise TraceError(f"{file} is {state}: {size} bytes instead of {part.bytes}.")
 
 
-def _check_content(file: Path, table: str, *, rows: int | None) -> None:
+def _take(found: Found, file: Path, table: str, *, rows: int | None) -> None:
+    """Take a file for a part of a table, once rows, columns and what they may hold are checked.
+
+    Raises:
+        TraceError: it is none.
+    """
     try:
-        with pq.ParquetFile(file) as opened:
-            schema, found = opened.schema_arrow, opened.metadata.num_rows
-    except (pa.ArrowException, OSError, ValueError):
+        _check_footer(found, file, table, rows)
+    except TraceError:
+        raise
+    except Exception:  # whatever a library makes of bytes that are none of its own
         raise TraceError(f"{file} is damaged: it is not a Parquet file.") from None
-    if rows is not None and found != rows:
-        raise TraceError(f"{file} is damaged: {found} rows instead of {rows}.")
-    for field in TABLES[table]:
-        index = schema.get_field_index(field.name)
-        if index < 0 and field.name in ADDED_COLUMNS.get(table, ()):
-            continue
-        if index < 0:
-            raise TraceError(f"{file} is not a part of {table}: column {field.name} is missing.")
-        if schema.field(index).type != field.type:
-            raise TraceError(
-                f"{file} is not a part of {table}: {plain(field.name)} is "
-                f"{plain(str(schema.field(index).type))}, not {plain(str(field.type))}."
-            )
+    found.files[table].append(file)
+
+
+def _check_footer(found: Found, file: Path, table: str, rows: int | None) -> None:
+    with pq.ParquetFile(file) as opened:
+        schema, footer = opened.schema_arrow, opened.metadata
+    if rows is not None and footer.num_rows != rows:
+        raise TraceError(f"{file} is damaged: {footer.num_rows} rows instead of {rows}.")
+    for each in TABLES[table]:
+        _check_column(file, table, schema, each)
+    if table in STATIC_TABLES:
+        _check_bounds(file, footer)
+    else:
+        _check_numbers(found, file, table, footer)
+    if table == "calls":
+        found.rows.append(footer.num_rows)
+
+
+def _check_column(file: Path, table: str, schema: pa.Schema, wanted: pa.Field) -> None:
+    index = schema.get_field_index(wanted.name)
+    if index < 0 and wanted.name in ADDED_COLUMNS.get(table, ()):
+        return
+    if index < 0:
+        raise TraceError(f"{file} is not a part of {table}: column {wanted.name} is missing.")
+    if schema.field(index).type != wanted.type:
+        raise TraceError(
+            f"{file} is not a part of {table}: {plain(wanted.name)} is "
+            f"{plain(str(schema.field(index).type))}, not {plain(str(wanted.type))}."
+        )
+
+
+def _check_bounds(file: Path, footer: Any) -> None:
+    """Check that a table that is taken into memory is not too large for that."""
+    size = sum(footer.row_group(n).total_byte_size for n in range(footer.num_row_groups))
+    if footer.num_rows > _MOST_ROWS or not 0 <= size <= _MOST_BYTES:
+        raise TraceError(f"{file} is too large: {footer.num_rows} rows of {size} bytes.")
+
+
+_NEVER_NULL = {
+    "calls": ("seq", "signature_id", "stage", "step", "thread"),
+    "call_operands": ("seq", "role", "slot"),
+    "values": ("value_id", "numel", "bytes"),
+    "module_calls": ("module_call_id", "module_id", "first_seq", "last_seq", "sample"),
+}
+
+
+def _check_numbers(found: Found, file: Path, table: str, footer: Any) -> None:
+    """Check the numbers of a part by what its footer says of them; nothing of it is read.
+
+    Numbers of rows, elements and bytes are not negative; ids are there.
+    """
+    span: list[tuple[int, int, int]] = []
+    for group in (footer.row_group(n) for n in range(footer.num_row_groups)):
+        for chunk in (group.column(n) for n in range(group.num_columns)):
+            name, told = chunk.path_in_schema, chunk.statistics
+            if told is None or name not in TABLES[table].names:
+                continue
+            if told.has_null_count and told.null_count and name in _NEVER_NULL[table]:
+                raise TraceError(f"{file} is damaged: {name} is null in {told.null_count} rows.")
+            if not told.has_min_max or type(told.min) is not int:
+                continue
+            low, high = told.min, int(told.max)
+            if name not in _SIGNED and (low < 0 or high >= _LIMITS.get(name, 1 << 62)):
+                raise TraceError(f"{file} is damaged: {name} is {low} to {high}.")
+            if table == "calls" and name == "seq":
+                span.append((group.num_rows, low, high))
+    found.spans.extend(span)
+
+
+_SIGNED = ("last_seq", "first_node", "last_node", "class")
+_LIMITS = {"step": (1 << 31) - 1}
+
+
+def missing_calls(found: Found) -> str | None:
+    """Return what is wrong with the numbers of the calls, in words; they count from 0 on.
+
+    What the footers say of each part is enough: the recorder refuses a gap inside of one.
+    """
+    expected = 0
+    if sum(rows for rows, _, _ in found.spans) != found.calls:
+        return None  # some other program wrote a part, and no statistics
+    for rows, low, high in found.spans:
+        if low != expected or high - low + 1 != rows:
+            return f"calls {min(low, expected)} to {high} are not there once each"
+        expected = high + 1
+    return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from pydantic import ValidationError
 
 from ...schemas import (
     FORMAT_VERSION,
+    INCOMPLETE,
     MANIFEST_NAME,
     OLDEST_FORMAT_VERSION,
     UNFINISHED_NAME,
@@ -18,10 +21,13 @@ from ...schemas import (
     Manifest,
     TraceError,
     TraceVersionError,
+    checksum_of,
 )
 
 _RANK = re.compile(r"rank=(\d{1,9})")
 _LONGEST = 200
+_LARGEST = 1 << 26
+"""Bytes of a manifest: room for hundreds of thousands of parts."""
 _HOW = "What was recorded can be read with --partial (partial=True)."
 
 
@@ -36,9 +42,14 @@ def find_ranks(path: Path) -> dict[int | None, Path]:
             raise TraceError(f"{path}: trace not found.")
         if not path.is_dir():
             raise TraceError(f"{path} is not a trace: expected a directory with a {MANIFEST_NAME}.")
-        if _holds_trace(path):
-            return {None: path}
         found = _ranks_in(path)
+        if _holds_trace(path):
+            if found:
+                raise TraceError(
+                    f"{path} holds the trace of a single process and those of ranks: they are of "
+                    "different runs. Open one of their directories, or record anew."
+                )
+            return {None: path}
     except (OSError, ValueError) as error:  # no right to look, no name that a file can have
         raise TraceError(
             f"{str(path)!r} cannot be read: {getattr(error, 'strerror', error)}."
@@ -63,7 +74,8 @@ def _ranks_in(path: Path) -> dict[int | None, Path]:
 
 
 def _holds_trace(folder: Path) -> bool:
-    return (folder / MANIFEST_NAME).exists() or (folder / UNFINISHED_NAME).exists()
+    names = (MANIFEST_NAME, UNFINISHED_NAME)
+    return any(os.path.lexists(folder / name) for name in names)
 
 
 def read_manifest(folder: Path, *, partial: bool) -> Manifest:
@@ -79,15 +91,16 @@ def read_manifest(folder: Path, *, partial: bool) -> Manifest:
         TraceError: it is damaged, or the recording is not whole and `partial` is off.
     """
     file = folder / MANIFEST_NAME
-    if not file.exists():
-        _check_marker(folder)
+    if not os.path.lexists(file):
+        marker = _check_marker(folder)
         if not partial:
             raise TraceError(
                 f"{folder} was never finished: its recording was killed or still runs. {_HOW}"
             )
-        return _without_manifest(folder)
+        return _without_manifest(folder, marker)
     content = _parsed(file)
     _check_version(folder, content.get("format_version"))
+    _check_itself(file, content)
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
@@ -95,13 +108,26 @@ def read_manifest(folder: Path, *, partial: bool) -> Manifest:
         place = plain(".".join(str(step) for step in first["loc"]))
         raise TraceError(f"{file} is damaged: {place}: {plain(first['msg'])}.") from None
     if manifest.status != "complete" and not partial:
-        raise TraceError(f"{folder} is incomplete: {_ending(manifest)}. {_HOW}")
+        raise TraceError(f"{folder} is incomplete: {ending(manifest)}. {_HOW}")
     return manifest
 
 
-def _ending(manifest: Manifest) -> str:
+def _check_itself(file: Path, content: dict[str, Any]) -> None:
+    """Check a manifest's checksum of itself; older ones have none, and nothing that is unknown."""
+    told = content.get("checksum")
+    if told is None and not set(content) <= set(Manifest.model_fields):
+        odd = next(name for name in content if name not in Manifest.model_fields)
+        raise TraceError(f"{file} is damaged: {plain(odd)} is unknown, and it has no checksum.")
+    if told is not None and told != checksum_of(content):
+        raise TraceError(f"{file} is damaged: its content is not what was recorded.")
+
+
+def ending(manifest: Manifest) -> str:
+    """Return how the recording of a trace that is not whole ended, in words."""
     if manifest.status == "aborted":
         failure = manifest.failure.type if manifest.failure else "an exception"
+        if failure == INCOMPLETE and manifest.failure is not None:
+            return plain(manifest.failure.message)
         return f"its recording ended with {plain(failure)}"
     return "its recording was not finished"
 
@@ -114,6 +140,11 @@ def plain(text: str) -> str:
 
 def _parsed(file: Path) -> dict[str, Any]:
     try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise TraceError(f"{file} cannot be read: it is not a regular file.")
+        if found.st_size > _LARGEST:
+            raise TraceError(f"{file} is not the manifest of a trace: {found.st_size} bytes.")
         content = json.loads(file.read_bytes())
     except OSError as error:
         raise TraceError(f"{file} cannot be read: {error.strerror}.") from None
@@ -124,13 +155,14 @@ def _parsed(file: Path) -> dict[str, Any]:
     return content
 
 
-def _check_marker(folder: Path) -> None:
-    """Check the version in the marker of a recording without a manifest, if it has one."""
+def _check_marker(folder: Path) -> dict[str, Any]:
+    """Return what the marker of a recording without a manifest says, its version checked."""
     try:
         content = _parsed(folder / UNFINISHED_NAME)
     except TraceError:
-        return
+        return {}
     _check_version(folder, content["format_version"])
+    return content
 
 
 def _check_version(folder: Path, version: object) -> None:
@@ -147,7 +179,7 @@ def _check_version(folder: Path, version: object) -> None:
         )
 
 
-def _without_manifest(folder: Path) -> Manifest:
+def _without_manifest(folder: Path, marker: dict[str, Any]) -> Manifest:
     """Return the manifest of a recording that was killed: nothing is known but the rank."""
     match = _RANK.fullmatch(folder.name)
     rank = int(match[1]) if match else 0
@@ -164,6 +196,7 @@ def _without_manifest(folder: Path) -> Manifest:
         environment=Environment(python="", platform="", packages={}),
         started="",
         ended="",
+        run=run if isinstance(run := marker.get("run"), str) else None,
     )
 
 
@@ -186,6 +219,16 @@ def check_ranks(path: Path, found: dict[int | None, Manifest], *, partial: bool)
             f"{path} holds ranks of different runs: world sizes "
             f"{', '.join(str(each) for each in sorted(sizes))}, "
             f"highest rank {max(m.rank for m in found.values())}. Record into an empty directory."
+        )
+    runs = {m.run for m in found.values() if m.started or m.run is not None}
+    if len(runs) > 1:
+        (one, *_), *others = [
+            [m.rank for m in found.values() if m.run == run]
+            for run in sorted(runs, key=lambda run: run or "")
+        ]
+        raise TraceError(
+            f"{path} holds ranks of different runs: rank {one} is not of the run of rank "
+            f"{others[0][0]}. Record into an empty directory."
         )
     missing = size - len(found)
     if missing <= 0 or partial:

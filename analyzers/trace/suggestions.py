@@ -21,7 +21,7 @@ _NAMED = 8
 
 def has_calls(trace: Trace) -> bool:
     """Tell whether a trace, as narrowed, has any call."""
-    return not collected(trace.calls.select("seq").head(1), trace.path).is_empty()
+    return not collected(trace.calls.select("seq").head(1), trace).is_empty()
 
 
 def refuse_nothing(trace: Trace, filters: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ def _choices(trace: Trace, each: Filter) -> str:
     if each.field == "rank":
         return _named("rank", [str(manifest.rank) for manifest in trace.manifests])
     found = trace.calls.select(pl.col(each.field).drop_nulls().unique())
-    values = collected(found, trace.path)[each.field]
+    values = collected(found, trace)[each.field]
     if each.field == "step":
         steps = [int(value) for value in values.sort()]
         several = f"s {steps[0]} to {steps[-1]}" if steps[1:] else f" {steps[0]}"

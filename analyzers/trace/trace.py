@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from ...schemas import Manifest, TraceError
+from ...schemas import MANIFEST_NAME, PART_TABLES, Manifest, TraceError
 from ..display import View, as_html, as_lines
-from .files import Files, collected, files_of, readable_files, scan
+from ..units import number_text
+from .checks import check_static
+from .files import Found, Identity, collected, files_of, missing_calls, readable_files, scan
 from .filters import Filter, parse_filters
-from .manifests import check_ranks, find_ranks, read_manifest
+from .manifests import check_ranks, ending, find_ranks, read_manifest
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Trace:
         filters: the filters that the trace was narrowed by.
         sample_calls: `module_calls` without the filters on modules and ops: what tells batch and
             time steps of a sample, whichever of its modules are left.
+        identities: what each file was as the trace was opened; see `files.collected`.
+        left_out: if it was opened with `partial`, what was read and what not, in words; else None.
         opened: the trace that this one was narrowed from, or None.
         facts: what was derived from the whole trace once, by name: see `workload`.
     """
@@ -51,6 +56,8 @@ class Trace:
     module_calls: pl.LazyFrame
     sample_calls: pl.LazyFrame
     filters: tuple[str, ...] = ()
+    identities: Mapping[Path, Identity] = field(default_factory=dict, repr=False, compare=False)
+    left_out: str | None = None
     opened: Trace | None = field(default=None, repr=False, compare=False)
     facts: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
@@ -70,6 +77,7 @@ class Trace:
         }
         frame = pl.DataFrame({"": list(figures), "trace": list(figures.values())})
         notes = [f"narrowed by {', '.join(self.filters)}"] if self.filters else []
+        notes += [self.left_out] if self.left_out else []
         return View(str(self.path), frame, notes)
 
     def __repr__(self) -> str:
@@ -117,8 +125,8 @@ def open_trace(
 
     Args:
         path: its directory, or the directory of one rank.
-        partial: also read what an aborted or killed recording left; files of a killed one that
-            cannot be read are left out and told in the manifest's notes.
+        partial: also read what an aborted or killed recording left; what of it cannot be read is
+            left out, and every answer says so.
         rank: one rank only; None: all.
 
     Raises:
@@ -126,6 +134,29 @@ def open_trace(
         TraceError: it is no trace, not whole, damaged, or has no such rank.
     """
     path = Path(path)
+    before = _looks(path)
+    try:
+        return _open(path, partial, rank)
+    except TraceError:
+        if before is None or _looks(path) == before:
+            raise
+    time.sleep(_MOMENT_S)  # it was replaced meanwhile: the new one may not be in its place yet
+    return _open(path, partial, rank)
+
+
+_MOMENT_S = 0.05
+
+
+def _looks(path: Path) -> tuple[tuple[int, int], ...] | None:
+    """Return what tells whether a trace was replaced: of its directory, and of its manifests."""
+    try:
+        files = (path, *path.glob(MANIFEST_NAME), *path.glob(f"rank=*/{MANIFEST_NAME}"))
+        return tuple((found.st_ino, found.st_mtime_ns) for found in map(os.stat, files))
+    except (OSError, ValueError):
+        return None
+
+
+def _open(path: Path, partial: bool, rank: int | None) -> Trace:
     folders = find_ranks(path)
     if rank is not None and None not in folders:
         if rank not in folders:
@@ -137,36 +168,76 @@ def open_trace(
         check_ranks(path, found, partial=partial)
     elif None in found and found[None].rank != rank:
         raise TraceError(f"{path} has no rank {rank}; it is of rank {found[None].rank}.")
-    opened = [_opened(folders[each], manifest) for each, manifest in found.items()]
-    return _joined(path, opened)
+    opened = [(manifest, _files(folders[each], manifest)) for each, manifest in found.items()]
+    return _joined(path, opened, partial=partial)
 
 
-def _opened(folder: Path, manifest: Manifest) -> tuple[Manifest, Files]:
+def _files(folder: Path, manifest: Manifest) -> Found:
     if manifest.parts or manifest.status != "unfinished":
-        return manifest, files_of(folder, manifest)
-    files, notes = readable_files(folder)
-    return manifest.model_copy(update={"notes": [*manifest.notes, *notes]}), files
+        return files_of(folder, manifest)
+    return readable_files(folder)
 
 
-def _joined(path: Path, ranks: Iterable[tuple[Manifest, Files]]) -> Trace:
+@dataclass(frozen=True)
+class _Opening:
+    """A trace of which the static tables are read."""
+
+    path: Path
+    identities: Mapping[Path, Identity]
+
+
+def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: bool) -> Trace:
     known = sorted(ranks, key=lambda pair: pair[0].rank)
+    opening = _Opening(path, {k: v for _, found in known for k, v in found.identities.items()})
 
     def table(name: str) -> pl.LazyFrame:
-        return pl.concat([scan(files[name], name, manifest.rank) for manifest, files in known])
+        return pl.concat([scan(found.files[name], name, each.rank) for each, found in known])
 
+    signatures, modules, optimizer_steps = (
+        collected(table(name), opening) for name in ("signatures", "modules", "optimizer_steps")
+    )
+    check_static(path, signatures, modules, optimizer_steps)
+    told = None
+    for manifest, found in known:
+        gap = missing_calls(found)
+        if gap and manifest.status == "complete":
+            raise TraceError(f"{found.path} is damaged: {gap}.")
+    if partial:
+        told = _left_out(known)
+    files = {file for _, found in known for name in PART_TABLES for file in found.files[name]}
     return Trace(
         path=path,
         manifest=known[0][0],
         manifests=tuple(manifest for manifest, _ in known),
-        signatures=collected(table("signatures"), path),
-        modules=collected(table("modules"), path),
-        optimizer_steps=collected(table("optimizer_steps"), path),
+        identities={file: opening.identities[file] for file in files},
+        left_out=told,
+        signatures=signatures,
+        modules=modules,
+        optimizer_steps=optimizer_steps,
         calls=table("calls"),
         call_operands=table("call_operands"),
         values=table("values"),
         module_calls=table("module_calls"),
         sample_calls=table("module_calls"),
     )
+
+
+def _left_out(ranks: Iterable[tuple[Manifest, Found]]) -> str:
+    """Return what is read of a trace that need not be whole, and what not."""
+    ranks = list(ranks)
+    faults: list[str] = []
+    for manifest, found in ranks:
+        faults += found.left_out
+        if (gap := missing_calls(found)) is not None:
+            faults.append(f"{found.path}: {gap}")
+        if manifest.status != "complete":
+            faults.append(f"what followed ({ending(manifest)})")
+    present = len(ranks)
+    if present < (size := max(manifest.world_size for manifest, _ in ranks)):
+        faults.append(f"{size - present} of {size} ranks")
+    rows = sum(found.calls for _, found in ranks)
+    left = "; ".join(dict.fromkeys(faults)) or "nothing"
+    return f"partial: {number_text(rows, 'call')} read, left out: {left}"
 
 
 def narrowed(

@@ -74,7 +74,7 @@ def _spans(trace: Trace, firsts: pl.DataFrame) -> list[tuple[int, int, int]]:
         trace.module_calls.join(last.lazy().select("rank", "sample"), on=["rank", "sample"])
         .group_by("rank", "sample")
         .agg(pl.col("first_seq").min())
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
     return last.join(begun, on=["rank", "sample"]).select("rank", "first_seq", "last").rows()
 
@@ -105,12 +105,12 @@ def _makers(
     calls = (
         trace.calls.filter(within & (pl.col("stage") == "forward"))
         .select(*key, "module_call_id", *slots, "out0_value")
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
     more = (
         trace.call_operands.filter(within)
         .select(*key, "value_id", role=pl.col("role").cast(pl.String))
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .join(calls.select(key), on=key, how="semi")
     )
     taken = [

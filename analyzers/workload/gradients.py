@@ -85,7 +85,7 @@ def product_calls(
             first=_at_slot("value"), second=_at_slot("value", 1),
             first_spikes=_at_slot("spikes"), second_spikes=_at_slot("spikes", 1),
         )  # fmt: skip
-        return collected(found, trace.path).sort("rank", "seq")
+        return collected(found, trace).sort("rank", "seq")
 
     calls = calls_among(trace.calls.filter(pl.col("stage") != "optimizer"))
     known = calls
@@ -176,7 +176,7 @@ def _by_storage_or_size(calls: pl.DataFrame, trace: Trace, geometries: Geometrie
         trace.whole.values.select("rank", "value_id", "storage_id")
         .join(wanted.lazy(), on=["rank", "value_id"], how="semi")
         .unique(["rank", "value_id"]),
-        trace.path,
+        trace,
     )
     for name in names:
         calls = calls.join(
@@ -225,7 +225,7 @@ def shaped_calls(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
         in_shape=pl.col("inputs").list.first().struct.field("shape"),
         out_shape=pl.col("outputs").list.first().struct.field("shape"),
     )
-    return collected(found, trace.path).sort("rank", "last_seq", "module_call_id")
+    return collected(found, trace).sort("rank", "last_seq", "module_call_id")
 
 
 def inside_neurons(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
@@ -262,7 +262,7 @@ def neuron_backwards(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
         backward.join(inside.lazy(), on=MODULE, how="semi")
         .group_by(*ID, "stage", "label", "step")
         .agg(pl.col("seq").min()),
-        trace.path,
+        trace,
     )
     of = _outermost(trace, passes.select(ID).unique(), neurons)
     found = passes.rename({"module_call_id": "inner"}).join(of, on=["rank", "inner"])
@@ -280,7 +280,7 @@ def _outermost(trace: Trace, inner: pl.DataFrame, neurons: pl.DataFrame) -> pl.D
     found = [pl.DataFrame(schema={**at.schema, "module_id": pl.Int32, "height": pl.Int32})]
     height = 0
     while at.height:
-        at = collected(above.join(at.lazy(), on=ID), trace.path)
+        at = collected(above.join(at.lazy(), on=ID), trace)
         known = at.filter("neuron_call").select(*ID, "inner", "module_id")
         found.append(known.with_columns(height=pl.lit(height, pl.Int32)))
         at = (

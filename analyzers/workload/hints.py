@@ -60,7 +60,7 @@ def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
     if trace.opened is not None and found.height:
         key = ["rank", "seq"]
         left = trace.calls.select(key).join(found.lazy().select(key), on=key, how="semi")
-        found = found.join(collected(left, trace.path), on=key, how="semi")
+        found = found.join(collected(left, trace), on=key, how="semi")
     by_setting = {
         name: found.filter((pl.col("bits") & int(bit)) != 0).drop("bits")
         for name, bit in _BITS.items()
@@ -100,7 +100,7 @@ def _with_other_bits(trace: Trace) -> pl.DataFrame:
         of_signatures(forward, signatures)
         .select("rank", "module_id", "signature_id", "seq", value_id=value, bits=bits)
         .filter(_only_another_setting("bits")),
-        trace.path,
+        trace,
     )
 
 

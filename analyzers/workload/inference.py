@@ -38,7 +38,7 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
             forward & ~pl.col("training") if eval_only else forward
         ),
     )
-    if not _any(calls):
+    if not _any(trace, calls):
         raise TraceError(f"{trace.path}: {_what_is_missing(trace)}")
     return part
 
@@ -60,10 +60,10 @@ def without_training(trace: Trace) -> Trace:
             evaluated=(root & ~training).any(),
             mixed=(~training).any(),
         )
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
     frozen = told.filter(pl.col("trained") & ~pl.col("evaluated") & pl.col("mixed")).lazy()
-    if not told["evaluated"].any() or frozen.collect().is_empty():
+    if not told["evaluated"].any() or collected(frozen, trace, engine="auto").is_empty():
         return trace
     inside = trace.sample_calls.join(frozen, on=sample, how="semi").select("rank", "module_call_id")
     return trace.with_tables(
@@ -77,15 +77,15 @@ def _stage() -> pl.Expr:
     return pl.col("stage").cast(pl.String)
 
 
-def _any(calls: pl.LazyFrame) -> bool:
-    return calls.select("seq").head(1).collect().height > 0
+def _any(trace: Trace, calls: pl.LazyFrame) -> bool:
+    return collected(calls.select("seq").head(1), trace).height > 0
 
 
 def _what_is_missing(trace: Trace) -> str:
     narrow = f" under {', '.join(trace.filters)}" if trace.filters else ""
-    if not _any(trace.calls):
+    if not _any(trace, trace.calls):
         return f"no calls were recorded{narrow}."
-    if not _any(trace.calls.filter(_stage() == "forward")):
+    if not _any(trace, trace.calls.filter(_stage() == "forward")):
         return f"it has no forward pass{narrow}: record one, or widen --where."
     return (
         f"its forward passes ran in training mode{narrow}: call model.eval() before you record "

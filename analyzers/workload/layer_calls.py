@@ -141,7 +141,7 @@ def _called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
         trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward")
         .join(modules.lazy().select(MODULE), on=MODULE, how="semi")
         .select(*ID, "module_id", "first_seq", *HOW_CALLED, *columns)
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .sort(ID)
     )
 
@@ -172,7 +172,7 @@ def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) 
             out_class="out0_class",
             out_nonzero="out0_nonzero",
         )
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .sort("rank", "seq")
         .unique(ID, keep="first", maintain_order=True)
         .drop("seq")
@@ -191,7 +191,7 @@ def _with_values(
     known = (
         trace.values.select("rank", "value_id", "class", "nonzero")
         .join(wanted.unique().lazy(), on=["rank", "value_id"], how="semi")
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .unique(["rank", "value_id"])
     )
     for side, _ in sides:

@@ -153,7 +153,7 @@ def _products_of_modules(trace: Trace) -> dict[tuple[int, int], list[tuple[Sizes
     ran = of_signatures(trace.calls.filter(forward & pl.col("module_id").is_not_null()), keys)
     key = [*MODULE, "signature_id"]
     found: dict[tuple[int, int], list[tuple[Sizes, Sizes]]] = {}
-    for rank, module, signature in collected(ran.select(key).unique(), trace.path).sort(key).rows():
+    for rank, module, signature in collected(ran.select(key).unique(), trace).sort(key).rows():
         found.setdefault((rank, module), []).append(sizes[rank, signature])
     return found
 

@@ -69,7 +69,7 @@ def products_of(
         .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
     )
     return (
-        collected(groups, trace.path)
+        collected(groups, trace)
         .join(signatures, on=SIGNATURE)
         .with_columns(macs=pl.col("each") * pl.col("calls"))
         .select(*kept, "op", "family", "each", "calls", "first", "macs")

@@ -38,7 +38,7 @@ def seen_by_layers(trace: Trace, layers: pl.DataFrame, samples: pl.DataFrame) ->
             in_second=shape.list.get(1, null_on_oob=True),
             more=shape.list.len().cast(pl.Int64) - _alone(),
         )
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .sort("rank", "first_seq")
         .unique(["rank", "sample"], keep="first", maintain_order=True)
         .drop("first_seq")

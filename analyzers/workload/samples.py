@@ -114,7 +114,7 @@ def regrouped(trace: Trace, samples: int | str | None) -> Trace:
     roots = (
         trace.whole.module_calls.sort("rank", "thread", "module_call_id")
         .select("rank", "module_call_id", sample=root.forward_fill().over("rank", "thread"))
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
 
     def by_call(calls: pl.LazyFrame) -> pl.LazyFrame:
@@ -164,7 +164,7 @@ def samples_of(
     calls = _forward(trace, eval_only)
     chosen = trace.module_calls if ran is None else ran
     known = _known(trace, calls).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
-    frame = known.pipe(collected, trace.path).sort(SAMPLE)
+    frame = known.pipe(collected, trace).sort(SAMPLE)
     warnings = [
         text for name, number in given.items() if (text := _overridden(name, number, frame))
     ]
@@ -197,7 +197,7 @@ def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
         .group_by(SAMPLE)
         .agg(~pl.col("training").any())
         .filter("training")
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
     batches = samples.frame.join(evaluated, on=SAMPLE, how="semi")["batch"]
     return None if samples.samples is None else int(batches.sum())

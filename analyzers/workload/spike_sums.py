@@ -78,7 +78,7 @@ def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
                 for side in _SIDES
             ),
         )
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
 
 

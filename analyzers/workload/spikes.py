@@ -210,7 +210,7 @@ def _derived(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         ]
     if not sums:
         return pl.DataFrame(), pl.DataFrame()
-    groups = collected(calls.group_by(*_WHERE, "packet").agg(sums), trace.path)
+    groups = collected(calls.group_by(*_WHERE, "packet").agg(sums), trace)
     opened = pl.any_horizontal(pl.col(f"{slot}_open") > 0 for slot in slots)
     if groups.filter(opened).is_empty():
         return pl.DataFrame(), pl.DataFrame()
@@ -252,7 +252,7 @@ def _by_larger_value(
         .select("rank", "seq", *(pl.when(opened[s]).then(f"{s}_value").alias(s) for s in slots))
     )
     operands = (
-        collected(asked, trace.path)
+        collected(asked, trace)
         .unpivot(slots, index=["rank", "seq"], variable_name="slot", value_name="value_id")
         .drop_nulls()
     )
@@ -261,13 +261,11 @@ def _by_larger_value(
     parts = trace.values.filter(pl.col("base_value_id").is_not_null()).join(
         operands.lazy().select("rank", "value_id").unique(), on=["rank", "value_id"], how="semi"
     )
-    bases = collected(parts.select("rank", "value_id", "base_value_id"), trace.path)
+    bases = collected(parts.select("rank", "value_id", "base_value_id"), trace)
     larger = trace.values.filter(~_undecided("") & spike_expr("", mode)).select(
         "rank", base_value_id="value_id"
     )
-    spiking = collected(
-        bases.lazy().join(larger, on=["rank", "base_value_id"], how="semi"), trace.path
-    )
+    spiking = collected(bases.lazy().join(larger, on=["rank", "base_value_id"], how="semi"), trace)
     found = operands.join(spiking, on=["rank", "value_id"], how="semi")
     columns = {
         f"{slot}_larger": pl.when((pl.col("slot") == slot).any()).then(True) for slot in slots

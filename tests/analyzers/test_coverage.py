@@ -260,7 +260,7 @@ def test_work_in_a_thread_that_did_not_join_is_told(recorded):
     found = count(trace, where="op=aten.addmm")
     assert found.frame["calls"][0] == 1
     assert found.coverage.hidden == 2  # the container and the layer
-    assert "2 module calls were hidden (opjoule info names them)" in found.coverage.line()
+    assert "2 calls were hidden (opjoule info names them)" in found.coverage.line()
     with pytest.raises(RuleError, match="1 call not seen: "):
         count(trace, strict=True)
 
@@ -289,11 +289,11 @@ def test_a_thread_that_joins_is_counted(recorded):
     [
         (1, "coverage: of 1 call 100 % by rule, 0 % free, 0 % by class, 0 % not counted; 1 call "
             "lacks statistics: its MACs, ACs or SynOps are unknown; in 1 product provenance "
-            "decided if a constant is spikes; 1 backward call belongs to no known module; 1 module "
+            "decided if a constant is spikes; 1 backward call belongs to no known module; 1 "
             "call was hidden (opjoule info names it)"),
         (2, "coverage: of 2 calls 100 % by rule, 0 % free, 0 % by class, 0 % not counted; 2 calls "
             "lack statistics: their MACs, ACs or SynOps are unknown; in 2 products provenance "
-            "decided if a constant is spikes; 2 backward calls belong to no known module; 2 module "
+            "decided if a constant is spikes; 2 backward calls belong to no known module; 2 "
             "calls were hidden (opjoule info names them)"),
     ],
 )  # fmt: skip

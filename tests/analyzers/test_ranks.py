@@ -42,7 +42,12 @@ def linear_flops(rank):
 
 def test_ranks_add_up(ranks):
     path = ranks(2, 0, 1)
-    assert sorted(p.name for p in path.iterdir()) == ["rank=00000", "rank=00001", "rank=00002"]
+    assert sorted(p.name for p in path.iterdir()) == [
+        "rank=00000",
+        "rank=00001",
+        "rank=00002",
+        "run.json",
+    ]
     trace = open_trace(path)
     assert [m.rank for m in trace.manifests] == [0, 1, 2]
     assert trace.manifest.world_size == 3

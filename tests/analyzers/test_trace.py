@@ -83,7 +83,10 @@ def test_what_a_killed_recording_left(copied, stored, refusal):
     (copied / "calls-00001.parquet.part").write_bytes(b"PAR1")
     opened = open_trace(copied, partial=True)
     assert opened.values.collect().is_empty()
-    assert opened.manifest.notes == [f"left out: {half} is damaged: it is not a Parquet file."]
+    assert opened.left_out == (
+        f"partial: 276 calls read, left out: {half} is damaged: it is not a Parquet file.; what "
+        "followed (its recording was not finished)"
+    )
     assert count(opened, by="op").frame.equals(count(whole, by="op").frame)
     (copied / "signatures.parquet").write_bytes(b"")
     with pytest.raises(TraceError, match="is of signature 0, which it does not tell"):

@@ -41,7 +41,7 @@ def failing(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
-        (TraceError("runs/a has\nno manifest"), 2, "opjoule: runs/a has no manifest\n"),
+        (TraceError("runs/a has\nno manifest"), 2, "opjoule: runs/a has\\nno manifest\n"),
         (OSError(28, "No space left on device", "runs/a"), 2, "opjoule: runs/a: No space left"),
         (KeyboardInterrupt(), 130, "opjoule: interrupted\n"),
         (click.exceptions.Exit(1), 1, ""),

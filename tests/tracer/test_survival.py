@@ -356,7 +356,7 @@ def test_ranks_write_beside_each_other(tmp_path, monkeypatch):
         with Recorder(path) as recorder:
             work(rank + 1)
         assert recorder.path == path
-    assert siblings(path / "rank=00000") == ["rank=00000", "rank=00001", "rank=00002"]
+    assert siblings(path / "rank=00000") == ["rank=00000", "rank=00001", "rank=00002", "run.json"]
     for rank in range(3):
         found = manifest(path / f"rank={rank:05d}")
         assert (found["rank"], found["world_size"]) == (rank, 3)

@@ -102,7 +102,7 @@ def _modules(trace: Trace, owners: pl.DataFrame, variant: Variant) -> pl.DataFra
         trace.module_calls.filter((pl.col("stage") == "forward") & eval_mode)
         .group_by(MODULE)
         .agg(calls=pl.len().cast(pl.Int64))
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
     return leaves.join(calls, on=MODULE, maintain_order="left").with_columns(
         kind=pl.lit("module"), what="class", macs=pl.lit(0, pl.Int64)
@@ -138,7 +138,7 @@ def _functional(
         .join(containers.lazy(), on=MODULE, how="semi")
         .group_by(*MODULE, "signature_id")
         .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .join(containers, on=MODULE)
         .sort("rank", "first")
         .join(product_signatures(trace), on=SIGNATURE, how="anti", maintain_order="left")

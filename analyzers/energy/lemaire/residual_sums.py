@@ -44,13 +44,13 @@ def sums_of(
     calls = trace.calls.filter(
         (pl.col("stage") == "forward") & ~pl.col("training").fill_null(True)
     ).join(sum_signatures(trace).lazy(), on=["rank", "signature_id"])
-    others = _no_feature_maps(trace).pipe(collected, trace.path).lazy()
+    others = _no_feature_maps(trace).pipe(collected, trace).lazy()
     for value in ("in0_value", "in1_value"):
         calls = calls.join(others.rename({"value_id": value}), on=["rank", value], how="anti")
     sums = (
         calls.group_by(*keys, "op", "numel", "first", "sizes", "channels")
         .agg(calls=pl.len().cast(pl.Int64), began=pl.col("seq").min())
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .sort("rank", "began")
     )
     if not by_step:
@@ -72,7 +72,7 @@ def _no_feature_maps(trace: Trace) -> pl.LazyFrame:
     held = (
         values.filter(pl.col("kind").is_in(["parameter", "buffer"]))
         .select("rank", "value_id")
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .lazy()
     )
     ops = trace.signatures.select("rank", "signature_id", "op")

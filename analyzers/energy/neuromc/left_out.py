@@ -130,7 +130,7 @@ def _ran(run: Run, variant: Variant) -> pl.DataFrame:
     dense = product_signatures(trace).select(*SIGNATURE, "each", product=pl.lit(True))
     calls = trace.calls.group_by(_KEYS).agg(calls=pl.len().cast(pl.Int64))
     return (
-        collected(calls, trace.path)
+        collected(calls, trace)
         .sort(_KEYS)
         .join(fates, on=SIGNATURE, maintain_order="left")
         .join(dense, on=SIGNATURE, how="left", maintain_order="left")

@@ -8,6 +8,7 @@ import polars as pl
 
 from ....schemas import TraceError
 from ...text import agreeing, listed, number
+from ...trace.files import collected
 from ...workload.samples import Samples, in_eval_mode
 from ..report import Scope
 from .fragments import Fragments
@@ -80,7 +81,7 @@ def refuse_uncharged(run: Run, found: Fragments, missing: LeftOut) -> None:
             f"{path}: NeuroMC can charge none of the products ({number(calls, 'call')}): {why} "
             f"{names}. {_cure(unsized)}"
         )
-    if run.trace.calls.head(1).collect().is_empty():
+    if collected(run.trace.calls.head(1), run.trace).is_empty():
         raise TraceError(f"{path}: no calls were recorded, or the filters leave none")
     known = listed(rest["what"].to_list(), most=6)
     raise TraceError(

@@ -184,7 +184,7 @@ def state_accesses(
         .filter(pl.col("state").is_not_null())
         .group_by(*MODULE, *keys, "steps")
         .agg(bytes=_bytes(pl.col("state")).sum())
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .join(neurons.select(*MODULE, "module"), on=MODULE)
         .sort(*MODULE, *keys, "steps")
     )  # fmt: skip

@@ -78,7 +78,7 @@ def _without_memory(operations: Operations) -> list[str]:
     part = operations.part
     others = layers_of(part).filter(~pl.col("kind").is_in(LAYERS))
     ran = collected(
-        others.lazy().join(part.module_calls, on=["rank", "module_id"], how="semi"), part.path
+        others.lazy().join(part.module_calls, on=["rank", "module_id"], how="semi"), part
     ).sort("rank", "module_id")
     if ran.is_empty():
         return []

@@ -94,7 +94,7 @@ def conv_calls(
             nonzero=nonzero,
             **_tile_sums(widths, xbar_size, most),
         )
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
     kinds = layers_of(trace).select("rank", "module_id", "kind")
     modules = trace.modules.select(

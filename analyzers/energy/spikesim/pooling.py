@@ -129,7 +129,7 @@ def _pools(trace: Trace) -> pl.DataFrame:
             * pl.col("shape").list.get(-2, null_on_oob=True)
         )
         .select(list(_VALUE))
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
     )
 
 
@@ -166,7 +166,7 @@ def _edges(trace: Trace, until: Any) -> pl.DataFrame:
     ops = pl.concat([taken, lists]).drop_nulls("source").join(made, on=["rank", "seq"])
     columns = (*key, "source", "value")
     edges = pl.concat([ops.select(columns), _neuron_edges(trace, until).select(columns)])
-    return collected(edges, trace.path)
+    return collected(edges, trace)
 
 
 def _in_neurons(trace: Trace) -> pl.DataFrame:

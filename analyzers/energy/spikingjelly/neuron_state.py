@@ -327,7 +327,7 @@ def _spans(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
     return (
         trace.module_calls.join(wanted, on=["rank", "module_call_id"], how="semi")
         .select("rank", "last_seq", "state_before", neuron_call="module_call_id", since="first_seq")
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .sort("rank", "since")
         .with_columns(chunk=size.cum_sum().over("rank") // CALLS_AT_ONCE)
     )
@@ -354,7 +354,7 @@ def _calls(trace: Trace, within: pl.Expr, spans: pl.DataFrame, views: pl.DataFra
     return (
         trace.calls.filter(within)
         .select("seq", "signature_id", *columns)
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .join(views, on="signature_id", how="anti")
         .sort("seq")
         .join_asof(
@@ -381,7 +381,7 @@ def _operands(trace: Trace, within: pl.Expr, calls: pl.DataFrame) -> pl.DataFram
     more = (
         trace.call_operands.filter(within)
         .select("seq", "value_id", "class", "nonzero", place=2 * pl.col("slot") + out)
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .join(calls.select("seq", "signature_id"), on="seq")
         .select(flat.columns)
     )
@@ -413,7 +413,7 @@ def _storages(trace: Trace, rank: int, values: list[pl.Series]) -> pl.DataFrame:
         trace.values.filter((pl.col("rank") == rank) & pl.col("value_id").is_between(low, high))
         .select("value_id", storage="storage_id")
         .join(wanted.lazy(), on="value_id", how="semi")
-        .pipe(collected, trace.path)
+        .pipe(collected, trace)
         .drop_nulls()
     )
 
