@@ -19,6 +19,10 @@ PARAMETER, BUFFER, ACTIVATION = 0, 1, 5
 """Indices into VALUE_KINDS."""
 
 _FORGET_AFTER = 4096
+_FORGET_BYTES, _EACH = 32 << 20, 16 << 10
+"""Bytes of new storages after which those that are gone are dropped; so many more for each known
+one. A weak reference keeps no data, but what it keeps lies beside the data's hole in the heap: the
+C library cannot give the hole back, nor put the next tensor of that size into it."""
 _MOST_PARTS = 4096
 _WHOLLY, _SPOTS = 4096, 64
 """Bytes up to which a storage is looked at as a whole; places where a larger one is."""
@@ -167,6 +171,7 @@ class Values:
         self._written = 0
         self.storages_seen = 0
         self._forget_at = _FORGET_AFTER
+        self._bytes_left = _FORGET_BYTES
 
     def storage_of(self, tensor: torch.Tensor) -> Storage:
         """Return the storage of a tensor.
@@ -200,7 +205,8 @@ class Values:
                     self._renew(storage)
 
     def _adopt(self, handle: Any, cdata: int, tensor: torch.Tensor) -> Storage:
-        if len(self.storages) >= self._forget_at:
+        self._bytes_left -= handle.nbytes()
+        if self._bytes_left < 0 or len(self.storages) >= self._forget_at:
             self.forget()
         storage = Storage(self.storages_seen, cdata, self.epoch)
         self.storages_seen += 1
@@ -349,6 +355,7 @@ class Values:
             self._retire(self.storages.pop(cdata))
             free(cdata)
         self._forget_at = max(_FORGET_AFTER, 2 * len(self.storages))
+        self._bytes_left = max(_FORGET_BYTES, _EACH * len(self.storages))
 
     def close(self) -> None:
         """Give every storage back."""
