@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..schemas import Fingerprint, Manifest, RecordError
-from . import environment
+from . import environment, inference
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
@@ -168,6 +168,7 @@ class Recorder:
         self._calls.install()
         self._optimizers.install()
         self._replays.install()
+        inference.follow(self)
         if not self._steps.waiting:
             self._start()
 
@@ -457,6 +458,7 @@ class Recorder:
         self._calls.off = True
         self._calls.remove()
         self._replays.remove()
+        inference.let_go(self)
         if not self._in_optimizer_hook():
             self._optimizers.remove()
         if self._mode_on and _get_current_dispatch_mode() == self._mode:
