@@ -15,6 +15,7 @@ from .handler import CALL_WIDTH, run
 from .higher_order import HigherOrder, is_higher_order
 from .measurers import choose_measurer
 from .operands import Op, describe_op
+from .pretended import SYMBOLIC, are_pretended, is_symbolic, is_traced
 from .signatures import Signatures
 from .statistics import Statistics
 from .synapses_of_calls import Synapses
@@ -88,8 +89,10 @@ class Session:
         if self.passive or thread.quiet:
             return func(*args, **kwargs)
         if types and _foreign(types):
-            # A tensor that only pretends is of a mode that would take NotImplemented for a refusal.
-            return func(*args, **kwargs) if _pretended(types) else NotImplemented
+            if not are_pretended(types):
+                return NotImplemented
+            if self._is_passed_over((*args, *kwargs.values())):
+                return func(*args, **kwargs)
         op = self.ops.get(id(func))  # ops live for ever; hashing one takes longer
         if op is None:
             if is_higher_order(func):
@@ -106,6 +109,16 @@ class Session:
             with self.lock:  # threads take turns: the order of calls is that of their numbers
                 return run(self, thread, func, op, args, kwargs)
         return run(self, thread, func, op, args, kwargs)
+
+    def _is_passed_over(self, arguments: Any) -> bool:
+        """Tell whether an op on FakeTensors is not recorded; name it if nobody else will."""
+        if is_traced():
+            return True
+        symbolic = is_symbolic(arguments)
+        if symbolic:
+            hidden = self.higher_order.hidden
+            hidden[SYMBOLIC] = hidden.get(SYMBOLIC, 0) + 1
+        return symbolic
 
     def value_of(self, tensor: torch.Tensor) -> Any:
         """Return the value of a tensor, or the opaque layout of one without strided elements."""
@@ -178,11 +191,6 @@ def _on_cpu(args: Any) -> bool:
 def _foreign(types: Any) -> bool:
     """Tell whether a wrapper subclass takes part: it unwraps first, its parts are recorded."""
     return any(t.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl for t in types)
-
-
-def _pretended(types: Any) -> bool:
-    """Tell whether the compiler's tensors without elements take part: nothing is computed."""
-    return any(t.__name__ == "FakeTensor" for t in types)
 
 
 __all__ = ["CALL_WIDTH", "Session"]

@@ -211,9 +211,9 @@ class Values:
         storage = Storage(self.storages_seen, cdata, self.epoch)
         self.storages_seen += 1
         handle._weak_ref()
-        if not tensor.is_cpu:
+        if not tensor.is_cpu or type(tensor) is not torch.Tensor:
             storage.device = str(tensor.device)
-            storage.readable = not tensor.is_meta
+            storage.readable = handle.device.type != "meta"  # where FakeTensors are, too
         try:
             storage.counter = tensor._version
         except RuntimeError:  # a tensor of inference mode has none
