@@ -195,7 +195,7 @@ class ModuleCalls:
         call.first_node = node = _sequence_nr()
         if node > thread.newest:
             thread.newest = node - 1  # nobody inside made those
-        call.step, call.label, call.sample = session.step, session.label, max(session.sample, 0)
+        call.step, call.label, call.sample = session.step, thread.label, max(session.sample, 0)
         call.thread = thread.number
         call.step_mode = attribute(module, "step_mode") if info.tells else None
         read = info.neuron is not None or parent is None

@@ -167,7 +167,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
         ids += (NULL, NULL, NULL)
     calls = session.calls
     calls.append(
-        (seq, signature, stage, session.label, session.step, thread.number, context[0], context[1],
+        (seq, signature, stage, thread.label, session.step, thread.number, context[0], context[1],
          forward, grad, context[2], ids[0], ids[1], ids[2], out)
     )  # fmt: skip
     if count > 3 or len(outs) > 1:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..schemas import Fingerprint, Manifest, RecordError
-from . import environment, inference
+from . import current, environment, inference
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
@@ -148,7 +148,7 @@ class Recorder:
             self._find_thread,
             self._optimizer_begins,
             self._optimizer_stepped,
-            lambda: self._label_name(session.label),
+            self._label_here,
         )
         self._steps = Steps(
             session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
@@ -169,6 +169,7 @@ class Recorder:
         self._optimizers.install()
         self._replays.install()
         inference.follow(self)
+        current.add(self)
         if not self._steps.waiting:
             self._start()
 
@@ -196,14 +197,18 @@ class Recorder:
 
     @contextmanager
     def label(self, name: str) -> Iterator[None]:
-        """Label the calls inside; the innermost label holds."""
+        """Label the calls of this thread inside; the innermost label holds."""
         if name not in self._labels:
             self._labels.append(name)
-        before, self._session.label = self._session.label, self._labels.index(name)
+        thread = self._find_thread()
+        if thread is None:  # nothing that it does is recorded
+            yield
+            return
+        before, thread.label = thread.label, self._labels.index(name)
         try:
             yield
         finally:
-            self._session.label = before
+            thread.label = before
 
     @contextmanager
     def suspend(self) -> Iterator[None]:
@@ -226,6 +231,7 @@ class Recorder:
         self._session.shared = True
         with self._session.lock:
             thread = self._threads[identity] = Thread(self._next_thread)
+            thread.label = self._main.label
             self._next_thread += 1
         try:
             with Mode(self._session, thread):
@@ -299,8 +305,9 @@ class Recorder:
             return self._main  # a device thread of the autograd engine
         return found
 
-    def _label_name(self, code: int) -> str | None:
-        return None if code == NULL else self._labels[code]
+    def _label_here(self) -> str | None:
+        thread = self._find_thread()
+        return None if thread is None or thread.label == NULL else self._labels[thread.label]
 
     def _mark(self, tensor: torch.Tensor, kind: int) -> None:
         try:
@@ -459,6 +466,7 @@ class Recorder:
         self._calls.remove()
         self._replays.remove()
         inference.let_go(self)
+        current.remove(self)
         if not self._in_optimizer_hook():
             self._optimizers.remove()
         if self._mode_on and _get_current_dispatch_mode() == self._mode:

@@ -64,7 +64,6 @@ class Session:
         self.roots = 0
         self.first = 1
         self.tied = 0
-        self.label = NULL
         self.parts = 0
         self.passive = True
         self.lock = threading.RLock()

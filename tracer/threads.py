@@ -33,10 +33,11 @@ class Thread:
         quiet: the recorder itself is at work.
         higher: higher-order operators that run.
         root: number of the root call that runs, or ran last.
+        label: number of the label that holds.
     """
 
     __slots__ = (
-        "higher", "newest", "number", "optimizes_in", "optimizing", "passed", "quiet", "root",
+        "higher", "label", "newest", "number", "optimizes_in", "optimizing", "passed", "quiet", "root",
         "stack",
     )  # fmt: skip
 
@@ -50,6 +51,7 @@ class Thread:
         self.quiet = False
         self.higher = 0
         self.root = 0
+        self.label = NULL
 
 
 def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Place, int]:
