@@ -66,6 +66,7 @@ class Recorder:
         path: where the trace is.
         done: the recording has ended.
         discarded: it failed before any call, and left nothing.
+        on_end: called when the recording ends before its context does, after `steps`; None: nobody.
 
     A step ends at `step()`; if that is never called, at each optimizer step, and for inference
     at each new sample (a call of a root module that computes nothing from what an earlier one has
@@ -93,6 +94,7 @@ class Recorder:
         self.path = Path(path)
         self.done = False
         self.discarded = False
+        self.on_end: Callable[[], None] | None = None
         self._model = model
         self._overwrite = overwrite
         self._warmup = warmup
@@ -374,6 +376,8 @@ class Recorder:
     def _end(self) -> None:
         self._finish(None)
         self._detach()
+        if self.on_end is not None and self._broken is None:
+            self.on_end()
 
     def _flush(self, *, last: bool = False) -> None:
         flush(self._session, self._writer.write, self._labels, self._calls.rows, last=last)
