@@ -187,7 +187,7 @@ class ModuleCalls:
 
     def _open(self, thread: Thread, module: nn.Module, call: ModuleCall, given: Any) -> None:
         session, info, parent = self.session, call.info, call.parent
-        call.training = 1 if module.training else 0
+        call.training = 1 if attribute(module, "training") else 0
         call.context = (info.number, call.number, call.training)
         call.stage = 1 if call.in_task else 0
         call.grad = torch.is_grad_enabled()

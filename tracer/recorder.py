@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from ..schemas import Fingerprint, Manifest, RecordError
 from . import current, environment, inference
+from .attributes import attribute
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
@@ -30,6 +31,7 @@ from .modules import Modules
 from .neurons import NeuronRule, Neurons
 from .optimizers import OptimizerSteps
 from .outcome import outcome
+from .recursion import Room
 from .session import Session
 from .steps import Steps
 from .threads import Thread
@@ -167,11 +169,13 @@ class Recorder:
         self._mode: Any = Mode(session, main)
         self._mode_on = False
         self._eager = Eager()
+        self._room = Room()
         self._calls.install()
         self._optimizers.install()
         self._replays.install()
         inference.follow(self)
         current.add(self)
+        self._room.make()
         if not self._steps.waiting:
             self._start()
 
@@ -334,7 +338,7 @@ class Recorder:
 
     def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool | None) -> None:
         self._optimizers.interrupted(self._main)
-        training = torch.is_grad_enabled() and module.training
+        training = torch.is_grad_enabled() and attribute(module, "training", True)
         self._steps.root_entered(inference=not training)
         if new is not None and not self.done:
             self._steps.root_settled(new_sample=new)
@@ -471,6 +475,7 @@ class Recorder:
         self._replays.remove()
         inference.let_go(self)
         current.remove(self)
+        self._room.give_back()
         if not self._in_optimizer_hook():
             self._optimizers.remove()
         if self._mode_on and _get_current_dispatch_mode() == self._mode:

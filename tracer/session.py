@@ -100,7 +100,7 @@ class Session:
         if op.special:
             if op.skipped:
                 return func(*args, **kwargs)
-            if op.composite is not None and (op.composite is not _CPU or _on_cpu(args)):
+            if op.composite is not None and _is_for(op.composite, args):
                 return self.composites.run(mode, func, op, args, kwargs)
             if op.inexact is not None:
                 self.composites.doubt(op)
@@ -183,8 +183,12 @@ class Session:
         self.device_measurer.measure(value, tensor)
 
 
-def _on_cpu(args: Any) -> bool:
-    return all(a.is_cpu for a in args if isinstance(a, _Tensor))
+def _is_for(composite: Any, args: Any) -> bool:
+    """Tell whether a composite kernel is the one that runs: nested tensors have kernels of their own."""
+    tensors = [a for a in args if isinstance(a, _Tensor)]
+    if composite is _CPU:
+        return all(a.is_cpu for a in tensors)
+    return not any(a.is_nested for a in tensors)
 
 
 def _foreign(types: Any) -> bool:

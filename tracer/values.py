@@ -136,23 +136,28 @@ class OpaqueLayout:
     measured = 2
     bits = -1
     events = False
+    base = None
     storage = Storage(-1, 0, 0)
     """Stands for whatever it holds: what came from outside."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         try:
             self.shape: tuple[int, ...] | None = tuple(int(n) for n in tensor.shape)
-            self.numel = int(tensor.numel())
         except Exception:  # nested tensors have no shape; nothing may stop a recording
-            self.shape, self.numel = None, 0
+            self.shape = None
+        try:
+            self.numel = int(tensor.numel())
+        except Exception:
+            self.numel = 0
         self.dtype_name = str(tensor.dtype).removeprefix("torch.")
-        self.layout_name = str(tensor.layout).removeprefix("torch.")
+        layout = str(tensor.layout).removeprefix("torch.")
+        self.layout_name = "nested" if tensor.is_nested else layout
         self.nbytes = self.numel * tensor.dtype.itemsize
         self.device = str(tensor.device)
 
     def key(self) -> tuple[Any, ...]:
         """Return what two equal opaque layouts share."""
-        return (self.shape, self.dtype_name, self.layout_name, self.device)
+        return (self.shape, self.numel, self.dtype_name, self.layout_name, self.device)
 
 
 class Values:
@@ -366,7 +371,7 @@ class Values:
 
 def _as_before(storage: Storage, tensor: torch.Tensor) -> bool:
     """Tell whether a parameter or buffer holds at some places what it held when last seen."""
-    if storage.kind > BUFFER or storage.device != "cpu":
+    if storage.kind > BUFFER or storage.device != "cpu" or not storage.readable:
         return False
     before, storage.spots = storage.spots, _spots(tensor.untyped_storage())
     return before is not None and before == storage.spots
