@@ -1,4 +1,4 @@
-"""Launchers: programs that run a script in other processes, where no recorder of this one sees it."""
+"""Launchers: programs that run a script in other processes, where this one sees nothing of it."""
 
 from __future__ import annotations
 

@@ -15,21 +15,21 @@ _PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch
 
 
 def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in nested sequences, mappings and dataclasses, in order, four levels deep."""
+    """Yield the tensors in sequences, mappings and dataclasses, in order, four levels deep."""
     found: list[torch.Tensor] = []
     _gather(thing, found, 0)
     return iter(found)
 
 
 def _gather(thing: Any, found: list[torch.Tensor], depth: int) -> None:
-    if isinstance(thing, torch.Tensor):
-        found.append(thing)
-    elif depth < _DEPTH and type(thing) not in _PLAIN:
-        try:
+    try:
+        if isinstance(thing, torch.Tensor):
+            found.append(thing)
+        elif depth < _DEPTH and type(thing) not in _PLAIN:
             for item in _parts(thing):
                 _gather(item, found, depth + 1)
-        except Exception:  # the user's own class; nothing may stop a recording
-            return
+    except Exception:  # of the user's own class; nothing may stop a recording
+        return
 
 
 def _parts(thing: Any) -> Iterable[Any]:

@@ -22,7 +22,8 @@ def record(model: nn.Module, inputs: Any, path: str | os.PathLike[str], *,
 
     Args:
         model: the model, in the mode (train or eval) that is to be recorded.
-        inputs: one tensor; a tuple or list of positional arguments; or a dict or another mapping of keyword ones.
+        inputs: one tensor; a tuple or list of positional arguments; or a dict or another mapping
+            of keyword ones.
         path: directory of the trace.
         loss_fn: with it a training step is recorded: `loss_fn(output, target)`, or
             `loss_fn(output)` without a target, then its backward pass.

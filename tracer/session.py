@@ -9,7 +9,7 @@ import torch
 
 from ..schemas import SpikeClass
 from .claims import Claims
-from .columns import NULL, Rows
+from .columns import Rows
 from .composites import Composites
 from .handler import CALL_WIDTH, run
 from .higher_order import HigherOrder, is_higher_order
@@ -184,7 +184,7 @@ class Session:
 
 
 def _is_for(composite: Any, args: Any) -> bool:
-    """Tell whether a composite kernel is the one that runs: nested tensors have kernels of their own."""
+    """Tell whether a composite kernel is the one that runs: nested tensors have others."""
     tensors = [a for a in args if isinstance(a, _Tensor)]
     if composite is _CPU:
         return all(a.is_cpu for a in tensors)

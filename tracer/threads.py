@@ -37,8 +37,8 @@ class Thread:
     """
 
     __slots__ = (
-        "higher", "label", "newest", "number", "optimizes_in", "optimizing", "passed", "quiet", "root",
-        "stack",
+        "higher", "label", "newest", "number", "optimizes_in", "optimizing", "passed", "quiet",
+        "root", "stack",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:

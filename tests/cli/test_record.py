@@ -220,7 +220,17 @@ def test_a_script_without_torch_makes_an_empty_trace(tmp_path):
 
 LAUNCHED = {
     "module": (
-        ["-o", "runs/x", "-m", "torch.distributed.run", "--nproc-per-node", "2", "t.py", "-m", "a b"],
+        [
+            "-o",
+            "runs/x",
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            "2",
+            "t.py",
+            "-m",
+            "a b",
+        ],
         "python -m torch.distributed.run --nproc-per-node 2 -m opjoule.cli record -o runs/x t.py "
         "-m 'a b'",
     ),

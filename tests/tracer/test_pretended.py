@@ -1,4 +1,4 @@
-"""Tensors without elements, FakeTensors and those of the meta device, are recorded by their shapes."""
+"""Tensors without elements, FakeTensors and meta tensors, are recorded by their shapes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,11 @@ def test_the_meta_device(trace_of, real):
 
 
 def test_what_cannot_be_known_raises_as_it_does_without_a_recorder(new):
-    with new(), FakeTensorMode(), pytest.raises(Exception, match="item|data-dependent|_local_scalar"):
+    with (
+        new(),
+        FakeTensorMode(),
+        pytest.raises(Exception, match=r"item|data-dependent|_local_scalar"),
+    ):
         torch.ones(1).add(1).item()
 
 

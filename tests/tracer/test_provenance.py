@@ -66,7 +66,9 @@ CARRIED |= {
     "assigned to a step of zeros": lambda s: assigned(torch.zeros(2, 1, 1, 2, 2), s * 0).clone(),
     "assigned to each step": lambda s: assigned(torch.zeros(2, 1, 1, 2, 2), s, s * 0).clone(),
     "a step that stayed zero": lambda s: assigned(torch.zeros(2, 1, 1, 2, 2), s)[1].clone(),
-    "assigned to columns": lambda s: assigned(torch.zeros(2, 2).t(), s[0, 0, 0], s[0, 0, 1]).clone(),
+    "assigned to columns": lambda s: assigned(
+        torch.zeros(2, 2).t(), s[0, 0, 0], s[0, 0, 1]
+    ).clone(),
     "assigned to a part of spikes": lambda s: assigned(torch.cat([s, s]), s[0]).clone(),
 }
 NOT = {
