@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -66,12 +69,27 @@ __all__ = [
     "count",
     "coverage",
     "energy",
+    "label",
     "load_config",
     "open_trace",
     "record",
     "sensitivity",
     "sweep",
 ]
+
+
+@contextmanager
+def label(name: str) -> Iterator[None]:
+    """Name a phase of a script: label the calls inside for every recorder that runs.
+
+    Does nothing, and imports nothing, where none runs: a script may keep it.
+
+    Args:
+        name: the label; the innermost one holds.
+    """
+    current = sys.modules.get(f"{__name__}.tracer.current")  # no recorder runs that is not loaded
+    with nullcontext() if current is None else current.label(name):
+        yield
 
 
 def __getattr__(name: str) -> Any:

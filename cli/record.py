@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..analyzers.units import bytes_text, count_text, number_text
-from . import invocation, program
+from . import invocation, launchers, program
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
       opjoule record train.py --epochs 1
       opjoule record -o runs/base --steps 5 -m project.train
     """  # noqa: D301
-    found = program.module(script) if options.pop("as_module") else program.script(script)
+    as_module = options.pop("as_module")
+    launchers.refuse(ctx, script, args, as_module=as_module)
+    found = program.module(script) if as_module else program.script(script)
     output = options.pop("output") or Path("runs") / found.name
     steps = options.pop("steps")
     if options["batch_dim"] is None:
@@ -151,6 +153,14 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
         return program.leave(error)
     ended: BaseException | None = None
     lost: BaseException | None = None
+    told = False
+
+    def tell_at_once() -> None:
+        nonlocal told
+        told = True
+        _tell(recorder, words, None)
+
+    recorder.on_end = tell_at_once
     try:
         with recorder:
             if words.notice is not None:
@@ -168,7 +178,7 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
     status = program.leave(ended) if ended is not None else 0
     if lost is not None:
         say(f"the trace could not be written: {lost}")
-    else:
+    elif not told:
         _tell(recorder, words, ended if status else None)
     return status
 

@@ -28,10 +28,14 @@ def _on_class(cls: type[nn.Module]) -> frozenset[str]:
     return frozenset(name for c in cls.__mro__ for name in vars(c))
 
 
-def attribute(module: nn.Module, name: str, default: Any = None) -> Any:
-    """Return an attribute of a module; the default if it has none, or refuses."""
+def attribute(module: Any, name: str, default: Any = None) -> Any:
+    """Return an attribute of a module, or of another object of the user's.
+
+    Returns:
+        The default if it has none, or if its own code refuses, with whatever exception.
+    """
     cls: Any = type(module)
-    if _is_known(cls) and name not in _on_class(cls):
+    if issubclass(cls, nn.Module) and _is_known(cls) and name not in _on_class(cls):
         own = vars(module)
         if name in own:
             return own[name]

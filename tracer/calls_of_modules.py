@@ -224,7 +224,7 @@ class ModuleCalls:
 
     def _open(self, thread: Thread, module: nn.Module, call: ModuleCall, given: Any) -> None:
         session, info, parent = self.session, call.info, call.parent
-        call.training = 1 if module.training else 0
+        call.training = 1 if attribute(module, "training") else 0
         call.context = (info.number, call.number, call.training)
         call.stage = 1 if call.in_task else 0
         call.grad = torch.is_grad_enabled()
@@ -232,7 +232,7 @@ class ModuleCalls:
         call.first_node = node = _sequence_nr()
         if node > thread.newest:
             thread.newest = node - 1  # nobody inside made those
-        call.step, call.label, call.sample = session.step, session.label, max(session.sample, 0)
+        call.step, call.label, call.sample = session.step, thread.label, max(session.sample, 0)
         call.thread = thread.number
         call.step_mode = attribute(module, "step_mode") if info.tells else None
         read = info.neuron is not None or parent is None

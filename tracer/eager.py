@@ -24,6 +24,11 @@ def traces_for_an_operator() -> bool:
     return asked is not None and asked()
 
 
+def can_be_eager() -> bool:
+    """Tell whether a compiler that is loaded can be told to be eager: what it compiles is seen."""
+    return hasattr(sys.modules.get(_COMPILER), "_set_stance")
+
+
 class _Stance:
     """What the compiler is told; it asks at every call of a compiled function."""
 

@@ -167,7 +167,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     if count > 3 or len(outs) > 1:
         _note_more(session, seq, ids, outs)
     calls = session.calls
-    row = (seq, signature, stage, session.label, session.step, thread.number, context[0],
+    row = (seq, signature, stage, thread.label, session.step, thread.number, context[0],
            context[1], forward, grad, context[2], ids[0], ids[1], ids[2], out)  # fmt: skip
     session.seq = seq + 1  # no interrupt comes between this and the next line
     calls.append(row)

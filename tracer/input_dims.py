@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from .attributes import attribute
 from .module_rows import Described
 
 
@@ -55,7 +56,8 @@ def _linear(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:
 
 
 def _convolution(module: _ConvNd, shape: Shape, inputs: Inputs) -> Dims | None:
-    return _ONE if len(shape) == len(module.kernel_size) + 1 else None
+    kernel: Any = attribute(module, "kernel_size")
+    return _ONE if isinstance(kernel, tuple) and len(shape) == len(kernel) + 1 else None
 
 
 def _cell(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:
@@ -66,16 +68,16 @@ def _recurrent(module: nn.RNNBase, shape: Shape, inputs: Inputs) -> Dims | None:
     shapes = [layout.shape for _, layout, _ in inputs[:3]]
     if len(shapes) > 1 and len(shapes[1] or ()) == 1:  # a packed sequence: its data and batch sizes
         return Dims(shapes[2][0] if len(shapes) > 2 and len(shapes[2] or ()) == 1 else None)
-    return _sequence(shape, module.batch_first)
+    return _sequence(shape, bool(attribute(module, "batch_first")))
 
 
 def _attention(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:
     holder: Any = module
-    layers = getattr(module, "layers", None)
-    if layers:
+    layers = attribute(module, "layers")
+    if isinstance(layers, nn.ModuleList) and len(layers):
         holder = layers[0]
-    holder = getattr(holder, "self_attn", holder)
-    first = getattr(holder, "batch_first", None)
+    holder = attribute(holder, "self_attn", holder)
+    first = attribute(holder, "batch_first")
     return None if first is None else _sequence(shape, first)
 
 

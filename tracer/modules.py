@@ -41,8 +41,18 @@ def _plain(value: Any) -> Any:
         )
     if isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value):
         return list(value)
-    if isinstance(value, torch.Tensor) and value.numel() == 1 and value.device.type == "cpu":
-        return float(value.detach())
+    if isinstance(value, torch.Tensor):
+        return _number(value)
+    return None
+
+
+def _number(tensor: torch.Tensor) -> float | None:
+    """Return the one element of a tensor on the CPU; None for any other."""
+    try:
+        if tensor.numel() == 1 and tensor.device.type == "cpu":
+            return float(tensor.detach())
+    except Exception:  # nested, fake, complex
+        pass
     return None
 
 
@@ -50,11 +60,9 @@ def attributes_of(module: nn.Module) -> str:
     """Return the attributes that analyzers use, as JSON."""
     found = {}
     for name in sorted(perhaps_on(module, _NAMES), key=_ATTRIBUTES.index):
-        value = attribute(module, name)
-        if value is not None and not callable(value):
-            plain = _plain(value)
-            if plain is not None:
-                found[name] = plain
+        plain = _plain(attribute(module, name))
+        if plain is not None:
+            found[name] = plain
     if attribute(module, "v_reset", "none") is None:
         found["v_reset"] = None
     return json.dumps(found)

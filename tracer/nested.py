@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 
+from .attributes import attribute
+
 _DEPTH = 4
+_PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device))
 
 
-def tensors_in(thing: Any, depth: int = 0) -> Iterator[torch.Tensor]:
-    """Yield the tensors in nested tuples, lists and dicts, in order, four levels deep."""
-    if isinstance(thing, torch.Tensor):
-        yield thing
-    elif isinstance(thing, list | tuple):
-        if depth < _DEPTH:
-            for item in thing:
-                yield from tensors_in(item, depth + 1)
-    elif isinstance(thing, dict) and depth < _DEPTH:
-        for item in thing.values():
-            yield from tensors_in(item, depth + 1)
+def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in sequences, mappings and dataclasses, in order, four levels deep."""
+    found: list[torch.Tensor] = []
+    _gather(thing, found, 0)
+    return iter(found)
+
+
+def _gather(thing: Any, found: list[torch.Tensor], depth: int) -> None:
+    try:
+        if isinstance(thing, torch.Tensor):
+            found.append(thing)
+        elif depth < _DEPTH and type(thing) not in _PLAIN:
+            for item in _parts(thing):
+                _gather(item, found, depth + 1)
+    except Exception:  # of the user's own class; nothing may stop a recording
+        return
+
+
+def _parts(thing: Any) -> Iterable[Any]:
+    """Return what a thing holds; nothing if it is neither a sequence nor a mapping or dataclass."""
+    if isinstance(thing, list | tuple):
+        return thing
+    if isinstance(thing, Mapping):
+        return thing.values()
+    if is_dataclass(thing):
+        return [attribute(thing, field.name) for field in fields(thing)]
+    return ()
 
 
 def handed_back(output: Any) -> list[torch.Tensor]:
     """Return the tensors of a module's output, also those in the fields of an object."""
     found = list(tensors_in(output))
-    if not found and hasattr(output, "__dict__"):
-        for item in vars(output).values():
+    if not found and isinstance(held := attribute(output, "__dict__"), dict):
+        for item in list(held.values()):
             found.extend(tensors_in(item))
     return found

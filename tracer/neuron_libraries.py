@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .attributes import attribute
+
 Shape = tuple[int, ...]
 Steps = tuple[int | None, int | None]
 """Batch and time steps, None where unknown."""
@@ -73,13 +75,13 @@ def _spikingjelly(names: list[str]) -> str | None:
 
 
 def _memories(module: Any) -> Iterable[Any]:
-    found = getattr(module, "_memories", None)
-    return found.values() if isinstance(found, dict) else (getattr(module, "v", None),)
+    found = attribute(module, "_memories")
+    return found.values() if isinstance(found, dict) else (attribute(module, "v"),)
 
 
 def by_step_mode(module: Any, shape: Shape) -> Steps | None:
     """Return batch and time steps as a module's `step_mode` tells them: SpikingJelly's, of all."""
-    mode = getattr(module, "step_mode", None)
+    mode = attribute(module, "step_mode")
     if mode == "m":
         return size(shape, 1), size(shape, 0)
     return _one_step(shape) if mode == "s" else None
@@ -136,7 +138,7 @@ def _steps_of_sinabs(module: Any, names: list[str], shape: Shape) -> Steps | Non
         return (size(shape, 0), size(shape, 1)) if len(shape) > 1 else None
     rows = size(shape, 0) or 0
     for name in ("batch_size", "num_timesteps"):  # one of them is set, the other one is -1 or None
-        given = getattr(module, name, None)
+        given = attribute(module, name)
         if isinstance(given, int) and given > 0 and rows % given == 0:
             pair = (given, rows // given)
             return pair if name == "batch_size" else pair[::-1]

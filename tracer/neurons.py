@@ -10,6 +10,7 @@ import torch
 
 from ..schemas import RecordError
 from .attributes import attribute
+from .eager import can_be_eager
 from .neuron_libraries import (
     Library,
     Shape,
@@ -125,7 +126,7 @@ class Neurons:
         if known.rule is not None:
             named = known.rule.states
         found = named(module) if callable(named) else [attribute(module, n) for n in named]
-        return [state for state in found if isinstance(state, torch.Tensor) and state.numel() > 0]
+        return [state for state in found if isinstance(state, torch.Tensor) and _is_live(state)]
 
     def lacking(self, module: torch.nn.Module) -> list[str]:
         """Return the states that a rule names and a module that has run lacks; once a class."""
@@ -133,7 +134,7 @@ class Neurons:
         if rule is None or type(module) in self._checked:
             return []
         self._checked.add(type(module))
-        return [name for name in rule.states if not hasattr(module, name)]
+        return [name for name in rule.states if attribute(module, name, self) is self]
 
     def tells(self, module: torch.nn.Module) -> bool:
         """Tell whether `steps` may know something of a module, now or later."""
@@ -159,6 +160,13 @@ class Neurons:
         backend = attribute(module, "backend")
         if isinstance(backend, str) and backend not in ("torch", "") and self.kind(module):
             return f"backend {backend} runs outside the dispatcher"
-        if type(module).__name__ == "OptimizedModule":
-            return "compiled module: runs eagerly while recorded"
+        if type(module).__name__ == "OptimizedModule" and not can_be_eager():
+            return "compiled module"
         return None
+
+
+def _is_live(state: torch.Tensor) -> bool:
+    try:
+        return state.numel() > 0
+    except Exception:  # nested tensors have no number of elements
+        return True

@@ -32,9 +32,25 @@ def carried(op: Op, ins: list[Any], args: Any, kwargs: Any, result: Value) -> bo
         else:
             return False
     values = [value for value, _, _ in ins if type(value) is Value]
-    if op.overwrites:
-        values = values[1:]
-    return bool(values) and _WAYS[op.carries](values, args, kwargs, result)
+    if not op.overwrites:
+        return bool(values) and _WAYS[op.carries](values, args, kwargs, result)
+    found = len(values) > 1 and _WAYS[op.carries](values[1:], args, kwargs, result)
+    if found:
+        _filled_in(values[0].base, result)
+    return found
+
+
+def _filled_in(whole: Value | None, part: Value) -> None:
+    """Take a whole for spikes, one of whose parts they have replaced: `out[t] = spikes`.
+
+    Args:
+        whole: as it was before, None if the part is none of a known one.
+        part: what was written.
+    """
+    storage = part.storage
+    if whole is not None and whole.storage is storage and whole.version == storage.version - 1:
+        if whole.events or _is_zero(whole):
+            storage.declared = [whole]
 
 
 def _is_zero(value: Value) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ def record(model: nn.Module, inputs: Any, path: str | os.PathLike[str], *,
 
     Args:
         model: the model, in the mode (train or eval) that is to be recorded.
-        inputs: one tensor; a tuple or list of positional arguments; or a dict of keyword ones.
+        inputs: one tensor; a tuple or list of positional arguments; or a dict or another mapping
+            of keyword ones.
         path: directory of the trace.
         loss_fn: with it a training step is recorded: `loss_fn(output, target)`, or
             `loss_fn(output)` without a target, then its backward pass.
@@ -62,7 +63,7 @@ def record(model: nn.Module, inputs: Any, path: str | os.PathLike[str], *,
 
 
 def _call(model: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, dict):
+    if isinstance(inputs, Mapping):  # a tokenizer's output is no dict
         return model(**inputs)
     if isinstance(inputs, tuple | list):
         return model(*inputs)

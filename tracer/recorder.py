@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from ..schemas import INCOMPLETE, Failure, Manifest, RecordError
-from . import environment, forks, options
+from . import current, environment, forks, inference, options
+from .attributes import attribute
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
 from .columns import NULL
@@ -30,6 +31,7 @@ from .notices import Notices
 from .optimizers import OptimizerSteps
 from .outcome import outcome
 from .parts import Parts
+from .recursion import Room
 from .session import Session
 from .signals import Termination, held
 from .steps import Steps
@@ -66,6 +68,7 @@ class Recorder:
         path: where the trace is.
         done: the recording has ended.
         discarded: it failed before any call, and left nothing.
+        on_end: called when the recording ends before its context does, after `steps`; None: nobody.
 
     A step ends at `step()`; if that is never called, at each optimizer step, and for inference
     at each new sample (a call of a root module that computes nothing from what an earlier one has
@@ -85,6 +88,7 @@ class Recorder:
         self.path = self._path = options.path(path)
         self.done = False
         self.discarded = False
+        self.on_end: Callable[[], None] | None = None
         self._model = model
         self._overwrite = overwrite
         self._warmup = options.number("warmup", warmup, least=0)
@@ -141,7 +145,7 @@ class Recorder:
         )  # fmt: skip
         self._optimizers = OptimizerSteps(
             session, self._threads.find, self._optimizer_begins, self._optimizer_stepped,
-            lambda: self._label_name(session.label), self._broke,
+            self._label_here, self._broke,
         )  # fmt: skip
         self._parts = Parts(session, self._writer, self._calls, self._labels, self._static)
         self._steps = Steps(
@@ -160,12 +164,16 @@ class Recorder:
         self._mode: Any = Mode(session, main)
         self._mode_on = False
         self._eager = Eager()
+        self._room = Room()
         self._calls.install()
         self._optimizers.install()
         self._replays.install()
         self._exports.install()
         self._fork.install()
         self._termination.install()
+        inference.follow(self)
+        current.add(self)
+        self._room.make()
         if not self._steps.waiting:
             self._start()
 
@@ -187,7 +195,7 @@ class Recorder:
 
     @contextmanager
     def label(self, name: str) -> Iterator[None]:
-        """Label the calls inside; the innermost label holds.
+        """Label the calls of this thread inside; the innermost label holds.
 
         Raises:
             RecordError: the label is no text.
@@ -195,11 +203,15 @@ class Recorder:
         name = options.text("label", name)
         if name not in self._labels:
             self._labels.append(name)
-        before, self._session.label = self._session.label, self._labels.index(name)
+        thread = self._threads.find()
+        if thread is None:  # nothing that it does is recorded
+            yield
+            return
+        before, thread.label = thread.label, self._labels.index(name)
         try:
             yield
         finally:
-            self._session.label = before
+            thread.label = before
 
     @contextmanager
     def suspend(self) -> Iterator[None]:
@@ -235,6 +247,7 @@ class Recorder:
             yield
             return
         self._session.shared = True
+        thread.label = self._main.label
         mode: Any = Mode(self._session, thread)
         mode.__enter__()
         try:
@@ -320,8 +333,9 @@ class Recorder:
         self._detach()
         leave_own(session)  # a joined thread has forked
 
-    def _label_name(self, code: int) -> str | None:
-        return None if code == NULL else self._labels[code]
+    def _label_here(self) -> str | None:
+        thread = self._threads.find()
+        return None if thread is None or thread.label == NULL else self._labels[thread.label]
 
     def _mark(self, tensor: torch.Tensor, kind: int) -> None:
         try:
@@ -347,7 +361,7 @@ class Recorder:
 
     def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool | None) -> None:
         self._optimizers.drop_ended(self._main)
-        training = torch.is_grad_enabled() and module.training
+        training = torch.is_grad_enabled() and attribute(module, "training", True)
         self._steps.root_entered(inference=not training)
         if new is not None and not self.done:
             self._steps.root_settled(new_sample=new)
@@ -365,6 +379,8 @@ class Recorder:
     def _end(self) -> None:
         self._finish(None)
         self._detach()
+        if self.on_end is not None and self._notices.broken is None:
+            self.on_end()
 
     def _look(self) -> None:
         """Write a part that is full, save one that is due, while the model runs.
@@ -489,6 +505,9 @@ class Recorder:
         self._exports.remove()
         self._fork.remove()
         self._termination.remove()
+        inference.let_go(self)
+        current.remove(self)
+        self._room.give_back()
         if not self._main.optimizing:  # they cannot while a hook of theirs runs
             self._optimizers.remove()
         if self._mode_on and leave(self._mode):

@@ -10,12 +10,13 @@ import torch
 
 from ..schemas import SpikeClass
 from .claims import Claims
-from .columns import NULL, Rows
+from .columns import Rows
 from .composites import Composites
 from .handler import CALL_WIDTH, run
 from .higher_order import HigherOrder, is_higher_order
 from .measurers import choose_measurer
 from .operands import Op, describe_op
+from .pretended import SYMBOLIC, are_pretended, is_symbolic, is_traced
 from .signatures import Signatures
 from .statistics import Statistics
 from .synapses_of_calls import Synapses
@@ -68,7 +69,6 @@ class Session:
         self.roots = 0
         self.first = 1
         self.tied = 0
-        self.label = NULL
         self.parts = 0
         self.ordered = True
         self.passive = True
@@ -96,8 +96,10 @@ class Session:
         if self.passive or thread.quiet:
             return func(*args, **kwargs)
         if types and _foreign(types):
-            # A tensor that only pretends is of a mode that would take NotImplemented for a refusal.
-            return func(*args, **kwargs) if _pretended(types) else NotImplemented
+            if not are_pretended(types):
+                return NotImplemented
+            if self._is_passed_over((*args, *kwargs.values())):
+                return func(*args, **kwargs)
         op = self.ops.get(id(func))  # ops live for ever; hashing one takes longer
         if op is None:
             if is_higher_order(func):
@@ -109,7 +111,7 @@ class Session:
         if op.special:
             if op.skipped:
                 return func(*args, **kwargs)
-            if op.composite is not None and (op.composite is not _CPU or _on_cpu(args)):
+            if op.composite is not None and _is_for(op.composite, args):
                 return self.composites.run(mode, func, op, args, kwargs)
             if op.inexact is not None:
                 self.composites.doubt(op)
@@ -152,6 +154,16 @@ class Session:
         """What a device was to count of a call that has failed is not counted."""
         if self.waiting:
             self.device_measurer.forget()
+
+    def _is_passed_over(self, arguments: Any) -> bool:
+        """Tell whether an op on FakeTensors is not recorded; name it if nobody else will."""
+        if is_traced():
+            return True
+        symbolic = is_symbolic(arguments)
+        if symbolic:
+            hidden = self.higher_order.hidden
+            hidden[SYMBOLIC] = hidden.get(SYMBOLIC, 0) + 1
+        return symbolic
 
     def value_of(self, tensor: torch.Tensor) -> Any:
         """Return the value of a tensor, or the opaque layout of one without strided elements."""
@@ -217,18 +229,17 @@ class Session:
         self.device_measurer.measure(value, tensor)
 
 
-def _on_cpu(args: Any) -> bool:
-    return all(a.is_cpu for a in args if isinstance(a, _Tensor))
+def _is_for(composite: Any, args: Any) -> bool:
+    """Tell whether a composite kernel is the one that runs: nested tensors have others."""
+    tensors = [a for a in args if isinstance(a, _Tensor)]
+    if composite is _CPU:
+        return all(a.is_cpu for a in tensors)
+    return not any(a.is_nested for a in tensors)
 
 
 def _foreign(types: Any) -> bool:
     """Tell whether a wrapper subclass takes part: it unwraps first, its parts are recorded."""
     return any(t.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl for t in types)
-
-
-def _pretended(types: Any) -> bool:
-    """Tell whether the compiler's tensors without elements take part: nothing is computed."""
-    return any(t.__name__ == "FakeTensor" for t in types)
 
 
 __all__ = ["CALL_WIDTH", "Session"]

@@ -38,11 +38,12 @@ class Thread:
         quiet: the recorder itself is at work.
         higher: higher-order operators that run.
         root: number of the root call that runs, or ran last.
+        label: number of the label that holds.
     """
 
     __slots__ = (
-        "higher", "identity", "newest", "number", "optimizes_in", "optimizing", "passed", "quiet",
-        "ran", "root", "stack",
+        "higher", "identity", "label", "newest", "number", "optimizes_in", "optimizing", "passed",
+        "quiet", "ran", "root", "stack",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -57,6 +58,7 @@ class Thread:
         self.quiet = False
         self.higher = 0
         self.root = 0
+        self.label = NULL
 
 
 class Threads:

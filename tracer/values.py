@@ -19,6 +19,10 @@ PARAMETER, BUFFER, ACTIVATION = 0, 1, 5
 """Indices into VALUE_KINDS."""
 
 _FORGET_AFTER = 4096
+_FORGET_BYTES, _EACH = 32 << 20, 16 << 10
+"""Bytes of new storages after which those that are gone are dropped; so many more for each known
+one. A weak reference keeps no data, but what it keeps lies beside the data's hole in the heap: the
+C library cannot give the hole back, nor put the next tensor of that size into it."""
 _MOST_PARTS = 4096
 _WHOLLY, _SPOTS = 4096, 64
 """Bytes up to which a storage is looked at as a whole; places where a larger one is."""
@@ -132,23 +136,28 @@ class OpaqueLayout:
     measured = 2
     bits = -1
     events = False
+    base = None
     storage = Storage(-1, 0, 0)
     """Stands for whatever it holds: what came from outside."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         try:
             self.shape: tuple[int, ...] | None = tuple(int(n) for n in tensor.shape)
-            self.numel = int(tensor.numel())
         except Exception:  # nested tensors have no shape; nothing may stop a recording
-            self.shape, self.numel = None, 0
+            self.shape = None
+        try:
+            self.numel = int(tensor.numel())
+        except Exception:
+            self.numel = 0
         self.dtype_name = str(tensor.dtype).removeprefix("torch.")
-        self.layout_name = str(tensor.layout).removeprefix("torch.")
+        layout = str(tensor.layout).removeprefix("torch.")
+        self.layout_name = "nested" if tensor.is_nested else layout
         self.nbytes = self.numel * tensor.dtype.itemsize
         self.device = str(tensor.device)
 
     def key(self) -> tuple[Any, ...]:
         """Return what two equal opaque layouts share."""
-        return (self.shape, self.dtype_name, self.layout_name, self.device)
+        return (self.shape, self.numel, self.dtype_name, self.layout_name, self.device)
 
 
 class Values:
@@ -167,6 +176,7 @@ class Values:
         self._written = 0
         self.storages_seen = 0
         self._forget_at = _FORGET_AFTER
+        self._bytes_left = _FORGET_BYTES
 
     def storage_of(self, tensor: torch.Tensor) -> Storage:
         """Return the storage of a tensor.
@@ -200,14 +210,15 @@ class Values:
                     self._renew(storage)
 
     def _adopt(self, handle: Any, cdata: int, tensor: torch.Tensor) -> Storage:
-        if len(self.storages) >= self._forget_at:
+        self._bytes_left -= handle.nbytes()
+        if self._bytes_left < 0 or len(self.storages) >= self._forget_at:
             self.forget()
         storage = Storage(self.storages_seen, cdata, self.epoch)
         self.storages_seen += 1
         handle._weak_ref()
-        if not tensor.is_cpu:
+        if not tensor.is_cpu or type(tensor) is not torch.Tensor:
             storage.device = str(tensor.device)
-            storage.readable = not tensor.is_meta
+            storage.readable = handle.device.type != "meta"  # where FakeTensors are, too
         try:
             storage.counter = tensor._version
         except RuntimeError:  # a tensor of inference mode has none
@@ -371,6 +382,7 @@ class Values:
             self._retire(self.storages.pop(cdata))
             free(cdata)
         self._forget_at = max(_FORGET_AFTER, 2 * len(self.storages))
+        self._bytes_left = max(_FORGET_BYTES, _EACH * len(self.storages))
 
     def close(self) -> None:
         """Give every storage back."""
@@ -381,7 +393,7 @@ class Values:
 
 def _as_before(storage: Storage, tensor: torch.Tensor) -> bool:
     """Tell whether a parameter or buffer holds at some places what it held when last seen."""
-    if storage.kind > BUFFER or storage.device != "cpu":
+    if storage.kind > BUFFER or storage.device != "cpu" or not storage.readable:
         return False
     before, storage.spots = storage.spots, _spots(tensor.untyped_storage())
     return before is not None and before == storage.spots

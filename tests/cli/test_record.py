@@ -126,6 +126,31 @@ def test_only_the_steps_asked_for_are_recorded(tmp_path):
     assert "first 20" not in done.stderr
 
 
+LATER = {
+    "Ctrl-C": ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", 130),
+    "an error": ("raise ValueError('later')", 1),
+    "an exit code": ("import sys; sys.exit(5)", 5),
+    "the end": ("", 0),
+}
+
+
+@pytest.mark.parametrize("how", LATER)
+def test_after_the_last_step_the_trace_is_there_whatever_comes(how, tmp_path):
+    """It is said at once, before the script goes on, and once; later ends do not abort it."""
+    ends, code = LATER[how]
+    goes_on = "import sys; print('goes on', file=sys.stderr, flush=True)\n"
+    (tmp_path / "train.py").write_text(MODEL + goes_on + "train(1)\n" + ends)
+    done = record("--steps", "2", "train.py", at=tmp_path)
+    assert done.returncode == code, done.stderr
+    _, ours = talk(done.stderr)
+    assert [line.split(" ")[1] for line in ours] == ["recorded", "next:"]
+    assert done.stderr.index("opjoule: next: ") < done.stderr.index("goes on")
+    assert (manifest(tmp_path / "runs" / "train")["status"], "aborted" in done.stderr) == (
+        "complete",
+        False,
+    )
+
+
 def test_twenty_steps_are_recorded_with_a_notice(tmp_path):
     (tmp_path / "train.py").write_text(MODEL.replace("train(3)", "train(25)"))
     done = record("train.py", at=tmp_path)
@@ -191,6 +216,52 @@ def test_a_script_without_torch_makes_an_empty_trace(tmp_path):
     done = record("hello.py", at=tmp_path)
     assert (done.returncode, done.stdout) == (0, "hello\n")
     assert "empty" in done.stderr
+
+
+LAUNCHED = {
+    "module": (
+        [
+            "-o",
+            "runs/x",
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            "2",
+            "t.py",
+            "-m",
+            "a b",
+        ],
+        "python -m torch.distributed.run --nproc-per-node 2 -m opjoule.cli record -o runs/x t.py "
+        "-m 'a b'",
+    ),
+    "script": (
+        ["--overwrite", "bin/torchrun", "--standalone", "-m", "project.train", "--lr", "1"],
+        "bin/torchrun --standalone -m opjoule.cli record --overwrite -m project.train --lr 1",
+    ),
+    "another": (
+        ["accelerate", "launch", "t.py"],
+        "accelerate launch -m opjoule.cli record SCRIPT ...",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", LAUNCHED)
+def test_a_launcher_is_refused_with_what_to_type(how, refused):
+    words, typed = LAUNCHED[how]
+    assert refused("record", *words).strip().endswith(f"in each of them: {typed}")
+
+
+@pytest.mark.slow
+def test_what_it_says_to_type_for_a_launcher_records_every_rank(tmp_path):
+    (tmp_path / "train.py").write_text("import sys\n" + MODEL + "assert sys.argv[1:] == ['a']\n")
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "train.py", "a"]
+    refusal = record("-o", "x", *launcher, at=tmp_path)
+    assert refusal.returncode == 2
+    typed = shlex.split(refusal.stderr.split("of them: ")[1])
+    done = command(*typed[1:], at=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for rank in ("rank=00000", "rank=00001"):
+        assert manifest(tmp_path / "x" / rank)["steps"] == 3
 
 
 @pytest.mark.parametrize(

@@ -270,14 +270,3 @@ def test_a_compiler_that_is_never_loaded(tmp_path):
         [sys.executable, "-c", script, str(tmp_path / "trace")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_tensors_that_only_pretend(trace_of):
-    """FakeTensors run as ever; nothing is computed, so nothing of them is recorded."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    fake = FakeTensorMode().from_tensor(torch.ones(2, 3))
-    found = []
-    trace = trace_of(lambda: found.append((fake * 2).shape))
-    assert found == [(2, 3)]
-    assert not trace.named("mul")

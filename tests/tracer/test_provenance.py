@@ -53,7 +53,29 @@ CARRIED = {
     "no spikes plus no spikes": lambda s: (s * 0) + (s * 0),
     "spikes plus spikes that never meet": lambda s: s * s + s * 0,
 }
+
+
+def assigned(start, *steps):
+    """Write each step into a place of its own of a tensor that begins as `start`; return it."""
+    for place, step in enumerate(steps):
+        start[place] = step
+    return start
+
+
+CARRIED |= {
+    "assigned to a step of zeros": lambda s: assigned(torch.zeros(2, 1, 1, 2, 2), s * 0).clone(),
+    "assigned to each step": lambda s: assigned(torch.zeros(2, 1, 1, 2, 2), s, s * 0).clone(),
+    "a step that stayed zero": lambda s: assigned(torch.zeros(2, 1, 1, 2, 2), s)[1].clone(),
+    "assigned to columns": lambda s: assigned(
+        torch.zeros(2, 2).t(), s[0, 0, 0], s[0, 0, 1]
+    ).clone(),
+    "assigned to a part of spikes": lambda s: assigned(torch.cat([s, s]), s[0]).clone(),
+}
 NOT = {
+    "assigned to ones": lambda s: assigned(torch.ones(2, 1, 1, 2, 2), s).clone(),
+    "assigned beside a number": lambda s: assigned(torch.zeros(3, 1, 1, 2, 2), s, X, s).clone(),
+    "written again": lambda s: assigned(torch.zeros(2, 1, 1, 2, 2), s, s).exp_().clone(),
+    "into what holds nothing yet": lambda s: assigned(torch.empty(2, 1, 1, 2, 2), s).clone(),
     "from outside": lambda s: X.clone(),
     "ones": lambda s: torch.ones(2),
     "cat with others": lambda s: torch.cat([s, X]),

@@ -13,7 +13,7 @@ from torch.nn.modules import module as nn_module
 from torch.optim import optimizer as torch_optimizer
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from opjoule.tracer import RecordingWarning
+from opjoule.tracer import RecordingWarning, neurons
 
 
 def in_thread(run, name="worker"):
@@ -163,21 +163,34 @@ def test_a_model_that_raises_inside_and_goes_on(trace_of):
     assert len(trace.calls_of("Sequential")) == 2
 
 
-def test_a_compiled_module_is_named_and_runs_eagerly(new, read):
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_compiled_module_runs_eagerly_and_is_not_called_hidden(new, read, in_place):
     model = nn.Linear(2, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        compiled = torch.compile(model, backend="eager")
         expected = model(torch.ones(1, 2))
-    recorder = new()
-    with warnings.catch_warnings(record=True) as caught, recorder:
-        warnings.simplefilter("always")
+        compiled = model if in_place else torch.compile(model, backend="eager")
+        if in_place:
+            model.compile(backend="eager")
+    with warnings.catch_warnings(), new() as recorder:
+        warnings.simplefilter("error", RecordingWarning)
+        warnings.filterwarnings("ignore", "Using `torch.compile")
         result = compiled(torch.ones(1, 2))
     assert torch.equal(result, expected)
-    assert any("compiled module" in str(warning.message) for warning in caught)
     trace = read(recorder.path)
     assert len(trace.named("addmm")) == 1
-    assert [row["calls"] for row in trace.manifest["hidden"] if "compiled" in row["why"]] == [1]
+    assert trace.manifest["hidden"] == []
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")
+def test_a_compiled_module_that_cannot_be_eager_is_hidden(new, read, monkeypatch):
+    """An old compiler, that cannot be told to: what it runs is not all seen."""
+    compiled = torch.compile(nn.Linear(2, 2), backend="eager")
+    monkeypatch.setattr(neurons, "can_be_eager", lambda: False)
+    with pytest.warns(RecordingWarning, match="compiled module"), new() as recorder:
+        compiled(torch.ones(1, 2))
+    (named,) = read(recorder.path).manifest["hidden"]
+    assert (named["what"], named["calls"]) == ("OptimizedModule", 1)
 
 
 def test_a_backend_outside_the_dispatcher_is_named(new, read, jelly):
