@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..schemas import RecordError
 from .invocation import NAME
 
 _MODULES = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch")
@@ -31,6 +30,8 @@ def refuse(ctx: click.Context, script: str, args: tuple[str, ...], *, as_module:
     name = script if as_module else Path(script).name
     if name not in (_MODULES if as_module else _SCRIPTS):
         return
+    from ..schemas import RecordError
+
     started = ["python", "-m", script] if as_module else [script]
     started += ["launch"] if name == "accelerate" else []
     before, after = _parted(args) if "torch" in name else ([], [])
