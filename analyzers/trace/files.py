@@ -8,6 +8,8 @@ import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -111,13 +113,44 @@ def readable_files(folder: Path) -> Found:
     return found
 
 
-def scan(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
-    """Return a table of one rank with a `rank` column.
+@cache
+def _empty(name: str) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(TABLES[name].empty_table()))
+
+
+def scan(ranks: Mapping[int, list[Path]], name: str) -> pl.LazyFrame:
+    """Return a table with a `rank` column.
 
     Dictionary columns stay categorical, so that conditions on them reach the reader of the parts:
     it decodes the other columns of rows that fit only. `collected` makes strings of them.
+
+    Args:
+        ranks: the parts of the table by rank.
+        name: of the table.
     """
-    empty = pl.DataFrame(pl.from_arrow(TABLES[name].empty_table()))
+    if len(ranks) > 1 and all(map(_tells_rank_alone, chain.from_iterable(ranks.values()))):
+        return _scanned_as_one([*chain.from_iterable(ranks.values())], name)
+    return pl.concat([_scanned(files, name, rank) for rank, files in ranks.items()])
+
+
+def _tells_rank_alone(file: Path) -> bool:
+    """Tell whether `rank=00000` is the only part of a path that reads as a column and its value."""
+    return str(file).count("=") == 1
+
+
+def _scanned_as_one(files: list[Path], name: str) -> pl.LazyFrame:
+    """Return a table of many ranks: their directories tell the rank, and Polars reads that."""
+    rank = {"rank": pl.Int32()}
+    if not files:
+        return _scanned(files, name, 0)
+    return pl.scan_parquet(
+        files, glob=False, extra_columns="ignore", missing_columns="insert",
+        schema={**_empty(name).schema, **rank}, hive_partitioning=True, hive_schema=rank,
+    )  # fmt: skip
+
+
+def _scanned(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
+    empty = _empty(name)
     if files:
         frame = pl.scan_parquet(
             files, glob=False, extra_columns="ignore", missing_columns="insert", schema=empty.schema
@@ -206,13 +239,16 @@ def _check_pages(file: Path) -> None:
 
 
 def _check_checksums(found: Found, manifest: Manifest) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        parts = [(part, found.path / part.name) for part in manifest.parts]
-        sums = pool.map(lambda each: _checksum(each[1]), parts)
-        for (part, file), (checksum, identity) in zip(parts, sums, strict=True):
-            if checksum != part.checksum:
-                raise TraceError(f"{file} is damaged: its content is not what was recorded.")
-            found.identities[file] = identity
+    files = [found.path / part.name for part in manifest.parts]
+    if sum(part.bytes for part in manifest.parts) > _CHUNK:
+        with ThreadPoolExecutor(2) as pool:
+            sums = [*pool.map(_checksum, files)]
+    else:  # starting threads would take longer
+        sums = [_checksum(file) for file in files]
+    for part, file, (checksum, identity) in zip(manifest.parts, files, sums, strict=True):
+        if checksum != part.checksum:
+            raise TraceError(f"{file} is damaged: its content is not what was recorded.")
+        found.identities[file] = identity
 
 
 def _checksum(file: Path) -> tuple[str, Identity]:
@@ -280,8 +316,9 @@ def _check_footer(found: Found, file: Path, table: str, rows: int | None) -> Non
         schema, footer = opened.schema_arrow, opened.metadata
     if rows is not None and footer.num_rows != rows:
         raise TraceError(f"{file} is damaged: {footer.num_rows} rows instead of {rows}.")
-    for each in TABLES[table]:
-        _check_column(file, table, schema, each)
+    if not schema.equals(TABLES[table]):
+        for each in TABLES[table]:
+            _check_column(file, table, schema, each)
     if table in STATIC_TABLES:
         _check_bounds(file, footer)
     else:

@@ -191,7 +191,7 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
     opening = _Opening(path, {k: v for _, found in known for k, v in found.identities.items()})
 
     def table(name: str) -> pl.LazyFrame:
-        return pl.concat([scan(found.files[name], name, each.rank) for each, found in known])
+        return scan({each.rank: found.files[name] for each, found in known}, name)
 
     signatures, modules, optimizer_steps = (
         collected(table(name), opening) for name in ("signatures", "modules", "optimizer_steps")
