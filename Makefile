@@ -3,6 +3,8 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BARE := .venv-notorch
+TORCH ?= 2.6.0
+OTHER := .venv-torch-$(TORCH)
 PY := $(VENV)/bin/python
 
 OFFLINE := numpy pyarrow polars pydantic click rich
@@ -20,7 +22,7 @@ KERNELS := triton
 BUILT_FROM := setup.py tracer/_statistics.c
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typing notorch bench clean
+.PHONY: help demo test lint typing notorch versions bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,11 +47,14 @@ notorch: $(BARE)/.installed  ## analyze a stored trace where PyTorch is not inst
 	    echo "$(BARE) has torch: this check proves nothing" >&2; exit 1; fi
 	$(BARE)/bin/python -m pytest tests/offline
 
+versions: $(OTHER)/.installed  ## the recorder's tests with another PyTorch: make versions TORCH=2.14.1
+	$(OTHER)/bin/python -m pytest -n $(JOBS) --dist loadfile tests/tracer
+
 bench: $(VENV)/.installed  ## measure the recording overhead and the analysis
 	$(PY) benchmarks/run.py
 
 clean:  ## remove the virtual environments, caches and builds
-	rm -rf $(VENV) $(BARE) build dist *.egg-info tracer/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BARE) .venv-torch-* build dist *.egg-info tracer/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # spikingjelly goes in without its dependencies: it asks for torchvision, tensorboard and more,
 # which nothing here uses.
@@ -70,6 +75,15 @@ $(BARE)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
 	$(call new_venv,$(BARE))
 	$(BARE)/bin/python -m pip install -q -c constraints.txt setuptools $(OFFLINE) pytest
 	$(BARE)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(OTHER)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
+	$(call new_venv,$(OTHER))
+	grep -v '^torch==' constraints.txt > $(OTHER)/constraints.txt
+	$(OTHER)/bin/python -m pip install -q -c $(OTHER)/constraints.txt setuptools $(OFFLINE) \
+	    pytest pytest-xdist hypothesis scipy loguru tqdm torch==$(TORCH)
+	$(OTHER)/bin/python -m pip install -q -c $(OTHER)/constraints.txt --no-deps spikingjelly==2.0.0
+	$(OTHER)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 define new_venv

@@ -126,6 +126,7 @@ def test_rows_inside_a_call_have_its_sample_and_step(trace_of, statistics):
             assert call["step"] == row["step"]
 
 
+@pytest.mark.filterwarnings("ignore:.*not known as a neuron")
 @pytest.mark.parametrize("name", ["None", "zeros", "zero_"])
 @pytest.mark.parametrize(("warmup", "limit"), [(0, 1), (0, 2), (1, 1), (2, None), (1, None)])
 def test_whole_samples_are_let_pass_and_recorded(new, read, name, warmup, limit):
