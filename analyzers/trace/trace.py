@@ -33,6 +33,8 @@ class Trace:
         values: one row for each tensor value.
         module_calls: one row for each call of a module.
         filters: the filters that the trace was narrowed by.
+        conditions: what `calls` were filtered by since the trace was opened; None: other changes
+            were made to them.
         sample_calls: `module_calls` without the filters on modules and ops: what tells batch and
             time steps of a sample, whichever of its modules are left.
         opened: the trace that this one was narrowed from, or None.
@@ -51,6 +53,7 @@ class Trace:
     module_calls: pl.LazyFrame
     sample_calls: pl.LazyFrame
     filters: tuple[str, ...] = ()
+    conditions: tuple[pl.Expr, ...] | None = field(default=(), repr=False, compare=False)
     opened: Trace | None = field(default=None, repr=False, compare=False)
     facts: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
@@ -85,7 +88,15 @@ class Trace:
 
     def with_tables(self, **tables: Any) -> Trace:
         """Return the trace with other tables; `whole` and `facts` stay those of the opened one."""
+        if "calls" in tables:
+            tables.setdefault("conditions", None)
         return replace(self, opened=self.whole, **tables)
+
+    def with_calls(self, condition: pl.Expr, **tables: Any) -> Trace:
+        """Return the trace with the calls that fit a condition, and other tables."""
+        conditions = None if self.conditions is None else (*self.conditions, condition)
+        calls = self.calls.filter(condition)
+        return self.with_tables(calls=calls, conditions=conditions, **tables)
 
     def where(self, *filters: str) -> Trace:
         """Return the trace with only the calls, module calls and optimizer steps that fit.
@@ -99,8 +110,8 @@ class Trace:
         parsed: Sequence[Filter] = parse_filters(filters)
         trace = self
         for each in parsed:
-            trace = trace.with_tables(
-                calls=trace.calls.filter(each.of_calls(self)),
+            trace = trace.with_calls(
+                each.of_calls(self),
                 module_calls=trace.module_calls.filter(each.of_module_calls(self)),
                 sample_calls=trace.sample_calls
                 if each.field in ("module", "op")
