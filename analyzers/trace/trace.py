@@ -33,8 +33,8 @@ class Trace:
         values: one row for each tensor value.
         module_calls: one row for each call of a module.
         filters: the filters that the trace was narrowed by.
-        conditions: what `calls` were filtered by since the trace was opened; None: other changes
-            were made to them.
+        conditions: what `calls` were filtered by since the trace was opened (null of a call whose
+            columns do not tell); None: other changes were made to them.
         sample_calls: `module_calls` without the filters on modules and ops: what tells batch and
             time steps of a sample, whichever of its modules are left.
         opened: the trace that this one was narrowed from, or None.
@@ -97,6 +97,23 @@ class Trace:
         conditions = None if self.conditions is None else (*self.conditions, condition)
         calls = self.calls.filter(condition)
         return self.with_tables(calls=calls, conditions=conditions, **tables)
+
+    def kept(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """Return rows that stand for calls, without those that the trace was narrowed by.
+
+        Args:
+            rows: calls of the whole trace or groups of them, with some of the columns of `calls`.
+
+        Returns:
+            What is left; None if the columns do not tell.
+        """
+        conditions = self.conditions
+        if conditions is None or not {
+            name for each in conditions for name in each.meta.root_names()
+        } <= set(rows.columns):
+            return None
+        told = rows.with_columns(pl.all_horizontal(pl.lit(True), *conditions).alias("kept"))["kept"]
+        return None if told.null_count() else rows.filter(told)
 
     def where(self, *filters: str) -> Trace:
         """Return the trace with only the calls, module calls and optimizer steps that fit.

@@ -197,7 +197,8 @@ def _with_values(
     if wanted.is_empty():
         return calls
     known = (
-        trace.values.select("rank", "value_id", "class", "nonzero")
+        trace.values.filter(pl.col("value_id").is_in(wanted["value_id"].unique().implode()))
+        .select("rank", "value_id", "class", "nonzero")
         .join(wanted.unique().lazy(), on=["rank", "value_id"], how="semi")
         .pipe(collected, trace.path)
         .unique(["rank", "value_id"])

@@ -27,13 +27,10 @@ def ran_of(trace: Trace) -> pl.DataFrame:
         `RAN` (module: the innermost; null outside), `calls` and `first` (seq of the first), in no
         certain order.
     """
-    conditions = trace.conditions
-    if conditions is None or not {n for c in conditions for n in c.meta.root_names()} <= set(RAN):
-        return _counted(trace)
     if "what ran" not in trace.facts:
         trace.facts["what ran"] = _counted(trace.whole)
-    found: pl.DataFrame = trace.facts["what ran"]
-    return found.filter(pl.lit(True), *conditions)
+    kept = trace.kept(trace.facts["what ran"])
+    return _counted(trace) if kept is None else kept
 
 
 def _counted(trace: Trace) -> pl.DataFrame:
