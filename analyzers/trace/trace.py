@@ -36,6 +36,8 @@ class Trace:
         values: one row for each tensor value.
         module_calls: one row for each call of a module.
         filters: the filters that the trace was narrowed by.
+        conditions: what `calls` were filtered by since the trace was opened (null of a call whose
+            columns do not tell); None: other changes were made to them.
         sample_calls: `module_calls` without the filters on modules and ops: what tells batch and
             time steps of a sample, whichever of its modules are left.
         identities: what each file was as the trace was opened; see `files.collected`.
@@ -58,6 +60,7 @@ class Trace:
     filters: tuple[str, ...] = ()
     identities: Mapping[Path, Identity] = field(default_factory=dict, repr=False, compare=False)
     left_out: str | None = None
+    conditions: tuple[pl.Expr, ...] | None = field(default=(), repr=False, compare=False)
     opened: Trace | None = field(default=None, repr=False, compare=False)
     facts: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
@@ -93,7 +96,32 @@ class Trace:
 
     def with_tables(self, **tables: Any) -> Trace:
         """Return the trace with other tables; `whole` and `facts` stay those of the opened one."""
+        if "calls" in tables:
+            tables.setdefault("conditions", None)
         return replace(self, opened=self.whole, **tables)
+
+    def with_calls(self, condition: pl.Expr, **tables: Any) -> Trace:
+        """Return the trace with the calls that fit a condition, and other tables."""
+        conditions = None if self.conditions is None else (*self.conditions, condition)
+        calls = self.calls.filter(condition)
+        return self.with_tables(calls=calls, conditions=conditions, **tables)
+
+    def kept(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """Return rows that stand for calls, without those that the trace was narrowed by.
+
+        Args:
+            rows: calls of the whole trace or groups of them, with some of the columns of `calls`.
+
+        Returns:
+            What is left; None if the columns do not tell.
+        """
+        conditions = self.conditions
+        if conditions is None or not {
+            name for each in conditions for name in each.meta.root_names()
+        } <= set(rows.columns):
+            return None
+        told = rows.with_columns(pl.all_horizontal(pl.lit(True), *conditions).alias("kept"))["kept"]
+        return None if told.null_count() else rows.filter(told)
 
     def where(self, *filters: str) -> Trace:
         """Return the trace with only the calls, module calls and optimizer steps that fit.
@@ -107,8 +135,8 @@ class Trace:
         parsed: Sequence[Filter] = parse_filters(filters)
         trace = self
         for each in parsed:
-            trace = trace.with_tables(
-                calls=trace.calls.filter(each.of_calls(self)),
+            trace = trace.with_calls(
+                each.of_calls(self),
                 module_calls=trace.module_calls.filter(each.of_module_calls(self)),
                 sample_calls=trace.sample_calls
                 if each.field in ("module", "op")

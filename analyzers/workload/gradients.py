@@ -273,14 +273,13 @@ def neuron_backwards(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
 def _outermost(trace: Trace, inner: pl.DataFrame, neurons: pl.DataFrame) -> pl.DataFrame:
     """Return for module calls (`inner`) the outermost neuron call that they are part of."""
     marked = neurons.select(*MODULE, neuron_call=pl.lit(True)).lazy()
-    above = trace.whole.module_calls.select(*ID, "module_id", "parent_call_id").join(
-        marked, on=MODULE, how="left"
-    )
+    stacks = trace.whole.module_calls.select(*ID, "module_id", "parent_call_id")
+    above = collected(stacks.join(marked, on=MODULE, how="left"), trace)
     at = inner.select(*ID, inner="module_call_id")
     found = [pl.DataFrame(schema={**at.schema, "module_id": pl.Int32, "height": pl.Int32})]
     height = 0
     while at.height:
-        at = collected(above.join(at.lazy(), on=ID), trace)
+        at = above.join(at, on=ID)
         known = at.filter("neuron_call").select(*ID, "inner", "module_id")
         found.append(known.with_columns(height=pl.lit(height, pl.Int32)))
         at = (

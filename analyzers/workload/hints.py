@@ -25,6 +25,10 @@ _WORDS = {
 _BITS = {"graded": SpikeClass.WHOLE, "scaled": SpikeClass.SCALED}
 
 
+_CALL = ("rank", "seq", "module_id", "signature_id", "stage", "label", "step", "training")
+"""Of a call, what a trace may be narrowed by."""
+
+
 def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
     """Return a sentence for each setting of `spikes` that takes more products for spike-driven.
 
@@ -57,7 +61,10 @@ def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
     if "operands of hints" not in trace.facts:
         trace.facts["operands of hints"] = _with_other_bits(trace.whole)
     found: pl.DataFrame = trace.facts["operands of hints"]
-    if trace.opened is not None and found.height:
+    kept = trace.kept(found)
+    if kept is not None:
+        found = kept
+    elif found.height:
         key = ["rank", "seq"]
         left = trace.calls.select(key).join(found.lazy().select(key), on=key, how="semi")
         found = found.join(collected(left, trace), on=key, how="semi")
@@ -73,7 +80,7 @@ def _with_other_bits(trace: Trace) -> pl.DataFrame:
     """Return first factors of forward products that another setting may call spikes.
 
     Returns:
-        `rank`, `module_id`, `signature_id`, `seq`, `value_id` and `bits` (their class).
+        `_CALL`, `value_id` and `bits` (their class).
     """
     rows = [
         (rank, signature, factors[0])
@@ -98,7 +105,7 @@ def _with_other_bits(trace: Trace) -> pl.DataFrame:
     )
     return collected(
         of_signatures(forward, signatures)
-        .select("rank", "module_id", "signature_id", "seq", value_id=value, bits=bits)
+        .select(*_CALL, value_id=value, bits=bits)
         .filter(_only_another_setting("bits")),
         trace,
     )

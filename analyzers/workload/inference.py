@@ -32,11 +32,11 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
         mode = pl.col("training")
         mode = pl.coalesce(mode.forward_fill(), mode.backward_fill(), pl.lit(False))
         calls = calls.with_columns(_mode=mode).filter(~pl.col("_mode")).drop("_mode")
+    told = forward & ~pl.col("training") if eval_only else forward
     part = trace.with_tables(
         calls=calls,
-        module_calls=trace.module_calls.filter(
-            forward & ~pl.col("training") if eval_only else forward
-        ),
+        conditions=None if trace.conditions is None else (*trace.conditions, told),
+        module_calls=trace.module_calls.filter(told),
     )
     if not _any(trace, calls):
         raise TraceError(f"{trace.path}: {_what_is_missing(trace)}")

@@ -32,6 +32,7 @@ def layer_calls(
     outputs: bool = False,
     at_module: bool = False,
     by_values_only: bool = False,
+    known: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Return one row for each call of a layer.
 
@@ -42,14 +43,15 @@ def layer_calls(
         at_module: the input is what went into the module; else what went into the product or
             convolution inside, which may be a padded copy.
         by_values_only: take constants for what their values are.
+        known: what `called` returned of these modules and others; by default it is asked.
 
     Returns:
-        The columns of `_called`, and of the layer's product in the call (the first with weights of
+        The columns of `called`, and of the layer's product in the call (the first with weights of
         its size; null: it ran none): `signature_id`, `op`, `in_class`, `in_nonzero`, `in_spikes`
         and `in_decided` (see `spikes.with_spikes`); with `outputs` also `out_class` and
         `out_nonzero`. Null: not recorded.
     """
-    calls = _called(trace, layers)
+    calls = called(trace, layers) if known is None else _of(known, layers)
     products = _main_products(trace, layers, by_values_only=by_values_only)
     calls = calls.join(products, on=ID, how="left", maintain_order="left")
     inside = calls.select("in_class", "in_nonzero", "in_spikes")
@@ -79,19 +81,21 @@ def products_run(calls: pl.DataFrame) -> pl.DataFrame:
     return ran.group_by(keys, maintain_order=True).agg(calls=pl.len().cast(pl.Int64))
 
 
-def neuron_calls(trace: Trace, neurons: pl.DataFrame) -> pl.DataFrame:
+def neuron_calls(
+    trace: Trace, neurons: pl.DataFrame, *, known: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Return one row for each call of a spiking neuron.
 
     Args:
         trace: the trace.
         neurons: what `neurons_of` returns, or some of it.
+        known: what `called` returned of these modules and others; by default it is asked.
 
     Returns:
-        The columns of `_called`, and `out_class` and `out_nonzero` (its spikes).
+        The columns of `called`, and `out_class` and `out_nonzero` (its spikes).
     """
-    calls = _called(trace, neurons).with_columns(
-        out_class=pl.lit(None, pl.Int16), out_nonzero=pl.lit(None, pl.Int64)
-    )
+    calls = called(trace, neurons) if known is None else _of(known, neurons)
+    calls = calls.with_columns(out_class=pl.lit(None, pl.Int16), out_nonzero=pl.lit(None, pl.Int64))
     return _with_values(trace, calls, [("out", calls["out_class"].is_null())])
 
 
@@ -115,7 +119,11 @@ def grouped(calls: pl.DataFrame, keys: Sequence[str], sums: Sequence[str]) -> pl
     )
 
 
-def _called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
+def _of(calls: pl.DataFrame, modules: pl.DataFrame) -> pl.DataFrame:
+    return calls.join(modules.select(MODULE), on=MODULE, how="semi", maintain_order="left")
+
+
+def called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
     """Return the forward calls of some modules.
 
     Returns:
@@ -189,7 +197,8 @@ def _with_values(
     if wanted.is_empty():
         return calls
     known = (
-        trace.values.select("rank", "value_id", "class", "nonzero")
+        trace.values.filter(pl.col("value_id").is_in(wanted["value_id"].unique().implode()))
+        .select("rank", "value_id", "class", "nonzero")
         .join(wanted.unique().lazy(), on=["rank", "value_id"], how="semi")
         .pipe(collected, trace)
         .unique(["rank", "value_id"])

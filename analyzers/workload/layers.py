@@ -17,9 +17,8 @@ import polars as pl
 
 from ..rules import factors_of
 from ..rules.geometry import Convolution, Matmul, product_of
-from ..trace.files import collected
-from ..trace.filters import of_signatures
 from ..trace.signatures import SIGNATURE, of_each_signature
+from .ran import ran_of
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -148,12 +147,11 @@ def _products_of_modules(trace: Trace) -> dict[tuple[int, int], list[tuple[Sizes
         (rank, number): ((weight, weight_bytes), (bias, bias_bytes))
         for rank, number, weight, weight_bytes, bias, bias_bytes in held.rows()
     }
-    keys = held.select(SIGNATURE)
-    forward = pl.col("stage") == "forward"
-    ran = of_signatures(trace.calls.filter(forward & pl.col("module_id").is_not_null()), keys)
+    ran = ran_of(trace).filter(pl.col("stage") == "forward", pl.col("module_id").is_not_null())
     key = [*MODULE, "signature_id"]
+    products = ran.join(held, on=SIGNATURE, how="semi").select(key).unique()
     found: dict[tuple[int, int], list[tuple[Sizes, Sizes]]] = {}
-    for rank, module, signature in collected(ran.select(key).unique(), trace).sort(key).rows():
+    for rank, module, signature in products.sort(key).rows():
         found.setdefault((rank, module), []).append(sizes[rank, signature])
     return found
 

@@ -13,9 +13,8 @@ import polars as pl
 
 from ..rules import PRODUCTS, RULE_SETS, family_of
 from ..rules.call import call_of
-from ..trace.files import collected
-from ..trace.filters import of_signatures
 from ..trace.signatures import SIGNATURE, of_each_signature
+from .ran import ran_of
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -51,7 +50,7 @@ def products_of(
 
     Args:
         trace: the trace.
-        keys: columns of `calls` to keep apart besides module and stage.
+        keys: columns of `RAN` to keep apart besides module and stage.
         stages: stages that are looked at.
 
     Returns:
@@ -61,15 +60,11 @@ def products_of(
     """
     kept = ["rank", "module_id", "signature_id", "stage", *keys]
     signatures = product_signatures(trace)
-    groups = (
-        of_signatures(
-            trace.calls.filter(pl.col("stage").is_in(list(stages))), signatures.select(SIGNATURE)
-        )
-        .group_by(kept)
-        .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
-    )
     return (
-        collected(groups, trace)
+        ran_of(trace)
+        .filter(pl.col("stage").is_in(list(stages)))
+        .group_by(kept)
+        .agg(pl.col("calls").sum(), pl.col("first").min())
         .join(signatures, on=SIGNATURE)
         .with_columns(macs=pl.col("each") * pl.col("calls"))
         .select(*kept, "op", "family", "each", "calls", "first", "macs")

@@ -161,9 +161,8 @@ def samples_of(
     for name, number in given.items():
         if number is not None and number < 1:
             raise ConfigError(f"{name}={number}: expected a number of at least 1")
-    calls = _forward(trace, eval_only)
     chosen = trace.module_calls if ran is None else ran
-    known = _known(trace, calls).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
+    known = _known(trace, eval_only).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
     frame = known.pipe(collected, trace).sort(SAMPLE)
     warnings = [
         text for name, number in given.items() if (text := _overridden(name, number, frame))
@@ -215,8 +214,18 @@ def _forward(trace: Trace, eval_only: bool) -> pl.LazyFrame:
     )
 
 
-def _known(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
-    """Return what the calls know of each sample, and how."""
+def _known(trace: Trace, eval_only: bool) -> pl.LazyFrame:
+    """Return what the forward calls know of each sample, and how; once for the whole trace."""
+    if trace.sample_calls is not trace.whole.sample_calls:
+        return _told(trace, _forward(trace, eval_only))
+    key = ("samples", eval_only)
+    if key not in trace.facts:
+        trace.facts[key] = collected(_told(trace, _forward(trace, eval_only)), trace)
+    found: pl.DataFrame = trace.facts[key]
+    return found.lazy()
+
+
+def _told(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
     of_neurons = calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
     root, told = pl.col("parent_call_id").is_null(), pl.col("batch_from") == "told"
     every = calls.group_by(SAMPLE).agg(

@@ -246,8 +246,11 @@ def _by_larger_value(
     """Return `rank`, `seq` and `{slot}_larger` (true) of undecided operands in a spike tensor."""
     opened = {slot: _undecided(slot) & constant_expr(slot, mode) for slot in slots}
     places = silent.lazy().select(_WHERE).cast({"stage": pl.Categorical})
+    numbers = silent["signature_id"].unique().implode()
     asked = (
-        trace.calls.filter(pl.any_horizontal(opened.values()))
+        trace.calls.filter(
+            pl.col("signature_id").is_in(numbers) & pl.any_horizontal(opened.values())
+        )
         .join(places, on=list(_WHERE), how="semi", nulls_equal=True)
         .select("rank", "seq", *(pl.when(opened[s]).then(f"{s}_value").alias(s) for s in slots))
     )
@@ -262,6 +265,8 @@ def _by_larger_value(
         operands.lazy().select("rank", "value_id").unique(), on=["rank", "value_id"], how="semi"
     )
     bases = collected(parts.select("rank", "value_id", "base_value_id"), trace)
+    if bases.is_empty():
+        return pl.DataFrame()
     larger = trace.values.filter(~_undecided("") & spike_expr("", mode)).select(
         "rank", base_value_id="value_id"
     )

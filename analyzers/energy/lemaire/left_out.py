@@ -14,6 +14,7 @@ from ...trace.files import collected
 from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.layers import MODULE, layers_of
 from ...workload.products import product_signatures, products_of, uncharged
+from ...workload.ran import ran_of
 from .actions import Counted
 
 if TYPE_CHECKING:
@@ -134,11 +135,10 @@ def _functional(
     """
     containers = owners.filter(pl.col("owner").is_null()).select(*MODULE, "module")
     calls = (
-        trace.calls.filter((pl.col("stage") == "forward") & ~pl.col("training").fill_null(False))
-        .join(containers.lazy(), on=MODULE, how="semi")
+        ran_of(trace)
+        .filter(pl.col("stage") == "forward", ~pl.col("training").fill_null(False))
         .group_by(*MODULE, "signature_id")
-        .agg(calls=pl.len().cast(pl.Int64), first=pl.col("seq").min())
-        .pipe(collected, trace)
+        .agg(pl.col("calls").sum(), pl.col("first").min())
         .join(containers, on=MODULE)
         .sort("rank", "first")
         .join(product_signatures(trace), on=SIGNATURE, how="anti", maintain_order="left")

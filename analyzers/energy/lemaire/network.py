@@ -10,7 +10,7 @@ import polars as pl
 from ....schemas import SpikeClass, TraceError
 from ....schemas.costs import LemaireConfig
 from ...workload.dataflow import neurons_behind
-from ...workload.layer_calls import grouped, layer_calls, neuron_calls, products_run
+from ...workload.layer_calls import called, grouped, layer_calls, neuron_calls, products_run
 from ...workload.layers import MODULE, layers_of, neurons_of
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
 from ...workload.samples import Samples
@@ -42,12 +42,14 @@ def count_network(
     """
     every, kinds = layers_of(trace), neurons_of(trace)
     evaluated = _evaluated(trace)
+    known = called(evaluated, pl.concat([every.select(MODULE), kinds.select(MODULE)]))
+    by_values_only = not config.spikes_by_provenance
     calls = layer_calls(
-        evaluated, every, at_module=True, by_values_only=not config.spikes_by_provenance
+        evaluated, every, at_module=True, by_values_only=by_values_only, known=known
     ).filter(
         pl.col("signature_id").is_not_null() & (pl.col("in_numel") > 0) & (pl.col("out_numel") > 0)
     )
-    firing = neuron_calls(evaluated, kinds)
+    firing = neuron_calls(evaluated, kinds, known=known)
     behind = neurons_behind(trace, calls, firing)
     if not config.neurons_behind_others:
         behind = behind.filter("direct")

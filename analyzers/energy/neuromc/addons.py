@@ -60,9 +60,9 @@ def add_neurons(found: Fragments, run: Run, counted: Counted = always) -> None:
 
     if run.neurons.is_empty():
         return
-    forward = shaped_calls(run.trace, run.neurons).with_columns(seq="last_seq")
-    found.add(forward, _SHAPED, lambda row: cut(row, "forward"))
-    known = shaped_calls(run.trace.whole, run.neurons) if run.trace.opened else forward
+    known = run.neuron_calls
+    forward = shaped_calls(run.trace, run.neurons) if run.trace.opened else known
+    found.add(forward.with_columns(seq="last_seq"), _SHAPED, lambda row: cut(row, "forward"))
     backward = neuron_backwards(run.trace, run.neurons).join(
         known.select(*ID, *_SHAPED), on=ID, maintain_order="left"
     )

@@ -11,12 +11,12 @@ import polars as pl
 from ...rules import RULE_SETS
 from ...rules.call import call_of
 from ...rules.geometry import Convolution, Norm, Product
-from ...trace.files import collected
 from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.account import Account, account_of
 from ...workload.gradients import inside_neurons
 from ...workload.layers import MODULE
 from ...workload.products import product_signatures, uncharged
+from ...workload.ran import ran_of
 from .addons import refused_optimizers
 
 if TYPE_CHECKING:
@@ -128,9 +128,10 @@ def _ran(run: Run, variant: Variant) -> pl.DataFrame:
 
     fates = of_each_signature(trace, told, {"what": pl.String, "fate": pl.String})
     dense = product_signatures(trace).select(*SIGNATURE, "each", product=pl.lit(True))
-    calls = trace.calls.group_by(_KEYS).agg(calls=pl.len().cast(pl.Int64))
     return (
-        collected(calls, trace)
+        ran_of(trace)
+        .group_by(_KEYS)
+        .agg(pl.col("calls").sum())
         .sort(_KEYS)
         .join(fates, on=SIGNATURE, maintain_order="left")
         .join(dense, on=SIGNATURE, how="left", maintain_order="left")

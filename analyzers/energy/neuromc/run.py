@@ -54,6 +54,7 @@ class Run:
             call `last_seq`, `grad_enabled`, `multi_step`, `in_shape` and `out_shape`.
         geometries: sizes of what multiplies or normalises, by signature.
         neurons: the neurons, see `workload.layers.neurons_of`.
+        neuron_calls: `workload.gradients.shaped_calls` of the neurons in the whole trace.
         by_name: options of declared stages are read off their names.
     """
 
@@ -63,6 +64,7 @@ class Run:
     calls: pl.DataFrame
     geometries: Geometries
     neurons: pl.DataFrame
+    neuron_calls: pl.DataFrame
     by_name: bool
     _stages: dict[tuple[str | None, str], Stage] = field(default_factory=dict)
 
@@ -80,12 +82,14 @@ def run_of(
     """Return what ran of a trace; `samples` are those of the whole trace."""
     calls = product_calls(trace, spikes, by_values_only=variant.by_values_only)
     layers = layers_of(trace).select(*MODULE, "kind", "in_channels", "out_channels", "weight_numel")
-    shaped = shaped_calls(trace.whole, calls.select(MODULE).drop_nulls().unique())
+    ran, neurons = calls.select(MODULE).drop_nulls().unique(), neurons_of(trace)
+    shaped = shaped_calls(trace.whole, pl.concat([ran, neurons.select(MODULE)]))
     of = shaped.select(*ID, "last_seq", "grad_enabled", "multi_step", "in_shape", "out_shape")
     calls = calls.join(layers, on=MODULE, how="left", maintain_order="left")
     calls = calls.join(of, on=ID, how="left", maintain_order="left")
-    geometries, neurons = geometries_of(trace), neurons_of(trace)
-    return Run(trace, config, samples, calls, geometries, neurons, variant.stages_by_name)
+    fired = shaped.join(neurons, on=MODULE, how="semi", maintain_order="left")
+    geometries, by_name = geometries_of(trace), variant.stages_by_name
+    return Run(trace, config, samples, calls, geometries, neurons, fired, by_name)
 
 
 def _stage_of(label: str | None, stage: str, config: NeuroMCConfig, *, by_name: bool) -> Stage:

@@ -1,0 +1,70 @@
+"""What ran against a loop over the calls, of whole traces and of narrowed ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import polars as pl
+import pytest
+
+from opjoule.analyzers import open_trace
+from opjoule.analyzers.workload.hints import spike_hints
+from opjoule.analyzers.workload.inference import forward_part
+from opjoule.analyzers.workload.ran import RAN, ran_of
+
+torch = pytest.importorskip("torch")
+
+FILTERS = [(), ("stage=forward",), ("training=false", "op=aten.addmm"), ("module=*.0",),
+           ("step=0",), ("step=1:", "stage=backward"), ("label=late",), ("rank=0",)]  # fmt: skip
+
+
+@pytest.fixture
+def both_modes(recorded):
+    """Return a trace of training and evaluation, each with work outside every module."""
+    net, x = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.ReLU()), torch.rand(2, 3)
+
+    def run(recorder):
+        for _ in range(2):
+            net.train()(x).sum().backward()
+            recorder.step()
+            with torch.no_grad():
+                net.eval()(x).sum()
+
+    return recorded(run, model=net)
+
+
+def looped(trace):
+    rows = trace.calls.sort("rank", "seq").collect().iter_rows(named=True)
+    keys = [(tuple(row[name] for name in RAN), row["seq"]) for row in rows]
+    firsts = dict(reversed(keys))
+    return {(*key, calls, firsts[key]) for key, calls in Counter(key for key, _ in keys).items()}
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_how_often_it_ran_is_what_a_loop_counts(both_modes, filters):
+    trace = both_modes.where(*filters)
+    found = ran_of(trace)
+    assert set(found.rows()) == looped(trace)
+    assert found.height == len(looped(trace))
+
+
+def test_work_outside_modules_is_told_apart_call_by_call(both_modes):
+    part = forward_part(both_modes, eval_only=True)
+    assert None in set(ran_of(part)["training"])
+    assert set(ran_of(part).rows()) == looped(part)
+    assert set(ran_of(part.where("op=aten.sum")).rows()) == looped(part.where("op=aten.sum"))
+
+
+def test_calls_that_were_changed_otherwise_are_counted_anew(both_modes):
+    part = both_modes.with_tables(calls=both_modes.calls.filter(pl.col("seq") > 3))
+    assert part.kept(ran_of(both_modes)) is None
+    assert set(ran_of(part).rows()) == looped(part)
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_hints_of_a_narrowed_trace_are_those_of_its_calls(stored, filters):
+    """Where nothing tells what the calls were filtered by, each is looked up."""
+    known = open_trace(stored).where(*filters)
+    unknown = known.with_tables(calls=known.calls)
+    assert unknown.conditions is None
+    assert spike_hints(known) == spike_hints(unknown)
