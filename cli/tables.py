@@ -117,6 +117,13 @@ def markdown_text(text: str) -> str:
     return "".join(f"\\{c}" if c in _MARKUP else c for c in clean(text))
 
 
+def lines(texts: Sequence[str], kind: str) -> str:
+    """Return lines of text for people: wrapped, or one paragraph each in `markdown`."""
+    if kind == "markdown":
+        return "\n".join(f"{markdown_text(text)}\n" for text in texts)
+    return "".join(terminal.wrapped(clean(text)) for text in texts)
+
+
 def as_text(kind: str, frame: pl.DataFrame, columns: Sequence[Column]) -> str:
     """Return the frame as people read it: a `table`, or `markdown`."""
     return as_markdown(frame, columns) if kind == "markdown" else as_table(frame, columns)

@@ -33,8 +33,8 @@ class Trace:
         values: one row for each tensor value.
         module_calls: one row for each call of a module.
         filters: the filters that the trace was narrowed by.
-        sample_calls: `module_calls` without the filters on modules and ops: what tells batch and
-            time steps of a sample, whichever of its modules are left.
+        sample_calls: `module_calls` without the filters on modules, ops and stages: what tells
+            batch and time steps of a sample, whichever of its modules are left.
         opened: the trace that this one was narrowed from, or None.
         facts: what was derived from the whole trace once, by name: see `workload`.
     """
@@ -103,7 +103,7 @@ class Trace:
                 calls=trace.calls.filter(each.of_calls(self)),
                 module_calls=trace.module_calls.filter(each.of_module_calls(self)),
                 sample_calls=trace.sample_calls
-                if each.field in ("module", "op")
+                if each.field in ("module", "op", "stage")
                 else trace.sample_calls.filter(each.of_module_calls(self)),
                 optimizer_steps=trace.optimizer_steps.filter(each.of_optimizer_steps()),
             )
