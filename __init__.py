@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .analyzers.comparing.compare import Comparison, compare
     from .analyzers.counting.count import Counts, count
     from .analyzers.counting.coverage import Coverage, coverage
+    from .analyzers.counting.rates import Rates, rates
     from .analyzers.energy.estimators import energy
     from .analyzers.energy.report import EnergyReport
     from .analyzers.rules import Figures, OpRule
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Trace", "compare", "count",
-        "coverage", "open_trace", "sensitivity", "sweep",
+        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Trace", "compare",
+        "count", "coverage", "open_trace", "rates", "sensitivity", "sweep",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config",),
@@ -53,6 +54,7 @@ __all__ = [
     "NeuronRule",
     "OpRule",
     "OpjouleError",
+    "Rates",
     "RecordError",
     "Recorder",
     "RecordingWarning",
@@ -67,6 +69,7 @@ __all__ = [
     "energy",
     "load_config",
     "open_trace",
+    "rates",
     "record",
     "sensitivity",
     "sweep",

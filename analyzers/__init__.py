@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .comparing.compare import Comparison, compare
     from .counting.count import Counts, count
     from .counting.coverage import Coverage, coverage
+    from .counting.rates import Rates, rates
     from .rules import OpRule
     from .rules.rule import Figures
     from .sweeping.sweep import sensitivity, sweep
@@ -22,6 +23,8 @@ _HOMES = {
     "count": "counting.count",
     "Coverage": "counting.coverage",
     "coverage": "counting.coverage",
+    "Rates": "counting.rates",
+    "rates": "counting.rates",
     "OpRule": "rules",
     "Figures": "rules",
     "sensitivity": "sweeping.sweep",
@@ -39,11 +42,13 @@ __all__ = [
     "Coverage",
     "Figures",
     "OpRule",
+    "Rates",
     "Trace",
     "compare",
     "count",
     "coverage",
     "open_trace",
+    "rates",
     "sensitivity",
     "spike_expr",
     "sweep",

@@ -22,6 +22,7 @@ VERBS = {
     "info": "info",
     "count": "count",
     "coverage": "count",
+    "rates": "rates",
     "energy": "energy",
     "sweep": "sweep",
     "compare": "compare",

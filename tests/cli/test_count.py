@@ -101,7 +101,7 @@ def test_comparisons_mark_lower_bounds_too(partly, answered):
 @pytest.mark.parametrize("kind", ["table", "markdown"])
 def test_a_table_of_one_sample_says_so(answered, stored, kind):
     """The stored trace has two batches of 3; 179,658 FLOP in all."""
-    found = opjoule(
+    found = answered(
         "count", stored, "--by", "total", "--per", "sample", "--spread", "--format", kind
     )
     lines = found.splitlines()
