@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .analyzers.comparing.compare import Comparison, compare
+    from .analyzers.comparing.table import Table, table
     from .analyzers.counting.count import Counts, count
     from .analyzers.counting.coverage import Coverage, coverage
     from .analyzers.counting.rates import Rates, rates
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Trace", "compare",
-        "count", "coverage", "open_trace", "rates", "sensitivity", "sweep",
+        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Table", "Trace",
+        "compare", "count", "coverage", "open_trace", "rates", "sensitivity", "sweep", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config",),
@@ -59,6 +60,7 @@ __all__ = [
     "Recorder",
     "RecordingWarning",
     "RuleError",
+    "Table",
     "Trace",
     "TraceError",
     "TraceVersionError",
@@ -73,6 +75,7 @@ __all__ = [
     "record",
     "sensitivity",
     "sweep",
+    "table",
 ]
 
 

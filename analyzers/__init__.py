@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .comparing.compare import Comparison, compare
+    from .comparing.table import Table, table
     from .counting.count import Counts, count
     from .counting.coverage import Coverage, coverage
     from .counting.rates import Rates, rates
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
+    "Table": "comparing.table",
+    "table": "comparing.table",
     "Counts": "counting.count",
     "count": "counting.count",
     "Coverage": "counting.coverage",
@@ -43,6 +46,7 @@ __all__ = [
     "Figures",
     "OpRule",
     "Rates",
+    "Table",
     "Trace",
     "compare",
     "count",
@@ -52,6 +56,7 @@ __all__ = [
     "sensitivity",
     "spike_expr",
     "sweep",
+    "table",
 ]
 
 

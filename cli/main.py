@@ -26,6 +26,7 @@ VERBS = {
     "energy": "energy",
     "sweep": "sweep",
     "compare": "compare",
+    "table": "table",
     "config": "config",
     "demo": "demo",
 }

@@ -19,6 +19,7 @@ ENDINGS = {
     ".md": "markdown",
     ".markdown": "markdown",
     ".parquet": "parquet",
+    ".tex": "latex",
 }
 """Ending of a file's name -> the format that it asks for, where --format is silent."""
 

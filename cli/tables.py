@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-_MARKUP = set("\\|`*[<&~")
-
 FORMATS = ("table", "json", "csv", "markdown", "parquet")
 
 
@@ -50,7 +48,9 @@ class Column:
 
 def clean(text: str) -> str:
     """Return text that cannot steer a terminal: control characters become visible escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    from ..analyzers.markup import plain
+
+    return plain(text)
 
 
 def as_table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
@@ -114,7 +114,9 @@ def _led(cell: str) -> str:
 
 def markdown_text(text: str) -> str:
     """Return text that Markdown shows as it is: no tables, emphasis, links or HTML in it."""
-    return "".join(f"\\{c}" if c in _MARKUP else c for c in clean(text))
+    from ..analyzers.markup import markdown_text as escaped
+
+    return escaped(text)
 
 
 def lines(texts: Sequence[str], kind: str) -> str:

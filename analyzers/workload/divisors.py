@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ..trace.trace import Trace
     from .samples import Samples
 
+_NOISE = 1e-12
+"""A deviation below this share of the mean is what floating point leaves of none."""
+
 PER = ("total", "sample", "step")
 """What a figure may speak of: the whole recording, one sample, one step."""
 
@@ -187,7 +190,9 @@ def _deviation(figure: str) -> pl.Expr:
     present = (units * (pl.col(figure) / units - mean).pow(2)).sum()
     absent = (whole - units.sum()).clip(lower_bound=0) * mean.pow(2)
     known = (pl.col(figure).null_count() == 0) & (units.null_count() == 0)
-    return pl.when(known & (many > 1)).then(((present + absent) / whole * many / (many - 1)).sqrt())
+    found = ((present + absent) / whole * many / (many - 1)).sqrt()
+    noise = found <= _NOISE * mean.abs()
+    return pl.when(known & (many > 1)).then(pl.when(noise).then(0.0).otherwise(found))
 
 
 def _nothing(names: Mapping[str, str]) -> pl.DataFrame:
