@@ -14,7 +14,7 @@ NETWORKS := torch==2.13.0 scikit-learn scipy loguru tqdm transformers
 PEERS := snntorch norse nir nirtorch h5py qualia-core qualia-plugin-snn qualia-codegen-core \
          qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate \
          sinabs pbr matplotlib contourpy cycler fonttools kiwisolver pyparsing pillow \
-         python-dateutil six
+         python-dateutil six neurobench
 # Counts on GPUs; tests interpret its kernels on the CPU. There are builds for Linux only.
 KERNELS := triton
 

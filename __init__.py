@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .analyzers.comparing.compare import Comparison, compare
+    from .analyzers.comparing.table import Table, table
     from .analyzers.counting.count import Counts, count
     from .analyzers.counting.coverage import Coverage, coverage
+    from .analyzers.counting.rates import Rates, rates
     from .analyzers.energy.estimators import energy
     from .analyzers.energy.report import EnergyReport
     from .analyzers.rules import Figures, OpRule
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Trace", "compare", "count",
-        "coverage", "open_trace", "sensitivity", "sweep",
+        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Table", "Trace",
+        "compare", "count", "coverage", "open_trace", "rates", "sensitivity", "sweep", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config",),
@@ -57,10 +59,12 @@ __all__ = [
     "NeuronRule",
     "OpRule",
     "OpjouleError",
+    "Rates",
     "RecordError",
     "Recorder",
     "RecordingWarning",
     "RuleError",
+    "Table",
     "Trace",
     "TraceError",
     "TraceVersionError",
@@ -72,9 +76,11 @@ __all__ = [
     "label",
     "load_config",
     "open_trace",
+    "rates",
     "record",
     "sensitivity",
     "sweep",
+    "table",
 ]
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .comparing.compare import Comparison, compare
+    from .comparing.table import Table, table
     from .counting.count import Counts, count
     from .counting.coverage import Coverage, coverage
+    from .counting.rates import Rates, rates
     from .rules import OpRule
     from .rules.rule import Figures
     from .sweeping.sweep import sensitivity, sweep
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
+    "Table": "comparing.table",
+    "table": "comparing.table",
     "Counts": "counting.count",
     "count": "counting.count",
     "Coverage": "counting.coverage",
     "coverage": "counting.coverage",
+    "Rates": "counting.rates",
+    "rates": "counting.rates",
     "OpRule": "rules",
     "Figures": "rules",
     "sensitivity": "sweeping.sweep",
@@ -39,14 +45,18 @@ __all__ = [
     "Coverage",
     "Figures",
     "OpRule",
+    "Rates",
+    "Table",
     "Trace",
     "compare",
     "count",
     "coverage",
     "open_trace",
+    "rates",
     "sensitivity",
     "spike_expr",
     "sweep",
+    "table",
 ]
 
 

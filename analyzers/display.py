@@ -17,8 +17,11 @@ MOST_LINES = 20
 _FOR_UNITS: dict[str, Callable[[Any], str]] = {
     "energy_pj": energy_text,
     "per_sample_pj": energy_text,
+    "per_step_pj": energy_text,
+    "std_pj": energy_text,
     "total_pj": energy_text,
     "bytes": bytes_text,
+    "bytes_std": bytes_text,
     "share": share_text,
     "macs_share": share_text,
     "intensity": ratio_text,

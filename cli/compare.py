@@ -81,6 +81,9 @@ KEYS = ("module", "op", "stage")
               help="Counting rules of both sides.")  # fmt: skip
 @click.option("--spikes", type=click.Choice(count.SPIKES), default="binary", show_default=True,
               help="What a spike tensor may hold.")  # fmt: skip
+@reading.divides(
+    spread=False, default="sample if the traces have different numbers of them, else total"
+)
 @reading.samples
 @click.option("--strict", is_flag=True, help="Refuse what the estimators do not cover.")
 @click.option("--rank", type=int, metavar="N", help="One rank only.  [default: all]")
@@ -156,7 +159,7 @@ def _compared(
     ]
     others = {
         name: options[name]
-        for name in ("where", "rules", "spikes", "samples", "batch", "time_steps")
+        for name in ("where", "rules", "spikes", "per", "samples", "batch", "time_steps")
     }
     with reading.working("comparing"):
         return compared(

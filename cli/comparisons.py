@@ -64,7 +64,7 @@ class Texts:
             why = f"; {failure.why}" if failure.why else ""
             yield (
                 f"failed: {failure.budget.text}: {show(total.base)} -> {show(total.head)} "
-                f"({change_text(total)}){why}"
+                f"({change_text(total)}){self._each()}{why}"
             )
             for row in failure.culprits.iter_rows(named=True):
                 amount = (show if row["reason"].startswith("largest") else signed(show))(
@@ -72,14 +72,22 @@ class Texts:
                 )
                 yield f"  {place_text(row)}: {amount}: {row['reason']}"
 
+    def _each(self) -> str:
+        per = self._comparison.per
+        return "" if per == "total" else f" per {per}"
+
     def text(self, kind: str, by: Sequence[str], exclusive: bool = False) -> str:
         """Return the comparison as people read it: a `table`, or `markdown`."""
         markdown = kind == "markdown"
+        unit = self._comparison.unit_line()
         head = [self._headline(figure) for figure in self._shown]
         head = head or ["nothing changed: every figure is equal in every module, op and stage"]
         failed = list(self.failed()) if markdown else []
         warned = [f"warning: {warning}" for warning in self._comparison.warnings]
-        parts = [_lines([*head, *failed, *warned], markdown), self._totals(kind)]
+        parts = [
+            _lines([*([unit] if unit else []), *head, *failed, *warned], markdown),
+            self._totals(kind),
+        ]
         parts += [self._explanation(figure, kind) for figure in self._shown]
         for figure in self._shown if by else ():
             parts.append(self._rows(figure, by, exclusive, kind))

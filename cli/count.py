@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from .terminal import clean
 if TYPE_CHECKING:
     import polars as pl
 
-    from ..analyzers import Counts, Coverage
+    from ..analyzers import Counts, Coverage, Trace
 
-KEYS = ("total", "module", "op", "stage", "label", "step", "rank")
+KEYS = ("total", "module", "op", "stage", "label", "step", "sample", "rank")
 COUNTERS = ("flops", "bytes", "synops", "macs", "acs")
 RULES = ("full", "torch", "spikingjelly-2.0", "spikingjelly-2026-08")
 SPIKES = ("binary", "ternary", "scaled", "graded", "none")
@@ -66,6 +67,8 @@ _FIGURES = (
     show_default=True,
     help="The counter that shares and bars speak of.",
 )
+@reading.divides()
+@reading.samples
 @reading.answers(*tables.FORMATS)
 def count(
     trace: Path,
@@ -80,6 +83,8 @@ def count(
     where: tuple[str, ...],
     partial: bool,
     rank: int | None,
+    per: str | None,
+    **options: Any,
 ) -> None:
     """Count the calls of TRACE.
 
@@ -93,10 +98,19 @@ def count(
     content: str | bytes
     with reading.working("counting"):
         counts = counted(
-            opened, list(by), rules=rules, spikes=spikes, strict=strict, exclusive=exclusive
+            opened,
+            list(by),
+            rules=rules,
+            spikes=spikes,
+            strict=strict,
+            exclusive=exclusive,
+            per=per or "total",
+            **options,
         )
+    for warning in counts.warnings:
+        click.echo(f"opjoule: warning: {clean(warning)}", err=True)
     if kind == "json":
-        content = tables.as_json(_counts_data(counts))
+        content = tables.as_json(_counts_data(counts, opened, options))
     elif kind in ("csv", "parquet"):
         content = tables.as_data(kind, counts.frame)
     else:
@@ -163,11 +177,27 @@ def _answered(content: str | bytes, kind: str, line: str, output: Path | None) -
     tables.answer(content, output)
 
 
-def _counts_data(counts: Counts) -> dict[str, Any]:
+def _counts_data(counts: Counts, trace: Trace, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return counts as plain data: of everything, and of one sample as far as that is known."""
+    from ..analyzers.workload.divisors import number_of
+    from ..analyzers.workload.samples import regrouped, samples_of
+
+    given = {name: options[name] for name in ("samples", "batch", "time_steps")}
+    sampled = counts.sampled or samples_of(regrouped(trace, given["samples"]), **given)
+    samples, steps = number_of(sampled, "sample"), number_of(sampled, "step")
     return {
         "rules": counts.rules,
         "spikes": counts.spikes,
         "coverage": coverage_data(counts.coverage),
+        "per": counts.per,
+        "samples": samples,
+        "steps": steps,
+        "batch_from": sampled.batch_from,
+        "total": counts.total,
+        "per_sample": {
+            name: value / samples if samples and value is not None else None
+            for name, value in counts.total.items()
+        },
         "rows": counts.frame,
     }
 
@@ -185,11 +215,25 @@ def _drawn(counts: Counts, by: tuple[str, ...], share: str, kind: str) -> str:
         Column("share", f"of {unit}", share_text, optional=4),
         *([Column("bar", "", left=True, style="cyan", optional=7)] if kind == "table" else []),
     ]
-    return tables.as_text(kind, as_texts(frame), columns)
+    return _lead(counts, keys, kind) + tables.as_text(kind, as_texts(frame, counts.per), columns)
 
 
-def as_texts(frame: pl.DataFrame) -> pl.DataFrame:
+def _lead(counts: Counts, keys: tuple[str, ...], kind: str) -> str:
+    """Return the lines over a table that say what its figures speak of; none for the total."""
+    if counts.sampled is None:
+        return ""
+    from ..analyzers.workload.divisors import per_text, spread_text
+
+    lines = [per_text(counts.sampled, counts.per, keys)]
+    if "flops_std" in counts.frame.columns:
+        lines.append(spread_text(counts.sampled, counts.per))
+    return tables.lines(lines, kind) + "\n"
+
+
+def as_texts(frame: pl.DataFrame, per: str = "total") -> pl.DataFrame:
     """Return the figures of counts as people read them, lower bounds with a sign.
+
+    Of one sample or step, where they are divided; with their deviation, where there is one.
 
     FLOP by byte is a lower bound if FLOP is one, an upper bound if bytes are, and of what is known
     only if both are.
@@ -197,13 +241,20 @@ def as_texts(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     bounds = [set((text or "").split()) for text in frame["at_least"]]
-    texts = {
-        column.name: [
-            column.show(value) if value is None else _sign(column.name, bound) + column.show(value)
-            for value, bound in zip(frame[column.name], bounds, strict=True)
+    texts = {}
+    for column in _FIGURES:
+        name = f"{column.name}_per_{per}"
+        values = frame[name if name in frame.columns else column.name]
+        deviation = f"{column.name}_std"
+        spread = frame[deviation] if deviation in frame.columns else [None] * frame.height
+        texts[column.name] = [
+            column.show(value)
+            if value is None
+            else _sign(column.name, bound)
+            + column.show(value)
+            + ("" if std is None else f" ± {column.show(std)}")
+            for value, bound, std in zip(values, bounds, spread, strict=True)
         ]
-        for column in _FIGURES
-    }
     return frame.with_columns(pl.Series(n, t, dtype=pl.String) for n, t in texts.items())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..analyzers.energy.report import EnergyReport
     from ..schemas.costs import CostConfig
 
-KEYS = ("module", "stage", "op", "label", "step", "component")
+KEYS = ("module", "stage", "op", "label", "step", "sample", "component")
 
 
 @click.group(
@@ -68,6 +69,7 @@ def _verb(name: str) -> click.Command:
     @reading.groups(*KEYS, help="Rows by these. Of one rank: --rank N; a row does not tell it.")
     @reading.rolls_up
     @reading.narrows
+    @reading.divides()
     @reading.samples
     @_takes_spikes
     @click.option("--strict", is_flag=True, help="Refuse what the model does not cover.")
@@ -105,6 +107,8 @@ def _estimate(
     output: Path | None,
     partial: bool,
     rank: int | None,
+    per: str | None,
+    spread: bool,
     **options: Any,
 ) -> None:
     if statement and by:
@@ -113,13 +117,32 @@ def _estimate(
         raise click.UsageError(f"--statement is text, not {kind}: table, json or markdown")
     config = configured(name, options["revision"], preset=preset, file=file, overrides=overrides)
     opened = reading.opened(trace, partial=partial, rank=rank, where=where)
+    divided = Divided(per or ("sample" if spread else "total"), spread)
     with reading.working(f"estimating ({name})"):
-        report: EnergyReport = door().estimate(opened, name, config, **options)
+        report: EnergyReport = door().estimate(opened, name, config, per=divided.per, **options)
     for warning in report.warnings:
         terminal.say(f"warning: {warning}")
     if statement:
         return tables.answer(_stated(report, kind), output)
-    tables.answer(_shown(report, by, exclusive, kind), output)
+    tables.answer(_shown(report, by, exclusive, kind, divided), output)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """What the energies of a table speak of.
+
+    Attributes:
+        per: total, sample or step.
+        spread: whether their deviation stands beside them.
+    """
+
+    per: str = "total"
+    spread: bool = False
+
+    @property
+    def column(self) -> str:
+        """The column that holds the energies."""
+        return "energy_pj" if self.per == "total" else f"per_{self.per}_pj"
 
 
 def _stated(report: EnergyReport, kind: str) -> str:
@@ -152,17 +175,34 @@ def configured(
     return load(name, preset=preset, file=file, overrides=tuple(overrides))
 
 
-def _shown(report: EnergyReport, by: tuple[str, ...], exclusive: bool, kind: str) -> str | bytes:
+def _shown(
+    report: EnergyReport, by: tuple[str, ...], exclusive: bool, kind: str, divided: Divided
+) -> str | bytes:
+    def rows_by(*keys: str) -> pl.DataFrame:
+        return report.by(*keys, exclusive=exclusive, per=divided.per, spread=divided.spread)
+
     if kind == "json":
-        rows = {"rows": report.by(*by, exclusive=exclusive).to_dicts()} if by else {}
-        return tables.as_json(report.to_dict() | rows)
+        rows = {"rows": rows_by(*by).to_dicts()} if by or divided.spread else {}
+        return tables.as_json(report.to_dict() | rows | {"per": divided.per})
     if kind in ("csv", "parquet"):
-        rows_by = report.by(*by, exclusive=exclusive) if by else report.rows
-        return tables.as_data(kind, rows_by)
-    parts = [_rows(report, by or ("module",), exclusive, kind), _breakdown(report, kind)]
+        plain = not by and divided == Divided()
+        return tables.as_data(kind, report.rows if plain else rows_by(*by))
+    keys = by or ("module",)
+    parts = [_rows(rows_by(*keys), keys, report, kind, divided), _breakdown(report, kind, divided)]
     if report.left_out.height:
         parts.append(_left_out(report, kind))
-    return "\n".join([*parts, summary(report)])
+    return _lead(report, keys, kind, divided) + "\n".join([*parts, summary(report)])
+
+
+def _lead(report: EnergyReport, keys: tuple[str, ...], kind: str, divided: Divided) -> str:
+    """Return the lines over the tables that say what their energies speak of."""
+    if divided.per == "total":
+        return ""
+    units = importlib.import_module("..analyzers.workload.divisors", __package__)
+    lines = [units.per_text(report.sampled, divided.per, keys)]
+    if divided.spread:
+        lines.append(units.spread_text(report.sampled, divided.per))
+    return tables.lines(lines, kind) + "\n"
 
 
 def summary(report: EnergyReport) -> str:
@@ -179,31 +219,43 @@ def summary(report: EnergyReport) -> str:
     return "".join(terminal.wrapped(clean(line)) for line in lines)
 
 
-def _rows(report: EnergyReport, keys: tuple[str, ...], exclusive: bool, kind: str) -> str:
-    frame = report.by(*keys, exclusive=exclusive).select(*keys, "energy_pj")
+def _rows(
+    frame: pl.DataFrame,
+    keys: tuple[str, ...],
+    report: EnergyReport,
+    kind: str,
+    divided: Divided,
+) -> str:
     if keys == ("module",):
         frame = count.as_tree(frame)
     heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
-    return _energies(frame, heads, report.total_pj, kind)
+    return _energies(frame, heads, report.total_pj, kind, divided)
 
 
-def _breakdown(report: EnergyReport, kind: str) -> str:
+def _breakdown(report: EnergyReport, kind: str, divided: Divided) -> str:
     import polars as pl
 
+    each = report.each_pj(divided.per)
+    scale = (each or 0.0) / report.total_pj if report.total_pj else 1.0
     frame = pl.DataFrame(
         {
             "part": [name.removesuffix("_pj") for name in report.breakdown_pj],
             "energy_pj": list(report.breakdown_pj.values()),
         },
         schema={"part": pl.String, "energy_pj": pl.Float64},
-    )
-    return _energies(frame, [Column("part", "part", left=True)], report.total_pj, kind)
+    ).with_columns((pl.col("energy_pj") * scale).alias(divided.column))
+    head = Column("part", "part", left=True)
+    return _energies(frame, [head], report.total_pj, kind, Divided(divided.per))
 
 
-def _energies(frame: pl.DataFrame, heads: list[Column], whole: float, kind: str) -> str:
+def _energies(
+    frame: pl.DataFrame, heads: list[Column], whole: float, kind: str, divided: Divided
+) -> str:
+    title = "energy" if divided.per == "total" else f"energy a {divided.per}"
     columns = [
         *heads,
-        Column("energy_pj", "energy", energy_text),
+        Column(divided.column, title, energy_text),
+        *([Column("std_pj", "±", energy_text)] if divided.spread else []),
         Column("share", "share", share_text),
         *([Column("bar", "", left=True, style="cyan", optional=1)] if kind == "table" else []),
     ]

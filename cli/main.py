@@ -25,9 +25,11 @@ VERBS = {
     "info": "info",
     "count": "count",
     "coverage": "count",
+    "rates": "rates",
     "energy": "energy",
     "sweep": "sweep",
     "compare": "compare",
+    "table": "table",
     "config": "config",
     "demo": "demo",
 }

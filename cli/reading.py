@@ -21,8 +21,12 @@ ENDINGS = {
     ".md": "markdown",
     ".markdown": "markdown",
     ".parquet": "parquet",
+    ".tex": "latex",
 }
 """Ending of a file's name -> the format that it asks for, where --format is silent."""
+
+PER = ("total", "sample", "step")
+"""What figures may speak of."""
 
 WHERE_HELP = (
     "Only calls that fit: stage=forward, step=3:10, module=GLOB, label=NAME, op=GLOB, "
@@ -95,6 +99,26 @@ def samples(command: Callable[..., Any]) -> Callable[..., Any]:
     ):  # fmt: skip
         command = decorate(command)
     return command
+
+
+def divides(*, spread: bool = True, default: str = "total") -> Callable[..., Any]:
+    """Give a command --per, and --spread unless it has none."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        if spread:
+            command = click.option(
+                "--spread", is_flag=True,
+                help="Add the standard deviation over samples, or with --per step over steps.",
+            )(command)  # fmt: skip
+        return click.option(
+            "--per",
+            type=click.Choice(PER),
+            default=None,
+            show_default=default,
+            help="What figures speak of: the whole recording, one sample or one step.",
+        )(command)
+
+    return decorate
 
 
 def narrows(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -65,6 +65,7 @@ _LONGEST = 100_000
     help="Variant of the model: as published (source), or as SpikingJelly computes it.",
 )
 @reading.narrows
+@reading.divides(spread=False)
 @reading.samples
 @click.option("--strict", is_flag=True, help="Refuse what the model does not cover.")
 @reading.answers(*tables.FORMATS)
@@ -83,6 +84,7 @@ def sweep(
     output: Path | None,
     partial: bool,
     rank: int | None,
+    per: str | None,
     **options: Any,
 ) -> None:
     """Estimate a recorded run with every configuration of a grid or a table.
@@ -102,6 +104,8 @@ def sweep(
         raise click.UsageError(
             "nothing to vary: give --vary FIELD=VALUES, --configs FILE or --sensitivity"
         )
+    if sensitivity and per not in (None, "total"):
+        raise click.UsageError("--sensitivity tells shares of the total: without --per")
     axes = _axes(vary)
     base = configured(estimator, options["revision"], preset=preset, file=file, overrides=overrides)
     table = _table(configs)
@@ -111,7 +115,8 @@ def sweep(
         if sensitivity:
             found = swept.sensitivity(opened, estimator, base, **options)
         else:
-            found = swept.sweep(opened, estimator, axes, table, config=base, **options)
+            found = swept.sweep(opened, estimator, axes, table, config=base, per=per or "total",
+                                **options)  # fmt: skip
     for warning in found.warnings:
         say(f"warning: {warning}")
     tables.answer(_shown(found, base, kind, sensitivity), output)
@@ -180,7 +185,8 @@ def _shown(found: Sweep, base: CostConfig, kind: str, sensitivity: bool) -> str 
     if kind in ("csv", "parquet"):
         return tables.as_data(kind, found.frame)
     if not sensitivity:
-        return tables.as_text(kind, found.frame, _sweep_columns(found.frame)) + _summary(found)
+        columns = _sweep_columns(found.frame, found.per)
+        return _lead(found, kind) + tables.as_text(kind, found.frame, columns) + _summary(found)
     frame = _with_bar(found.frame)
     return tables.as_text(kind, frame, _sensitivity_columns(kind)) + _summary(found)
 
@@ -194,6 +200,7 @@ def _plain(found: Sweep, base: CostConfig) -> dict[str, Any]:
         "technology": report.scope.technology,
         "source": report.scope.source,
         "coverage": report.coverage,
+        "per": found.per,
         "samples": report.samples,
         "warnings": list(found.warnings),
         "config": base.model_dump(mode="json"),
@@ -211,14 +218,27 @@ def _summary(found: Sweep) -> str:
     return "\n" + "".join(f"{clean(line)}\n" for line in lines)
 
 
-def _sweep_columns(frame: pl.DataFrame) -> list[Column]:
-    figures = ("total_pj", "per_sample_pj")
+def _lead(found: Sweep, kind: str) -> str:
+    """Return the line over a table that says what its energies speak of; none for the total."""
+    if found.per == "total":
+        return ""
+    per_text = importlib.import_module("..analyzers.workload.divisors", __package__).per_text
+    return tables.lines([per_text(found.reports[0].sampled, found.per)], kind) + "\n"
+
+
+def _sweep_columns(frame: pl.DataFrame, per: str) -> list[Column]:
+    """Return the columns of a sweep: of its energies those that speak of what was asked for."""
+    ending = "_pj" if per == "total" else f"_per_{per}_pj"
     columns = []
     for name in frame.columns:
-        if name in figures:
-            columns.append(Column(name, name.removesuffix("_pj").replace("_", " "), energy_text))
+        if name in ("total_pj", "per_sample_pj", "per_step_pj"):
+            if per == "total" or name == f"per_{per}_pj":
+                title = name.removesuffix("_pj").replace("_", " ")
+                columns.append(Column(name, title, energy_text))
         elif name.startswith("energy_"):
-            columns.append(Column(name, name[len("energy_") :].removesuffix("_pj"), energy_text))
+            part = name[len("energy_") :].removesuffix(ending)
+            if name.endswith(ending) and "_per_" not in part:
+                columns.append(Column(name, part, energy_text))
         else:
             columns.append(Column(name, name, _value_text, style="bold"))
     return columns

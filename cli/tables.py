@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-_MARKUP = set("\\|`*[<&~")
-
 FORMATS = ("table", "json", "csv", "markdown", "parquet")
 
 
@@ -110,7 +108,16 @@ def _led(cell: str) -> str:
 
 def markdown_text(text: str) -> str:
     """Return text that Markdown shows as it is: no tables, emphasis, links or HTML in it."""
-    return "".join(f"\\{c}" if c in _MARKUP else c for c in clean(text))
+    from ..analyzers.markup import markdown_text as escaped
+
+    return escaped(text)
+
+
+def lines(texts: Sequence[str], kind: str) -> str:
+    """Return lines of text for people: wrapped, or one paragraph each in `markdown`."""
+    if kind == "markdown":
+        return "\n".join(f"{markdown_text(text)}\n" for text in texts)
+    return "".join(terminal.wrapped(clean(text)) for text in texts)
 
 
 def as_text(kind: str, frame: pl.DataFrame, columns: Sequence[Column]) -> str:

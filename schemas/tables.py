@@ -122,6 +122,13 @@ CALLS = _schema(
             "products: (nonzero of the first, nonzero of the second factor) pairs that meet",
         ),
         (
+            "zero_pairs",
+            pa.int64(),
+            "pairs",
+            "forward products and convolutions: (nonzero of the first, zero of the second factor) "
+            "pairs that meet, as those of pruned weights, on CPUs; null: none, or not measured",
+        ),
+        (
             "active_outputs",
             pa.int64(),
             "elements",
@@ -290,6 +297,7 @@ TABLES: dict[str, pa.Schema] = {**STATIC_TABLES, **PART_TABLES}
 ADDED_COLUMNS: dict[str, tuple[str, ...]] = {
     "modules": ("same_as",),
     "module_calls": ("batch_from", "time_steps_from"),
+    "calls": ("zero_pairs",),
 }
 """Columns that were added to format 1 later: files without them are read as if they were null."""
 

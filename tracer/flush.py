@@ -18,7 +18,8 @@ from .values import Value
 
 _EVENTS = int(SpikeClass.EVENTS)
 _SLOT_COLUMNS = ("in0", "in1", "in2", "out0")
-_SYNAPTIC = ("x_fanout", "grad_fanout", "overlap", "active_outputs", "active_sites")
+_SYNAPTIC = ("x_fanout", "grad_fanout", "overlap", "zero_pairs", "active_outputs",
+             "active_sites")  # fmt: skip
 _LISTS = ("active_patches", "tile_rows")
 
 

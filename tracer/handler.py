@@ -94,7 +94,8 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
         ids += [NULL] * (len(ins) - len(ids))
     synaptic = None
     if op.synaptic and measure:
-        synaptic = session.synapses.before(session, op, ins, other_arguments(op, args, kwargs))
+        others = other_arguments(op, args, kwargs)
+        synaptic = session.synapses.before(session, op, ins, others, forward=stage == FORWARD)
     if session.waiting and op.writes:  # a device counts what is read before it is written over
         session.device_measurer.launch()
     autocast = False

@@ -33,12 +33,14 @@ class SynapticRow:
         "overlap",
         "tile_rows",
         "x_fanout",
+        "zero_pairs",
     )
 
     def __init__(self) -> None:
         self.x_fanout: int | None = None
         self.grad_fanout: int | None = None
         self.overlap: int | None = None
+        self.zero_pairs: int | None = None
         self.active_outputs: int | None = None
         self.active_sites: int | None = None
         self.active_patches: list[int] | None = None
@@ -62,6 +64,11 @@ def both_spike(first: Value, second: Value) -> bool:
         and bool(first.bits & _BITS)
         and bool(second.bits & _BITS)
     )
+
+
+def has_zeros(value: Value) -> bool:
+    """Tell whether a measured value holds zeros."""
+    return value.measured == 1 and value.nonzero < value.layout.numel
 
 
 def factors_of(op: Op, ins: list[Any]) -> tuple[Any, Any]:
@@ -101,25 +108,42 @@ class Synapses:
     def __init__(self) -> None:
         self._reaches: dict[Any, Reach] = {}
 
-    def before(self, session: Any, op: Op, ins: list[Any], others: list[Any]) -> SynapticRow | None:
-        """Measure the operands of a call before it runs; None if there is nothing to tell."""
+    def before(
+        self, session: Any, op: Op, ins: list[Any], others: list[Any], *, forward: bool = True
+    ) -> SynapticRow | None:
+        """Measure the operands of a call before it runs; None if there is nothing to tell.
+
+        Args:
+            session: the recording.
+            op: the op.
+            ins: its operands.
+            others: its other arguments.
+            forward: whether it is part of a forward pass: zeros of weights are met there, on CPUs.
+        """
         try:
             if any(v is not None and v.device != "cpu" for v, _, _ in ins):
                 measurer = session.device_measurer
-                return measurer.synapses(op, ins, others) if measurer is not None else None
-            return self._measure(op, ins, others)
+                if measurer is None:
+                    return None
+                found: SynapticRow | None = measurer.synapses(op, ins, others)
+                return found
+            return self._measure(op, ins, others, forward)
         except Exception:  # an odd shape may cost its statistics, never the run
             session.unread[op.name] = session.unread.get(op.name, 0) + 1
             return None
 
-    def _measure(self, op: Op, ins: list[Any], others: list[Any]) -> SynapticRow | None:
+    def _measure(
+        self, op: Op, ins: list[Any], others: list[Any], forward: bool
+    ) -> SynapticRow | None:
         if op.synaptic == "product":
-            return _product(op, ins)
+            return _product(op, ins, forward)
         arguments = geometry_arguments(op, others)
         if op.synaptic == "convolution":
             x, w = ins[0], ins[1]
             reach = self.reach(x[2].shape, w[2].shape, arguments)
-            return self._convolution(reach, x, w, arguments) if reach is not None else None
+            if reach is None:
+                return None
+            return self._convolution(reach, x, w, arguments, forward)
         grad, x, w = ins[0], ins[1], ins[2]
         reach = self.reach(x[2].shape, w[2].shape, arguments)
         return self._backward(reach, grad, x) if reach is not None else None
@@ -144,7 +168,9 @@ class Synapses:
             reach = self._reaches[key] = reach_of(geometry_of(x, w, arguments))
         return reach
 
-    def _convolution(self, reach: Reach, x: Any, w: Any, arguments: dict[str, Any]) -> SynapticRow:
+    def _convolution(
+        self, reach: Reach, x: Any, w: Any, arguments: dict[str, Any], forward: bool
+    ) -> SynapticRow:
         value, tensor, layout = x
         if value.synapses is None:
             value.synapses = {}
@@ -152,10 +178,14 @@ class Synapses:
         if row is None:
             row = value.synapses[reach] = self._input(reach, value, tensor, layout)
         weight = w[0]
-        if row.x_fanout is not None and both_spike(weight, value):
+        pruned = forward and has_zeros(weight)
+        both = both_spike(weight, value)
+        if row.x_fanout is not None and (both or pruned):
             known, row = row, SynapticRow()
             row.take_over(known)
-            row.overlap = _overlap(mask_of(tensor, layout), mask_of(w[1], w[2]), arguments)
+            overlap = _overlap(mask_of(tensor, layout), mask_of(w[1], w[2]), arguments)
+            row.overlap = overlap if both else None
+            row.zero_pairs = known.x_fanout - overlap if pruned else None  # type: ignore[operator]
         return row
 
     def _input(self, reach: Reach, value: Value, tensor: Any, layout: Layout) -> SynapticRow:
@@ -208,20 +238,23 @@ class Synapses:
         return reach.fanout(mask_of(tensor, layout)) if value.nonzero else 0
 
 
-def _product(op: Op, ins: list[Any]) -> SynapticRow | None:
+def _product(op: Op, ins: list[Any], forward: bool) -> SynapticRow | None:
     (x, x_tensor, x_layout), (w, w_tensor, w_layout) = factors_of(op, ins)
     if x.measured != 1 or w.measured != 1:
         return None
     row = SynapticRow()
-    both = both_spike(x, w)
-    if not both and not sparse_enough(x):
+    both, pruned = both_spike(x, w), forward and has_zeros(w)
+    if not both and not pruned and not sparse_enough(x):
         return None
     mask = mask_of(x_tensor, x_layout)
-    if len(x_layout.shape) >= 2 and len(w_layout.shape) >= 2:
-        columns = w_layout.shape[-1]
+    matrices = len(x_layout.shape) >= 2 and len(w_layout.shape) >= 2
+    columns = w_layout.shape[-1] if len(w_layout.shape) >= 2 else 1
+    if matrices and (both or sparse_enough(x)):
         row.active_outputs = int(np.count_nonzero(np.bitwise_or.reduce(mask, axis=-1))) * columns
-    if both:
-        row.overlap = _product_overlap(mask, mask_of(w_tensor, w_layout))
+    if both or pruned:
+        overlap = _product_overlap(mask, mask_of(w_tensor, w_layout))
+        row.overlap = overlap if both else None
+        row.zero_pairs = x.nonzero * columns - overlap if pruned else None
     return row
 
 
@@ -237,10 +270,14 @@ def _product_overlap(x: Any, w: Any) -> int:
 
 
 def _overlap(x: Any, w: Any, arguments: dict[str, Any]) -> int:
-    """Count pairs of nonzeros that meet in a convolution: the convolution of both masks."""
+    """Count pairs of nonzeros that meet in a convolution: the convolution of both masks.
+
+    A convolution is linear: the batch is added up first.
+    """
     import torch
 
-    first, second = (torch.from_numpy(mask).to(torch.float64) for mask in (x, w))
+    counts = x.sum(axis=0, keepdims=True, dtype=np.int64)
+    first, second = (torch.from_numpy(each).to(torch.float64) for each in (counts, w))
     spatial = w.ndim - 2
     done = torch.convolution(
         first, second, None, list(arguments["stride"]), list(arguments["padding"]),

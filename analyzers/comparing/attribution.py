@@ -44,7 +44,8 @@ def explained(comparison: Comparison, figure: str) -> pl.DataFrame:
             share = difference / total if total and difference is not None else None
             data.append((module, op, stage, mark, base, head, difference, share, text))
     data.sort(key=lambda row: (row[6] is not None, -abs(row[6] or 0)))
-    kind = pl.Float64 if figure.startswith(ENERGY) else pl.Int64
+    whole = comparison.per == "total" and not figure.startswith(ENERGY)
+    kind = pl.Int64 if whole else pl.Float64
     schema = {
         **dict.fromkeys(("module", "op", "stage", "mark"), pl.String),
         **dict.fromkeys(("base", "head", "difference"), kind),
@@ -104,10 +105,13 @@ class Reasons:
         self._kinds = [_by_place(side, named) for side, named in zip(sides, names, strict=True)]
         self._signatures = [signatures_of(side.trace.signatures) for side in sides]
         self._classes = _classes(sides[0], names[0]), _classes(sides[1], {})
+        self._units = (sides[0].units("calls"), sides[1].units("calls"))
 
     def of_module(self, mark: str, rows: Sequence[_Row]) -> str:
         """Return what there is to say of a module that one side lacks, with all below it."""
-        calls = sum(row["calls_head" if mark == "added" else "calls_base"] for row in rows)
+        side = 1 if mark == "added" else 0
+        of_one = sum(row["calls_head" if side else "calls_base"] for row in rows)
+        calls = round(of_one * self._units[side])
         largest = sorted(rows, key=lambda row: -(row["flops_head"] or row["flops_base"] or 0))
         ops = list(dict.fromkeys(op_text(row["op"]) for row in largest if row["op"]))
         more = f" and {len(ops) - _NAMED} more" if ops[_NAMED:] else ""
@@ -155,7 +159,7 @@ class Reasons:
             kinds_of(kinds.get(_place(row), {}).get(row["op"], []), signatures)
             for kinds, signatures in zip(self._kinds, self._signatures, strict=True)
         ]
-        return reasons(*sides, data=data) if all(sides) else []
+        return reasons(*sides, data=data, units=self._units) if all(sides) else []
 
     def _of_others(self, row: _Row) -> list[str]:
         """Return why the module's other ops in that stage differ: the largest that does."""

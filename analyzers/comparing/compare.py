@@ -12,6 +12,7 @@ import polars as pl
 from ...schemas import STAGES, ConfigError
 from ..display import View, as_html, as_lines
 from ..rules import rule_set
+from ..text import number
 from ..trace.trace import Trace, open_trace
 from ..workload.modules import rolled_up, scopes_of
 from ..workload.spikes import check_spikes
@@ -19,7 +20,18 @@ from .alignment import align
 from .attribution import explained
 from .budgets import Failure, budget, check
 from .diff import Total, joined, marked, summed, total_of
-from .profiles import COUNTED, ENERGY, KEYS, Side, counted_side, estimated, narrowed_pair, side_data
+from .profiles import (
+    COUNTED,
+    ENERGY,
+    KEYS,
+    Side,
+    common_unit,
+    counted_side,
+    estimated,
+    narrowed_pair,
+    sampled_side,
+    side_data,
+)
 from .recording_differences import circumstances
 
 if TYPE_CHECKING:
@@ -47,6 +59,7 @@ class Comparison:
         spikes: what a spike tensor may hold, on both sides.
         joined: what `rows` are made of, see `diff.joined`.
         scopes: the module tree of both sides, see `workload.modules.scopes_of`.
+        per: what all figures speak of: "total", or one "sample" or "step" of each side.
     """
 
     base: Side
@@ -59,12 +72,28 @@ class Comparison:
     spikes: str
     joined: pl.DataFrame = field(repr=False)
     scopes: pl.DataFrame = field(repr=False)
+    per: str = "total"
+
+    def unit_line(self) -> str:
+        """Return what the figures speak of, in words; "" for those of the whole recordings."""
+        if self.per == "total":
+            return ""
+        sides = (("BASE", self.base), ("HEAD", self.head))
+        numbers = [f"{name} has {number(side.units('flops'), self.per)}" for name, side in sides]
+        guessed = [
+            name
+            for name, side in sides
+            if self.per == "sample" and side.sampled.batch_from == "guessed"
+        ]
+        doubt = f" (a guess in {' and '.join(guessed)})" if guessed else ""
+        return f"per {self.per}: {', '.join(numbers)}{doubt}"
 
     def _view(self) -> View:
         rows = [(n, t.base, t.head, t.difference) for n, t in self.totals.items()]
         names = ("figure", "base", "head", "difference")
         frame = pl.DataFrame(rows, schema=names, orient="row", strict=False)
         title = f"{self.base.trace.path} -> {self.head.trace.path}"
+        title += f", {self.unit_line()}" if self.per != "total" else ""
         return View(title, frame, self.warnings)
 
     def __repr__(self) -> str:
@@ -128,6 +157,7 @@ class Comparison:
             "head": side_data(self.head),
             "rules": self.rules,
             "spikes": self.spikes,
+            "per": self.per,
             "warnings": list(self.warnings),
             "totals": [asdict(total) for total in self.totals.values()],
             "changes": {name: self.changes(name).to_dicts() for name in self.totals},
@@ -143,6 +173,7 @@ def compare(
     where: str | Sequence[str] | None = None,
     rules: str = "full",
     spikes: str = "binary",
+    per: str | None = None,
     **options: Any,
 ) -> Comparison:
     """Compare two traces: counters and estimates, aligned by module path, op and stage.
@@ -155,6 +186,8 @@ def compare(
             has, the other side has nothing.
         rules: the rule set of both sides.
         spikes: what a spike tensor may hold.
+        per: "total", "sample" or "step": what all figures speak of. By default one sample, if the
+            traces have different numbers of samples that are both known; else the total.
         **options: of the estimators: revision (a name, or one for each estimator), strict,
             samples, batch, time_steps.
 
@@ -168,9 +201,11 @@ def compare(
     one, two = (each if isinstance(each, Trace) else open_trace(each) for each in (base, head))
     one, two, notes = narrowed_pair(one, two, where)
     reports = [estimated(trace, configs, **options) for trace in (one, two)]
+    sampled = [sampled_side(trace, **options) for trace in (one, two)]
+    per = common_unit((one, two), sampled, reports, per)
     sides = (
-        counted_side(trace, chosen, spikes, costed)
-        for trace, costed in zip((one, two), reports, strict=True)
+        counted_side(trace, chosen, spikes, costed, found, per)
+        for trace, costed, found in zip((one, two), reports, sampled, strict=True)
     )
     return _compared(*sides, rules=rules, spikes=spikes, notes=notes)
 
@@ -193,6 +228,7 @@ def _compared(base: Side, head: Side, *, rules: str, spikes: str, notes: list[st
         spikes=spikes,
         joined=both,
         scopes=scopes_of(head.trace.modules, _renamed(base.trace.modules, aligned)),
+        per=base.per,
     )
 
 

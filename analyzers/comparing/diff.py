@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from ..counting.evaluate import COUNTERS
-from .profiles import ENERGY, KEYS, Side
+from .profiles import KEYS, Side
 
 MARKS = ("added", "removed", "changed", "equal")
 
 NOISE = 1e-9
-"""Energies that differ by less, as a share of the larger, are equal: sums of floats depend on the
-order of adding."""
+"""Energies, and figures of one sample, that differ by less, as a share of the larger, are equal:
+sums of floats depend on the order of adding."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,10 @@ def summed(rows: pl.DataFrame, figures: Sequence[str], keys: Sequence[str]) -> p
 def marked(rows: pl.DataFrame, figures: Sequence[str]) -> pl.DataFrame:
     """Return joined rows with their marks and, for each figure, its difference and ratio."""
     named = [name for name in KEYS if name in rows.columns]
-    differences = [_difference_expr(name).alias(f"{name}_difference") for name in figures]
+    differences = [
+        _difference_expr(name, rows.schema[f"{name}_base"].is_float()).alias(f"{name}_difference")
+        for name in figures
+    ]
     rows = rows.with_columns(differences)
     changed = pl.any_horizontal(
         *(pl.col(f"{name}_difference").fill_null(0) != 0 for name in figures),
@@ -135,15 +138,16 @@ def marked(rows: pl.DataFrame, figures: Sequence[str]) -> pl.DataFrame:
     return rows.select(*named, "mark", *(f"{name}_{part}" for name in figures for part in parts))
 
 
-def _difference_expr(figure: str) -> pl.Expr:
-    base, head = pl.col(f"{figure}_base"), pl.col(f"{figure}_head")
-    if figure.startswith(ENERGY):
+def _difference_expr(figure: str, fractions: bool) -> pl.Expr:
+    base, head = (pl.col(f"{figure}_{side}").fill_null(0) for side in ("base", "head"))
+    difference = head - base
+    if fractions:
         noise = NOISE * pl.max_horizontal(base.abs(), head.abs())
-        return pl.when((head - base).abs() <= noise).then(0.0).otherwise(head - base)
+        difference = pl.when(difference.abs() <= noise).then(0.0).otherwise(difference)
     if figure not in COUNTERS:
-        return head - base
-    unknown = (base.is_null() & head.is_null()) | _uneven(figure)
-    return pl.when(~unknown).then(head.fill_null(0) - base.fill_null(0))
+        return difference
+    both = pl.col(f"{figure}_base").is_null() & pl.col(f"{figure}_head").is_null()
+    return pl.when(~(both | _uneven(figure))).then(difference)
 
 
 def _uneven(figure: str) -> pl.Expr:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,7 +15,9 @@ from ..energy.estimators import estimate
 from ..energy.revisions import SOURCE
 from ..rules import RuleSet
 from ..trace.suggestions import has_calls, refuse_nothing
+from ..workload.divisors import check_per, known_number, number_of
 from ..workload.modules import with_paths
+from ..workload.samples import Samples, regrouped, samples_of, unknown_samples
 
 if TYPE_CHECKING:
     from ...schemas.costs import CostConfig
@@ -44,6 +46,8 @@ class Side:
         reports: the estimates by estimator.
         open: whether figures of ops that no rule covers are unknown. In the sets of SpikingJelly
             they count nothing, by definition.
+        sampled: the samples of the trace.
+        per: what all figures speak of, see `divisors.PER`.
     """
 
     trace: Trace
@@ -51,6 +55,14 @@ class Side:
     coverage: Coverage
     reports: Mapping[str, EnergyReport]
     open: bool = True
+    sampled: Samples = field(default_factory=unknown_samples)
+    per: str = "total"
+
+    def units(self, figure: str) -> int:
+        """Return what a figure is divided by: samples or steps, an energy by those it is of."""
+        if figure.startswith(ENERGY):
+            return number_of(self.reports[figure.removeprefix(ENERGY)].sampled, self.per) or 1
+        return number_of(self.sampled, self.per) or 1
 
     def rows(self, names: Mapping[str, str]) -> pl.DataFrame:
         """Sum by `KEYS`.
@@ -83,20 +95,33 @@ class Side:
             frame = frame.join(energies, on=list(KEYS), how="full", nulls_equal=True, coalesce=True)
         counted = [*COUNTED, *(f"{name}_unknown" for name in COUNTERS)]
         bare = pl.col("calls").is_null()  # an energy of what no call stands for
-        return frame.with_columns(
-            pl.when(bare).then(pl.lit(0, pl.Int64)).otherwise(pl.col(name)).alias(name)
-            for name in counted
-        ).with_columns(
-            pl.col("module").replace(dict(names)),
-            *(pl.col(ENERGY + name).fill_null(0.0) for name in self.reports),
+        return (
+            frame.with_columns(
+                pl.when(bare).then(pl.lit(0, pl.Int64)).otherwise(pl.col(name)).alias(name)
+                for name in counted
+            )
+            .with_columns(
+                pl.col("module").replace(dict(names)),
+                *(pl.col(ENERGY + name).fill_null(0.0) for name in self.reports),
+            )
+            .with_columns(self._divided(counted))
         )
+
+    def _divided(self, counted: Sequence[str]) -> list[pl.Expr]:
+        if self.per == "total":
+            return []
+        energies = [ENERGY + name for name in self.reports]
+        return [pl.col(name) / self.units(name) for name in (*counted, *energies)]
 
     def total(self, figure: str) -> int | float | None:
         """Return a figure of everything, what is unknown left out; None if all of it is."""
         if figure.startswith(ENERGY):
-            return self.reports[figure.removeprefix(ENERGY)].total_pj
+            return self.reports[figure.removeprefix(ENERGY)].total_pj / self.units(figure)
         column = self.kinds[figure]
-        return int(column.sum()) if column.count() or not column.len() else None
+        if not column.count() and column.len():
+            return None
+        whole = int(column.sum())
+        return whole if self.per == "total" else whole / self.units(figure)
 
     def unknown(self, figure: str) -> int:
         """Return in how many calls a figure is unknown."""
@@ -120,6 +145,8 @@ def side_data(side: Side) -> dict[str, Any]:
         "steps": manifest.steps,
         "fingerprint": manifest.fingerprint.model_dump(),
         "coverage": side.coverage.line(),
+        "samples": side.sampled.samples,
+        "batch_from": side.sampled.batch_from,
         "energies": {
             name: {
                 "total_pj": report.total_pj,
@@ -136,14 +163,66 @@ def side_data(side: Side) -> dict[str, Any]:
 
 
 def counted_side(
-    trace: Trace, rules: RuleSet, spikes: str, reports: Mapping[str, EnergyReport]
+    trace: Trace,
+    rules: RuleSet,
+    spikes: str,
+    reports: Mapping[str, EnergyReport],
+    sampled: Samples,
+    per: str,
 ) -> Side:
     """Count one trace for a comparison."""
     counted = tally(trace, rules, ["module_id", "stage"], spikes=spikes, facts=True)
     kinds = with_paths(trace, counted)
     return Side(
-        trace, kinds.drop("module_id"), covered(trace, counted), reports, rules.with_classes
+        trace=trace,
+        kinds=kinds.drop("module_id"),
+        coverage=covered(trace, counted),
+        reports=reports,
+        open=rules.with_classes,
+        sampled=sampled,
+        per=per,
     )
+
+
+def sampled_side(
+    trace: Trace,
+    *,
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
+    **others: Any,
+) -> Samples:
+    """Return the samples of one trace, as the options of estimators say; others change nothing."""
+    told = regrouped(trace, samples)
+    return samples_of(told, batch, time_steps, samples=samples, ran=told.sample_calls)
+
+
+def common_unit(
+    traces: Sequence[Trace],
+    sampled: Sequence[Samples],
+    reports: Sequence[Mapping[str, EnergyReport]],
+    per: str | None,
+) -> str:
+    """Return what the figures of a comparison speak of: what was asked for, or what fits.
+
+    One sample, if it is known how many each side has, and they have different numbers; else the
+    whole.
+
+    Raises:
+        ConfigError: no such unit.
+        TraceError: it was asked for, and how many a side has is not known.
+    """
+    every = [[found, *(r.sampled for r in costed.values())]
+             for found, costed in zip(sampled, reports, strict=True)]  # fmt: skip
+    if per is None:
+        numbers = [[number_of(each, "sample") for each in side] for side in every]
+        known = None not in [number for side in numbers for number in side]
+        return "sample" if known and numbers[0] != numbers[1] else "total"
+    check_per(per)
+    for trace, side in zip(traces, every, strict=True):
+        for each in side:
+            known_number(trace, each, per)
+    return per
 
 
 def narrowed_pair(

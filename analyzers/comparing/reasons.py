@@ -15,27 +15,34 @@ _MOST = 2
 """So many operands or arguments that differ are named one by one."""
 
 
-def reasons(base: Sequence[Kind], head: Sequence[Kind], *, data: bool) -> list[str]:
+def reasons(
+    base: Sequence[Kind], head: Sequence[Kind], *, data: bool, units: tuple[int, int] = (1, 1)
+) -> list[str]:
     """Tell how the calls of one module's op differ between two sides.
 
     Args:
         base: the kinds of its calls on one side, weightiest first.
         head: on the other.
         data: whether what the operands held may be a reason.
+        units: samples or steps of the two sides, if figures speak of one of them.
 
     Returns:
         Reasons in words, none if the calls are alike.
     """
-    found = [*_calls(base, head), *_forms(base, head)]
+    found = [*_calls(base, head, units), *_forms(base, head)]
     if not data:
         return found
     least = _TELLING if found else 0.0
     return found + (_spikes(base, head) or _rates(base, head, least))
 
 
-def _calls(base: Sequence[Kind], head: Sequence[Kind]) -> list[str]:
+def _calls(base: Sequence[Kind], head: Sequence[Kind], units: tuple[int, int]) -> list[str]:
     before, after = (sum(kind.calls for kind in side) for side in (base, head))
-    return [] if before == after else [f"calls {before} -> {after}"]
+    if before * units[1] == after * units[0]:
+        return []
+    one, two = (f"{calls / n:.4g}" if n > 1 else f"{calls}"
+                for calls, n in zip((before, after), units, strict=True))  # fmt: skip
+    return [f"calls {one} -> {two}"]
 
 
 def _forms(base: Sequence[Kind], head: Sequence[Kind]) -> list[str]:

@@ -201,7 +201,7 @@ def _estimates(base: Side, head: Side) -> Iterator[str]:
     """Tell of how many samples energies are, if not of as many; and what their estimators warn."""
     for name, one in base.reports.items():
         two = head.reports[name]
-        if one.samples != two.samples:
+        if one.samples != two.samples and base.per == "total":
             each = (_per_sample(report.per_sample_pj) for report in (one, two))
             yield (
                 f"energy.{name} is of {_text(one.samples)} -> {_text(two.samples)} samples; "

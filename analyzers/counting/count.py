@@ -12,14 +12,28 @@ from ...schemas import STAGES, ConfigError
 from ..display import View, as_html, as_lines
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..trace.trace import Trace, narrowed
+from ..workload.divisors import (
+    check_per,
+    deviations,
+    divided,
+    divisors,
+    known_number,
+    number_of,
+    per_text,
+    with_samples,
+)
 from ..workload.hints import spike_hints
 from ..workload.modules import rolled_up, scopes_of, with_paths
+from ..workload.samples import Samples, regrouped, samples_of
 from ..workload.spikes import check_spikes
 from .coverage import Coverage, covered, refuse_gaps
 from .evaluate import COUNTERS, FIGURES, tally
 
-BY = ("total", "module", "op", "stage", "label", "step", "rank")
+BY = ("total", "module", "op", "stage", "label", "step", "sample", "rank")
 """What counts can be told apart by."""
+
+DIVIDED = ("calls", *FIGURES)
+"""What is divided by samples or steps."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,10 @@ class Counts:
         coverage: how far the counts reach.
         rules: name of the rule set.
         spikes: what a spike tensor may hold.
+        per: of `PER`. With "sample" or "step", `frame` also has `<figure>_per_sample` (`_per_step`)
+            of calls, the counters and `dense_macs`: the figure divided by the samples (steps) of
+            its row, see `divisors`. With a spread also `<figure>_std`, see `deviations`.
+        sampled: the samples that they are divided by; None for the total.
     """
 
     frame: pl.DataFrame
@@ -46,13 +64,39 @@ class Counts:
     coverage: Coverage
     rules: str
     spikes: str
+    per: str = "total"
+    sampled: Samples | None = None
+
+    @property
+    def units(self) -> int | None:
+        """How many samples or steps there are; None for the total."""
+        return number_of(self.sampled, self.per) if self.sampled else None
+
+    @property
+    def each(self) -> dict[str, float | None]:
+        """The figures of `total` for one sample or step; for the total, these themselves."""
+        units = self.units or 1
+        return {
+            name: value if value is None or self.sampled is None else value / units
+            for name, value in self.total.items()
+        }
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the figures of one sample has to know."""
+        return self.sampled.warnings if self.sampled else ()
 
     def _view(self) -> View:
         title = f"counts, rules {self.rules}" + (
             "" if self.spikes == "binary" else f", {self.spikes} spikes"
         )
         frame = self.frame.drop("intensity")
-        return View(title, frame, [self.coverage.line()])
+        if self.sampled is not None:
+            title += f", {per_text(self.sampled, self.per, frame.columns)}"
+            ending = f"_per_{self.per}"
+            shown = [pl.col(f"{name}{ending}").alias(name) for name in DIVIDED]
+            frame = frame.with_columns(shown).select(pl.exclude(f"^.*{ending}$"))
+        return View(title, frame, [self.coverage.line(), *self.warnings])
 
     def __repr__(self) -> str:
         return as_lines(self._view())
@@ -71,6 +115,11 @@ def count(
     strict: bool = False,
     extra_rules: Iterable[OpRule] = (),
     exclusive: bool = False,
+    per: str = "total",
+    spread: bool = False,
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
 ) -> Counts:
     """Count the calls of a trace.
 
@@ -85,18 +134,33 @@ def count(
         extra_rules: rules of your own, asked before the built-in ones.
         exclusive: by module: each module's own calls, without those of the modules below it; no
             row `Global`, and what ran outside every module in a row without a module.
+        per: "total", or "sample" or "step": also divide each row by its samples or steps.
+        spread: also give the standard deviation over samples (by default) or steps.
+        samples: how many samples there are in all, or "per-call"; by default as recorded.
+        batch: samples in a batch; by default as recorded.
+        time_steps: time steps of a sample; by default as recorded.
 
     Raises:
         ConfigError: a key, rule set, kind of spikes or filter that does not exist.
         RuleError: under `strict`, what is not covered; two of your rules claim an op, or a rule
             fails.
-        TraceError: a part or a signature is damaged, or a sum does not fit 64 bits.
+        TraceError: a part or a signature is damaged, a sum does not fit 64 bits, or it is not known
+            how many samples there are.
     """
     keys = _keys(by)
     check_spikes(spikes)
+    check_per(per)
+    per = "sample" if spread and per == "total" else per
     chosen = rule_set(rules, extra_rules)
-    trace = narrowed(trace, where)
-    kept = ["module_id" if key == "module" else key for key in keys if key not in ("op", "rank")]
+    trace = regrouped(narrowed(trace, where), samples)
+    sampled = None
+    if per != "total":
+        sampled = samples_of(trace, batch, time_steps, samples=samples, ran=trace.sample_calls)
+        known_number(trace, sampled, per)
+    apart = [*keys, per] if spread and per not in keys else keys
+    if "sample" in apart:
+        trace = with_samples(trace)
+    kept = ["module_id" if key == "module" else key for key in apart if key not in ("op", "rank")]
     counted = tally(trace, chosen, kept, spikes=spikes)
     hints = () if chosen.by_values_only else spike_hints(trace, spikes)
     found = covered(trace, counted, hints)
@@ -104,14 +168,42 @@ def count(
         refuse_gaps(trace, found, counted)
     gaps = _gaps(counted, chosen.with_classes)
     everything = _summed(gaps, ()).row(0, named=True)
-    rows = _by_module(trace, gaps, keys, exclusive) if "module" in keys else gaps
+    rows = _by_module(trace, gaps, apart, exclusive) if "module" in keys else gaps
+    frame = _summed(rows, keys)
+    if sampled is not None:
+        frame = _per_unit(frame, sampled, per, keys)
+    if sampled is not None and spread:
+        frame = _with_spread(frame, _summed(rows, apart), sampled, per, keys)
     return Counts(
-        frame=_summed(rows, keys),
+        frame=frame,
         total={name: everything[name] for name in FIGURES},
         coverage=found,
         rules=rules,
         spikes=spikes,
+        per=per,
+        sampled=sampled,
     )
+
+
+def _per_unit(frame: pl.DataFrame, sampled: Samples, per: str, keys: Sequence[str]) -> pl.DataFrame:
+    names = {name: f"{name}_per_{per}" for name in DIVIDED}
+    return divided(frame, divisors(sampled, per, keys), names)
+
+
+def _with_spread(
+    frame: pl.DataFrame, apart: pl.DataFrame, sampled: Samples, per: str, keys: Sequence[str]
+) -> pl.DataFrame:
+    names = {name: f"{name}_std" for name in DIVIDED}
+    exact = pl.col("at_least").fill_null("").str.split(" ")
+    known = apart.with_columns(
+        pl.when(~exact.list.contains(name)).then(name).alias(name) for name in COUNTERS
+    )
+    if per in keys:  # a row is one sample or step
+        return frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names.values())
+    found = deviations(known, sampled, per, keys, names)
+    if not keys:
+        return pl.concat([frame, found], how="horizontal")
+    return frame.join(found, on=list(keys), how="left", nulls_equal=True, maintain_order="left")
 
 
 def _keys(by: str | Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from ...schemas import TraceError
 from ..rules import RuleSet
-from ..rules.amount import CALLS, STATISTICS
+from ..rules.amount import CALLS, NONE_IF_NULL, STATISTICS
 from ..rules.call import FLAGGED
 from ..trace.files import collected
 from .aggregate import collapsed
@@ -70,7 +70,7 @@ def tally(
     joined = rows.lazy().join(
         known.lazy(), on=list(KIND), how="left", nulls_equal=True, maintain_order="left"
     )
-    counted = joined.with_columns(**{name: _evaluated(name, known) for name in COUNTERS})
+    counted = joined.with_columns(**{name: evaluated(name, known) for name in COUNTERS})
     unknown = pl.any_horizontal(pl.col(name).is_null() for name in COUNTERS)
     nothing = pl.lit(0, pl.Int64)
     done = counted.with_columns(
@@ -85,8 +85,13 @@ def tally(
     return _narrowed(trace, collected(done, trace, engine="auto"))
 
 
-def _evaluated(counter: str, known: pl.DataFrame) -> pl.Expr:
-    """Return a counter: null if it is unknown, or needs a statistic that some call lacks."""
+def evaluated(counter: str, known: pl.DataFrame) -> pl.Expr:
+    """Return a counter: null if it is unknown, or needs a statistic that some call lacks.
+
+    Args:
+        counter: of `COUNTERS`.
+        known: what `forms` returned; the expression is of rows that are joined with it.
+    """
     total = pl.col(f"{counter}:{CALLS}").cast(pl.Int128) * pl.col(CALLS)
     missing = pl.lit(False)
     for name in STATISTICS:
@@ -94,7 +99,8 @@ def _evaluated(counter: str, known: pl.DataFrame) -> pl.Expr:
             continue  # no rule needs it: nothing to compute, for millions of rows
         coefficient = pl.col(f"{counter}:{name}")
         total = total + coefficient.cast(pl.Int128) * pl.col(name)
-        missing = missing | ((coefficient != 0) & (pl.col(f"{name}_unknown") > 0))
+        if name not in NONE_IF_NULL:
+            missing = missing | ((coefficient != 0) & (pl.col(f"{name}_unknown") > 0))
     return pl.when(missing).then(None).otherwise(total)
 
 

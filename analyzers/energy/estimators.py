@@ -26,6 +26,8 @@ from ...schemas import ConfigError, TraceError
 from ...schemas.costs import CONFIGS, CostConfig, config_class, load_config, preset_names
 from ..display import View, as_html, as_lines
 from ..trace.trace import narrowed
+from ..workload.divisors import check_per, known_number, stepped_by_sample
+from ..workload.samples import regrouped
 from .revisions import SOURCE
 
 if TYPE_CHECKING:
@@ -35,12 +37,17 @@ if TYPE_CHECKING:
 ESTIMATORS = tuple(CONFIGS)
 """The names of the estimators."""
 
-OPTIONS = ("revision", "strict", "batch", "time_steps", "samples", "where", "spikes")
+OPTIONS = ("revision", "strict", "batch", "time_steps", "samples", "where", "spikes", "per")
 """What every estimator is asked with."""
 
 
 def estimate(
-    trace: Trace, name: str, config: CostConfig | None = None, **options: Any
+    trace: Trace,
+    name: str,
+    config: CostConfig | None = None,
+    *,
+    per: str = "total",
+    **options: Any,
 ) -> EnergyReport:
     """Estimate the energy of a trace.
 
@@ -48,19 +55,28 @@ def estimate(
         trace: the trace.
         name: of `ESTIMATORS`.
         config: the hardware; by default `default_config`.
+        per: what the report speaks of by default, see `EnergyReport.by`.
         **options: of `estimate_NAME`: revision, strict, batch, time_steps, where, spikes.
 
     Raises:
         ConfigError: unknown estimator, or a configuration of another one; or what it raises.
-        TraceError: what the estimator raises.
+        TraceError: what the estimator raises; or `per` is "sample" or "step", and it is not known
+            how many there are.
     """
+    check_per(per)
     config = fitting_config(name, config, options.get("revision", SOURCE))
-    report: EnergyReport = getattr(_file(name, "report"), f"estimate_{name}")(
-        trace, config, **options
-    )
-    if trace.left_out is None:
-        return report
-    return replace(report, warnings=type(report.warnings)([trace.left_out, *report.warnings]))
+    made = getattr(_file(name, "report"), f"estimate_{name}")
+
+    def by_sample() -> EnergyReport:
+        told = regrouped(trace, options.get("samples"))
+        again: EnergyReport = made(stepped_by_sample(told), config, **options)
+        return again
+
+    report: EnergyReport = made(trace, config, **options)
+    known_number(trace, report.sampled, per)
+    left_out = [] if trace.left_out is None else [trace.left_out]
+    warnings = type(report.warnings)([*left_out, *report.warnings])
+    return replace(report, warnings=warnings, by_sample=by_sample, per=per)
 
 
 @dataclass(frozen=True)
@@ -143,7 +159,7 @@ def energy(
         trace: the trace, or its directory.
         estimator: of `ESTIMATORS`; None: every one that applies to the trace.
         config: the hardware, see `load_config`; by default the estimator's.
-        **options: `revision`, `strict`, `batch`, `time_steps`, `samples`, `where`, `spikes`.
+        **options: `revision`, `strict`, `batch`, `time_steps`, `samples`, `where`, `spikes`, `per`.
 
     Returns:
         The estimate; without `estimator` a mapping from names to estimates.

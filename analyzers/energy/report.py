@@ -12,13 +12,14 @@ from ...schemas import ConfigError
 from ..display import View, as_html, as_lines
 from ..units import energy_text
 from ..workload.account import Account
+from ..workload.divisors import check_per, deviations, divided, divisors, number_of
 from ..workload.modules import no_scopes, rolled_up
 from ..workload.samples import Samples, unknown_samples
 from . import row_keys
 from .statement import statement_of
 
-KEYS = (*row_keys.KEYS, "component")
-"""Columns of every report's rows that tell what an energy belongs to."""
+KEYS = (*row_keys.KEYS, "component", "sample")
+"""What the energies of a report can be told apart by."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class EnergyReport:
         details: tables and figures that only this estimator has, as plain data or frames.
         recount: for long runs, whose rows do not tell steps apart: makes the rows for given keys.
         scopes: the module tree, see `workload.modules.scopes_of`.
+        by_sample: makes the estimate again, its steps being the samples; None: nobody can.
+        per: what `by` gives besides, unless it is told: see there.
     """
 
     estimator: str
@@ -81,6 +84,8 @@ class EnergyReport:
     details: dict[str, Any] = field(default_factory=dict)
     recount: Callable[[Sequence[str]], pl.DataFrame] | None = field(default=None, compare=False)
     scopes: pl.DataFrame = field(default_factory=no_scopes, repr=False, compare=False)
+    by_sample: Callable[[], EnergyReport] | None = field(default=None, repr=False, compare=False)
+    per: str = "total"
 
     @property
     def per_sample_pj(self) -> float | None:
@@ -124,26 +129,58 @@ class EnergyReport:
     def _repr_html_(self) -> str:
         return as_html(self._view())
 
-    def by(self, *keys: str, exclusive: bool = False) -> pl.DataFrame:
+    def each_pj(self, per: str) -> float | None:
+        """Return the energy of one sample or step, or for "total" the whole; None: not known.
+
+        Raises:
+            ConfigError: `per` is neither of them.
+        """
+        number = number_of(self.sampled, per)
+        return self.total_pj / number if number else None
+
+    def by(
+        self, *keys: str, exclusive: bool = False, per: str | None = None, spread: bool = False
+    ) -> pl.DataFrame:
         """Sum the rows over everything but `keys`, highest energy first.
 
         Args:
-            *keys: columns of `rows`: module, stage, op, label, step or component; none of them:
-                one row for all.
+            *keys: module, stage, op, label, step, sample or component; none of them: one row for
+                all. Rows by sample are estimated anew, and not together with step.
             exclusive: by module: each module's own energy, which adds up to the total; else a
                 module includes those below it, and `Global` is everything.
+            per: "step" adds `per_step_pj`; what a spread is over ("total": over samples). By
+                default what the estimate was asked for.
+            spread: add `std_pj`, the standard deviation of the energy of a sample (of a step, with
+                `per="step"`), see `workload.divisors.deviations`.
 
         Returns:
-            The key columns, `energy_pj`, `share` of the total (0 to 1) and `per_sample_pj`
-            (null where the trace does not say how many samples there were).
+            The key columns, `energy_pj`, `share` of the total (0 to 1) and `per_sample_pj`, the
+            energy divided by the samples of the row: of its step, label or sample if it has one,
+            else by all (null where the trace does not say how many samples there were).
 
         Raises:
-            ConfigError: unknown key.
+            ConfigError: unknown key or `per`; or by sample and step.
         """
         for key in keys:
             if key not in KEYS:
                 raise ConfigError(f"unknown by={key!r}: expected some of {', '.join(KEYS)}")
-        keys = tuple(dict.fromkeys(keys))
+        per = per or self.per
+        check_per(per)
+        named = tuple(dict.fromkeys(keys))
+        if "sample" in named:
+            if "step" in named:
+                raise ConfigError("energies by sample do not go together with by step")
+            stepped = ["step" if key == "sample" else key for key in named]
+            found = self._sampled().by(*stepped, exclusive=exclusive)
+            return found.rename({"step": "sample"})
+        found = self._summed(named, exclusive)
+        units = divisors(self.sampled, "sample", named)
+        found = divided(found, units, {"energy_pj": "per_sample_pj"})
+        if per == "step":
+            found = divided(found, divisors(self.sampled, per, named), {"energy_pj": "per_step_pj"})
+        return self._with_spread(found, named, exclusive, per) if spread else found
+
+    def _summed(self, keys: Sequence[str], exclusive: bool) -> pl.DataFrame:
         order: list[str] = []
         energy = self._rows(keys).select(*keys, "energy_pj")
         if "module" in keys:
@@ -156,15 +193,33 @@ class EnergyReport:
             if keys
             else energy.select(total)
         )
-        samples = pl.lit(self.samples or None, pl.Float64)
         return (
-            summed.with_columns(
-                share=pl.col("energy_pj") / (self.total_pj or 1.0),
-                per_sample_pj=pl.col("energy_pj") / samples,
-            )
+            summed.with_columns(share=pl.col("energy_pj") / (self.total_pj or 1.0))
             .sort(-pl.col("energy_pj"), *order, *keys, maintain_order=True)
             .drop(order)
         )
+
+    def _with_spread(
+        self, found: pl.DataFrame, keys: Sequence[str], exclusive: bool, per: str
+    ) -> pl.DataFrame:
+        report = self if per == "step" else self._sampled()
+        names = {"energy_pj": "std_pj"}
+        if "step" in keys:  # a row is one step: of several samples only if these are told apart
+            return found.with_columns(std_pj=pl.lit(None, pl.Float64))
+        rows = report._summed((*keys, "step"), exclusive)
+        spread = deviations(rows, report.sampled, "step" if per == "step" else "sample", keys,
+                            names, of="step")  # fmt: skip
+        if not keys:
+            return pl.concat([found, spread], how="horizontal")
+        return found.join(
+            spread, on=list(keys), how="left", nulls_equal=True, maintain_order="left"
+        )
+
+    def _sampled(self) -> EnergyReport:
+        """Return the estimate whose steps are the samples."""
+        if self.by_sample is None:
+            raise ConfigError("this report cannot be told apart by sample: estimate with oj.energy")
+        return self.by_sample()
 
     def _rows(self, keys: Sequence[str]) -> pl.DataFrame:
         whole = "step" not in keys or self.rows["step"].null_count() < self.rows.height

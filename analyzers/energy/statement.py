@@ -25,17 +25,27 @@ def statement_of(report: EnergyReport) -> str:
     return ". ".join(part[0].upper() + part[1:].rstrip(".") for part in _parts(report)) + "."
 
 
-def _parts(report: EnergyReport) -> Iterator[str]:
+def model_statement_of(report: EnergyReport) -> str:
+    """Return what an estimate says of its model, the same for all networks that it is used on."""
+    parts = (*_model(report), f"source: {report.scope.source}")
+    return ". ".join(part[0].upper() + part[1:].rstrip(".") for part in parts) + "."
+
+
+def _model(report: EnergyReport) -> Iterator[str]:
     from ... import __version__
 
     scope = report.scope
-    yield f"Energy: {_energies(report)}"
     yield (
         f"estimated with the {report.estimator} estimator of opjoule {__version__}: {scope.title}, "
         f"revision {report.revision}, {scope.technology}; {regime(report)}"
     )
     yield f"stages: {', '.join(scope.stages)}"
     yield f"charged: {scope.covers}; not charged: {scope.leaves_out}"
+
+
+def _parts(report: EnergyReport) -> Iterator[str]:
+    yield f"Energy: {_energies(report)}"
+    yield from _model(report)
     if report.input_types:
         yield f"inputs: {report.input_types}"
     if averaged := _averaged(report):
@@ -43,7 +53,7 @@ def _parts(report: EnergyReport) -> Iterator[str]:
     if report.left_out.height:
         yield _left_out(report)
     yield f"coverage: {report.coverage}"
-    yield f"source: {scope.source}"
+    yield f"source: {report.scope.source}"
 
 
 def _energies(report: EnergyReport) -> str:

@@ -16,8 +16,12 @@ STATISTICS = (
     "x_fanout",
     "grad_fanout",
     "overlap",
+    "zero_pairs",
 )
 """Facts of calls that an amount may depend on; nothing but sums of them is needed."""
+
+NONE_IF_NULL = ("zero_pairs",)
+"""Of these, statistics of which null is none: nothing is unknown without them."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from math import prod
 
 from .amount import of
 from .call import Call, Operand
+from .products import without_zeros
 from .rule import Figure, Figures, OpRule, added, aten
 
 
@@ -36,13 +37,16 @@ def _with_batch(operand: Operand, w: Operand) -> Operand:
     return operand
 
 
-def convolution(call: Call, *, pairwise: bool = False, biased: bool = True) -> Figures:
+def convolution(
+    call: Call, *, pairwise: bool = False, biased: bool = True, skips: bool = True
+) -> Figures:
     """Return the counters of a convolution of slots 0 (input), 1 (weights) and 2 (bias).
 
     Args:
         call: the call.
         pairwise: count the additions inside a sum of k terms as k - 1.
         biased: count the additions of the bias.
+        skips: a spike that meets a weight of zero is no accumulation.
     """
     w = call.ins[1]
     x, out = _with_batch(call.ins[0], w), _with_batch(call.out, w)
@@ -52,7 +56,8 @@ def convolution(call: Call, *, pairwise: bool = False, biased: bool = True) -> F
     if pairwise:
         flops -= out.numel
     macs, acs = _driven(x, w, terms, _positions(x, out, transposed))
-    return Figures(flops, call.moved, acs, macs, acs)
+    done = without_zeros(x, w, acs) if skips else acs
+    return Figures(flops, call.moved, acs, macs, done)
 
 
 def activated(call: Call) -> Figures:

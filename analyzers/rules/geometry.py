@@ -189,6 +189,29 @@ def product_of(signature: Mapping[str, Any]) -> Product | None:
     return None
 
 
+def valid_pairs(signature: Mapping[str, Any]) -> dict[str, int] | None:
+    """Return how many pairs of an input and a weight element meet in a forward product.
+
+    Padding is no input: of a convolution these are fewer than its multiply-accumulates.
+
+    Returns:
+        `pairs`, and `input`, the elements of the input; None of anything else.
+    """
+    one = product_of(signature)
+    if isinstance(one, Matmul):
+        return {"pairs": one.macs, "input": one.first.numel}
+    if not isinstance(one, Convolution) or one.backward:
+        return None
+    pairs = one.x.shape[0] * one.channels[0] * one.channels[1] // one.groups
+    places = zip(one.x.shape[2:], one.out_shape[2:], one.kernel, one.stride, one.padding,
+                 one.dilation, strict=True)  # fmt: skip
+    for n, m, kernel, stride, padding, dilation in places:
+        near, far = (n, m) if one.transposed else (m, n)  # far = near·stride - padding + k·dilation
+        hits = (i * stride - padding + k * dilation for i in range(near) for k in range(kernel))
+        pairs *= sum(0 <= hit < far for hit in hits)
+    return {"pairs": pairs, "input": one.x.numel}
+
+
 def _convolution(
     packet: str, op: str, tensors: Mapping[tuple[str, int], Operand], arguments: Mapping[str, Any]
 ) -> Convolution | None:

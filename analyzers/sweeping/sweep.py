@@ -17,6 +17,7 @@ from ..energy.report import EnergyReport
 from ..energy.repricing import Measured, measure, structure_of
 from ..energy.revisions import SOURCE
 from ..trace.trace import Trace, narrowed
+from ..workload.divisors import check_per, known_number
 from .configurations import columns, combinations, configured
 
 _STEP = 1e-3
@@ -31,10 +32,12 @@ class Sweep:
         frame: see `sweep`.
         reports: the estimates that were made in full, one for all configurations that count alike;
             their warnings hold for these.
+        per: what the frame gives besides the total.
     """
 
     frame: pl.DataFrame
     reports: tuple[EnergyReport, ...]
+    per: str = "total"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -58,6 +61,7 @@ def sweep(
     configs: pl.DataFrame | None = None,
     *,
     config: CostConfig | None = None,
+    per: str = "total",
     **options: Any,
 ) -> Sweep:
     """Estimate with many configurations, reading the trace once for all that count alike.
@@ -69,24 +73,29 @@ def sweep(
         configs: a table of configurations, fields as columns; null leaves a field as in `config`,
             the column `name` is a label. With `vary`, each row with every combination.
         config: what is not varied; by default the estimator's defaults.
+        per: "sample" or "step" adds the total and each part for one of them.
         **options: of the estimator: revision, strict, samples, batch, time_steps, where, spikes.
 
     Returns:
         A row for each configuration, in order: its varied fields, `total_pj`, `per_sample_pj` (null
         where the trace does not tell how many samples there were), and `energy_PART_pj` for each
-        part of the estimator's breakdown.
+        part of the estimator's breakdown; with `per="sample"` also `energy_PART_per_sample_pj`,
+        with "step" `per_step_pj` and `energy_PART_per_step_pj`.
 
     Raises:
         ConfigError: no such estimator, field or value, or nothing to vary.
-        TraceError: what the estimator raises.
+        TraceError: what the estimator raises; or it is not known how many samples there are.
     """
+    check_per(per)
     opened = narrowed(trace)
     rows = combinations(vary, configs)
     made = configured(fitting_config(estimator, config, options.get("revision", SOURCE)), rows)
     known: dict[str, Measured] = {}
-    energies = [_row(_measured(known, estimator, opened, each, options), each) for each in made]
+    energies = [
+        _row(opened, _measured(known, estimator, opened, each, options), each, per) for each in made
+    ]
     frame = pl.DataFrame([*columns(rows), *columns(energies)])
-    return Sweep(frame, tuple(measured.report for measured in known.values()))
+    return Sweep(frame, tuple(measured.report for measured in known.values()), per)
 
 
 def sensitivity(
@@ -183,8 +192,15 @@ def _measured(
     return known[key]
 
 
-def _row(measured: Measured, config: CostConfig) -> dict[str, float | None]:
+def _row(trace: Trace, measured: Measured, config: CostConfig, per: str) -> dict[str, float | None]:
     prices = measured.price(config)
     total, samples = prices.pop("total_pj"), measured.report.samples
-    parts = {f"energy_{name}": value for name, value in prices.items()}
-    return {"total_pj": total, "per_sample_pj": total / samples if samples else None, **parts}
+    row = {"total_pj": total, "per_sample_pj": total / samples if samples else None}
+    row |= {f"energy_{name}": value for name, value in prices.items()}
+    if per == "total":
+        return row
+    units = known_number(trace, measured.report.sampled, per)
+    row[f"per_{per}_pj"] = total / units
+    ending = f"_per_{per}_pj"
+    parts = {f"energy_{n.removesuffix('_pj')}{ending}": v / units for n, v in prices.items()}
+    return row | parts

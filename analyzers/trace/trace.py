@@ -38,8 +38,8 @@ class Trace:
         filters: the filters that the trace was narrowed by.
         conditions: what `calls` were filtered by since the trace was opened (null of a call whose
             columns do not tell); None: other changes were made to them.
-        sample_calls: `module_calls` without the filters on modules and ops: what tells batch and
-            time steps of a sample, whichever of its modules are left.
+        sample_calls: `module_calls` without the filters on modules, ops and stages: what tells
+            batch and time steps of a sample, whichever of its modules are left.
         identities: what each file was as the trace was opened; see `files.collected`.
         left_out: if it was opened with `partial`, what was read and what not, in words; else None.
         opened: the trace that this one was narrowed from, or None.
@@ -139,7 +139,7 @@ class Trace:
                 each.of_calls(self),
                 module_calls=trace.module_calls.filter(each.of_module_calls(self)),
                 sample_calls=trace.sample_calls
-                if each.field in ("module", "op")
+                if each.field in ("module", "op", "stage")
                 else trace.sample_calls.filter(each.of_module_calls(self)),
                 optimizer_steps=trace.optimizer_steps.filter(each.of_optimizer_steps()),
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -28,6 +28,16 @@ ORIGINS = ("told", "observed", "guessed")
 """How batch and time steps are known, best first: by the user or a module, by the data, or not."""
 
 
+_PLACES = {
+    "rank": pl.Int32,
+    "sample": pl.Int64,
+    "number": pl.Int32,
+    "step": pl.Int32,
+    "label": pl.String,
+    "batch": pl.Int64,
+}
+
+
 @dataclass(frozen=True)
 class Samples:
     """The samples of a part of a trace.
@@ -37,11 +47,14 @@ class Samples:
             `ORIGINS`; null: unknown) and `given` (the user said one of them), a row for each.
         warnings: where the user's words stand against what the trace was told.
         told: how many samples the user says there are.
+        places: where each ran: `SAMPLE`, `number` (of the sample, from 0 over all ranks), `step`,
+            `label` and `batch`, a row for each step and label that it ran in.
     """
 
     frame: pl.DataFrame
     warnings: tuple[str, ...] = ()
     told: int | None = None
+    places: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_PLACES), repr=False)
 
     @property
     def samples(self) -> int | None:
@@ -175,7 +188,34 @@ def samples_of(
     frame = frame.with_columns(given=pl.lit(batch is not None or time_steps is not None))
     if frame["batch"].null_count() and frame["time_steps"].count():
         frame = _by_shape(trace, frame)
-    return Samples(frame, tuple(warnings), samples if isinstance(samples, int) else None)
+    told = samples if isinstance(samples, int) else None
+    return Samples(frame, tuple(warnings), told, _placed(trace, frame))
+
+
+def numbers_of(trace: Trace) -> pl.DataFrame:
+    """Return the samples of a trace, numbered from 0 over all ranks, and where each ran.
+
+    Returns:
+        `SAMPLE`, `step`, `label` and `number`, a row for each step and label of a sample.
+    """
+    found = (
+        trace.sample_calls.filter(pl.col("stage").cast(pl.String) == "forward")
+        .filter(pl.col("sample").is_not_null())
+        .select(*SAMPLE, "step", pl.col("label").cast(pl.String))
+        .unique()
+        .pipe(collected, trace)
+        .sort(*SAMPLE, "step", "label", nulls_last=True)
+    )
+    order = found.select(SAMPLE).unique(maintain_order=True).with_row_index("number")
+    return found.join(order, on=list(SAMPLE), maintain_order="left").cast({"number": pl.Int32})
+
+
+def _placed(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return in which steps and under which labels each sample ran."""
+    places = numbers_of(trace).join(
+        frame.select(*SAMPLE, "batch"), on=list(SAMPLE), maintain_order="left"
+    )
+    return places.select(pl.col(name).cast(kind) for name, kind in _PLACES.items())
 
 
 def in_eval_mode(trace: Trace, samples: Samples) -> int | None:

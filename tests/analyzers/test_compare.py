@@ -240,7 +240,10 @@ def test_other_circumstances_are_told(record):
         f"torch {now} -> 9.9",
     ):
         assert expected in texts, texts
-    assert any(text.startswith("energy.compute is of 5 -> 3 samples") for text in texts)
+    told = "energy.compute is of 5 -> 3 samples"
+    assert not any(text.startswith(told) for text in texts)  # figures are those of one sample
+    whole = compare(base, head, energies=["compute"], per="total")
+    assert any(text.startswith(told) for text in whole.warnings)
 
 
 def test_what_became_unknown_fails_and_is_never_a_saving(record):
@@ -334,7 +337,8 @@ def test_several_ranks(tmp_path):
         file = base / f"rank={rank:05}" / "trace.json"
         manifest = json.loads(file.read_text()) | {"rank": rank, "world_size": 2}
         file.write_text(json.dumps(manifest))
-    found = compare(STORED, base)
+    assert compare(STORED, base).totals["flops"].mark == "equal"  # of one sample
+    found = compare(STORED, base, per="total")
     assert found.totals["flops"].head == 2 * found.totals["flops"].base
     assert "ranks 1 -> 2" in found.warnings
     reasons = {row["reason"] for row in changes(found, "flops")}

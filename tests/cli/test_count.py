@@ -96,3 +96,26 @@ def test_comparisons_mark_lower_bounds_too(partly, answered):
     assert ["equal", "FLOP", "≥", "64", "≥", "64", "0", "equal"] in rows
     assert ["equal", "calls", "3", "3", "0", "equal"] in rows
     assert text.startswith("FLOP equal: ≥ 64 -> ≥ 64\n")
+
+
+@pytest.mark.parametrize("kind", ["table", "markdown"])
+def test_a_table_of_one_sample_says_so(answered, stored, kind):
+    """The stored trace has two batches of 3; 179,658 FLOP in all."""
+    found = answered(
+        "count", stored, "--by", "total", "--per", "sample", "--spread", "--format", kind
+    )
+    lines = found.splitlines()
+    assert lines[0] == "per sample: the whole divided by 6 samples"
+    assert "± is the standard deviation over the means of 2 batches of 3" in lines
+    assert "29.9 k ± " in found  # 179,658 / 6 = 29,943
+
+
+def test_json_has_the_whole_and_one_sample(answered, stored):
+    found = json.loads(answered("count", stored, "--format", "json"))
+    assert found["total"]["flops"] == 179_658
+    assert (found["samples"], found["steps"]) == (6, 2)
+    assert found["per_sample"]["flops"] == 29_943
+    row = json.loads(
+        answered("count", stored, "--by", "total", "--per", "sample", "--format", "json")
+    )["rows"][0]
+    assert (row["flops"], row["flops_per_sample"]) == (179_658, 29_943)

@@ -20,8 +20,8 @@ from opjoule.tracer.threads import Thread
 
 STATISTICS = (
     *(f"{slot}_{what}" for slot in ("in0", "in1", "in2", "out0") for what in ("class", "nonzero")),
-    "x_fanout", "grad_fanout", "overlap", "active_outputs", "active_sites", "active_patches",
-    "tile_rows",
+    "x_fanout", "grad_fanout", "overlap", "active_outputs", "active_sites",
+    "active_patches", "tile_rows",
 )  # fmt: skip
 
 

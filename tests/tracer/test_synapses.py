@@ -134,6 +134,8 @@ def check_convolution(drawn, **how):
     assert row.x_fanout == total(meets)
     if bool(((x == 0) | (x == 1)).all()) and bool(((w == 0) | (w == 1)).all()):
         assert row.overlap == total(FORWARD(mask(x), mask(w), None, *arguments))
+    nothing = FORWARD(mask(x), (w == 0).to(torch.float64), None, *arguments)
+    check_zero_pairs(row, w, total(nothing), how)
     sparse = 4 * int((x == 0).sum()) >= x.numel()
     if sparse:
         assert row.active_outputs == int((meets > 0).sum())
@@ -251,6 +253,12 @@ def test_products_by_triton(kernels, drawn):
     check_product(drawn, kernels=kernels)
 
 
+def check_zero_pairs(row, w, pairs, how):
+    """Check the pairs of a nonzero and a zero of w, which are counted on the CPU alone."""
+    on_cpu = not how.get("apart") and "kernels" not in how
+    assert row.zero_pairs == (pairs if on_cpu and bool((w == 0).any()) else None)
+
+
 def check_product(drawn, **how):
     """Compare a product's row with the product of masks."""
     m, k, n, batch, first, second, seed, turned = drawn
@@ -264,6 +272,7 @@ def check_product(drawn, **how):
     row = synaptic_row(func, (x, w), **how)
     meets = mask(x) @ mask(w)
     assert row.overlap == total(meets)
+    check_zero_pairs(row, w, total(mask(x) @ (w == 0).to(torch.float64)), how)
     assert row.active_outputs == int((mask(x) @ torch.ones_like(mask(w)) > 0).sum())
 
 
@@ -293,6 +302,13 @@ def test_vectors_and_larger_products_by_triton(kernels):
     assert synaptic_row(torch.ops.aten.mv.default, (x, w), kernels=kernels).overlap == 1
     assert synaptic_row(torch.ops.aten.dot.default, (x[0], w), kernels=kernels).overlap == 1
     check_product((40, 35, 33, 2, 0.1, 0.2, 0, True), kernels=kernels)
+
+
+def test_a_pruned_weight_tells_of_its_zeros_whatever_the_input_is():
+    """3 rows of 4 inputs without zeros meet 2 zeros each."""
+    w = torch.tensor([[1.0, 0], [1, 1], [0, 1], [1, 1]])
+    row = synaptic_row(torch.ops.aten.mm.default, (torch.rand(3, 4) + 0.5, w))
+    assert (row.zero_pairs, row.overlap, row.active_outputs) == (6, None, None)
 
 
 def test_a_dense_product_has_no_overlap():

@@ -44,8 +44,19 @@ SAMPLED = Samples(
             "batch_from": ["told", "told"],
             "time_steps_from": ["told", "guessed"],
         }
-    )
+    ),
+    places=pl.DataFrame(
+        {
+            "rank": [0, 0, 0, 0],
+            "sample": [0, 0, 1, 1],
+            "number": [0, 0, 1, 1],
+            "step": [0, 0, 1, 1],
+            "label": [None, "x", None, "x"],
+            "batch": [3, 3, 3, 3],
+        }
+    ),
 )
+"""Each sample runs in a step of its own, under both labels."""
 
 REPORT = EnergyReport(
     estimator="compute",
@@ -79,7 +90,9 @@ def test_by_adds_up_highest_first(keys, expected):
     assert frame.select(*keys, "energy_pj").rows() == expected
     assert frame.columns == [*keys, "energy_pj", "share", "per_sample_pj"]
     assert frame["share"].to_list() == [row[-1] / 15 for row in expected]
-    assert frame["per_sample_pj"].to_list() == pytest.approx([row[-1] / 6 for row in expected])
+    samples = 3 if "step" in keys else 6  # a step has one of the two batches
+    each = [row[-1] / samples for row in expected]
+    assert frame["per_sample_pj"].to_list() == pytest.approx(each)
 
 
 MODULES = pl.DataFrame(

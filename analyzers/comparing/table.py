@@ -1,0 +1,358 @@
+"""The table of a paper: networks beside each other, figures of one sample."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...schemas import ConfigError, TraceError
+from ..counting.count import Counts, count
+from ..counting.rates import rates
+from ..display import View, as_html, as_lines
+from ..energy.estimators import ESTIMATORS, estimate
+from ..energy.statement import model_statement_of
+from ..markup import Sheet, latex, markdown
+from ..trace.trace import narrowed
+from ..units import bytes_text, count_text, energy_text, ratio_text, share_text
+from ..workload.divisors import number_of, spread_text
+from ..workload.inference import forward_part
+from .profiles import sampled_side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..energy.report import EnergyReport
+    from ..trace.trace import Trace
+    from ..workload.samples import Samples
+
+COUNTED = {"flops": "FLOP", "macs": "MAC", "acs": "AC", "synops": "SynOp", "bytes": "Bytes",
+           "dense_macs": "Dense MAC"}  # fmt: skip
+SAMPLED = {"samples": "Samples", "time_steps": "T", "batch": "Batch"}
+RATED = {"rate": "Firing rate", "activation_sparsity": "Activation sparsity",
+         "effective_macs": "Effective MAC", "effective_acs": "Effective AC"}  # fmt: skip
+COLUMNS = (*SAMPLED, *RATED, *COUNTED, "accuracy", *(f"energy.{name}" for name in ESTIMATORS))
+"""What a table can show; `ratio.` before one of them: by its value in the first row."""
+
+DEFAULT = (*SAMPLED, "rate", "flops", "macs", "acs", "synops")
+
+_ENERGY, _RATIO = "energy.", "ratio."
+
+
+@dataclass(frozen=True)
+class Table:
+    """Networks beside each other.
+
+    Attributes:
+        frame: a row for each network: `network`, and each column, numbers in their units (pJ for
+            energies); with a spread also `<column>_std`. Null: not known, or it does not apply.
+        columns: the columns in order.
+        footnotes: what figures speak of, the model behind each energy, coverage and warnings.
+        per: "sample", "step" or "total".
+    """
+
+    frame: pl.DataFrame
+    columns: tuple[str, ...]
+    footnotes: tuple[str, ...]
+    per: str
+
+    def sheet(self) -> Sheet:
+        """Return the table as texts, with the units that people read."""
+        columns = ("network", *self.columns)
+        rows = [
+            [_cell(name, row[name], row.get(f"{name}_std")) for name in columns]
+            for row in self.frame.iter_rows(named=True)
+        ]
+        left = [self.frame.schema[name] == pl.String for name in columns]
+        return Sheet([_title(name) for name in columns], rows, left, self.footnotes)
+
+    def to_markdown(self) -> str:
+        """Return it as Markdown, with its footnotes."""
+        return markdown(self.sheet())
+
+    def to_latex(self) -> str:
+        """Return it as LaTeX (booktabs), with its footnotes; everything is escaped."""
+        return latex(self.sheet())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, ready for JSON."""
+        return {
+            "per": self.per,
+            "columns": list(self.columns),
+            "rows": self.frame.to_dicts(),
+            "footnotes": list(self.footnotes),
+        }
+
+    def _view(self) -> View:
+        sheet = self.sheet()
+        named = {title: cells for title, cells in zip(sheet.titles, zip(*sheet.rows, strict=True),
+                                                      strict=True)}  # fmt: skip
+        return View(f"per {self.per}", pl.DataFrame(named), self.footnotes)
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+
+def table(
+    traces: Mapping[str, Trace | str | os.PathLike[str]],
+    columns: Sequence[str] | None = None,
+    *,
+    accuracy: Mapping[str, float] | None = None,
+    extra: pl.DataFrame | None = None,
+    per: str = "sample",
+    spread: bool = True,
+    where: str | Sequence[str] | None = None,
+    spikes: str = "binary",
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
+) -> Table:
+    """Put networks beside each other, as in the table of a paper.
+
+    Of each trace its inference: forward passes in eval mode; if there are none, all forward passes,
+    and a footnote says so.
+
+    Args:
+        traces: name of the network -> its trace, or the trace's directory.
+        columns: of `COLUMNS`, those of `extra`, and `ratio.COLUMN`; by default `DEFAULT`, accuracy
+            if it is given, the columns of `extra`, and the energies of all estimators that apply
+            to one of the networks, each with its ratio to the first row.
+        accuracy: name of the network -> a share of 1.
+        extra: columns of your own, a row for each network, named by its column `network`.
+        per: "sample", "step" or "total".
+        spread: give the standard deviation too, where a trace has several samples or steps.
+        where: filters, see `where.parse_filters`.
+        spikes: what a spike tensor may hold, for counters and estimators.
+        samples: how many samples there are in all, or "per-call"; by default as recorded.
+        batch: samples in a batch; by default as recorded.
+        time_steps: time steps of a sample; by default as recorded.
+
+    Raises:
+        ConfigError: no trace, or a column or network that there is not.
+        TraceError: a trace cannot be read, has no forward pass, or does not tell its samples.
+    """
+    if not traces:
+        raise ConfigError("a table needs at least one trace")
+    given = {"accuracy": _of_networks("accuracy", accuracy or {}, traces)} if accuracy else {}
+    given |= _extras(extra, traces)
+    chosen = None if columns is None else _checked(columns, given)
+    options = {"samples": samples, "batch": batch, "time_steps": time_steps}
+    networks = [
+        _Network(name, narrowed(each, where), chosen, per, spread, spikes, options)
+        for name, each in traces.items()
+    ]
+    chosen = chosen or _default(networks, given)
+    frame = _with_ratios(
+        pl.DataFrame([_row(each, chosen, given) for each in networks], infer_schema_length=None),
+        chosen,
+    )
+    return Table(frame, tuple(chosen), tuple(_footnotes(networks, chosen)), per)
+
+
+class _Network:
+    """What is known of one network, as far as columns ask for it."""
+
+    def __init__(
+        self,
+        name: str,
+        trace: Trace,
+        columns: Sequence[str] | None,
+        per: str,
+        spread: bool,
+        spikes: str,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.name, self.trained = name, False
+        try:
+            part = forward_part(trace, eval_only=True)
+        except TraceError:
+            part, self.trained = forward_part(trace, eval_only=False), True
+        part = part.with_tables(
+            sample_calls=part.module_calls, optimizer_steps=part.optimizer_steps.clear()
+        )
+        several = spread and per != "total"
+        self.counts: Counts = count(part, per=per, spread=several, spikes=spikes, **options)
+        self.sampled: Samples = sampled_side(part, **options)
+        asked = [_bare(name) for name in columns or ("rate", *map(_energy, ESTIMATORS))]
+        self.rates = rates(part, **options).totals if set(asked) & set(RATED) else {}
+        self.reports: dict[str, EnergyReport] = {}
+        self.refused: dict[str, str] = {}
+        for estimator in ESTIMATORS:
+            if _energy(estimator) in asked:
+                try:
+                    self.reports[estimator] = estimate(
+                        part, estimator, per=per, spikes=spikes, **options
+                    )
+                except (TraceError, ConfigError) as error:
+                    self.refused[estimator] = str(error)
+        self.per, self.spread = per, several
+
+    def figure(self, column: str) -> tuple[Any, float | None]:
+        """Return the value of a column and its deviation."""
+        if column in SAMPLED:
+            return getattr(self.sampled, column), None
+        if column in RATED:
+            return self.rates.get(column), None
+        if column in COUNTED:
+            row = self.counts.frame.row(0, named=True)
+            return self.counts.each[column], row.get(f"{column}_std")
+        report = self.reports.get(column.removeprefix(_ENERGY))
+        if report is None:
+            return None, None
+        return report.each_pj(self.per), self._deviation(report)
+
+    def _deviation(self, report: EnergyReport) -> float | None:
+        if not self.spread or report.sampled.frame.height < 2:
+            return None
+        found: float | None = report.by(spread=True)["std_pj"][0]
+        return found
+
+
+def _energy(estimator: str) -> str:
+    return f"{_ENERGY}{estimator}"
+
+
+def _bare(column: str) -> str:
+    return column.removeprefix(_RATIO)
+
+
+def _of_networks(what: str, values: Mapping[str, Any], traces: Mapping[str, Any]) -> dict[str, Any]:
+    for name in values:
+        if name not in traces:
+            raise ConfigError(f"{what} of {name!r}: there are {', '.join(traces)}")
+    return dict(values)
+
+
+def _extras(extra: pl.DataFrame | None, traces: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    if extra is None:
+        return {}
+    if "network" not in extra.columns:
+        raise ConfigError("columns of your own need a column `network` with the names of the rows")
+    names = extra["network"].cast(pl.String).to_list()
+    own = [name for name in extra.columns if name != "network"]
+    if taken := sorted(set(own) & set(COLUMNS) - {"accuracy"}):
+        raise ConfigError(f"{taken[0]!r} is a column of opjoule's: give yours another name")
+    return {
+        name: _of_networks(name, dict(zip(names, extra[name].to_list(), strict=True)), traces)
+        for name in own
+    }
+
+
+def _checked(columns: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    known = (*COLUMNS, *given)
+    for column in columns:
+        if _bare(column) not in known or (_bare(column) == "accuracy" and "accuracy" not in given):
+            near = get_close_matches(_bare(column), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near and near[0] != column else ""
+            raise ConfigError(f"no column {column!r}{hint} (there are {', '.join(known)})")
+    return list(dict.fromkeys(columns))
+
+
+def _default(networks: Sequence[_Network], given: Mapping[str, Any]) -> list[str]:
+    estimators = [name for name in ESTIMATORS if any(name in each.reports for each in networks)]
+    energies = [_energy(name) for name in estimators]
+    ratios = len(networks) > 1
+    return [
+        *DEFAULT, *given,
+        *(column for name in energies for column in (name, *([_RATIO + name] if ratios else []))),
+    ]  # fmt: skip
+
+
+def _row(
+    network: _Network, columns: Iterable[str], given: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"network": network.name}
+    for column in dict.fromkeys(map(_bare, columns)):
+        if column in given:
+            row[column] = given[column].get(network.name)
+            continue
+        row[column], row[f"{column}_std"] = network.figure(column)
+    return row
+
+
+def _with_ratios(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    for column in columns:
+        if column.startswith(_RATIO):
+            values = frame[_bare(column)].cast(pl.Float64).to_list()
+            first = values[0]
+            found = [None if not first or v is None else v / first for v in values]
+            frame = frame.with_columns(pl.Series(column, found, dtype=pl.Float64))
+    kept = [n for c in columns for n in (c, f"{c}_std") if n in frame.columns]
+    empty = [n for n in kept if n.endswith("_std") and not frame[n].count()]
+    return frame.select("network", *(name for name in kept if name not in empty))
+
+
+def _footnotes(networks: Sequence[_Network], columns: Sequence[str]) -> Iterator[str]:
+    first = networks[0]
+    unit = {"total": "the whole recording", "sample": "one sample", "step": "one step"}[first.per]
+    yield f"Figures of {unit}: operations and energies of inference; nothing is measured power."
+    for each in networks:
+        yield from _of_network(each)
+    ratios = [_title(_bare(name)) for name in columns if name.startswith(_RATIO)]
+    if ratios:
+        yield f"Ratio: by the value of {first.name}."
+    for name in ESTIMATORS:
+        reports = [each.reports[name] for each in networks if name in each.reports]
+        if reports and _energy(name) in map(_bare, columns):
+            yield model_statement_of(reports[0])
+            yield from _of_estimates(name, networks)
+    if len([name for name in columns if name.startswith(_ENERGY)]) > 1:
+        yield "Energies of different estimators speak of different machines: do not compare them."
+
+
+def _of_network(network: _Network) -> Iterator[str]:
+    sampled, name = network.sampled, network.name
+    if network.trained:
+        yield f"{name}: its forward passes ran in training mode."
+    if "guessed" in (sampled.batch_from, sampled.time_steps_from):
+        yield f"{name}: batch or time steps are a guess."
+    if network.spread and (number_of(sampled, network.per) or 0) > 1 and sampled.frame.height > 1:
+        yield f"{name}: {spread_text(sampled, network.per)}."
+    yield f"{name}: {network.counts.coverage.line()}."
+
+
+def _of_estimates(estimator: str, networks: Sequence[_Network]) -> Iterator[str]:
+    for each in networks:
+        if estimator in each.refused:
+            yield f"{estimator} does not apply to {each.name}: {each.refused[estimator]}"
+        elif report := each.reports.get(estimator):
+            yield f"{each.name}, {estimator}: {report.coverage}."
+            for warning in report.warnings:
+                yield f"{each.name}, {estimator}: {warning}."
+
+
+def _title(column: str) -> str:
+    if column.startswith(_RATIO):
+        return f"{_title(_bare(column))}, ratio"
+    if column.startswith(_ENERGY):
+        return f"Energy ({column.removeprefix(_ENERGY)})"
+    known = {**SAMPLED, **RATED, **COUNTED, "accuracy": "Accuracy", "network": "Network"}
+    return known.get(column, column)
+
+
+def _cell(column: str, value: Any, deviation: float | None) -> str:
+    if value is None:
+        return "" if column == "accuracy" else "-"
+    if isinstance(value, str | bool):
+        return str(value)
+    show = _shown(column)
+    return show(value) if deviation is None else f"{show(value)} ± {show(deviation)}"
+
+
+def _shown(column: str) -> Callable[[Any], str]:
+    if column.startswith(_RATIO):
+        return ratio_text
+    if column.startswith(_ENERGY):
+        return energy_text
+    if column in ("rate", "activation_sparsity", "accuracy"):
+        return share_text
+    if column == "bytes":
+        return bytes_text
+    return count_text if column in (*COUNTED, *SAMPLED, *RATED) else lambda value: f"{value:g}"

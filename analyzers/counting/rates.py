@@ -1,0 +1,333 @@
+"""Firing rates and what sparse inputs leave of the work, by layer.
+
+Effective operations are those of NeuroBench: a pair of a nonzero input element and a nonzero weight
+that meet in a Linear or a convolution. They are ACs where all elements of the input are -1, 0 and
+1, else MACs. Activation sparsity is the share of zeros in what neurons and activation modules give.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ..display import View, as_html, as_lines
+from ..rules import RULE_SETS
+from ..rules.call import FLAGGED
+from ..rules.geometry import valid_pairs
+from ..text import number
+from ..trace.signatures import SIGNATURE, of_each_signature
+from ..trace.trace import narrowed
+from ..units import count_text, share_text
+from ..workload.inference import forward_part
+from ..workload.layer_calls import neuron_calls
+from ..workload.layers import MODULE, layers_of, weight_products
+from ..workload.modules import scopes_of
+from ..workload.samples import SAMPLE, regrouped, samples_of
+from .aggregate import collapsed
+from .coefficients import KIND, forms
+from .evaluate import evaluated
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+    from ..workload.samples import Samples
+
+_ACTIVATIONS = "torch.nn.modules.activation."
+_NO_ACTIVATIONS = ("MultiheadAttention", "Softmax", "Softmax2d", "Softmin", "LogSoftmax")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Firing rates and effective operations of forward passes.
+
+    Attributes:
+        layers: a row for each neuron and activation layer: `module`, `kind` (IF, LIF, other, or the
+            activation's class), `neurons` (null: batch or time steps are not known, or they
+            differ), `calls`, `elements` and `nonzero` of its outputs, `nonzero_per_sample` (spikes
+            of a sample), `rate` (nonzero by elements: spikes a neuron and time step) and `sparsity`
+            (1 - rate). Null: not measured.
+        steps: `module`, `time_step` and `rate` of neurons that are called once for each time step.
+        products: a row for each Linear and convolution: `module`, `kind`, `calls`, `inputs`
+            (elements), `nonzero`, `nonzero_share`, `dense` (pairs of input and weight elements that
+            meet), `effective_macs` and `effective_acs` (pairs without zeros), in all, and each also
+            `_per_sample`.
+        totals: `dense`, `effective_macs`, `effective_acs` and `nonzero` (spikes) of one sample,
+            `activation_sparsity`, and `rate`, of all neurons together. None: not known.
+        sampled: the samples.
+        left_out: other products that ran, by op: attention, recurrent layers and the like.
+        on_devices: products ran on a device that does not count zeros of weights.
+    """
+
+    layers: pl.DataFrame
+    steps: pl.DataFrame
+    products: pl.DataFrame
+    totals: Mapping[str, float | None]
+    sampled: Samples
+    left_out: tuple[str, ...] = ()
+    on_devices: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the figures has to know."""
+        return (*self.sampled.warnings, *self._gaps())
+
+    def _gaps(self) -> Sequence[str]:
+        found = []
+        if self.left_out:
+            found.append(
+                f"no Linear and no convolution, so not among them: {', '.join(self.left_out)}"
+            )
+        silent = self.layers.filter(pl.col("nonzero").is_null())["module"].to_list()
+        if silent:
+            found.append(
+                f"outputs of {number(len(silent), 'layer')} were not measured ({silent[0]}, ...): "
+                "record with statistics='full'"
+            )
+        if self.on_devices:
+            found.append("zeros of weights are counted on CPUs alone: pruned weights count in full")
+        return found
+
+    def line(self) -> str:
+        """Return the totals in one line."""
+        each = self.totals
+        samples = self.sampled.samples
+        rate = "" if each["rate"] is None else f"mean firing rate {share_text(each['rate'])}, "
+        return (
+            f"{rate}activation sparsity {share_text(each['activation_sparsity'])}; "
+            f"a sample: effective MAC {count_text(each['effective_macs'])}, "
+            f"effective AC {count_text(each['effective_acs'])} of {count_text(each['dense'])} "
+            f"({number(samples, 'sample') if samples else 'samples unknown'})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rates as plain data, ready for JSON."""
+        return {
+            "samples": self.sampled.samples,
+            "batch": self.sampled.batch,
+            "time_steps": self.sampled.time_steps,
+            "totals": dict(self.totals),
+            "layers": self.layers.to_dicts(),
+            "steps": self.steps.to_dicts(),
+            "products": self.products.to_dicts(),
+            "left_out": list(self.left_out),
+            "warnings": list(self.warnings),
+        }
+
+    def _view(self) -> View:
+        frame = self.layers.select(
+            "module", "kind", "neurons", "nonzero_per_sample", rate=pl.col("rate")
+        )
+        return View("firing rates", frame, [self.line(), *self.warnings])
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+
+def rates(
+    trace: Trace | str | os.PathLike[str],
+    *,
+    where: str | Sequence[str] | None = None,
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
+) -> Rates:
+    """Return firing rates and effective operations of a trace's forward passes.
+
+    Args:
+        trace: the trace, or its directory.
+        where: filters, see `where.parse_filters`.
+        samples: how many samples there are in all, or "per-call"; by default as recorded.
+        batch: samples in a batch; by default as recorded.
+        time_steps: time steps of a sample; by default as recorded.
+
+    Raises:
+        ConfigError: a filter or setting that means nothing.
+        TraceError: there is no forward pass, or a part is damaged.
+    """
+    part = forward_part(regrouped(narrowed(trace, where), samples), eval_only=False)
+    sampled = samples_of(part, batch, time_steps, samples=samples, ran=part.sample_calls)
+    active = _active(part)
+    calls = neuron_calls(part, active)
+    products, left_out = _products(part)
+    layers = _layers(part, active, calls)
+    each = sampled.samples or None
+    products = _per_sample(products, ("dense", "effective_macs", "effective_acs"), each)
+    layers = _per_sample(layers, ("nonzero",), each)
+    return Rates(
+        layers=layers.select(
+            "module", "kind", "neurons", "calls", "elements", "nonzero", "nonzero_per_sample",
+            rate=pl.col("nonzero") / pl.col("elements"),
+            sparsity=1 - pl.col("nonzero") / pl.col("elements"),
+        ),
+        steps=_over_time(active, calls),
+        products=products,
+        totals=_totals(layers, products, each),
+        sampled=sampled,
+        left_out=left_out,
+        on_devices=_on_devices(part),
+    )  # fmt: skip
+
+
+def _on_devices(trace: Trace) -> bool:
+    ran = weight_products(trace).select(SIGNATURE)
+    asked = trace.signatures.join(ran, on=list(SIGNATURE), how="semi")
+    devices = asked["operands"].explode().struct.field("device").drop_nulls()
+    return bool((devices != "cpu").any())
+
+
+def _active(trace: Trace) -> pl.DataFrame:
+    """Return `MODULE`, `module`, `kind` and `spiking` of neurons and activation modules."""
+    name = pl.col("class").str.split(".").list.last()
+    activation = pl.col("class").str.starts_with(_ACTIVATIONS) & ~name.is_in(_NO_ACTIVATIONS)
+    neuron = pl.col("neuron").is_not_null()
+    return trace.modules.filter(neuron | activation).select(
+        *MODULE, module="path", kind=pl.coalesce("neuron", name), spiking=neuron
+    )
+
+
+def _layers(trace: Trace, active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
+    places = scopes_of(trace.modules).select(module="scope", place="place").unique()
+    size = pl.col("out_numel") / (pl.col("batch") * pl.col("time_steps"))
+    one = size.n_unique() == 1
+    return (
+        calls.join(active, on=list(MODULE))
+        .sort("rank", "module_call_id")
+        .group_by("module", "kind", "spiking", maintain_order=True)
+        .agg(
+            neurons=pl.when(one).then(size.first()).round().cast(pl.Int64),
+            calls=pl.len().cast(pl.Int64),
+            elements=_sum("out_numel"),
+            nonzero=_sum("out_nonzero"),
+        )
+        .join(places, on="module", how="left", maintain_order="left")
+        .sort("place", maintain_order=True)
+    )
+
+
+def _sum(name: str) -> pl.Expr:
+    """Return a sum that is null if a part of it is not known."""
+    return pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum())
+
+
+def _over_time(active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
+    """Return the rate of neurons at each time step, of those that one call is one step of."""
+    stepped = active.filter("spiking").join(
+        calls.filter(pl.col("time_steps") == 1), on=list(MODULE)
+    )
+    within = pl.int_range(pl.len(), dtype=pl.Int64).over(*SAMPLE, "module_id")
+    return (
+        stepped.sort("rank", "module_call_id")
+        .with_columns(time_step=within)
+        .group_by("module", "time_step", maintain_order=True)
+        .agg(rate=_sum("out_nonzero") / _sum("out_numel"))
+        .sort("module", "time_step")
+    )
+
+
+def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the products of Linear and convolution modules, and the ops of other products."""
+    rows = collapsed(trace, ["module_id"], spikes="ternary", by_values_only=True)
+    layers = layers_of(trace).select(*MODULE, "module", "kind", second_numel="weight_numel")
+    weights = weight_products(trace).select(*SIGNATURE, "slot", "second_numel")
+    rows = rows.join(weights, on=list(SIGNATURE), how="left", maintain_order="left")
+    counted = _effective(trace, rows)
+    own = counted.join(layers, on=[*MODULE, "second_numel"], how="inner", maintain_order="left")
+    rest = counted.filter(pl.col("dense_macs").is_null() | (pl.col("dense_macs") > 0)).join(
+        layers, on=[*MODULE, "second_numel"], how="anti", maintain_order="left"
+    )
+    spiking = pl.col("driven")
+    pairs = pl.col("effective")
+    summed = (
+        own.with_columns(
+            effective_acs=pl.when(spiking).then(pairs).when(~spiking).then(0),
+            effective_macs=pl.when(~spiking).then(pairs).when(spiking).then(0),
+        )
+        .group_by("module", "kind", maintain_order=True)
+        .agg(
+            pl.col("calls").sum(),
+            *(_sum(name).alias(name) for name in
+              ("inputs", "nonzero", "dense", "effective_macs", "effective_acs")),
+            place=pl.col("first_seq").min(),
+        )
+        .sort("place")
+        .with_columns(nonzero_share=pl.col("nonzero") / pl.col("inputs"))
+    )  # fmt: skip
+    columns = ("module", "kind", "calls", "inputs", "nonzero", "nonzero_share", "dense",
+               "effective_macs", "effective_acs")  # fmt: skip
+    others = rest.filter(pl.col("how") != "uncovered")["op"]
+    return summed.select(columns), tuple(others.unique(maintain_order=True))
+
+
+def _effective(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with `driven`, `effective`, `dense`, `inputs` and `nonzero` of their products.
+
+    A pair is effective where the rules would count it if the first factor were spikes.
+    """
+    slot = pl.col("slot")
+    of_slot = {
+        name: pl.coalesce(*(pl.when(slot == n).then(pl.col(f"in{n}_{what}")) for n in range(3)))
+        for name, what in (
+            ("driven", "spikes"),
+            ("nonzero", "nonzero"),
+            ("open", "nonzero_unknown"),
+        )
+    }
+    told = rows.with_columns(**of_slot)
+    flags: dict[str, pl.Expr] = {
+        f"{name}_spikes": (slot == int(name[2:])).fill_null(False)
+        if name.startswith("in")
+        else pl.lit(False)
+        for name in FLAGGED
+    }
+    flags |= {f"{name}_decided": pl.lit(False) for name in FLAGGED[:-1]}
+    asked = told.with_columns(**flags)
+    known = forms(trace, RULE_SETS["full"], asked)
+    sizes = of_each_signature(trace, valid_pairs, {"pairs": pl.Int64, "input": pl.Int64})
+    measured = pl.col("driven").is_not_null() & (pl.col("open") == 0)
+    return (
+        asked.join(known, on=list(KIND), how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(effective=evaluated("acs", known))
+        .join(sizes, on=list(SIGNATURE), how="left", maintain_order="left")
+        .with_columns(
+            effective=pl.when(measured).then(pl.col("effective").cast(pl.Int64)),
+            nonzero=pl.when(measured).then("nonzero"),
+            dense=pl.col("pairs") * pl.col("calls"),
+            inputs=pl.col("input") * pl.col("calls"),
+        )
+    )
+
+
+def _per_sample(frame: pl.DataFrame, names: Sequence[str], samples: int | None) -> pl.DataFrame:
+    each = pl.lit(samples, pl.Float64)
+    return frame.with_columns((pl.col(name) / each).alias(f"{name}_per_sample") for name in names)
+
+
+def _totals(
+    layers: pl.DataFrame, products: pl.DataFrame, samples: int | None
+) -> dict[str, float | None]:
+    spiking = layers.filter("spiking")
+    return {
+        **{
+            name: _total(products, f"{name}_per_sample")
+            for name in ("dense", "effective_macs", "effective_acs")
+        },
+        "nonzero": _total(spiking, "nonzero_per_sample"),
+        "rate": _share(spiking),
+        "activation_sparsity": None if (share := _share(layers)) is None else 1 - share,
+    }
+
+
+def _total(frame: pl.DataFrame, name: str) -> float | None:
+    return None if frame[name].null_count() else float(frame[name].sum())
+
+
+def _share(layers: pl.DataFrame) -> float | None:
+    """Return the share of nonzero elements; None: not known, or there is no layer."""
+    elements, nonzero = _total(layers, "elements"), _total(layers, "nonzero")
+    return nonzero / elements if elements and nonzero is not None else None

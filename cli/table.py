@@ -1,0 +1,162 @@
+"""`opjoule table`: networks beside each other, as in the table of a paper."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import count, reading, tables, terminal
+from .tables import Column
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..analyzers import Table
+
+
+@click.command(short_help="Networks beside each other, as in the table of a paper.")
+@click.argument("traces", nargs=-1, required=True, metavar="NAME=TRACE...")
+@click.option(
+    "--columns",
+    multiple=True,
+    metavar="NAME,...",
+    help="samples, time_steps, batch, rate, flops, macs, acs, synops, bytes, accuracy, "
+    "energy.ESTIMATOR, ratio.COLUMN, ...  [default: the usual ones]",
+)
+@click.option(
+    "--accuracy", "accuracies", multiple=True, metavar="NAME=SHARE", help="Accuracy, such as 0.93."
+)
+@click.option(
+    "--add",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV file with columns of your own; its column network names the row.",
+)
+@reading.divides(default="sample")
+@click.option("--no-spread", is_flag=True, help="Without standard deviations.")
+@reading.narrows
+@click.option(
+    "--spikes",
+    type=click.Choice(count.SPIKES),
+    default="binary",
+    show_default=True,
+    help="What a spike tensor may hold.",
+)
+@reading.samples
+@click.option("--rank", type=int, metavar="N", help="One rank only.  [default: all]")
+@click.option("--partial", is_flag=True, help="Read what an aborted recording left.")
+@reading.answers(*tables.FORMATS, "latex")
+def table(
+    traces: tuple[str, ...],
+    columns: tuple[str, ...],
+    accuracies: tuple[str, ...],
+    add: Path | None,
+    per: str | None,
+    spread: bool,
+    no_spread: bool,
+    partial: bool,
+    rank: int | None,
+    kind: str,
+    output: Path | None,
+    **options: Any,
+) -> None:
+    """Put networks beside each other: operations, rates and energies of one sample.
+
+    \b
+      opjoule table SNN=runs/snn ANN=runs/ann --accuracy SNN=0.93 --accuracy ANN=0.94
+      opjoule table SNN=runs/snn ANN=runs/ann --columns rate,acs,energy.compute -o table.tex
+
+    Of each trace its inference, in eval mode. Deviations are over samples. Footnotes say what
+    each energy speaks of, what it leaves out, and how far it reaches.
+    """  # noqa: D301
+    if spread and no_spread:
+        raise click.UsageError("--spread and --no-spread contradict each other")
+    named = _pairs("trace", traces, unnamed=True)
+    shares = {name: _share(name, text) for name, text in _pairs("--accuracy", accuracies).items()}
+    opened = {
+        name: reading.opened(Path(path), partial=partial, rank=rank) for name, path in named.items()
+    }
+    chosen = [each.strip() for text in columns for each in text.split(",") if each.strip()]
+    made = importlib.import_module("..analyzers.comparing.table", __package__)
+    with reading.working("counting"):
+        found: Table = made.table(
+            opened,
+            chosen or None,
+            accuracy=shares or None,
+            extra=_own(add),
+            per=per or "sample",
+            spread=not no_spread,
+            **options,
+        )
+    tables.answer(_shown(found, kind), output)
+    if kind in ("csv", "parquet"):
+        for note in found.footnotes:
+            click.echo(f"opjoule: {terminal.clean(note)}", err=True)
+
+
+def _shown(found: Table, kind: str) -> str | bytes:
+    if kind == "json":
+        return tables.as_json(found.to_dict())
+    if kind in ("csv", "parquet"):
+        return tables.as_data(kind, found.frame)
+    if kind == "markdown":
+        return found.to_markdown()
+    if kind == "latex":
+        return found.to_latex()
+    import polars as pl
+
+    sheet = found.sheet()
+    names = [str(place) for place in range(len(sheet.titles))]
+    frame = pl.DataFrame([list(row) for row in sheet.rows], schema=names, orient="row")
+    columns = [
+        Column(name, title, left=left, style=None if place else "bold", optional=place)
+        for place, (name, title, left) in enumerate(
+            zip(names, sheet.titles, sheet.left, strict=True)
+        )
+    ]
+    notes = "".join(terminal.wrapped(terminal.clean(note)) for note in sheet.notes)
+    return tables.as_table(frame, columns) + "\n" + notes
+
+
+def _pairs(what: str, texts: tuple[str, ...], *, unnamed: bool = False) -> dict[str, str]:
+    """Return NAME=VALUE texts as a dictionary; a trace without a name has that of its folder.
+
+    Raises:
+        click.UsageError: there is no name or value, or a name twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if unnamed and not equals:
+            name, value = Path(text).name, text
+        if not name or not value:
+            raise click.UsageError(f"{what} {text!r}: write NAME=VALUE")
+        if name in found:
+            raise click.UsageError(f"{what} {text!r}: {name} stands there twice")
+        found[name] = value
+    return found
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise click.UsageError(f"--accuracy {name}={text}: write a share such as 0.93, or 93%")
+    return share
+
+
+def _own(path: Path | None) -> pl.DataFrame | None:
+    if path is None:
+        return None
+    import polars as pl
+
+    try:
+        return pl.read_csv(path)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise click.UsageError(f"--add {path}: not a CSV table ({reason})") from None

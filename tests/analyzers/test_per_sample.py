@@ -1,0 +1,164 @@
+"""Figures of one sample or step: batches of different sizes, spread, and two traces."""
+
+from __future__ import annotations
+
+from statistics import stdev
+
+import pytest
+
+import opjoule
+from opjoule.schemas import ConfigError, TraceError
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+FLOPS = 2 * 8 * 4
+"""Of a sample in Linear(8, 4) without bias: 8 multiplications and additions for each of 4."""
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False)).eval()
+
+
+@pytest.fixture
+def batches(recorded):
+    """Return a trace of three batches: of 4, 4 and 2 samples."""
+
+    def run():
+        model = net()
+        with torch.no_grad():
+            for size in (4, 4, 2):
+                model(torch.rand(size, 8))
+
+    return recorded(run)
+
+
+@pytest.mark.parametrize("key", ["step", "sample"])
+def test_a_step_is_divided_by_its_own_samples(batches, key):
+    frame = opjoule.count(batches, by=[key, "op"], where="op=aten.mm", per="sample").frame
+    assert frame["flops"].to_list() == [4 * (FLOPS + 16), 4 * (FLOPS + 16), 2 * (FLOPS + 16)]
+    assert frame["flops_per_sample"].to_list() == [FLOPS + 16] * 3
+
+
+def test_every_other_row_is_divided_by_all_samples(batches):
+    counts = opjoule.count(batches, by="module", per="sample")
+    rows = {row["module"]: row for row in counts.frame.iter_rows(named=True)}
+    assert rows["Sequential.0"]["flops_per_sample"] == FLOPS
+    assert counts.units == 10
+    assert counts.each["flops"] == counts.total["flops"] / 10
+    assert "per sample: the whole divided by 10 samples" in repr(counts)
+    steps = opjoule.count(batches, per="step")
+    assert steps.each["flops"] == counts.total["flops"] / 3
+
+
+def test_filters_leave_the_samples_what_they_are(batches):
+    for where in ("module=*.0", "op=aten.mm", "stage=forward"):
+        assert opjoule.count(batches, where=where, per="sample").units == 10
+    assert opjoule.count(batches, where="step=2", per="sample").units == 2
+
+
+def test_spread_over_batches_of_one_size(recorded):
+    """The rates of three single samples: 2, 4 and 6 of 8 inputs are spikes, 4 outputs each."""
+
+    def run():
+        model = nn.Sequential(nn.Linear(8, 4, bias=False)).eval()
+        with torch.no_grad():
+            for ones in (2, 4, 6):
+                model(torch.tensor([[1.0] * ones + [0.0] * (8 - ones)]))
+
+    trace = recorded(run)
+    row = opjoule.count(trace, spread=True).frame.row(0, named=True)
+    assert row["acs_per_sample"] == (8 + 16 + 24) / 3
+    assert row["acs_std"] == pytest.approx(stdev([8, 16, 24]))
+    assert row["flops_std"] == 0
+    report = opjoule.energy(trace, "compute")
+    each = report.by(spread=True).row(0, named=True)
+    assert each["per_sample_pj"] == pytest.approx(0.9 * 16)
+    assert each["std_pj"] == pytest.approx(0.9 * stdev([8, 16, 24]))
+    assert report.by("sample").sort("sample")["energy_pj"].to_list() == pytest.approx(
+        [0.9 * 8, 0.9 * 16, 0.9 * 24]
+    )
+
+
+def test_a_module_that_did_not_run_in_a_sample_has_0_there(recorded):
+    class Either(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = (nn.Linear(8, 4, bias=False) for _ in range(2))
+
+        def forward(self, x, first):
+            return self.one(x) if first else self.two(x)
+
+    def run():
+        model = Either().eval()
+        with torch.no_grad():
+            for first in (True, True, False):
+                model(torch.rand(1, 8), first)
+
+    frame = opjoule.count(recorded(run), by="module", spread=True).frame
+    rows = {row["module"]: row for row in frame.iter_rows(named=True)}
+    assert rows["Either.one"]["flops_std"] == pytest.approx(stdev([FLOPS, FLOPS, 0]))
+    assert rows["Either"]["flops_std"] == 0
+
+
+def test_batches_weigh_as_much_as_they_have_samples(recorded):
+    """Means 8 (of 4 samples) and 20 (of 2): mean 12, deviation √((4·16 + 2·64) / 6 · 2 / 1)."""
+
+    def run():
+        model = nn.Sequential(nn.Linear(8, 4, bias=False)).eval()
+        with torch.no_grad():
+            model(torch.tensor([[1.0] * 2 + [0.0] * 6]).expand(4, 8).contiguous())
+            model(torch.tensor([[1.0] * 5 + [0.0] * 3]).expand(2, 8).contiguous())
+
+    row = opjoule.count(recorded(run), spread=True).frame.row(0, named=True)
+    assert row["acs_per_sample"] == 12
+    assert row["acs_std"] == pytest.approx(((4 * 16 + 2 * 64) / 6 * 2) ** 0.5)
+
+
+@pytest.mark.parametrize("name", ["compute", "simple", "lemaire", "neuromc", "spikesim"])
+def test_energies_by_sample_add_up(stored, name):
+    report = opjoule.energy(stored, name)
+    assert report.by("sample")["energy_pj"].sum() == pytest.approx(report.total_pj)
+
+
+def test_two_traces_are_compared_by_sample(recorded):
+    model, inputs = net(), torch.ones(2, 8)
+
+    def of(times):
+        def run():
+            with torch.no_grad():
+                for _ in range(times):
+                    model(inputs)
+
+        return recorded(run)
+
+    base, head = of(1), of(5)
+    found = opjoule.compare(base, head, energies=["compute"])
+    assert found.unit_line().startswith("per sample: BASE has 2 samples, HEAD has 10 samples")
+    assert {total.mark for total in found.totals.values()} == {"equal"}
+    assert set(found.rows["mark"]) == {"equal"}
+    assert found.changes("flops").is_empty()
+    whole = opjoule.compare(base, head, per="total")
+    assert whole.unit_line() == ""
+    assert whole.totals["flops"].ratio == 5
+    assert opjoule.compare(base, base).per == "total"
+
+
+def test_what_is_not_known_is_refused(recorded):
+    trace = recorded(lambda: torch.ones(3) + 1)
+    with pytest.raises(TraceError, match="not known how many samples there are: give --samples N"):
+        opjoule.count(trace, per="sample")
+    assert opjoule.count(trace, per="sample", samples=3).each["flops"] == 1
+    with pytest.raises(ConfigError, match="unknown per='day'"):
+        opjoule.count(trace, per="day")
+
+
+def test_a_sweep_of_one_sample(batches):
+    whole = opjoule.sweep(batches, "compute", {"e_mac_pj": [1.0, 2.0]})
+    each = opjoule.sweep(batches, "compute", {"e_mac_pj": [1.0, 2.0]}, per="sample")
+    # 32 + 8 MACs a sample
+    assert each.frame["energy_mac_per_sample_pj"].to_list() == [40, 80]
+    assert each.frame.drop("energy_mac_per_sample_pj", "energy_ac_per_sample_pj").equals(
+        whole.frame
+    )

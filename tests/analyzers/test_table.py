@@ -1,0 +1,108 @@
+"""The table of a paper: figures of one sample, ratios, footnotes, and texts that are escaped."""
+
+from __future__ import annotations
+
+from statistics import stdev
+
+import polars as pl
+import pytest
+
+import opjoule
+from opjoule.analyzers.markup import Sheet, latex, latex_text, markdown
+from opjoule.schemas import ConfigError
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+
+@pytest.fixture
+def traces(record):
+    """Return two traces: 2 and 3 batches of one sample, into Linear(8, 4) and Linear(8, 2)."""
+
+    def of(width, ones):
+        layer = nn.Sequential(nn.Linear(8, width, bias=False)).eval()
+        inputs = [torch.tensor([[1.0] * n + [0.0] * (8 - n)]) for n in ones]
+
+        def run():
+            with torch.no_grad():
+                for each in inputs:
+                    layer(each)
+
+        return record(run)
+
+    return {"wide": of(4, (2, 4)), "small": of(2, (1, 2, 6))}
+
+
+def test_figures_are_those_of_one_sample(traces):
+    found = opjoule.table(traces, ["samples", "flops", "acs", "energy.compute", "ratio.acs"])
+    wide, small = found.frame.iter_rows(named=True)
+    assert (wide["samples"], small["samples"]) == (2, 3)
+    assert (wide["flops"], small["flops"]) == (2 * 8 * 4, 2 * 8 * 2)
+    assert (wide["acs"], small["acs"]) == (3 * 4, 3 * 2)
+    assert wide["acs_std"] == pytest.approx(stdev([8, 16]))
+    assert small["acs_std"] == pytest.approx(stdev([2, 4, 12]))
+    assert wide["energy.compute"] == pytest.approx(0.9 * 12)
+    assert wide["energy.compute_std"] == pytest.approx(0.9 * stdev([8, 16]))
+    assert (wide["ratio.acs"], small["ratio.acs"]) == (1, 0.5)
+
+
+def test_the_default_has_every_estimator_that_applies(traces):
+    found = opjoule.table(traces, accuracy={"wide": 0.93})
+    assert found.columns[:9] == (
+        "samples", "time_steps", "batch", "rate", "flops", "macs", "acs", "synops", "accuracy",
+    )  # fmt: skip
+    assert {"energy.compute", "ratio.energy.compute", "energy.lemaire"} <= set(found.columns)
+    assert "energy.spikesim" not in found.columns  # it knows convolutions only
+    notes = " ".join(found.footnotes)
+    assert "M. Horowitz" in notes and "E. Lemaire" in notes
+    assert "wide, compute: 100.0% of the MACs of the products are charged." in found.footnotes
+    assert found.sheet().rows[0][9] == "93.0 %" and found.sheet().rows[1][9] == ""
+
+
+def test_columns_of_ones_own(traces):
+    own = pl.DataFrame({"network": ["small", "wide"], "chip": ["A_1", "B&2"], "year": [2020, 2021]})
+    found = opjoule.table(traces, ["chip", "year", "flops"], extra=own, spread=False)
+    assert found.frame["chip"].to_list() == ["B&2", "A_1"]
+    assert r"wide & B\&2 & 2021 & 64 \\" in found.to_latex()
+    assert "| small | A_1 | 2020 | 32 |" in found.to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"columns": ["flop"]}, "no column 'flop'; did you mean flops?"),
+        ({"columns": ["accuracy"]}, "no column 'accuracy'"),
+        ({"accuracy": {"other": 1}}, "accuracy of 'other': there are wide, small"),
+        ({"extra": pl.DataFrame({"x": [1]})}, "need a column `network`"),
+        ({"extra": pl.DataFrame({"network": ["wide"], "macs": [1]})}, "give yours another name"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(traces, options, says):
+    with pytest.raises(ConfigError) as caught:
+        opjoule.table(traces, **options)
+    assert says in str(caught.value)
+
+
+def test_training_is_left_out(stored):
+    """Of the stored trace one batch of 3 ran in eval mode, with 49,874 FLOP."""
+    found = opjoule.table({"net": stored}, ["samples", "flops", "energy.neuromc"])
+    row = found.frame.row(0, named=True)
+    assert (row["samples"], row["flops"]) == (3, 49_874 / 3)
+    inference = opjoule.energy(stored, "neuromc", where="label=inference")
+    assert row["energy.neuromc"] == pytest.approx(inference.per_sample_pj)
+
+
+HOSTILE = "\\input{x} & 50% $x$ #1 a_b ^~ [y] <z> -- \x1b[2J"
+
+
+def test_latex_is_escaped():
+    text = latex_text(HOSTILE)
+    assert text.startswith(r"\textbackslash{}input\{x\} \& 50\% \$x\$ \#1 a\_b ")
+    assert "\x1b" not in text and "--" not in text
+    sheet = Sheet([HOSTILE], [[HOSTILE]], [True], [HOSTILE])
+    lines = latex(sheet).splitlines()
+    assert lines.count(rf"{text} \\") == 2 and rf"\item {text}" in lines
+    assert markdown(Sheet(["a|b"], [["c|d"]], [True], ["*e*"])) == (
+        "| a\\|b |\n| :-- |\n| c\\|d |\n\n\\*e\\*\n"
+    )

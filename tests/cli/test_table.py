@@ -1,0 +1,40 @@
+"""`opjoule table`: rows from NAME=TRACE, formats, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_every_format_has_the_row(answered, stored, tmp_path):
+    words = ("table", f"net_1={stored}", "--columns", "samples,flops", "--columns", "accuracy",
+             "--accuracy", "net_1=93%")  # fmt: skip
+    assert "net_1" in answered(*words) and "93.0 %" in answered(*words)
+    data = json.loads(answered(*words, "--format", "json"))
+    assert data["rows"][0]["accuracy"] == 0.93 and data["footnotes"]
+    assert "| net_1 | 3 | 16.6 k | 93.0 % |" in answered(*words, "--format", "markdown")
+    answered(*words, "-o", tmp_path / "t.tex")
+    text = (tmp_path / "t.tex").read_text()
+    assert r"\toprule" in text and r"net\_1 & 3 & 16.6 k & 93.0 \% \\" in text
+
+
+def test_columns_from_a_file(answered, stored, tmp_path):
+    (tmp_path / "own.csv").write_text("network,chip\nnet,Loihi\n")
+    found = answered("table", f"net={stored}", "--columns", "chip", "--add", tmp_path / "own.csv",
+                     "--format", "csv")  # fmt: skip
+    assert found == "network,chip\nnet,Loihi\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["net="], "write NAME=VALUE"),
+        (["a=x", "a=y"], "a stands there twice"),
+        (["a=x", "--accuracy", "a=2"], "write a share such as 0.93"),
+        (["a=x", "--spread", "--no-spread"], "contradict each other"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(refused, words, says):
+    assert says in refused("table", *words)
