@@ -22,7 +22,7 @@ from typing import Any
 import overhead
 import torch
 from models import Workload, resnet18, workload, workloads
-from peers import OURS, PEERS, PLAIN
+from peers import CONTEXTS, OURS, PLAIN
 
 from opjoule import Recorder
 from opjoule.tracer import device_statistics, values
@@ -303,8 +303,8 @@ def measure_ratios(work: Workload, rounds: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {peer: [] for peer in (PLAIN, *LEVELS.values())}
     for turn in range(rounds + 1):
         for peer in times:
-            assert peer in PEERS
-            taken = overhead.once(work, peer)[1]
+            assert peer in CONTEXTS
+            taken = overhead.once(work, peer)[1].wall
             if turn:
                 times[peer].append(taken)
     base = statistics.median(times[PLAIN])

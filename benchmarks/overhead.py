@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from models import Workload
-from peers import FLOPS, PEERS, PLAIN
+from peers import CONTEXTS, FLOPS, PEERS, PLAIN
 
 ADDS = 3000
 SHORTEST = 0.05
@@ -51,7 +51,7 @@ def clocked(run: Callable[[], object]) -> Taken:
     return Taken(time.process_time() - cpu, time.perf_counter() - wall)
 
 
-def once(work: Workload, peer: str, times: int) -> tuple[Taken, Taken, Taken]:
+def once(work: Workload, peer: str, times: int = 1) -> tuple[Taken, Taken, Taken]:
     """Run a workload in a context, first unclocked; return (opening, a run inside, closing)."""
 
     def run() -> None:
@@ -61,7 +61,7 @@ def once(work: Workload, peer: str, times: int) -> tuple[Taken, Taken, Taken]:
         _settle(work)
 
     gc.collect()
-    context = PEERS[peer](work)
+    context = CONTEXTS[peer](work)
     opening = clocked(context.__enter__)
     work.run()
     work.reset()

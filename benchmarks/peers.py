@@ -73,4 +73,10 @@ PEERS: dict[str, Context] = {
     "torch.profiler, shapes": _profiler,
     "empty dispatch mode": lambda work: Empty(),
 }
-"""Name -> context of a run."""
+"""Name -> context of a run; what the benchmarks compare."""
+
+CONTEXTS: dict[str, Context] = {
+    **PEERS,
+    "opjoule, synaptic": lambda work: _recorder(work, statistics="synaptic"),
+}
+"""The same, and what is compared on a GPU only."""
