@@ -79,6 +79,19 @@ def _found(what: str, find: Callable[[], _Fact], otherwise: _Fact, notes: list[s
         return otherwise
 
 
+def begun(ask: Callable[[], Callable[[], _Fact]]) -> Callable[[], _Fact]:
+    """Ask for a fact that is waited for at the end; an exception comes from the waiting, too."""
+    try:
+        return ask()
+    except Exception as error:
+        failed = error
+
+    def fail() -> _Fact:
+        raise failed
+
+    return fail
+
+
 def said(error: BaseException) -> str:
     """Return what an exception says of itself, cut; nothing if it cannot."""
     try:

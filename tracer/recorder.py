@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from .modules import Modules
 from .neurons import NeuronRule, Neurons
 from .notices import Notices
 from .optimizers import OptimizerSteps
-from .outcome import outcome
+from .outcome import begun, outcome
 from .parts import Parts
 from .recursion import Room
 from .session import Session
@@ -118,14 +118,16 @@ class Recorder:
         self._entered = True
         rank, world = environment.rank()
         self._rank, self._world = rank or 0, world
-        run = environment.run()
-        self._writer = Writer(self.path, overwrite=self._overwrite, rank=rank, run=run)
-        self._revision = environment.revision()
+        self._writer = Writer(
+            self.path, overwrite=self._overwrite, rank=rank, run=environment.run()
+        )
+        self._revision = begun(environment.revision)
         try:
             self._open()
         except BaseException:
             self._writer.discard()
-            self._revision()
+            with suppress(Exception):
+                self._revision()
             raise
         return self
 
@@ -514,4 +516,5 @@ class Recorder:
             self._mode_on = False
         self._eager.stop()
         if self._ours:  # the pipe from git is not a forked child's to read
-            self._revision()  # whatever came in between, git has been waited for
+            with suppress(Exception):
+                self._revision()  # whatever came in between, git has been waited for
