@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .analyzers.checking.check import Check, check
     from .analyzers.comparing.compare import Comparison, compare
     from .analyzers.counting.count import Counts, count
     from .analyzers.counting.coverage import Coverage, coverage
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Trace", "compare", "count",
-        "coverage", "open_trace", "sensitivity", "sweep",
+        "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Trace", "check",
+        "compare", "count", "coverage", "open_trace", "sensitivity", "sweep",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config",),
@@ -44,6 +45,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "Check",
     "Comparison",
     "ConfigError",
     "Counts",
@@ -61,6 +63,7 @@ __all__ = [
     "TraceError",
     "TraceVersionError",
     "__version__",
+    "check",
     "compare",
     "count",
     "coverage",

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checking.check import Check, check
     from .comparing.compare import Comparison, compare
     from .counting.count import Counts, count
     from .counting.coverage import Coverage, coverage
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .workload.spikes import SPIKE_MODES, spike_expr
 
 _HOMES = {
+    "Check": "checking.check",
+    "check": "checking.check",
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
     "Counts": "counting.count",
@@ -34,12 +37,14 @@ _HOMES = {
 
 __all__ = [
     "SPIKE_MODES",
+    "Check",
     "Comparison",
     "Counts",
     "Coverage",
     "Figures",
     "OpRule",
     "Trace",
+    "check",
     "compare",
     "count",
     "coverage",

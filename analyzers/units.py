@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 _UP = ("", "k", "M", "G", "T", "P", "E")
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -41,6 +43,13 @@ def ratio_text(value: float | None) -> str:
 def share_text(share: float | None) -> str:
     """Return a share of 1 in percent."""
     return UNKNOWN if share is None or math.isnan(share) else f"{share:.1%}".replace("%", " %")
+
+
+def figure_text(figure: str) -> Callable[[Any], str]:
+    """Return what makes the text of values of a figure: "flops", "bytes", "energy.compute"."""
+    if figure.startswith("energy."):
+        return energy_text
+    return bytes_text if figure == "bytes" else count_text
 
 
 def bar(share: float | None, width: int = 10) -> str:

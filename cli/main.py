@@ -25,6 +25,7 @@ VERBS = {
     "energy": "energy",
     "sweep": "sweep",
     "compare": "compare",
+    "check": "check",
     "config": "config",
     "demo": "demo",
 }

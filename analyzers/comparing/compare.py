@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ..checking.figures import COUNTED, ENERGY
 from ..display import View, as_html, as_lines
 from ..rules import rule_set
 from ..trace.trace import Trace, open_trace
@@ -19,7 +20,7 @@ from .alignment import align
 from .attribution import explained
 from .budgets import Failure, budget, check
 from .diff import Total, joined, marked, summed, total_of
-from .profiles import COUNTED, ENERGY, KEYS, Side, counted_side, estimated, narrowed_pair, side_data
+from .profiles import KEYS, Side, counted_side, estimated, narrowed_pair, side_data
 from .recording_differences import circumstances
 
 if TYPE_CHECKING:

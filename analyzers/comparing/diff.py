@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ..checking.figures import ENERGY
 from ..counting.evaluate import COUNTERS
-from .profiles import ENERGY, KEYS, Side
+from .profiles import KEYS, Side
 
 MARKS = ("added", "removed", "changed", "equal")
 

@@ -60,7 +60,15 @@ def test_the_table_of_names_is_the_front():
 
     table = PAGE[: PAGE.index("Recording needs PyTorch")]
     named = set(re.findall(r"`oj\.(\w+)`", table)) | set(re.findall(r"`oj\.(\w*Error)`", PAGE))
-    results = {"Comparison", "Counts", "Coverage", "EnergyReport", "RecordingWarning", "Trace"}
+    results = {
+        "Check",
+        "Comparison",
+        "Counts",
+        "Coverage",
+        "EnergyReport",
+        "RecordingWarning",
+        "Trace",
+    }
     assert named == set(opjoule.__all__) - results - {"__version__"}
 
 

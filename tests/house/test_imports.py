@@ -19,6 +19,7 @@ PACKAGES = (
     "analyzers.rules",
     "analyzers.counting",
     "analyzers.energy",
+    "analyzers.checking",
     "analyzers.comparing",
     "analyzers.sweeping",
     "op_counter",
