@@ -19,6 +19,7 @@ from click.shell_completion import shell_complete
 
 VERBS = {
     "record": "record",
+    "list": "listing",
     "info": "info",
     "count": "count",
     "coverage": "count",
