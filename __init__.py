@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .analyzers.energy.report import EnergyReport
     from .analyzers.rules import Figures, OpRule
     from .analyzers.sweeping.sweep import sensitivity, sweep
+    from .analyzers.timing.roofline import Roofline, roofline
     from .analyzers.trace.trace import Trace, open_trace
     from .schemas.costs import load_config
     from .schemas.errors import (
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Trace", "check",
-        "compare", "count", "coverage", "open_trace", "sensitivity", "sweep",
+        "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Roofline", "Trace",
+        "check", "compare", "count", "coverage", "open_trace", "roofline", "sensitivity", "sweep",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config",),
@@ -58,6 +59,7 @@ __all__ = [
     "RecordError",
     "Recorder",
     "RecordingWarning",
+    "Roofline",
     "RuleError",
     "Trace",
     "TraceError",
@@ -71,6 +73,7 @@ __all__ = [
     "load_config",
     "open_trace",
     "record",
+    "roofline",
     "sensitivity",
     "sweep",
 ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .rules import OpRule
     from .rules.rule import Figures
     from .sweeping.sweep import sensitivity, sweep
+    from .timing.roofline import Roofline, roofline
     from .trace.trace import Trace, open_trace
     from .workload.spikes import SPIKE_MODES, spike_expr
 
@@ -27,6 +28,8 @@ _HOMES = {
     "coverage": "counting.coverage",
     "OpRule": "rules",
     "Figures": "rules",
+    "roofline": "timing.roofline",
+    "Roofline": "timing.roofline",
     "sensitivity": "sweeping.sweep",
     "sweep": "sweeping.sweep",
     "Trace": "trace.trace",
@@ -43,12 +46,14 @@ __all__ = [
     "Coverage",
     "Figures",
     "OpRule",
+    "Roofline",
     "Trace",
     "check",
     "compare",
     "count",
     "coverage",
     "open_trace",
+    "roofline",
     "sensitivity",
     "spike_expr",
     "sweep",

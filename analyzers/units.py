@@ -9,6 +9,7 @@ from typing import Any
 _UP = ("", "k", "M", "G", "T", "P", "E")
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _JOULES = ("pJ", "nJ", "µJ", "mJ", "J", "kJ", "MJ")
+_SECONDS = ("ps", "ns", "µs", "ms", "s")
 UNKNOWN = "?"
 """Stands for an unknown figure; never 0."""
 
@@ -31,6 +32,11 @@ def bytes_text(value: float | None) -> str:
 def energy_text(value_pj: float | None) -> str:
     """Return picojoules in the unit that fits: 12_300_000 as "12.3 µJ"."""
     return _scaled(value_pj, 1000, _JOULES, exact=0)
+
+
+def time_text(value_s: float | None) -> str:
+    """Return seconds in the unit that fits: 0.0012 as "1.20 ms"."""
+    return _scaled(None if value_s is None else value_s * 1e12, 1000, _SECONDS, exact=0)
 
 
 def ratio_text(value: float | None) -> str:

@@ -27,6 +27,7 @@ VERBS = {
     "sweep": "sweep",
     "compare": "compare",
     "check": "check",
+    "roofline": "roofline",
     "config": "config",
     "demo": "demo",
 }

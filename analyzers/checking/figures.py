@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 from ...schemas import ConfigError
@@ -74,3 +75,26 @@ def quantity(text: str, figure: str, number: str, unit: str) -> Fraction:
         known = ", ".join(name for name in units if name not in _MICRO[1:])
         raise ConfigError(f"{text!r}: {unit!r} is not a unit of {figure}: choose from {known}.")
     return Fraction(number) * (units[unit] if unit else 1)
+
+
+def rate(name: str, told: str | float, unit: str) -> float:
+    """Return a rate from a number or from text: "3.35T", "3.35 TB/s".
+
+    Args:
+        name: what it is, for the message.
+        told: what the user said.
+        unit: what may stand behind the prefix, as "B/s".
+
+    Raises:
+        ConfigError: it is no positive number, or has another unit.
+    """
+    match = re.fullmatch(rf"\s*({NUMBER})\s*([^\s0-9.]\S*)?\s*", str(told), re.IGNORECASE)
+    prefix = (match[2] or "").removesuffix(unit) if match else ""
+    if match is None or Fraction(match[1]) == 0:
+        raise ConfigError(f"{name} {told!r}: write a number above 0, as 3.35T or 3.35e12")
+    if prefix and prefix not in _PREFIXES:
+        known = ", ".join(_PREFIXES)
+        raise ConfigError(
+            f"{name} {told!r}: {match[2]!r} is not one of {known}, with or without {unit}"
+        )
+    return float(Fraction(match[1]) * (_PREFIXES[prefix] if prefix else 1))

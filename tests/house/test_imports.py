@@ -22,6 +22,7 @@ PACKAGES = (
     "analyzers.checking",
     "analyzers.comparing",
     "analyzers.sweeping",
+    "analyzers.timing",
     "op_counter",
     "cli",
     "testing",
