@@ -52,6 +52,16 @@ class Verbs(click.Group):
         found = getattr(importlib.import_module(f".{VERBS[cmd_name]}", __package__), cmd_name)
         return debuggable(found) if isinstance(found, click.Command) else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; one that is not there is answered with the nearest."""
+        from ..schemas.spelling import meant
+
+        if args and args[0] not in VERBS and (near := meant(args[0], VERBS)):
+            ctx.fail(f"No such command {args[0]!r}: {near.strip()}")
+        return super().resolve_command(ctx, args)
+
 
 def debuggable(command: click.Command) -> click.Command:
     """Let a command, and those below it, take --debug, so that it may stand anywhere."""

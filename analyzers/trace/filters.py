@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ...schemas.spelling import meant
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -104,7 +105,8 @@ def _parsed(text: str) -> Filter:
     field, equals, value = (word.strip() for word in text.partition("="))
     if not equals or field not in _CHECKS:
         raise ConfigError(
-            f"invalid filter {text!r}: expected FIELD=VALUE; fields are {', '.join(_CHECKS)}."
+            f"invalid filter {text!r}: {meant(field, _CHECKS)}expected FIELD=VALUE; fields are "
+            f"{', '.join(_CHECKS)}."
         )
     values = tuple(word.strip() for word in value.split(","))
     for each in values:
