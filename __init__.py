@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .analyzers.checking.check import Check, check
     from .analyzers.comparing.compare import Comparison, compare
     from .analyzers.comparing.table import Table, table
     from .analyzers.counting.count import Counts, count
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .analyzers.energy.report import EnergyReport
     from .analyzers.rules import Figures, OpRule
     from .analyzers.sweeping.sweep import sensitivity, sweep
+    from .analyzers.timing.roofline import Roofline, roofline
     from .analyzers.trace.trace import Trace, open_trace
     from .schemas.costs import load_config
     from .schemas.errors import (
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Table", "Trace",
-        "compare", "count", "coverage", "open_trace", "rates", "sensitivity", "sweep", "table",
+        "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Roofline",
+        "Table", "Trace", "check", "compare", "count", "coverage", "open_trace", "rates",
+        "roofline", "sensitivity", "sweep", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config",),
@@ -50,6 +53,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "Check",
     "Comparison",
     "ConfigError",
     "Counts",
@@ -63,12 +67,14 @@ __all__ = [
     "RecordError",
     "Recorder",
     "RecordingWarning",
+    "Roofline",
     "RuleError",
     "Table",
     "Trace",
     "TraceError",
     "TraceVersionError",
     "__version__",
+    "check",
     "compare",
     "count",
     "coverage",
@@ -78,6 +84,7 @@ __all__ = [
     "open_trace",
     "rates",
     "record",
+    "roofline",
     "sensitivity",
     "sweep",
     "table",

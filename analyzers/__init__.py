@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checking.check import Check, check
     from .comparing.compare import Comparison, compare
     from .comparing.table import Table, table
     from .counting.count import Counts, count
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from .rules import OpRule
     from .rules.rule import Figures
     from .sweeping.sweep import sensitivity, sweep
+    from .timing.roofline import Roofline, roofline
     from .trace.trace import Trace, open_trace
     from .workload.spikes import SPIKE_MODES, spike_expr
 
 _HOMES = {
+    "Check": "checking.check",
+    "check": "checking.check",
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
     "Table": "comparing.table",
@@ -30,6 +34,8 @@ _HOMES = {
     "rates": "counting.rates",
     "OpRule": "rules",
     "Figures": "rules",
+    "roofline": "timing.roofline",
+    "Roofline": "timing.roofline",
     "sensitivity": "sweeping.sweep",
     "sweep": "sweeping.sweep",
     "Trace": "trace.trace",
@@ -40,19 +46,23 @@ _HOMES = {
 
 __all__ = [
     "SPIKE_MODES",
+    "Check",
     "Comparison",
     "Counts",
     "Coverage",
     "Figures",
     "OpRule",
     "Rates",
+    "Roofline",
     "Table",
     "Trace",
+    "check",
     "compare",
     "count",
     "coverage",
     "open_trace",
     "rates",
+    "roofline",
     "sensitivity",
     "spike_expr",
     "sweep",

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from .units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text, share_text
+from .units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text, share_text, time_text
 
 MOST_LINES = 20
 """Lines of a `repr`."""
@@ -25,6 +25,8 @@ _FOR_UNITS: dict[str, Callable[[Any], str]] = {
     "share": share_text,
     "macs_share": share_text,
     "intensity": ratio_text,
+    "time_s": time_text,
+    "memory_bound_s": time_text,
     "percent_per_percent": ratio_text,
 }
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 _UP = ("", "k", "M", "G", "T", "P", "E")
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _JOULES = ("pJ", "nJ", "µJ", "mJ", "J", "kJ", "MJ")
+_SECONDS = ("ps", "ns", "µs", "ms", "s")
 UNKNOWN = "?"
 """Stands for an unknown figure; never 0."""
 
@@ -31,6 +34,11 @@ def energy_text(value_pj: float | None) -> str:
     return _scaled(value_pj, 1000, _JOULES, exact=0)
 
 
+def time_text(value_s: float | None) -> str:
+    """Return seconds in the unit that fits: 0.0012 as "1.20 ms"."""
+    return _scaled(None if value_s is None else value_s * 1e12, 1000, _SECONDS, exact=0)
+
+
 def ratio_text(value: float | None) -> str:
     """Return a plain ratio with three digits."""
     if value is None or math.isnan(value):
@@ -41,6 +49,13 @@ def ratio_text(value: float | None) -> str:
 def share_text(share: float | None) -> str:
     """Return a share of 1 in percent."""
     return UNKNOWN if share is None or math.isnan(share) else f"{share:.1%}".replace("%", " %")
+
+
+def figure_text(figure: str) -> Callable[[Any], str]:
+    """Return what makes the text of values of a figure: "flops", "bytes", "energy.compute"."""
+    if figure.startswith("energy."):
+        return energy_text
+    return bytes_text if figure == "bytes" else count_text
 
 
 def bar(share: float | None, width: int = 10) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,29 @@ if TYPE_CHECKING:
 KEYS = ("module", "op", "stage")
 
 
+def takes_configurations(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of several estimators, see `configurations`."""
+    for decorate in (
+        click.option(
+            "--revision", "revisions", multiple=True, metavar="[ESTIMATOR=]NAME",
+            help=f"Whose form of the model: {', '.join(REVISIONS)}.  [default: source]",
+        ),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="[ESTIMATOR.]KEY=VALUE",
+            help="One constant; overrides preset and file. Every trace gets the same constants.",
+        ),
+        click.option(
+            "--config", "files", multiple=True, metavar="[ESTIMATOR=]FILE",
+            help="TOML file of constants; it overrides the preset.",
+        ),
+        click.option(
+            "--preset", "presets", multiple=True, metavar="[ESTIMATOR=]NAME", help="Constants."
+        ),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
 @click.command(short_help="Two traces side by side: what changed, and why.")
 @click.argument("base", type=click.Path(path_type=Path))
 @click.argument("head", type=click.Path(path_type=Path))
@@ -29,28 +52,7 @@ KEYS = ("module", "op", "stage")
     type=click.Choice(tuple(ESTIMATORS)),
     help="Compare this estimate too; several stand beside each other, never added.",
 )
-@click.option("--preset", "presets", multiple=True, metavar="[ESTIMATOR=]NAME", help="Constants.")
-@click.option(
-    "--config",
-    "files",
-    multiple=True,
-    metavar="[ESTIMATOR=]FILE",
-    help="TOML file of constants; it overrides the preset.",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="[ESTIMATOR.]KEY=VALUE",
-    help="One constant; overrides preset and file. Both traces get the same constants.",
-)
-@click.option(
-    "--revision",
-    "revisions",
-    multiple=True,
-    metavar="[ESTIMATOR=]NAME",
-    help=f"Whose form of the model: {', '.join(REVISIONS)}.  [default: source]",
-)
+@takes_configurations
 @click.option(
     "--fail-on",
     "conditions",
@@ -146,13 +148,7 @@ def _compared(
     asked = [budget(condition).figure for condition in conditions]
     names = [name.removeprefix("energy.") for name in asked if name.startswith("energy.")]
     estimators = list(dict.fromkeys((*options["estimators"], *names)))
-    revision = _by_estimator("--revision", options["revisions"], estimators)
-    energies = configurations(
-        estimators, revision, options["presets"], options["files"], options["overrides"]
-    )
-    for name in revision.values():
-        if name not in REVISIONS:
-            raise click.UsageError(f"--revision {name!r} is not one of {', '.join(REVISIONS)}")
+    revision, energies = configurations(estimators, options, "--energy {}")
     traces = [
         reading.opened(path, partial=options["partial"], rank=options["rank"])
         for path in (base, head)
@@ -168,20 +164,26 @@ def _compared(
 
 
 def configurations(
-    estimators: Sequence[str],
-    revision: Mapping[str, str],
-    presets: Iterable[str],
-    files: Iterable[str],
-    overrides: Iterable[str],
-) -> dict[str, CostConfig]:
-    """Return the configuration of each estimator from options that may name one."""
-    preset = _by_estimator("--preset", presets, estimators)
-    file = _by_estimator("--config", files, estimators)
+    estimators: Sequence[str], options: Mapping[str, Any], asked_by: str
+) -> tuple[dict[str, str], dict[str, CostConfig]]:
+    """Return the revision and the configuration of each estimator.
+
+    Args:
+        estimators: the estimators that are asked.
+        options: `revisions`, `presets`, `files` and `overrides`, each of which may name one.
+        asked_by: the option that asks for an estimator, {} in the place of its name.
+    """
+    revision = _by_estimator("--revision", options["revisions"], estimators, asked_by)
+    for name in revision.values():
+        if name not in REVISIONS:
+            raise click.UsageError(f"--revision {name!r} is not one of {', '.join(REVISIONS)}")
+    preset = _by_estimator("--preset", options["presets"], estimators, asked_by)
+    file = _by_estimator("--config", options["files"], estimators, asked_by)
     changes: dict[str, list[str]] = {}
-    for text in overrides:
-        name, value = _addressed("--set", text, ".", estimators)
+    for text in options["overrides"]:
+        name, value = _addressed("--set", text, ".", estimators, asked_by)
         changes.setdefault(name, []).append(value)
-    return {
+    return revision, {
         name: energy.configured(
             name,
             revision.get(name, REVISIONS[0]),
@@ -193,18 +195,22 @@ def configurations(
     }
 
 
-def _by_estimator(option: str, texts: Iterable[str], estimators: Sequence[str]) -> dict[str, str]:
+def _by_estimator(
+    option: str, texts: Iterable[str], estimators: Sequence[str], asked_by: str
+) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         if option == "--revision" and text in REVISIONS:
             found |= dict.fromkeys(estimators, text)
             continue
-        name, value = _addressed(option, text, "=", estimators)
+        name, value = _addressed(option, text, "=", estimators, asked_by)
         found[name] = value
     return found
 
 
-def _addressed(option: str, text: str, mark: str, estimators: Sequence[str]) -> tuple[str, str]:
+def _addressed(
+    option: str, text: str, mark: str, estimators: Sequence[str], asked_by: str
+) -> tuple[str, str]:
     """Return which estimator an option is for, and its value; alone, an estimator needs no name.
 
     Raises:
@@ -214,10 +220,12 @@ def _addressed(option: str, text: str, mark: str, estimators: Sequence[str]) -> 
     if found and name in estimators:
         return name, value
     if found and name in ESTIMATORS:
-        raise click.UsageError(f"{option} {text!r}: {name} is not compared; add --energy {name}")
+        raise click.UsageError(
+            f"{option} {text!r}: {name} is not asked for; add {asked_by.format(name)}"
+        )
     if len(estimators) == 1:
         return estimators[0], text
     if not estimators:
-        raise click.UsageError(f"{option} {text!r} needs --energy ESTIMATOR")
+        raise click.UsageError(f"{option} {text!r} needs {asked_by.format('ESTIMATOR')}")
     names = " or ".join(f"{each}{mark}{text}" for each in estimators)
     raise click.UsageError(f"{option} {text!r}: for which estimator? Write {names}")

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..analyzers.units import number_text, share_text
+from ..analyzers.units import figure_text, number_text, share_text
 from . import tables, terminal
 from .count import as_tree
-from .differences import change_text, place_text, shown_as, signed, title
+from .differences import change_text, place_text, signed, title
 from .tables import Column
 from .terminal import clean
 
@@ -59,7 +59,7 @@ class Texts:
     def failed(self) -> Iterator[str]:
         """Yield a line for each condition that holds, and one for each culprit."""
         for failure in self._failures:
-            show = shown_as(failure.budget.figure)
+            show = figure_text(failure.budget.figure)
             total = failure.total
             why = f"; {failure.why}" if failure.why else ""
             yield (
@@ -96,7 +96,7 @@ class Texts:
 
     def _headline(self, figure: str) -> str:
         """Return the change of a figure and what explains most of it, in one line."""
-        compared, show = self._comparison, shown_as(figure)
+        compared, show = self._comparison, figure_text(figure)
         total = compared.totals[figure]
         base = _bounded(figure, compared.base, total.base)
         head = _bounded(figure, compared.head, total.head)
@@ -115,7 +115,7 @@ class Texts:
                 title(total),
                 _bounded(name, self._comparison.base, total.base),
                 _bounded(name, self._comparison.head, total.head),
-                signed(shown_as(name))(total.difference),
+                signed(figure_text(name))(total.difference),
                 change_text(total),
             )
             for name, total in self._comparison.totals.items()
@@ -133,7 +133,7 @@ class Texts:
         total = self._comparison.totals[figure]
         heading = f"What changes {title(total)}, biggest first"
         columns = [
-            Column("difference", title(total), signed(shown_as(figure))),
+            Column("difference", title(total), signed(figure_text(figure))),
             Column("share", "share", share_text),
             Column("where", "where", left=True, wrap=True),
             Column("reason", "why", left=True, wrap=True),
@@ -143,7 +143,7 @@ class Texts:
         text = tables.as_text(kind, rows.head(self._top), columns)
         rest = rows.slice(self._top)
         if rest.height:
-            amount = signed(shown_as(figure))(rest["difference"].sum())
+            amount = signed(figure_text(figure))(rest["difference"].sum())
             text += f"\n{number_text(rest.height, 'more row')}: {amount} in all\n"
         return f"{_heading(heading, kind)}\n{text}"
 
@@ -154,7 +154,7 @@ class Texts:
         frame = _marked(rows.select(*by, "mark", **parts))
         if tuple(by) == ("module",):
             frame = as_tree(frame)
-        show = shown_as(figure)
+        show = figure_text(figure)
         columns = [
             Column("mark", "mark", left=True),
             *(Column(key, key, lambda text: text or "(none)", left=True) for key in by),
@@ -187,7 +187,7 @@ class Texts:
 def _bounded(figure: str, side: Side, value: float | None) -> str:
     """Return a total; with a sign if calls of which it is unknown are left out."""
     least = value is not None and side.unknown(figure)
-    return ("≥ " if least else "") + shown_as(figure)(value)
+    return ("≥ " if least else "") + figure_text(figure)(value)
 
 
 def _lines(lines: Sequence[str], markdown: bool) -> str:

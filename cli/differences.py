@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..analyzers.units import UNKNOWN, bytes_text, count_text, energy_text, ratio_text
+from ..analyzers.units import UNKNOWN, ratio_text
 
 if TYPE_CHECKING:
     from ..analyzers.comparing.diff import Total
 
 Show = Callable[[Any], str]
-
-
-def shown_as(figure: str) -> Show:
-    """Return what makes the text of a figure's values."""
-    if figure.startswith("energy."):
-        return energy_text
-    return bytes_text if figure == "bytes" else count_text
 
 
 def signed(show: Show) -> Show:

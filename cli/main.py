@@ -22,6 +22,7 @@ from .terminal import say
 
 VERBS = {
     "record": "record",
+    "list": "listing",
     "info": "info",
     "count": "count",
     "coverage": "count",
@@ -30,6 +31,8 @@ VERBS = {
     "sweep": "sweep",
     "compare": "compare",
     "table": "table",
+    "check": "check",
+    "roofline": "roofline",
     "config": "config",
     "demo": "demo",
 }
@@ -53,6 +56,16 @@ class Verbs(click.Group):
             return None
         found = getattr(importlib.import_module(f".{VERBS[cmd_name]}", __package__), cmd_name)
         return debuggable(found) if isinstance(found, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; one that is not there is answered with the nearest."""
+        from ..schemas.spelling import meant
+
+        if args and args[0] not in VERBS and (near := meant(args[0], VERBS)):
+            ctx.fail(f"No such command {args[0]!r}: {near.strip()}")
+        return super().resolve_command(ctx, args)
 
 
 def debuggable(command: click.Command) -> click.Command:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..analyzers import Trace
 
 ENDINGS = {
+    ".txt": "table",
     ".json": "json",
     ".csv": "csv",
     ".md": "markdown",
@@ -129,15 +130,21 @@ def narrows(command: Callable[..., Any]) -> Callable[..., Any]:
 def answers(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command --format with these choices, and -o.
 
-    By default the format is the one that the file's name ends in, else the first.
+    By default the format is the one that the file's name ends in, the first if it has no ending;
+    an ending that stands for no format is refused.
     """
 
     def chosen(ctx: click.Context, param: click.Parameter, value: str) -> str:
         output: Path | None = ctx.params.get("output")
         if output is None or ctx.get_parameter_source("kind") is not ParameterSource.DEFAULT:
             return value
-        named = ENDINGS.get(output.suffix.lower(), value)
-        return named if named in formats else value
+        ending = output.suffix.lower()
+        known = {each: name for each, name in ENDINGS.items() if name in formats}
+        if ending and ending not in known:
+            raise click.BadParameter(
+                f"{output} ends in {output.suffix}: write {', '.join(known)}, or tell the --format"
+            )
+        return known.get(ending, value)
 
     def placed(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
         from ..schemas import MANIFEST_NAME, UNFINISHED_NAME

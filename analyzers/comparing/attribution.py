@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..checking.figures import ENERGY
 from ..rules import PRODUCTS
 from ..text import number
 from .alignment import parent_of
 from .call_groups import kinds_of, signatures_of
-from .profiles import ENERGY, Side
+from .profiles import Side
 from .reasons import reasons
 
 if TYPE_CHECKING:

@@ -10,22 +10,17 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import ConfigError
-from ...schemas.costs import config_class
-from .profiles import COUNTED, ENERGY
+from ..checking.figures import NAME, NUMBER, UNIT, check_figure, quantity
 
 if TYPE_CHECKING:
     from .compare import Comparison
     from .diff import Total
 
 _CONDITION = re.compile(
-    r"\s*(?P<figure>[\w.-]*[\w])\s*(?P<than>[<>]=?)\s*"
-    r"(?P<sign>[+-]?)(?P<number>([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]{1,3})?)\s*(?P<unit>%|[a-zµ]*)\s*",
+    rf"\s*(?P<figure>{NAME})\s*(?P<than>[<>]=?)\s*(?P<sign>[+-]?)"
+    rf"(?P<number>{NUMBER})\s*(?P<unit>%|{UNIT})\s*",
     re.IGNORECASE,
 )
-_PREFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
-_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_JOULES = {"pJ": 1, "nJ": 10**3, "uJ": 10**6, "µJ": 10**6, "mJ": 10**9, "J": 10**12}
-
 _HOW = "write FIGURE>+5%, FIGURE>+1e6 or FIGURE>1e9"
 _CULPRITS = 3
 
@@ -71,8 +66,7 @@ def budget(text: str) -> Budget:
     """Read a condition: a figure, `>`, `>=`, `<` or `<=`, and a limit.
 
     `+5%` and `-5%` (and `5%`) compare the difference with base; `+1e6` and `-1e6` the difference
-    with a number; `1e9` the total of head. Numbers take k, M, G, T, P; of bytes B, KiB, MiB, GiB,
-    TiB too; energies are in pJ or take pJ, nJ, uJ, mJ, J.
+    with a number; `1e9` the total of head. For units see `checking.figures.quantity`.
 
     Raises:
         ConfigError: it is no condition, or of a figure that there is not.
@@ -81,28 +75,15 @@ def budget(text: str) -> Budget:
     if match is None:
         raise ConfigError(f"invalid condition {text!r}: {_HOW}.")
     figure, unit = match["figure"], match["unit"]
-    if figure.startswith(ENERGY):
-        config_class(figure.removeprefix(ENERGY))
-    elif figure not in COUNTED:
-        raise ConfigError(
-            f"{text!r}: no figure {figure!r}: choose from {', '.join(COUNTED)}, energy.ESTIMATOR."
-        )
-    factor = Fraction(1, 100) if unit == "%" else _factor(text, figure, unit)
-    number = Fraction(match["number"]) * factor * (-1 if match["sign"] == "-" else 1)
-    of = "relative" if unit == "%" else "difference" if match["sign"] else "head"
-    return Budget(text.strip(), figure, match["than"], number, of)
-
-
-def _factor(text: str, figure: str, unit: str) -> int:
-    if figure.startswith(ENERGY):
-        units = _JOULES
+    check_figure(text, figure)
+    if unit == "%":
+        limit = Fraction(match["number"]) / 100
     else:
-        units = {**_PREFIXES, **(_BYTES if figure == "bytes" else {})}
-    if unit and unit not in units:
-        raise ConfigError(
-            f"{text!r}: {unit!r} is not a unit of {figure}: choose from {', '.join(units)}."
-        )
-    return units[unit] if unit else 1
+        limit = quantity(text, figure, match["number"], unit)
+    of = "relative" if unit == "%" else "difference" if match["sign"] else "head"
+    return Budget(
+        text.strip(), figure, match["than"], -limit if match["sign"] == "-" else limit, of
+    )
 
 
 def check(comparison: Comparison, condition: Budget) -> Failure | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ..checking.figures import COUNTED, ENERGY
 from ..display import View, as_html, as_lines
 from ..rules import rule_set
 from ..text import number
@@ -21,8 +22,6 @@ from .attribution import explained
 from .budgets import Failure, budget, check
 from .diff import Total, joined, marked, summed, total_of
 from .profiles import (
-    COUNTED,
-    ENERGY,
     KEYS,
     Side,
     common_unit,

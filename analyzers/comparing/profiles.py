@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError
+from ..checking.figures import COUNTED, ENERGY
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import COUNTERS, tally
 from ..energy.estimators import estimate
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
 
 KEYS = ("module", "op", "stage")
 """What rows are aligned by."""
-
-COUNTED = ("calls", *COUNTERS)
-"""Figures that every comparison has."""
-
-ENERGY = "energy."
-"""Before the name of an estimator: its figure, in pJ."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
@@ -24,6 +23,7 @@ import polars as pl
 
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import CONFIGS, CostConfig, config_class, load_config, preset_names
+from ...schemas.spelling import meant
 from ..display import View, as_html, as_lines
 from ..trace.trace import narrowed
 from ..workload.divisors import check_per, known_number, stepped_by_sample
@@ -171,9 +171,8 @@ def energy(
     """
     for name in options:
         if name not in OPTIONS:
-            near = get_close_matches(name, OPTIONS, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f": options are {', '.join(OPTIONS)}"
-            raise ConfigError(f"unknown option {name!r} of energy{hint}")
+            hint = f"{meant(name, OPTIONS)}options are {', '.join(OPTIONS)}"
+            raise ConfigError(f"unknown option {name!r} of energy: {hint}")
     opened = narrowed(trace)
     if estimator is not None:
         return estimate(opened, estimator, config, **options)

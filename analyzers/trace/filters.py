@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ...schemas.spelling import meant
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -104,7 +105,8 @@ def _parsed(text: str) -> Filter:
     field, equals, value = (word.strip() for word in text.partition("="))
     if not equals or field not in _CHECKS:
         raise ConfigError(
-            f"invalid filter {text!r}: expected FIELD=VALUE; fields are {', '.join(_CHECKS)}."
+            f"invalid filter {text!r}: {meant(field, _CHECKS)}expected FIELD=VALUE; fields are "
+            f"{', '.join(_CHECKS)}."
         )
     values = tuple(word.strip() for word in value.split(","))
     for each in values:
@@ -178,15 +180,16 @@ def _in_range(column: pl.Expr, first: int | None, end: int | None) -> pl.Expr:
     return (low & (_ALL if end is None else column < end)).fill_null(False)
 
 
+def fits(path: str, pattern: str) -> bool:
+    """Tell whether the path of a module fits a glob; the root's class may be left out."""
+    _, _, below = path.partition(".")
+    return fnmatchcase(path, pattern) or (bool(below) and fnmatchcase(below, pattern))
+
+
 def _below(path: str, pattern: str) -> bool:
-    """Tell whether a path, or one above it, fits; the root's class may be left out."""
+    """Tell whether a path, or one above it, fits."""
     parts = path.split(".")
-    for size in range(1, len(parts) + 1):
-        if fnmatchcase(".".join(parts[:size]), pattern):
-            return True
-        if size > 1 and fnmatchcase(".".join(parts[1:size]), pattern):
-            return True
-    return False
+    return any(fits(".".join(parts[:size]), pattern) for size in range(1, len(parts) + 1))
 
 
 def _op_names(trace: Trace) -> Iterable[tuple[str, str]]:

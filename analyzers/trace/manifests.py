@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,10 @@ _RANK = re.compile(r"rank=(\d{1,9})")
 _LONGEST = 200
 _LARGEST = 1 << 26
 """Bytes of a manifest: room for hundreds of thousands of parts."""
+_NAMED = 3
+DEPTH = 4
+"""Levels of folders in which traces are looked for."""
+
 _HOW = "What was recorded can be read with --partial (partial=True)."
 
 
@@ -55,8 +61,47 @@ def find_ranks(path: Path) -> dict[int | None, Path]:
             f"{str(path)!r} cannot be read: {getattr(error, 'strerror', error)}."
         ) from None
     if not found:
+        inside = list(islice(traces_in(path), _NAMED + 1))
+        if inside:
+            names = ", ".join(plain(str(each)) for each in inside[:_NAMED])
+            more = ", ..." if len(inside) > _NAMED else ""
+            raise TraceError(
+                f"{path} is a folder of traces, not a trace: name one of {names}{more}; "
+                f"opjoule list {path} shows them."
+            )
         raise TraceError(f"{path} is not a trace: it contains no {MANIFEST_NAME}.")
     return found
+
+
+def traces_in(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """Yield the traces in a folder and in the folders below it, by name.
+
+    Hidden folders are left out, links are not entered, and what cannot be read is passed over.
+
+    Args:
+        folder: where to look.
+        depth: how many levels of folders.
+    """
+    try:
+        inside = (each for each in folder.iterdir() if not each.name.startswith("."))
+        below = sorted(each for each in inside if each.is_dir())
+    except OSError:
+        return
+    for each in below:
+        if is_trace(each):
+            yield each
+        elif depth > 1 and not each.is_symlink():
+            yield from traces_in(each, depth - 1)
+
+
+def is_trace(folder: Path) -> bool:
+    """Tell whether a folder is a trace or has one in folders of its ranks, whole or not."""
+    try:
+        return _holds_trace(folder) or bool(_ranks_in(folder))
+    except TraceError:  # two folders of one rank
+        return True
+    except OSError:
+        return False
 
 
 def _ranks_in(path: Path) -> dict[int | None, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
@@ -16,6 +15,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from ..errors import ConfigError
+from ..spelling import meant
 
 PicoJoule = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 """An energy in pJ: finite and not negative; true and "3" are no numbers."""
@@ -63,8 +63,7 @@ def _sentence(config: type[CostPart], error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         known = sorted(_part(config, error["loc"][:-1]).model_fields)
-        near = get_close_matches(str(error["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = meant(str(error["loc"][-1]), known)
         return f"{config.__name__} has no field {where}: {hint}known are {', '.join(known)}"
     reason = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if not where:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import ConfigError
+from ..spelling import meant
 from .base import CostConfig, CostPart
 from .compute import ComputeConfig, SimpleConfig
 from .lemaire import LemaireConfig
@@ -38,7 +39,8 @@ def config_class(estimator: str) -> type[CostConfig]:
         return CONFIGS[estimator]
     except KeyError:
         raise ConfigError(
-            f"no estimator {estimator!r}: choose from {', '.join(sorted(CONFIGS))}"
+            f"no estimator {estimator!r}: {meant(estimator, CONFIGS)}choose from "
+            f"{', '.join(sorted(CONFIGS))}"
         ) from None
 
 

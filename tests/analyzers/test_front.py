@@ -31,6 +31,8 @@ RESULTS = {
     "energy": lambda t: oj.energy(t, "compute"),
     "energies": oj.energy,
     "comparison": lambda t: oj.compare(t, t, energies=["compute"]),
+    "check": lambda t: oj.check(t, ["flops=1k", "energy.compute=1J"]),
+    "roofline": lambda t: oj.roofline(t, device="h100"),
     "sweep": lambda t: oj.sweep(t, "compute", {"e_mac_pj": [1.0, 2.0]}),
     "sensitivity": lambda t: oj.sensitivity(t, "neuromc"),
 }

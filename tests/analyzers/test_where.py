@@ -197,3 +197,8 @@ def test_a_trace_without_modules(recorded):
     bare = recorded(lambda: torch.ones(2).exp())
     with pytest.raises(ConfigError, match="it names no modules"):
         bare.where("module=Linear")
+
+
+def test_a_misspelt_field_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"invalid filter 'stag=forward': did you mean stage\?"):
+        parse_filters(["stag=forward"])

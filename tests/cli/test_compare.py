@@ -212,7 +212,7 @@ def test_the_tree_adds_submodules_up(asked):
         (["--energy", "compute", "--energy", "lemaire", "--preset", "int8"], "for which estimator"),
         (
             ["--energy", "compute", "--preset", "lemaire=int8"],
-            "--preset 'lemaire=int8': lemaire is not compared; add --energy lemaire",
+            "--preset 'lemaire=int8': lemaire is not asked for; add --energy lemaire",
         ),
         (["--energy", "compute", "--set", "spikesim.adc_pj=1"], "add --energy spikesim"),
         (["--revision", "simple=source"], "add --energy simple"),

@@ -113,7 +113,9 @@ def test_without_a_verb_there_is_help(words, capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["cuont"], "No such command 'cuont'"),
+        (["cuont"], "No such command 'cuont': did you mean count?"),
+        (["xyzzy"], "No such command 'xyzzy'"),
+        (["energy", "lemare"], "lemare"),
         (["count"], "Missing argument 'TRACE'"),
         (["count", "--frmat", "x", "t"], "No such option '--frmat'"),
         (["--nonsense"], "No such option '--nonsense'"),

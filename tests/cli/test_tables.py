@@ -134,3 +134,19 @@ def test_markdown_keeps_the_lines_of_a_tree():
         "| │&nbsp;&nbsp;└─&nbsp;c |",
         "| &nbsp;&nbsp;&nbsp;└─&nbsp;d |",
     ]
+
+
+@pytest.mark.parametrize("name", ["ops.xlsx", "ops.CSVX", "counts.tex"])
+def test_an_ending_without_a_format_is_refused(name, stored, tmp_path, refused):
+    file = tmp_path / name
+    said = refused("count", stored, "-o", file)
+    assert f"ends in {file.suffix}: write .txt, .json, .csv, .md, .markdown, .parquet" in said
+    assert not file.exists()
+
+
+def test_a_told_format_goes_into_any_file(stored, tmp_path, answered):
+    for name in ("ops.xlsx", "ops"):
+        answered("count", stored, "--format", "csv", "-o", tmp_path / name)
+        assert (tmp_path / name).read_text().startswith("module,calls,")
+    answered("count", stored, "-o", tmp_path / "table.txt")
+    assert "Global" in (tmp_path / "table.txt").read_text()

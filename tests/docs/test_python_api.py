@@ -60,7 +60,14 @@ def test_the_table_of_names_is_the_front():
 
     table = PAGE[: PAGE.index("Recording needs PyTorch")]
     named = set(re.findall(r"`oj\.(\w+)`", table)) | set(re.findall(r"`oj\.(\w*Error)`", PAGE))
-    results = {"Comparison", "Counts", "Coverage", "EnergyReport", "Rates"} | {
+    results = {
+        "Check",
+        "Comparison",
+        "Counts",
+        "Coverage",
+        "EnergyReport",
+        "Rates",
+        "Roofline",
         "RecordingWarning",
         "Table",
         "Trace",

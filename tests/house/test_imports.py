@@ -19,10 +19,13 @@ PACKAGES = (
     "analyzers.rules",
     "analyzers.counting",
     "analyzers.energy",
+    "analyzers.checking",
     "analyzers.comparing",
     "analyzers.sweeping",
+    "analyzers.timing",
     "op_counter",
     "cli",
+    "testing",
 )
 LOADED = "; import json, sys; print(json.dumps([m.partition('.')[0] for m in sys.modules]))"
 
@@ -36,7 +39,15 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_the_root_loads_nothing_heavy():
-    assert not loaded_by("import opjoule") & {"torch", "polars", "pyarrow", "click", "numpy"}
+    heavy = {"torch", "polars", "pyarrow", "click", "numpy", "pytest"}
+    assert not loaded_by("import opjoule") & heavy
+    assert not loaded_by("import opjoule.analyzers; opjoule.analyzers.check") & {"torch", "pytest"}
+
+
+def test_the_pytest_plugin_loads_nothing_heavy():
+    """Every test run of an environment with opjoule loads it."""
+    heavy = {"torch", "polars", "pyarrow", "numpy", "pydantic"}
+    assert not loaded_by("import opjoule.testing.plugin") & heavy
 
 
 def test_schemas_load_neither_torch_nor_polars():

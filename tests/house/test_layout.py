@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOPS = ("schemas", "tracer", "analyzers", "op_counter", "cli")
+TOPS = ("schemas", "tracer", "analyzers", "op_counter", "cli", "testing")
 INITS = [
     ROOT / "__init__.py",
     *(p for top in TOPS for p in sorted((ROOT / top).rglob("__init__.py"))),

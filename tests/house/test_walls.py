@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("schemas", "tracer", "analyzers", "op_counter", "cli")
+PACKAGES = ("schemas", "tracer", "analyzers", "op_counter", "cli", "testing")
 
 # package (or part of one) -> first names that it never imports
 FORBIDDEN = {
@@ -19,7 +19,8 @@ FORBIDDEN = {
     "analyzers": {"opjoule.tracer", "opjoule.op_counter", "opjoule.cli", "torch", "click"},
     "analyzers/rules": {"opjoule.analyzers.energy"},
     "op_counter": {"opjoule.cli"},
-    "cli": {"opjoule.op_counter"},
+    "cli": {"opjoule.op_counter", "opjoule.testing"},
+    "testing": {"opjoule.cli", "opjoule.op_counter", "torch", "polars", "click"},
 }
 LIGHT = "opjoule.analyzers.units"
 """How figures are written: what both the command line and the results need."""

@@ -1,0 +1,170 @@
+"""One trace against limits: what is within them, what is over, and which modules weigh most."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...schemas import ConfigError
+from ..comparing.profiles import estimated
+from ..display import View, as_html, as_lines
+from ..energy.revisions import SOURCE
+from ..trace.trace import Trace, narrowed
+from ..units import figure_text
+from ..workload.samples import check_samples
+from .figures import ENERGY
+from .limits import Limit, Limits, limits_of
+from .verdicts import Figures, Verdict, verdict_of
+
+if TYPE_CHECKING:
+    from ...schemas.costs import CostConfig
+    from ..counting.coverage import Coverage
+    from ..energy.report import EnergyReport
+
+
+@dataclass(frozen=True)
+class Check:
+    """A trace, checked; true if every limit holds.
+
+    Attributes:
+        verdicts: one for each limit, in their order.
+        coverage: how far the counts reach.
+        reports: the estimates of the energies that have limits, by estimator.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    coverage: Coverage
+    reports: Mapping[str, EnergyReport]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every limit is known to hold."""
+        return not self.failures
+
+    @property
+    def failures(self) -> list[Verdict]:
+        """The limits that do not hold, or of which that is not known."""
+        return [each for each in self.verdicts if each.verdict != "within"]
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """A row for each limit.
+
+        `limit` (its text), `figure`, `modules` (the glob), `per_sample`, `most`, `value` (null:
+        not known), `module` (that has this value), `verdict` (within, over, unknown) and `why`.
+        """
+        rows = [
+            (
+                each.limit.text, each.limit.figure, each.limit.modules, each.limit.per_sample,
+                float(each.limit.most), None if each.value is None else float(each.value),
+                each.module, each.verdict, each.why,
+            )
+            for each in self.verdicts
+        ]  # fmt: skip
+        text = pl.String
+        schema = {
+            "limit": text, "figure": text, "modules": text, "per_sample": pl.Boolean,
+            "most": pl.Float64, "value": pl.Float64, "module": text, "verdict": text, "why": text,
+        }  # fmt: skip
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the estimates has to know, and how much of the products they charge."""
+        return tuple(
+            f"{name}: {text}"
+            for name, report in self.reports.items()
+            for text in (*report.warnings, report.coverage)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the check as plain data, ready for JSON."""
+        return {
+            "passed": self.passed,
+            "limits": [
+                row | {"culprits": each.culprits.to_dicts()}
+                for row, each in zip(self.frame.to_dicts(), self.verdicts, strict=True)
+            ],
+            "coverage": self.coverage.line(),
+            "warnings": list(self.warnings),
+        }
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def _view(self) -> View:
+        failed = len(self.failures)
+        title = f"{failed} of {len(self.verdicts)} limits failed" if failed else "passed"
+        values = [figure_text(each.limit.figure)(each.value) for each in self.verdicts]
+        shown = self.frame.select("limit", pl.Series("value", values), "module", "verdict")
+        return View(title, shown, [*(each.line() for each in self.failures), self.coverage.line()])
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+
+def check(
+    trace: Trace | str | os.PathLike[str],
+    max: Limits,
+    *,
+    where: str | Sequence[str] | None = None,
+    rules: str = "full",
+    spikes: str = "binary",
+    energies: Mapping[str, CostConfig] | None = None,
+    revision: str | Mapping[str, str] = SOURCE,
+    strict: bool = False,
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
+    allow_unknown: bool = False,
+) -> Check:
+    """Check a trace against limits.
+
+    Args:
+        trace: the trace, or its directory.
+        max: `"flops=1G"`, several such texts, or a mapping: `{"flops": 1e9, "energy.lemaire":
+            "5 uJ/sample", "synops": "2M@encoder.*"}`. See `limits.limit`.
+        where: filters, see `where.parse_filters`.
+        rules: the rule set that counts.
+        spikes: what a spike tensor may hold.
+        energies: configurations by estimator; by default the estimator's.
+        revision: of the estimators: a name, or one for each.
+        strict: refuse what an estimator does not cover.
+        samples: replaces what was recorded, as `batch` and `time_steps` do.
+        batch: samples in a batch.
+        time_steps: time steps of a sample.
+        allow_unknown: a figure of which some calls are unknown is compared by what is known of it.
+
+    Raises:
+        ConfigError: a limit, figure, unit, module or setting that means nothing; a configuration
+            of an energy without a limit.
+        TraceError: the trace cannot be read, or has no part that an estimator fits.
+    """
+    limits = limits_of(max)
+    check_samples(samples)
+    opened = narrowed(trace, where)
+    configs = _configurations(limits, energies or {})
+    given = {"samples": samples, "batch": batch, "time_steps": time_steps}
+    reports = estimated(
+        opened, configs, revision=revision, strict=strict, spikes=spikes, **given
+    )  # fmt: skip
+    figures = Figures(opened, reports, rules, spikes, given)
+    verdicts = tuple(verdict_of(figures, each, allow_unknown) for each in limits)
+    return Check(verdicts, figures.counts("total").coverage, reports)
+
+
+def _configurations(
+    limits: Sequence[Limit], given: Mapping[str, CostConfig]
+) -> dict[str, CostConfig | None]:
+    named = [each.figure.removeprefix(ENERGY) for each in limits if each.figure.startswith(ENERGY)]
+    for name in given:
+        if name not in named:
+            raise ConfigError(f"a configuration of {name!r}, but no limit of {ENERGY}{name}")
+    return {name: given.get(name) for name in dict.fromkeys(named)}

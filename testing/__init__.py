@@ -1,0 +1,1 @@
+"""Budgets in tests: a pytest plugin, see `plugin`."""
