@@ -211,6 +211,8 @@ def _unknown(figures: Figures, limit: Limit, rows: Sequence[Row], hidden: int) -
         least = max((row.amount for row in rows if row.amount is not None), default=None)
         bound = "" if least is None else f"at least {figure_text(limit.figure)(least)}; "
         return f"{bound}unknown for calls of {listed(list(dict.fromkeys(ops)))}"
+    if figures.trace.left_out:
+        return figures.trace.left_out
     if hidden:
         return f"{number(hidden, 'call')} of modules ran where the recorder does not see"
     return ""

@@ -143,7 +143,7 @@ def roofline(
         roof=roof,
         precisions=tuple(timed.filter(pl.col("flops") > 0)["precision"].unique().sort()),
         coverage=covered(trace, counted),
-        notes=tuple(_notes(timed, roof)),
+        notes=(*filter(None, [trace.left_out]), *_notes(timed, roof)),
     )
 
 

@@ -236,3 +236,12 @@ def test_plain_data(trace):
     assert [each["verdict"] for each in data["limits"]] == ["over", "within"]
     assert data["limits"][0]["culprits"][0]["module"] == "Sequential.0"
     assert data["coverage"].startswith("coverage: of ")
+
+
+def test_a_part_of_a_recording_does_not_pass(edit):
+    failure = {"type": "ValueError", "message": "no"}
+    part = oj.open_trace(edit(status="aborted", failure=failure), partial=True)
+    (failure,) = oj.check(part, "flops=1G").failures
+    assert failure.verdict == "unknown" and part.left_out in failure.line()
+    assert oj.check(part, "flops=1G", allow_unknown=True)
+    assert part.left_out in oj.roofline(part, device="h100").notes
