@@ -198,6 +198,15 @@ def numbers_of(trace: Trace) -> pl.DataFrame:
     Returns:
         `SAMPLE`, `step`, `label` and `number`, a row for each step and label of a sample.
     """
+    if trace.sample_calls is not trace.whole.sample_calls:
+        return _numbered(trace)
+    if "numbers of samples" not in trace.facts:
+        trace.facts["numbers of samples"] = _numbered(trace.whole)
+    found: pl.DataFrame = trace.facts["numbers of samples"]
+    return found
+
+
+def _numbered(trace: Trace) -> pl.DataFrame:
     found = (
         trace.sample_calls.filter(pl.col("stage").cast(pl.String) == "forward")
         .filter(pl.col("sample").is_not_null())
