@@ -61,10 +61,11 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; one that is not there is answered with the nearest."""
-        from ..schemas.spelling import meant
+        if args and args[0] not in VERBS:
+            from ..schemas.spelling import meant  # with all of schemas: not for a verb that is
 
-        if args and args[0] not in VERBS and (near := meant(args[0], VERBS)):
-            ctx.fail(f"No such command {args[0]!r}: {near.strip()}")
+            if near := meant(args[0], VERBS):
+                ctx.fail(f"No such command {args[0]!r}: {near.strip()}")
         return super().resolve_command(ctx, args)
 
 
