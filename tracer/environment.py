@@ -41,6 +41,8 @@ def packages() -> dict[str, str]:
 
 def _version(name: str) -> str:
     """Return a package's version: the line alone, for parsing all its metadata takes long."""
+    if name == "torch":
+        return str(torch.__version__)  # names the build too, as in 2.13.0+cpu; metadata may not
     package = distribution(name)
     line = re.search(r"^Version:\s*(\S+)", package.read_text("METADATA") or "", re.MULTILINE)
     return package.version if line is None else line[1]

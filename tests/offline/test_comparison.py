@@ -22,7 +22,7 @@ def test_a_trace_equals_itself(capsys):
 def test_one_stage_against_all(capsys):
     """What a filter leaves out of one side is removed: its figures are the difference."""
     trace = open_trace(STORED)
-    found = compare(trace, trace.where("stage=forward", "label=inference"))
+    found = compare(trace, trace.where("stage=forward", "label=inference"), per="total")
     totals = count(trace).total, count(trace, where=["stage=forward", "label=inference"]).total
     for name in COUNTERS:
         assert found.totals[name].difference == totals[1][name] - totals[0][name]
