@@ -9,7 +9,7 @@ import polars as pl
 
 from ...schemas import TraceError
 from ..rules import RuleSet
-from ..rules.amount import CALLS, NONE_IF_NULL, STATISTICS
+from ..rules.amount import CALLS, STATISTICS
 from ..rules.call import FLAGGED
 from ..trace.files import collected
 from .aggregate import collapsed
@@ -99,8 +99,7 @@ def evaluated(counter: str, known: pl.DataFrame) -> pl.Expr:
             continue  # no rule needs it: nothing to compute, for millions of rows
         coefficient = pl.col(f"{counter}:{name}")
         total = total + coefficient.cast(pl.Int128) * pl.col(name)
-        if name not in NONE_IF_NULL:
-            missing = missing | ((coefficient != 0) & (pl.col(f"{name}_unknown") > 0))
+        missing = missing | ((coefficient != 0) & (pl.col(f"{name}_unknown") > 0))
     return pl.when(missing).then(None).otherwise(total)
 
 

@@ -267,7 +267,8 @@ def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
 def _effective(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows with `driven`, `effective`, `dense`, `inputs` and `nonzero` of their products.
 
-    A pair is effective where the rules would count it if the first factor were spikes.
+    A pair is effective where the rules would count it if the first factor were spikes, and the
+    second factor, as a pruned weight, is not zero.
     """
     slot = pl.col("slot")
     of_slot = {
@@ -292,7 +293,7 @@ def _effective(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
     measured = pl.col("driven").is_not_null() & (pl.col("open") == 0)
     return (
         asked.join(known, on=list(KIND), how="left", nulls_equal=True, maintain_order="left")
-        .with_columns(effective=evaluated("acs", known))
+        .with_columns(effective=evaluated("acs", known) - pl.col("zero_pairs"))
         .join(sizes, on=list(SIGNATURE), how="left", maintain_order="left")
         .with_columns(
             effective=pl.when(measured).then(pl.col("effective").cast(pl.Int64)),

@@ -20,9 +20,6 @@ STATISTICS = (
 )
 """Facts of calls that an amount may depend on; nothing but sums of them is needed."""
 
-NONE_IF_NULL = ("zero_pairs",)
-"""Of these, statistics of which null is none: nothing is unknown without them."""
-
 
 @dataclass(frozen=True)
 class Amount:

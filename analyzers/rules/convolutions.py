@@ -11,7 +11,6 @@ from math import prod
 
 from .amount import of
 from .call import Call, Operand
-from .products import without_zeros
 from .rule import Figure, Figures, OpRule, added, aten
 
 
@@ -37,16 +36,13 @@ def _with_batch(operand: Operand, w: Operand) -> Operand:
     return operand
 
 
-def convolution(
-    call: Call, *, pairwise: bool = False, biased: bool = True, skips: bool = True
-) -> Figures:
+def convolution(call: Call, *, pairwise: bool = False, biased: bool = True) -> Figures:
     """Return the counters of a convolution of slots 0 (input), 1 (weights) and 2 (bias).
 
     Args:
         call: the call.
         pairwise: count the additions inside a sum of k terms as k - 1.
         biased: count the additions of the bias.
-        skips: a spike that meets a weight of zero is no accumulation.
     """
     w = call.ins[1]
     x, out = _with_batch(call.ins[0], w), _with_batch(call.out, w)
@@ -56,8 +52,7 @@ def convolution(
     if pairwise:
         flops -= out.numel
     macs, acs = _driven(x, w, terms, _positions(x, out, transposed))
-    done = without_zeros(x, w, acs) if skips else acs
-    return Figures(flops, call.moved, acs, macs, done)
+    return Figures(flops, call.moved, acs, macs, acs)
 
 
 def activated(call: Call) -> Figures:

@@ -56,11 +56,6 @@ def driven(call: Call, x: Operand, w: Operand) -> tuple[Figure, Figure]:
     return contraction(x, w, multiplications(call, x, w), columns, rows, both=of("overlap"))
 
 
-def without_zeros(x: Operand, w: Operand, acs: Figure) -> Figure:
-    """Return the accumulations of a product without those of zeros of w."""
-    return added(acs, of("zero_pairs") * -1) if acs and x.spikes and not w.spikes else acs
-
-
 def scaling(call: Call, bias: Operand | None) -> int:
     """Return the FLOPs that alpha and beta and the added operand add to a product."""
     out = call.out.numel
@@ -79,7 +74,6 @@ def product(
     w: int,
     bias: int | None = None,
     pairwise: bool = False,
-    skips: bool = True,
 ) -> Figures:
     """Return the counters of x·w, with `bias` of beta·bias + alpha·x·w.
 
@@ -89,7 +83,6 @@ def product(
         w: slot of the second factor.
         bias: slot of the added operand; None: there is none.
         pairwise: count the additions inside a sum of k terms as k - 1.
-        skips: a spike that meets a zero of `w`, such as a pruned weight, is no accumulation.
     """
     first, second = call.ins[x], call.ins[w]
     macs, acs = driven(call, first, second)
@@ -105,8 +98,7 @@ def product(
         one_spikes = first.spikes != second.spikes
         if not call.is_number("alpha", 1, 1) and one_spikes and acs is not None:
             acs = 0  # each addend is scaled: a multiplication is left
-    done = without_zeros(first, second, acs) if skips else acs
-    return Figures(flops=flops, bytes=moved, synops=acs, macs=macs, acs=done)
+    return Figures(flops=flops, bytes=moved, synops=acs, macs=macs, acs=acs)
 
 
 def _activated(call: Call) -> Figures:

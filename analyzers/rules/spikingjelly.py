@@ -34,7 +34,7 @@ def _added(call: Call) -> Figures:
 
 
 def _convolved(call: Call, *, pairwise: bool) -> Figures:
-    return convolutions.convolution(call, pairwise=pairwise, skips=False)
+    return convolutions.convolution(call, pairwise=pairwise)
 
 
 def _convolved_back(call: Call, *, pairwise: bool) -> Figures:
@@ -127,7 +127,7 @@ def _attentions(way: str) -> tuple[str, ...]:
 
 def _common(pairwise: bool) -> tuple[OpRule, ...]:
     """Return the rules of both revisions; 2026-08 counts the sums of products pairwise."""
-    product = partial(products.product, pairwise=pairwise, skips=False)
+    product = partial(products.product, pairwise=pairwise)
     return (
         OpRule("product", _named("mm bmm"), partial(product, x=0, w=1)),
         OpRule("product", _named("addmm baddbmm"), partial(product, x=1, w=2, bias=0)),

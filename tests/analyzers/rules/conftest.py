@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from opjoule.analyzers.rules import Call, rule_set
-from opjoule.analyzers.rules.amount import CALLS, NONE_IF_NULL, amount
+from opjoule.analyzers.rules.amount import CALLS, amount
 from opjoule.analyzers.rules.call import FLAGGED, call_of
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference" / "cases.py"
@@ -117,7 +117,7 @@ def figures(build: Callable[..., Call]) -> Callable[..., dict[str, Any]]:
         *args: Any, rules: str = "full", facts: dict[str, int] | None = None, **options: Any
     ) -> dict[str, Any]:
         how, family, found = rule_set(rules).figures(build(*args, **options))
-        known = {CALLS: 1, **dict.fromkeys(NONE_IF_NULL, 0), **(facts or {})}
+        known = {CALLS: 1, **(facts or {})}
         answer: dict[str, Any] = {"how": how, "family": family, "dense_macs": found.dense_macs}
         for name in ("flops", "bytes", "synops", "macs", "acs"):
             figure = getattr(found, name)
