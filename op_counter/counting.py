@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ class Counted:
         key = tuple(ignored)
         if key not in self._rows:
             if self._trace is None:
-                self._trace = open_trace(own_part(self._path), partial=True)
+                # Unfinished on purpose: it is read while the recording goes on.
+                opened = open_trace(own_part(self._path), partial=True)
+                self._trace = replace(opened, left_out=None)
             trace = without_modules(self._trace, key)
             counts = count(trace, by=["module", "op"], rules=self._rules)
             self._rows[key] = counts.frame.to_dicts()

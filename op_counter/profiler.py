@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -190,5 +191,5 @@ class NeuroMCEnergyProfiler:
         config = self.memory_config.typed(self._stages)
         assert self._model is not None
         with of_the_model(path, self._model):
-            trace = open_trace(path, partial=True)
+            trace = replace(open_trace(path, partial=True), left_out=None)
             return estimate(trace, "neuromc", config, revision=self.revision, strict=self.strict)

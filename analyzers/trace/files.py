@@ -28,6 +28,9 @@ from ...schemas import (
 )
 from .manifests import plain
 
+_LONGEST_NAME = 255
+"""Of a file, as file systems have it."""
+
 _CHUNK = 1 << 22
 _MOST_ROWS = 10_000_000
 _MOST_BYTES = 1 << 33
@@ -281,6 +284,7 @@ def _check_completeness(folder: Path, manifest: Manifest) -> None:
 def _check_name(folder: Path, part: Part, seen: set[str]) -> None:
     name = part.name
     fits = name not in ("", ".", "..") and not set(name) & set("/\\\0:") and name.isprintable()
+    fits = fits and len(name) <= _LONGEST_NAME
     if not fits or name in seen:
         raise TraceError(
             f"{folder / MANIFEST_NAME} is damaged: {plain(name)!r} is not the name of a part of "

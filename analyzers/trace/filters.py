@@ -104,9 +104,9 @@ def parse_filters(filters: Iterable[str]) -> list[Filter]:
 def _parsed(text: str) -> Filter:
     field, equals, value = (word.strip() for word in text.partition("="))
     if not equals or field not in _CHECKS:
+        near = "" if field in _CHECKS else meant(field, _CHECKS)
         raise ConfigError(
-            f"invalid filter {text!r}: {meant(field, _CHECKS)}expected FIELD=VALUE; fields are "
-            f"{', '.join(_CHECKS)}."
+            f"invalid filter {text!r}: {near}expected FIELD=VALUE; fields are {', '.join(_CHECKS)}."
         )
     values = tuple(word.strip() for word in value.split(","))
     for each in values:

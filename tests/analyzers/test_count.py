@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import polars as pl
@@ -161,7 +162,7 @@ def with_shapes(stored_rows, op, sizes):
         if row["op"] == op:
             for operand in row["operands"]:
                 operand["shape"] = sizes[operand["role"], operand["slot"]]
-                operand["numel"] = 0
+                operand["numel"] = math.prod(operand["shape"])
                 operand["bytes"] = 0
     return pa.Table.from_pylist(stored_rows, schema=TABLES["signatures"])
 

@@ -65,7 +65,7 @@ def test_an_override_is_toml_or_text():
 @pytest.mark.parametrize(
     ("estimator", "options", "said"),
     [
-        ("lemair", {}, "no estimator 'lemair': choose from"),
+        ("lemair", {}, "no estimator 'lemair': did you mean lemaire? choose from"),
         ("lemaire", {"preset": "int9"}, "lemaire has no preset 'int9': choose from int16,"),
         ("compute", {"overrides": ["e_mca_pj=1"]}, "no field e_mca_pj: did you mean e_mac_pj?"),
         ("compute", {"overrides": ["e_mac_pj=-1"]}, "e_mac_pj = -1: should be greater than or"),

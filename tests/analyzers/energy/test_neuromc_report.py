@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import open_trace
-from opjoule.analyzers.energy.estimators import default_config
+from opjoule.analyzers.energy.estimators import default_config, estimate
 from opjoule.analyzers.energy.neuromc.energies import prices_of
 from opjoule.analyzers.energy.neuromc.report import estimate_neuromc
 from opjoule.analyzers.energy.neuromc.run import read_off
@@ -45,7 +45,7 @@ def test_a_stored_trace_needs_no_torch():
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_every_figure_adds_up(stored, revision):
-    report = estimate_neuromc(stored, revision=revision)
+    report = estimate(stored, "neuromc", revision=revision)
     assert report.revision == revision
     whole = report.total_pj
     assert report.rows["energy_pj"].sum() == pytest.approx(whole, rel=1e-12)
