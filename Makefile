@@ -3,7 +3,7 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BARE := .venv-notorch
-TORCH ?= 2.6.0
+TORCH ?= 2.9.1
 OTHER := .venv-torch-$(TORCH)
 PY := $(VENV)/bin/python
 
