@@ -162,17 +162,19 @@ def open_trace(
         TraceError: it is no trace, not whole, damaged, or has no such rank.
     """
     path = Path(path)
-    before = _looks(path)
-    try:
-        return _open(path, partial, rank)
-    except TraceError:
-        if before is None or _looks(path) == before:
-            raise
-    time.sleep(_MOMENT_S)  # it was replaced meanwhile: the new one may not be in its place yet
-    return _open(path, partial, rank)
+    for moment in _MOMENTS_S:
+        before = _looks(path)
+        try:
+            return _open(path, partial, rank)
+        except TraceError:
+            if before is None or _looks(path) == before:
+                raise
+        time.sleep(moment)  # it was replaced meanwhile: the new one may not be in its place yet
+    raise TraceError(f"{path} was replaced again and again while it was read: open it again.")
 
 
-_MOMENT_S = 0.05
+_MOMENTS_S = (0.05, 0.1, 0.2, 0.4)
+"""How long to wait after each time that a trace was replaced while it was opened."""
 
 
 def _looks(path: Path) -> tuple[tuple[int, int], ...] | None:

@@ -43,20 +43,18 @@ def test_answers_are_of_one_trace_while_another_process_replaces_it(tmp_path):
     """Each answer is of 10 or of 20 calls of each op, from the signatures to the last part."""
     path = tmp_path / "trace"
     record(path, 10)
-    process = subprocess.Popen(
+    answers = set()
+    with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(WRITER), str(path), "25"],
         stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    answers, refused = set(), 0
-    assert process.stdout.readline() == "ready\n"
-    while process.poll() is None:
-        try:
-            counts = count(open_trace(path), by="op").frame
-            answers.add(tuple(sorted(counts["calls"])))
-        except TraceError as error:
-            assert "was replaced" in str(error), error
-            refused += 1
-    process.stdout.close()
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        while process.poll() is None:
+            try:
+                counts = count(open_trace(path), by="op").frame
+                answers.add(tuple(sorted(counts["calls"])))
+            except TraceError as error:
+                assert "was replaced" in str(error), error
     assert process.returncode == 0
     assert answers == {(10, 10), (20, 20)}
 
@@ -92,6 +90,22 @@ def test_a_trace_that_is_replaced_as_it_is_opened_is_opened_again(tmp_path, monk
 
     monkeypatch.setattr(opening, "files_of", replacing)
     assert sum(count(path, by="op").frame["calls"]) == 60
+
+
+def test_a_trace_that_is_replaced_each_time_it_is_opened_is_refused_as_such(tmp_path, monkeypatch):
+    from opjoule.analyzers.trace import trace as opening
+
+    path, real, times = tmp_path / "trace", opening.files_of, iter(range(20, 100))
+    record(path, 10)
+
+    def replacing(folder, manifest):
+        record(path, next(times), overwrite=True)
+        return real(folder, manifest)
+
+    monkeypatch.setattr(opening, "files_of", replacing)
+    monkeypatch.setattr(opening, "_MOMENTS_S", (0, 0))
+    with pytest.raises(TraceError, match="was replaced again and again while it was read"):
+        open_trace(path)
 
 
 RANK = {"RANK": "0", "WORLD_SIZE": "2"}

@@ -45,6 +45,8 @@ def loaded():
 def project(pytester, monkeypatch):
     """Return a function that runs the tests of a new project with the plugin and no other."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    for name in ("CI", "BUILD_NUMBER"):  # in CI, pytest does not cut the lines of its summary
+        monkeypatch.delenv(name, raising=False)
     pytester.makeini("[pytest]\naddopts = --strict-markers -p opjoule.testing.plugin\n")
 
     def run(*tests, **outcomes):
