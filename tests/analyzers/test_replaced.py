@@ -43,7 +43,7 @@ def test_answers_are_of_one_trace_while_another_process_replaces_it(tmp_path):
     """Each answer is of 10 or of 20 calls of each op, from the signatures to the last part."""
     path = tmp_path / "trace"
     record(path, 10)
-    answers = set()
+    answers: set[tuple[int, ...]] = set()
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(WRITER), str(path), "25"],
         stdout=subprocess.PIPE, text=True,
@@ -56,7 +56,8 @@ def test_answers_are_of_one_trace_while_another_process_replaces_it(tmp_path):
             except TraceError as error:
                 assert "was replaced" in str(error), error
     assert process.returncode == 0
-    assert answers == {(10, 10), (20, 20)}
+    assert sorted(count(open_trace(path), by="op").frame["calls"]) == [10, 10]
+    assert answers <= {(10, 10), (20, 20)}
 
 
 @pytest.mark.parametrize("how", ["replaced", "rewritten", "removed"])
