@@ -6,7 +6,7 @@ statistics, so their sums are all that counting needs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -14,6 +14,7 @@ import polars as pl
 from ..rules.amount import STATISTICS
 from ..rules.call import FLAGGED
 from ..trace.files import collected
+from ..workload.ran import tell_what_ran
 from ..workload.spikes import alike, with_spikes
 
 if TYPE_CHECKING:
@@ -49,16 +50,7 @@ def collapsed(
         TraceError: a part cannot be decoded.
     """
     kept = list(keys)
-    calls, same = alike(trace, _with_fourth(trace), FLAGGED, spikes, by_values_only=by_values_only)
-    groups = collected(
-        calls.group_by(*dict.fromkeys((*same, *kept, "stage"))).agg(
-            calls=pl.len(),
-            first_seq=pl.col("seq").min(),
-            **{name: pl.col(name).sum() for name in STATISTICS},
-            **{f"{name}_unknown": pl.col(name).null_count() for name in STATISTICS},
-        ),
-        trace,
-    )
+    groups = _groups(trace, kept, spikes, by_values_only)
     told = with_spikes(trace, FLAGGED, spikes, by_values_only=by_values_only, calls=groups.lazy())
     optimizing = (pl.col("stage") == "optimizer").fill_null(False)
     flags = {}
@@ -78,6 +70,38 @@ def collapsed(
         )
     )
     return collected(summed, trace, engine="auto").sort("rank", "first_seq")
+
+
+_SHARED = ("module_id", "stage", "label", "training", "grad_enabled")
+"""What most questions keep apart: their groups are summed once, and answer for parts too."""
+
+
+def _groups(trace: Trace, keys: Sequence[str], spikes: str, by_values_only: bool) -> pl.DataFrame:
+    """Return the sums of calls whose operands are alike, for at least `keys` and `stage`."""
+    if not set(keys) <= set(_SHARED):
+        return _summed(trace, (*keys, "stage"), spikes, by_values_only)
+    name = ("groups", spikes, by_values_only)
+    if name not in trace.facts:
+        trace.facts[name] = _summed(trace.whole, _SHARED, spikes, by_values_only)
+        tell_what_ran(trace, trace.facts[name])
+    kept = trace.kept(trace.facts[name])
+    if kept is None:
+        return _summed(trace, _SHARED, spikes, by_values_only)
+    sure, rest = kept
+    if rest is None:
+        return sure
+    return pl.concat([sure, _summed(rest, _SHARED, spikes, by_values_only)])
+
+
+def _summed(trace: Trace, keys: Sequence[str], spikes: str, by_values_only: bool) -> pl.DataFrame:
+    calls, same = alike(trace, _with_fourth(trace), FLAGGED, spikes, by_values_only=by_values_only)
+    groups = calls.group_by(*dict.fromkeys((*same, *keys))).agg(
+        calls=pl.len(),
+        first_seq=pl.col("seq").min(),
+        **{name: pl.col(name).sum() for name in STATISTICS},
+        **{f"{name}_unknown": pl.col(name).null_count() for name in STATISTICS},
+    )
+    return collected(groups, trace)
 
 
 def _with_fourth(trace: Trace) -> pl.LazyFrame:

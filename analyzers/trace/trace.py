@@ -38,6 +38,7 @@ class Trace:
         filters: the filters that the trace was narrowed by.
         conditions: what `calls` were filtered by since the trace was opened (null of a call whose
             columns do not tell); None: other changes were made to them.
+        untold: those of `calls` for which `conditions` are null; None: there are none.
         sample_calls: `module_calls` without the filters on modules, ops and stages: what tells
             batch and time steps of a sample, whichever of its modules are left.
         identities: what each file was as the trace was opened; see `files.collected`.
@@ -61,6 +62,7 @@ class Trace:
     identities: Mapping[Path, Identity] = field(default_factory=dict, repr=False, compare=False)
     left_out: str | None = None
     conditions: tuple[pl.Expr, ...] | None = field(default=(), repr=False, compare=False)
+    untold: pl.LazyFrame | None = field(default=None, repr=False, compare=False)
     opened: Trace | None = field(default=None, repr=False, compare=False)
     facts: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
@@ -98,22 +100,26 @@ class Trace:
         """Return the trace with other tables; `whole` and `facts` stay those of the opened one."""
         if "calls" in tables:
             tables.setdefault("conditions", None)
+            tables.setdefault("untold", None)
         return replace(self, opened=self.whole, **tables)
 
     def with_calls(self, condition: pl.Expr, **tables: Any) -> Trace:
         """Return the trace with the calls that fit a condition, and other tables."""
         conditions = None if self.conditions is None else (*self.conditions, condition)
+        untold = None if self.untold is None else self.untold.filter(condition)
         calls = self.calls.filter(condition)
-        return self.with_tables(calls=calls, conditions=conditions, **tables)
+        return self.with_tables(calls=calls, conditions=conditions, untold=untold, **tables)
 
-    def kept(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+    def kept(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Trace | None] | None:
         """Return rows that stand for calls, without those that the trace was narrowed by.
 
         Args:
             rows: calls of the whole trace or groups of them, with some of the columns of `calls`.
 
         Returns:
-            What is left; None if the columns do not tell.
+            The rows that are in the trace for certain, and the trace of the calls that other rows
+            stand for, which were told apart one by one (None: there are none); or None if the
+            columns do not tell.
         """
         conditions = self.conditions
         if conditions is None or not {
@@ -121,7 +127,12 @@ class Trace:
         } <= set(rows.columns):
             return None
         told = rows.with_columns(pl.all_horizontal(pl.lit(True), *conditions).alias("kept"))["kept"]
-        return None if told.null_count() else rows.filter(told)
+        if not told.null_count():
+            return rows.filter(told), None
+        if self.untold is None:
+            return None
+        rest = self.with_tables(calls=self.untold, untold=self.untold)
+        return rows.filter(told), rest
 
     def where(self, *filters: str) -> Trace:
         """Return the trace with only the calls, module calls and optimizer steps that fit.

@@ -62,8 +62,8 @@ def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
         trace.facts["operands of hints"] = _with_other_bits(trace.whole)
     found: pl.DataFrame = trace.facts["operands of hints"]
     kept = trace.kept(found)
-    if kept is not None:
-        found = kept
+    if kept is not None and kept[1] is None:
+        found = kept[0]
     elif found.height:
         key = ["rank", "seq"]
         left = trace.calls.select(key).join(found.lazy().select(key), on=key, how="semi")

@@ -27,15 +27,17 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
     forward = _stage() == "forward"
     if eval_only:
         trace = without_training(trace)
-    calls = trace.calls.filter(forward)
+    calls, told, untold = trace.calls.filter(forward), forward, None
     if eval_only:
-        mode = pl.col("training")
-        mode = pl.coalesce(mode.forward_fill(), mode.backward_fill(), pl.lit(False))
-        calls = calls.with_columns(_mode=mode).filter(~pl.col("_mode")).drop("_mode")
-    told = forward & ~pl.col("training") if eval_only else forward
+        outside = _outside_in_eval_mode(trace, calls).lazy()
+        told = forward & ~pl.col("training")
+        untold = calls.filter(pl.col("training").is_null())
+        untold = untold.join(outside, on=["rank", "seq"], how="semi")
+        calls = pl.concat([calls.filter(~pl.col("training")), untold])
     part = trace.with_tables(
         calls=calls,
         conditions=None if trace.conditions is None else (*trace.conditions, told),
+        untold=untold,
         module_calls=trace.module_calls.filter(told),
     )
     if not _any(trace, calls):
@@ -71,6 +73,14 @@ def without_training(trace: Trace) -> Trace:
         module_calls=trace.module_calls.join(frozen, on=sample, how="anti"),
         sample_calls=trace.sample_calls.join(frozen, on=sample, how="anti"),
     )
+
+
+def _outside_in_eval_mode(trace: Trace, calls: pl.LazyFrame) -> pl.DataFrame:
+    """Return `rank` and `seq` of calls outside every module, next to a module call in eval mode."""
+    mode = pl.col("training")
+    filled = pl.coalesce(mode.forward_fill(), mode.backward_fill(), pl.lit(False))
+    modes = calls.select("rank", "seq", "training", filled=filled)
+    return collected(modes.filter(mode.is_null() & ~pl.col("filled")).select("rank", "seq"), trace)
 
 
 def _stage() -> pl.Expr:
