@@ -139,7 +139,7 @@ def test_a_part_is_a_file_of_the_directory(edit, name, refusal):
         ({"checksum": "md5:00"}, "is damaged: its content is not what was recorded"),
         ({"table": "values"}, "it lists 276 rows of calls, its files contain 0"),
         ({"name": "gone.parquet"}, "gone.parquet is missing"),
-        ({"name": "x" * 3000}, "is missing"),
+        ({"name": "x" * 200}, "is missing"),
     ],
     ids=str,
 )
