@@ -122,7 +122,7 @@ def first_part(**fields):
 @pytest.mark.parametrize(
     "name",
     ["../calls.parquet", "/etc/hostname", "..", ".", "", "a\0b", "a\\b", "C:x", "x\ny", "\ud800",
-     "\x1b[2J", "x" * 5000 + "/"],
+     "\x1b[2J", "x" * 5000 + "/", "x" * 256],
     ids=ascii,
 )  # fmt: skip
 def test_a_part_is_a_file_of_the_directory(edit, name, refusal):
@@ -139,7 +139,7 @@ def test_a_part_is_a_file_of_the_directory(edit, name, refusal):
         ({"checksum": "md5:00"}, "is damaged: its content is not what was recorded"),
         ({"table": "values"}, "it lists 276 rows of calls, its files contain 0"),
         ({"name": "gone.parquet"}, "gone.parquet is missing"),
-        ({"name": "x" * 200}, "is missing"),
+        ({"name": "x" * 255}, "is missing"),
     ],
     ids=str,
 )

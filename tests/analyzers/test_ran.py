@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import open_trace
+from opjoule.analyzers.counting.aggregate import collapsed
 from opjoule.analyzers.workload.hints import spike_hints
 from opjoule.analyzers.workload.inference import forward_part
 from opjoule.analyzers.workload.ran import RAN, ran_of
@@ -33,6 +34,10 @@ def both_modes(recorded):
     return recorded(run, model=net)
 
 
+def eval_part(trace):
+    return forward_part(trace, eval_only=True)
+
+
 def looped(trace):
     rows = trace.calls.sort("rank", "seq").collect().iter_rows(named=True)
     keys = [(tuple(row[name] for name in RAN), row["seq"]) for row in rows]
@@ -53,6 +58,27 @@ def test_work_outside_modules_is_told_apart_call_by_call(both_modes):
     assert None in set(ran_of(part)["training"])
     assert set(ran_of(part).rows()) == looped(part)
     assert set(ran_of(part.where("op=aten.sum")).rows()) == looped(part.where("op=aten.sum"))
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+@pytest.mark.parametrize("narrow", [lambda trace: trace, eval_part], ids=["all", "eval"])
+def test_sums_of_a_part_are_those_of_its_calls(both_modes, narrow, filters):
+    """From the sums of the whole trace, and from the calls of the part alone."""
+    keys = ("module_id", "stage", "label", "training")
+    collapsed(both_modes, keys)  # sums of the whole trace are kept
+    part = narrow(both_modes).where(*filters)
+    alone = part.with_tables(calls=part.calls)
+    assert (alone.conditions, alone.untold) == (None, None)
+    assert set(collapsed(part, keys).rows()) == set(collapsed(alone, keys).rows())
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_what_ran_is_told_by_whoever_summed_all_calls(both_modes, filters):
+    collapsed(both_modes.where(*filters), ("module_id",))
+    assert "what ran" in both_modes.facts
+    part = eval_part(both_modes)
+    assert set(ran_of(both_modes).rows()) == looped(both_modes)
+    assert set(ran_of(part).rows()) == looped(part)
 
 
 def test_calls_that_were_changed_otherwise_are_counted_anew(both_modes):

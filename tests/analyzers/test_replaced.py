@@ -25,11 +25,11 @@ WRITER = """
     session._PART_CELLS = 10 * session.CALL_WIDTH
     torch.set_num_threads(1)
     print("ready", flush=True)
-    for k in range(int(sys.argv[2])):
+    for k, _ in enumerate(sys.stdin, 1):  # a line each time that it may be replaced
         with Recorder(sys.argv[1], overwrite=True):
             for _ in range(10 + k % 2 * 10):
                 torch.relu(torch.ones(3))
-    print("done", flush=True)
+        print("replaced", flush=True)
 """
 
 
@@ -40,24 +40,37 @@ def record(path, times, **options):
 
 
 def test_answers_are_of_one_trace_while_another_process_replaces_it(tmp_path):
-    """Each answer is of 10 or of 20 calls of each op, from the signatures to the last part."""
+    """Each answer is of 10 or of 20 calls of each op, from the signatures to the last part.
+
+    It is asked for while another process replaces the trace three times, and once after that.
+    """
     path = tmp_path / "trace"
     record(path, 10)
-    answers: set[tuple[int, ...]] = set()
+    during: list[tuple[int, ...]] = []
+    after: list[tuple[int, ...]] = []
+
+    def answer():
+        return tuple(sorted(count(open_trace(path), by="op").frame["calls"]))
+
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(WRITER), str(path), "25"],
-        stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", textwrap.dedent(WRITER), str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "ready\n"
-        while process.poll() is None:
-            try:
-                counts = count(open_trace(path), by="op").frame
-                answers.add(tuple(sorted(counts["calls"])))
-            except TraceError as error:
-                assert "was replaced" in str(error), error
+        for _ in range(8):
+            process.stdin.write("again\n" * 3)
+            process.stdin.flush()
+            for _ in range(3):
+                try:
+                    during.append(answer())
+                except TraceError as error:
+                    assert "was replaced" in str(error), error
+                assert process.stdout.readline() == "replaced\n"
+            after.append(answer())
+        process.stdin.close()
     assert process.returncode == 0
-    assert sorted(count(open_trace(path), by="op").frame["calls"]) == [10, 10]
-    assert answers <= {(10, 10), (20, 20)}
+    assert after == [(20, 20), (10, 10)] * 4
+    assert set(during) <= {(10, 10), (20, 20)}
 
 
 @pytest.mark.parametrize("how", ["replaced", "rewritten", "removed"])
