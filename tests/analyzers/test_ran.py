@@ -16,7 +16,7 @@ from opjoule.analyzers.workload.ran import RAN, ran_of
 torch = pytest.importorskip("torch")
 
 FILTERS = [(), ("stage=forward",), ("training=false", "op=aten.addmm"), ("module=*.0",),
-           ("step=0",), ("step=1:", "stage=backward"), ("label=late",), ("rank=0",)]  # fmt: skip
+           ("step=0",), ("op=aten.sum",), ("step=1:", "stage=backward"), ("label=late",), ("rank=0",)]  # fmt: skip
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ def both_modes(recorded):
 
     def run(recorder):
         for _ in range(2):
-            net.train()(x).sum().backward()
+            net.train()(x).neg().sum().backward()
             recorder.step()
             with torch.no_grad():
-                net.eval()(x).sum()
+                net.eval()(x).neg().sum()
 
     return recorded(run, model=net)
 
