@@ -16,7 +16,8 @@ from opjoule.analyzers.workload.ran import RAN, ran_of
 torch = pytest.importorskip("torch")
 
 FILTERS = [(), ("stage=forward",), ("training=false", "op=aten.addmm"), ("module=*.0",),
-           ("step=0",), ("op=aten.sum",), ("step=1:", "stage=backward"), ("label=late",), ("rank=0",)]  # fmt: skip
+           ("step=0",), ("op=aten.sum",), ("step=1:", "stage=backward"), ("label=late",),
+           ("rank=0",)]  # fmt: skip
 
 
 @pytest.fixture
