@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from .analyzers.energy.estimators import energy
     from .analyzers.energy.report import EnergyReport
     from .analyzers.rules import Figures, OpRule
+    from .analyzers.sweeping.machines import sweep_machines
     from .analyzers.sweeping.sweep import sensitivity, sweep
     from .analyzers.timing.roofline import Roofline, roofline
     from .analyzers.trace.trace import Trace, open_trace
-    from .schemas.costs import load_config
+    from .schemas.costs import load_config, load_machine
     from .schemas.errors import (
         ConfigError,
         OpjouleError,
@@ -42,10 +43,10 @@ _HOMES = {
     "analyzers": (
         "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Roofline",
         "Table", "Trace", "check", "compare", "count", "coverage", "open_trace", "rates",
-        "roofline", "sensitivity", "sweep", "table",
+        "roofline", "sensitivity", "sweep", "sweep_machines", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
-    "schemas.costs": ("load_config",),
+    "schemas.costs": ("load_config", "load_machine"),
     "schemas.errors": (
         "ConfigError", "OpjouleError", "RecordError", "RuleError", "TraceError",
         "TraceVersionError",
@@ -81,12 +82,14 @@ __all__ = [
     "energy",
     "label",
     "load_config",
+    "load_machine",
     "open_trace",
     "rates",
     "record",
     "roofline",
     "sensitivity",
     "sweep",
+    "sweep_machines",
     "table",
 ]
 

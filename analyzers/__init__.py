@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .counting.rates import Rates, rates
     from .rules import OpRule
     from .rules.rule import Figures
+    from .sweeping.machines import sweep_machines
     from .sweeping.sweep import sensitivity, sweep
     from .timing.roofline import Roofline, roofline
     from .trace.trace import Trace, open_trace
@@ -38,6 +39,7 @@ _HOMES = {
     "Roofline": "timing.roofline",
     "sensitivity": "sweeping.sweep",
     "sweep": "sweeping.sweep",
+    "sweep_machines": "sweeping.machines",
     "Trace": "trace.trace",
     "open_trace": "trace.trace",
     "SPIKE_MODES": "workload.spikes",
@@ -66,6 +68,7 @@ __all__ = [
     "sensitivity",
     "spike_expr",
     "sweep",
+    "sweep_machines",
     "table",
 ]
 

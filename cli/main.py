@@ -34,6 +34,7 @@ VERBS = {
     "check": "check",
     "roofline": "roofline",
     "config": "config",
+    "machine": "machine",
     "demo": "demo",
 }
 """Verb -> file of this package that holds the command of that name."""
