@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .analyzers.checking.check import Check, check
+    from .analyzers.comparing.breakeven import Breakeven, breakeven
     from .analyzers.comparing.compare import Comparison, compare
     from .analyzers.comparing.table import Table, table
     from .analyzers.counting.count import Counts, count
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Roofline",
-        "Table", "Trace", "check", "compare", "count", "coverage", "open_trace", "rates",
-        "roofline", "sensitivity", "sweep", "sweep_machines", "table",
+        "Breakeven", "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates",
+        "Roofline", "Table", "Trace", "breakeven", "check", "compare", "count", "coverage",
+        "open_trace", "rates", "roofline", "sensitivity", "sweep", "sweep_machines", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config", "load_machine"),
@@ -54,6 +55,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "Breakeven",
     "Check",
     "Comparison",
     "ConfigError",
@@ -75,6 +77,7 @@ __all__ = [
     "TraceError",
     "TraceVersionError",
     "__version__",
+    "breakeven",
     "check",
     "compare",
     "count",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checking.check import Check, check
+    from .comparing.breakeven import Breakeven, breakeven
     from .comparing.compare import Comparison, compare
     from .comparing.table import Table, table
     from .counting.count import Counts, count
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Check": "checking.check",
     "check": "checking.check",
+    "Breakeven": "comparing.breakeven",
+    "breakeven": "comparing.breakeven",
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
     "Table": "comparing.table",
@@ -48,6 +51,7 @@ _HOMES = {
 
 __all__ = [
     "SPIKE_MODES",
+    "Breakeven",
     "Check",
     "Comparison",
     "Counts",
@@ -58,6 +62,7 @@ __all__ = [
     "Roofline",
     "Table",
     "Trace",
+    "breakeven",
     "check",
     "compare",
     "count",

@@ -31,6 +31,7 @@ VERBS = {
     "sweep": "sweep",
     "compare": "compare",
     "table": "table",
+    "breakeven": "breakeven",
     "check": "check",
     "roofline": "roofline",
     "config": "config",

@@ -178,6 +178,8 @@ class Term(CostPart):
     twin_bits: Width | Literal["activation"] | None = None
     """Width in the quantized twin of `breakeven`: by default `bits`; "activation": of its T+1
     levels."""
+    network: Literal["both", "recorded", "twin"] = "both"
+    """Where the term counts: in what was recorded, in its quantized twin, or in both."""
     where: tuple[Text, ...] = Field(default=(), max_length=16)
     """Filters as of --where: every one has to hold."""
     of: Literal["all", "layers", "neurons", "others"] = "all"
@@ -250,6 +252,8 @@ def _problem(term: Term) -> str:
         return "price_by_bits needs bits, of a quantity that is no bytes"
     if (term.bits or term.twin_bits) and "byte" in units:
         return f"{one} is in bytes as recorded: without bits"
+    if term.twin_bits and not term.bits:
+        return "twin_bits goes with bits"
     if term.capacity and not term.memory:
         return "capacity is the size of a memory: name it"
     if term.capacity == "weights" and sources != {"layers"}:

@@ -99,10 +99,18 @@ class Actions:
             self._known[asked] = self._counted(asked)
         return self._known[asked]
 
+    def on(self, machine: Machine) -> dict[str, Counted]:
+        """Return the counts of the terms of a machine that speak of this network, by name."""
+        return {
+            name: self.of(asked_of(term, machine))
+            for name, term in machine.term.items()
+            if term.network in ("both", self.tables.network)
+        }
+
     def _counted(self, asked: Asked) -> Counted:
         parts, matched, unknown = [], 0, 0
         for name in asked.quantity:
-            rows = self._rows(name, asked)
+            rows = self.rows(name, asked)
             lost = rows.filter(pl.col("count").is_null())
             matched += int(rows["calls"].sum())
             unknown += int(lost["calls"].sum())
@@ -112,7 +120,7 @@ class Actions:
         sums = rows.group_by(CAPACITY).agg(pl.col("count").sum()).sort(CAPACITY)
         return Counted(rows, tuple(sums.rows()), matched, unknown, matched - unknown)
 
-    def _rows(self, name: str, asked: Asked) -> pl.DataFrame:
+    def rows(self, name: str, asked: Asked) -> pl.DataFrame:
         """Return the rows that fit, with `count` and `CAPACITY`."""
         table = self.tables.of(QUANTITIES[name].source)
         held = self.fitting(table, name, asked)
@@ -189,10 +197,10 @@ def rows_of(actions: Actions, machine: Machine) -> pl.DataFrame:
     """Return the counts of a machine: `KEYS`, `component` (its term), `CAPACITY` and `count`."""
     schema = pl.Schema({**KINDS, "component": pl.String, CAPACITY: pl.Float64, "count": pl.Int64})
     tables = [
-        actions.of(asked_of(term, machine))
-        .rows.with_columns(component=pl.lit(name))
-        .select(pl.col(column).cast(kind) for column, kind in schema.items())
-        for name, term in machine.term.items()
+        found.rows.with_columns(component=pl.lit(name)).select(
+            pl.col(column).cast(kind) for column, kind in schema.items()
+        )
+        for name, found in actions.on(machine).items()
     ]
     return pl.concat([schema.to_frame(), *tables])
 

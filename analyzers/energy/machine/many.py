@@ -41,9 +41,9 @@ def priced_all(actions: Actions, machines: Sequence[Machine]) -> Priced:
     unknown = []
     for row, machine in enumerate(machines):
         lost = []
-        for name, term in machine.term.items():
+        for name, found in actions.on(machine).items():
+            term = machine.term[name]
             asked = asked_of(term, machine)
-            found = actions.of(asked)
             if _lost(found):
                 lost.append(name)
                 continue

@@ -19,7 +19,7 @@ from ...workload.unmeasured import input_types, outside_modules
 from ..report import EnergyReport
 from ..revisions import variant_of
 from ..row_keys import keys_of
-from .actions import CAPACITY, Actions, asked_of, fields_of, rows_of, told_apart
+from .actions import CAPACITY, Actions, fields_of, rows_of, told_apart
 from .energies import breakdown_pj, priced
 from .scope import account, scope_of, warnings_of
 from .tables import Tables
@@ -74,7 +74,7 @@ def estimate_machine(
         spikes=spikes,
     )
     part, many = actions.part, actions.tables.samples
-    counts = {name: actions.of(asked_of(term, config)) for name, term in config.term.items()}
+    counts = actions.on(config)
     warnings = warnings_of(actions, config, counts, strict)
     rows, parts = priced(rows_of(actions, config), config), breakdown_pj(counts, config)
     outside = outside_modules(rows) if config.machine.scope == "forward" else []
@@ -140,9 +140,7 @@ def counted_of(
 def _actions(actions: Actions, machine: Machine) -> pl.DataFrame:
     """Return `term`, `CAPACITY` and `count`: what prices multiply."""
     rows = [
-        (name, at, count)
-        for name, term in machine.term.items()
-        for at, count in actions.of(asked_of(term, machine)).sums
+        (name, at, count) for name, found in actions.on(machine).items() for at, count in found.sums
     ]
     schema = {"term": pl.String, CAPACITY: pl.Float64, "count": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -34,7 +34,9 @@ def scope_of(machine: Machine) -> Scope:
         source=head.source,
         stages=("forward", "backward", "optimizer") if training else ("forward",),
         technology=head.technology,
-        covers=", ".join(_covered(term) for term in machine.term.values()),
+        covers=", ".join(
+            _covered(term) for term in machine.term.values() if term.network != "twin"
+        ),
         leaves_out=", ".join((*head.leaves_out, "what no term counts")),
     )
 
@@ -50,7 +52,7 @@ def account(actions: Actions, machine: Machine, counts: Mapping[str, Counted]) -
     rows = actions.tables.of("calls").with_row_index("row")
     products = rows.filter(pl.col("dense_macs").is_null() | (pl.col("dense_macs") > 0))
     hit = {name: pl.Series([], dtype=pl.UInt32) for name in PRODUCTS}
-    for term in machine.term.values():
+    for term in (machine.term[name] for name in counts):
         for name in set(term.quantity) & set(PRODUCTS):
             fits = actions.fitting(products, "macs", asked_of(term, machine))
             hit[name] = pl.concat([hit[name], fits["row"]])

@@ -42,6 +42,9 @@ class Tables:
     not known.
     """
 
+    network = "recorded"
+    """Which network the tables are of: what was recorded."""
+
     def __init__(
         self,
         part: Trace,
@@ -84,6 +87,7 @@ class Tables:
                 of=pl.when(own).then(pl.lit("layers")).when(neuron).then(pl.lit("neurons"))
                 .otherwise(pl.lit("others"))
             )
+            .with_columns(driven=_driven(rows.columns))
             .drop("second_numel", "weight_numel")
         )  # fmt: skip
 
@@ -185,6 +189,14 @@ class Tables:
             module_id=pl.lit(None, pl.Int32), module=pl.lit(None, pl.String),
             of=pl.lit("others"), **columns,
         )  # fmt: skip
+
+
+def _driven(columns: Sequence[str]) -> pl.Expr:
+    """Return whether a call of a layer multiplies spikes."""
+    if "macs" not in columns:
+        return pl.lit(False)
+    layer = (pl.col("of") == "layers") & (pl.col("dense_macs") > 0)
+    return (layer & (pl.col("macs") == 0)).fill_null(False)
 
 
 def _whole(name: str) -> pl.Expr:
