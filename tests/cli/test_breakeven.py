@@ -33,7 +33,7 @@ def test_another_trace_and_machine(stored, answered):
     ("words", "says"),
     [
         (("--machine", "loihi"), "charges nothing of the quantized twin"),
-        (("--machine", "yan"), "did you mean yan-dram?"),
+        (("--machine", "yan-drm"), "did you mean yan-dram?"),
     ],
 )
 def test_a_wrong_question_is_refused(words, says, stored, refused):

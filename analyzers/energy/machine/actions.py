@@ -149,10 +149,13 @@ class Actions:
                 conditions.append(each.of_module_calls(self.part))
             elif source == "optimizer":
                 conditions.append(each.of_optimizer_steps())
-            else:
-                conditions.append(
-                    pl.lit(False) if each.field == "module" else each.of_module_calls(self.part)
+            elif each.field in ("step", "label", "rank"):
+                conditions.append(each.of_module_calls(self.part))
+            else:  # a sample is forward work, of no module and of any mode
+                fits = each.field != "module" and (
+                    each.field != "stage" or "forward" in each.values
                 )
+                conditions.append(pl.lit(fits))
         return table.filter(pl.all_horizontal(conditions))
 
 

@@ -159,6 +159,25 @@ def test_filters_and_places(layer):
     assert by_op.total_pj == 9
 
 
+@pytest.mark.parametrize(
+    ("fits", "filters"),
+    [
+        (True, ("stage=forward", "step=0", "rank=0", "label=", "training=false")),
+        (False, ("stage=backward", "step=7", "rank=9", "label=x", "training=true")),
+    ],
+)
+def test_every_filter_goes_with_every_quantity(fits, filters, layer):
+    """All of it or none of it; samples are of any mode."""
+    names = [name for name, each in QUANTITIES.items() if not each.training and name != "seconds"]
+    whole = energy(layer, machine=machine(*names)).counts
+    for where in filters:
+        some = [{"quantity": name, "where": where} for name in names]
+        found = energy(layer, machine=machine(*some)).counts
+        of_any = {"samples", "time_steps"} if where == "training=true" else set()
+        kept = whole if fits else {name: whole[name] * (name in of_any) for name in names}
+        assert found == kept, where
+
+
 def test_updates_by_optimizers_and_the_scope_of_training(recorded):
     """12 weights and 3 biases a step, two steps; the forward scope has no pass in eval mode."""
     net = nn.Linear(4, 3)
