@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .analyzers.checking.check import Check, check
+    from .analyzers.comparing.breakeven import Breakeven, breakeven
     from .analyzers.comparing.compare import Comparison, compare
     from .analyzers.comparing.table import Table, table
     from .analyzers.counting.count import Counts, count
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from .analyzers.energy.estimators import energy
     from .analyzers.energy.report import EnergyReport
     from .analyzers.rules import Figures, OpRule
+    from .analyzers.sweeping.machines import sweep_machines
     from .analyzers.sweeping.sweep import sensitivity, sweep
     from .analyzers.timing.roofline import Roofline, roofline
     from .analyzers.trace.trace import Trace, open_trace
-    from .schemas.costs import load_config
+    from .schemas.costs import load_config, load_machine
     from .schemas.errors import (
         ConfigError,
         OpjouleError,
@@ -40,12 +42,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Roofline",
-        "Table", "Trace", "check", "compare", "count", "coverage", "open_trace", "rates",
-        "roofline", "sensitivity", "sweep", "table",
+        "Breakeven", "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates",
+        "Roofline", "Table", "Trace", "breakeven", "check", "compare", "count", "coverage",
+        "open_trace", "rates", "roofline", "sensitivity", "sweep", "sweep_machines", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
-    "schemas.costs": ("load_config",),
+    "schemas.costs": ("load_config", "load_machine"),
     "schemas.errors": (
         "ConfigError", "OpjouleError", "RecordError", "RuleError", "TraceError",
         "TraceVersionError",
@@ -53,6 +55,7 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "Breakeven",
     "Check",
     "Comparison",
     "ConfigError",
@@ -74,6 +77,7 @@ __all__ = [
     "TraceError",
     "TraceVersionError",
     "__version__",
+    "breakeven",
     "check",
     "compare",
     "count",
@@ -81,12 +85,14 @@ __all__ = [
     "energy",
     "label",
     "load_config",
+    "load_machine",
     "open_trace",
     "rates",
     "record",
     "roofline",
     "sensitivity",
     "sweep",
+    "sweep_machines",
     "table",
 ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checking.check import Check, check
+    from .comparing.breakeven import Breakeven, breakeven
     from .comparing.compare import Comparison, compare
     from .comparing.table import Table, table
     from .counting.count import Counts, count
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .counting.rates import Rates, rates
     from .rules import OpRule
     from .rules.rule import Figures
+    from .sweeping.machines import sweep_machines
     from .sweeping.sweep import sensitivity, sweep
     from .timing.roofline import Roofline, roofline
     from .trace.trace import Trace, open_trace
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Check": "checking.check",
     "check": "checking.check",
+    "Breakeven": "comparing.breakeven",
+    "breakeven": "comparing.breakeven",
     "Comparison": "comparing.compare",
     "compare": "comparing.compare",
     "Table": "comparing.table",
@@ -38,6 +42,7 @@ _HOMES = {
     "Roofline": "timing.roofline",
     "sensitivity": "sweeping.sweep",
     "sweep": "sweeping.sweep",
+    "sweep_machines": "sweeping.machines",
     "Trace": "trace.trace",
     "open_trace": "trace.trace",
     "SPIKE_MODES": "workload.spikes",
@@ -46,6 +51,7 @@ _HOMES = {
 
 __all__ = [
     "SPIKE_MODES",
+    "Breakeven",
     "Check",
     "Comparison",
     "Counts",
@@ -56,6 +62,7 @@ __all__ = [
     "Roofline",
     "Table",
     "Trace",
+    "breakeven",
     "check",
     "compare",
     "count",
@@ -66,6 +73,7 @@ __all__ = [
     "sensitivity",
     "spike_expr",
     "sweep",
+    "sweep_machines",
     "table",
 ]
 

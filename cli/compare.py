@@ -49,7 +49,7 @@ def takes_configurations(command: Callable[..., Any]) -> Callable[..., Any]:
     "--energy",
     "estimators",
     multiple=True,
-    type=click.Choice(tuple(ESTIMATORS)),
+    type=reading.EstimatorName(tuple(ESTIMATORS)),
     help="Compare this estimate too; several stand beside each other, never added.",
 )
 @takes_configurations
@@ -216,9 +216,10 @@ def _addressed(
     Raises:
         click.UsageError: it names none of several, or there is none.
     """
-    name, found, value = text.partition(mark)
-    if found and name in estimators:
-        return name, value
+    for name in estimators:
+        if text.startswith(name + mark):
+            return name, text.removeprefix(name + mark)
+    name, found, _ = text.partition(mark)
     if found and name in ESTIMATORS:
         raise click.UsageError(
             f"{option} {text!r}: {name} is not asked for; add {asked_by.format(name)}"

@@ -25,12 +25,25 @@ if TYPE_CHECKING:
 KEYS = ("module", "stage", "op", "label", "step", "sample", "component")
 
 
+class _Energy(click.Group):
+    """The estimators; without one, --machine names the hardware."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the verb `machine` before a --machine that stands without one."""
+        named = any(each.partition("=")[0] == "--machine" for each in args)
+        verb = ["machine"] if named and args[0] not in self.commands else []
+        return super().parse_args(ctx, [*verb, *args])
+
+
 @click.group(
+    cls=_Energy,
     short_help="What a recorded run would cost, in joules.",
     help=f"""Estimate the energy of a recorded run.
 
 \b
 {choosing.as_help()}
+
+--machine NAME|FILE in place of an estimator: a machine as a file, see opjoule machine.
 
 Figures of different estimators speak of different machines: never compare or add them.""",
 )
@@ -271,5 +284,24 @@ def _left_out(report: EnergyReport, kind: str) -> str:
     return tables.as_text(kind, report.left_out, columns)
 
 
+def _on_machine() -> click.Command:
+    """Return the command that estimates on a machine: as of an estimator, without presets."""
+    text = "On a machine that a file describes: opjoule machine list."
+
+    def estimate(machine: str, **options: Any) -> None:
+        _estimate(f"machine.{machine}", preset=None, file=None, **options)
+
+    option = click.Option(
+        ["--machine"], required=True, metavar="NAME|FILE", help="See opjoule machine list."
+    )
+    shared = [each for each in _verb("compute").params if each.name not in ("preset", "file")]
+    for each in shared:
+        if isinstance(each, click.Option) and each.name == "overrides":
+            each.help = "One price or field, e.g. 'term.MAC.price=3 pJ'; overrides the file."
+    return click.Command("machine", callback=estimate, params=[option, *shared], short_help=text,
+                         help=text)  # fmt: skip
+
+
 for _name in ESTIMATORS:
     energy.add_command(_verb(_name))
+energy.add_command(_on_machine())

@@ -31,9 +31,11 @@ VERBS = {
     "sweep": "sweep",
     "compare": "compare",
     "table": "table",
+    "breakeven": "breakeven",
     "check": "check",
     "roofline": "roofline",
     "config": "config",
+    "machine": "machine",
     "demo": "demo",
 }
 """Verb -> file of this package that holds the command of that name."""

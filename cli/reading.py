@@ -35,6 +35,15 @@ WHERE_HELP = (
 )
 
 
+class EstimatorName(click.Choice):  # type: ignore[type-arg]
+    """The name of an estimator, or of a machine: machine.NAME or machine.FILE."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the name; a machine is looked for when its file is read."""
+        known = isinstance(value, str) and value.startswith("machine.")
+        return value if known else super().convert(value, param, ctx)
+
+
 def reads_trace(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command TRACE, --partial and --rank."""
     for decorate in (

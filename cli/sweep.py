@@ -26,7 +26,7 @@ _LONGEST = 100_000
 
 
 @click.command(short_help="Many configurations over one run; what decides the result.")
-@click.argument("estimator", type=click.Choice(tuple(ESTIMATORS)))
+@click.argument("estimator", type=reading.EstimatorName(tuple(ESTIMATORS)))
 @reading.reads_trace
 @click.option(
     "--vary",

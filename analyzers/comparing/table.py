@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
+from ...schemas.costs import config_class
 from ..counting.count import Counts, count
 from ..counting.rates import rates
 from ..display import View, as_html, as_lines
@@ -41,6 +42,7 @@ COLUMNS = (*SAMPLED, *RATED, *COUNTED, "accuracy", *(f"energy.{name}" for name i
 DEFAULT = (*SAMPLED, "rate", "flops", "macs", "acs", "synops")
 
 _ENERGY, _RATIO = "energy.", "ratio."
+_MACHINE = f"{_ENERGY}machine."
 
 
 @dataclass(frozen=True)
@@ -181,10 +183,11 @@ class _Network:
         self.counts: Counts = count(part, per=per, spread=several, spikes=spikes, **options)
         self.sampled: Samples = sampled_side(part, **options)
         asked = [_bare(name) for name in columns or ("rate", *map(_energy, ESTIMATORS))]
+        estimators = _estimators(asked)
         self.rates = rates(part, **options).totals if set(asked) & set(RATED) else {}
         self.reports: dict[str, EnergyReport] = {}
         self.refused: dict[str, str] = {}
-        for estimator in ESTIMATORS:
+        for estimator in estimators:
             if _energy(estimator) in asked:
                 try:
                     self.reports[estimator] = estimate(
@@ -213,6 +216,13 @@ class _Network:
             return None
         found: float | None = report.by(spread=True)["std_pj"][0]
         return found
+
+
+def _estimators(columns: Iterable[str]) -> list[str]:
+    """Return the estimators, and the machines that columns name."""
+    bare = map(_bare, columns)
+    machines = (name.removeprefix(_ENERGY) for name in bare if name.startswith(_MACHINE))
+    return [*ESTIMATORS, *dict.fromkeys(machines)]
 
 
 def _energy(estimator: str) -> str:
@@ -248,7 +258,11 @@ def _extras(extra: pl.DataFrame | None, traces: Mapping[str, Any]) -> dict[str, 
 def _checked(columns: Sequence[str], given: Mapping[str, Any]) -> list[str]:
     known = (*COLUMNS, *given)
     for column in columns:
-        if _bare(column) not in known or (_bare(column) == "accuracy" and "accuracy" not in given):
+        if _bare(column).startswith(_MACHINE):
+            config_class(_bare(column).removeprefix(_ENERGY))
+        elif _bare(column) not in known or (
+            _bare(column) == "accuracy" and "accuracy" not in given
+        ):
             near = get_close_matches(_bare(column), known, n=1)
             hint = f"; did you mean {near[0]}?" if near and near[0] != column else ""
             raise ConfigError(f"no column {column!r}{hint} (there are {', '.join(known)})")
@@ -298,7 +312,7 @@ def _footnotes(networks: Sequence[_Network], columns: Sequence[str]) -> Iterator
     ratios = [_title(_bare(name)) for name in columns if name.startswith(_RATIO)]
     if ratios:
         yield f"Ratio: by the value of {first.name}."
-    for name in ESTIMATORS:
+    for name in _estimators(columns):
         reports = [each.reports[name] for each in networks if name in each.reports]
         if reports and _energy(name) in map(_bare, columns):
             yield model_statement_of(reports[0])

@@ -230,9 +230,26 @@ def _over_time(active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the products of Linear and convolution modules, and the ops of other products."""
-    rows = collapsed(trace, ["module_id"], spikes="ternary", by_values_only=True)
+def effective_operations(trace: Trace, keys: Sequence[str]) -> pl.DataFrame:
+    """Return the effective operations of the products of Linear and convolution modules.
+
+    Args:
+        trace: the trace.
+        keys: of `aggregate.KEYS`, `module_id` among them: what is kept apart.
+
+    Returns:
+        `rank`, `signature_id`, `op`, `keys`, `module` (path), `calls`, `effective_macs` and
+        `effective_acs` (null: not measured).
+    """
+    own, _ = _layer_products(trace, keys)
+    return own.select(
+        "rank", "signature_id", "op", *keys, "module", "calls", "effective_macs", "effective_acs"
+    )
+
+
+def _layer_products(trace: Trace, keys: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the products of Linear and convolution modules, and the other products."""
+    rows = collapsed(trace, keys, spikes="ternary", by_values_only=True)
     layers = layers_of(trace).select(*MODULE, "module", "kind", second_numel="weight_numel")
     weights = weight_products(trace).select(*SIGNATURE, "slot", "second_numel")
     rows = rows.join(weights, on=list(SIGNATURE), how="left", maintain_order="left")
@@ -241,14 +258,18 @@ def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
     rest = counted.filter(pl.col("dense_macs").is_null() | (pl.col("dense_macs") > 0)).join(
         layers, on=[*MODULE, "second_numel"], how="anti", maintain_order="left"
     )
-    spiking = pl.col("driven")
-    pairs = pl.col("effective")
+    spiking, pairs = pl.col("driven"), pl.col("effective")
+    return own.with_columns(
+        effective_acs=pl.when(spiking).then(pairs).when(~spiking).then(0),
+        effective_macs=pl.when(~spiking).then(pairs).when(spiking).then(0),
+    ), rest
+
+
+def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the products of Linear and convolution modules, and the ops of other products."""
+    own, rest = _layer_products(trace, ["module_id"])
     summed = (
-        own.with_columns(
-            effective_acs=pl.when(spiking).then(pairs).when(~spiking).then(0),
-            effective_macs=pl.when(~spiking).then(pairs).when(spiking).then(0),
-        )
-        .group_by("module", "kind", maintain_order=True)
+        own.group_by("module", "kind", maintain_order=True)
         .agg(
             pl.col("calls").sum(),
             *(_sum(name).alias(name) for name in

@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any, overload
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
-from ...schemas.costs import CONFIGS, CostConfig, config_class, load_config, preset_names
+from ...schemas.costs import (
+    CONFIGS,
+    CostConfig,
+    Machine,
+    config_class,
+    load_config,
+    load_machine,
+    preset_names,
+)
 from ...schemas.spelling import meant
 from ..display import View, as_html, as_lines
 from ..trace.trace import narrowed
@@ -53,7 +61,7 @@ def estimate(
 
     Args:
         trace: the trace.
-        name: of `ESTIMATORS`.
+        name: of `ESTIMATORS`, or "machine.NAME"; with a machine as config, "machine".
         config: the hardware; by default `default_config`.
         per: what the report speaks of by default, see `EnergyReport.by`.
         **options: of `estimate_NAME`: revision, strict, batch, time_steps, where, spikes.
@@ -65,7 +73,7 @@ def estimate(
     """
     check_per(per)
     config = fitting_config(name, config, options.get("revision", SOURCE))
-    made = getattr(_file(name, "report"), f"estimate_{name}")
+    made = getattr(_file(name, "report"), f"estimate_{_package(name)}")
 
     def by_sample() -> EnergyReport:
         told = regrouped(trace, options.get("samples"))
@@ -143,6 +151,17 @@ def energy(
     trace: Trace | str | os.PathLike[str],
     estimator: None = None,
     config: None = None,
+    *,
+    machine: str | os.PathLike[str] | Machine,
+    **options: Any,
+) -> EnergyReport: ...
+
+
+@overload
+def energy(
+    trace: Trace | str | os.PathLike[str],
+    estimator: None = None,
+    config: None = None,
     **options: Any,
 ) -> Energies: ...
 
@@ -151,14 +170,17 @@ def energy(
     trace: Trace | str | os.PathLike[str],
     estimator: str | None = None,
     config: CostConfig | None = None,
+    *,
+    machine: str | os.PathLike[str] | Machine | None = None,
     **options: Any,
 ) -> EnergyReport | Energies:
-    """Estimate the energy of a trace, by one estimator or by every one that applies.
+    """Estimate the energy of a trace, by one estimator, on a machine, or by every one that applies.
 
     Args:
         trace: the trace, or its directory.
         estimator: of `ESTIMATORS`; None: every one that applies to the trace.
         config: the hardware, see `load_config`; by default the estimator's.
+        machine: in place of both: the name of a machine, a TOML file, or what `load_machine` gave.
         **options: `revision`, `strict`, `batch`, `time_steps`, `samples`, `where`, `spikes`, `per`.
 
     Returns:
@@ -174,6 +196,10 @@ def energy(
             hint = f"{meant(name, OPTIONS)}options are {', '.join(OPTIONS)}"
             raise ConfigError(f"unknown option {name!r} of energy: {hint}")
     opened = narrowed(trace)
+    if machine is not None:
+        if estimator is not None or config is not None:
+            raise ConfigError("a machine stands in the place of estimator and configuration")
+        return estimate(opened, "machine", load_machine(machine), **options)
     if estimator is not None:
         return estimate(opened, estimator, config, **options)
     if config is not None:
@@ -217,6 +243,8 @@ def fitting_config(name: str, config: CostConfig | None, revision: str = SOURCE)
         ConfigError: it is of another estimator.
     """
     expected = config_class(name)
+    if config is None and expected is Machine and "." not in name:
+        raise ConfigError("a machine has no default: name it, as machine.loihi or a .toml file")
     if config is None:
         return default_config(name, revision)
     if not isinstance(config, expected):
@@ -237,4 +265,9 @@ def energies_of(name: str) -> Any:
 
 def _file(name: str, file: str) -> Any:
     config_class(name)
-    return import_module(f".{name}.{file}", __package__)
+    return import_module(f".{_package(name)}.{file}", __package__)
+
+
+def _package(name: str) -> str:
+    """Return the package of an estimator; that of every machine is `machine`."""
+    return name.partition(".")[0]

@@ -35,8 +35,10 @@ def _model(report: EnergyReport) -> Iterator[str]:
     from ... import __version__
 
     scope = report.scope
+    kind, _, machine = report.estimator.partition(".")
+    what = f"on the machine {machine} by" if machine else f"with the {kind} estimator of"
     yield (
-        f"estimated with the {report.estimator} estimator of opjoule {__version__}: {scope.title}, "
+        f"estimated {what} opjoule {__version__}: {scope.title}, "
         f"revision {report.revision}, {scope.technology}; {regime(report)}"
     )
     yield f"stages: {', '.join(scope.stages)}"
@@ -90,7 +92,7 @@ def regime(report: EnergyReport) -> str:
     """Return the cost regime: the constants and options that are not the estimator's defaults."""
     made = CONFIGS.get(report.estimator)
     if made is None:
-        return "constants as configured"
+        return "prices of its file"
     default = dict(leaves(made().model_dump()))
     given = dict(leaves(report.config))
     changed = {

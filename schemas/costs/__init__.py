@@ -4,6 +4,8 @@ from .base import CostConfig, CostPart, Count, Factor, PicoJoule, Positive
 from .compute import ComputeConfig, SimpleConfig
 from .lemaire import LemaireConfig, NeuronOperations
 from .loading import CONFIGS, changed, config_class, load_config, preset_names, preset_text
+from .machine import Machine
+from .machine_files import load_machine, machine_names, machine_text
 from .neuromc import (
     NeuroMCCapacities,
     NeuroMCConfig,
@@ -21,6 +23,7 @@ __all__ = [
     "Count",
     "Factor",
     "LemaireConfig",
+    "Machine",
     "NeuroMCCapacities",
     "NeuroMCConfig",
     "NeuroMCMemories",
@@ -34,6 +37,9 @@ __all__ = [
     "changed",
     "config_class",
     "load_config",
+    "load_machine",
+    "machine_names",
+    "machine_text",
     "preset_names",
     "preset_text",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
@@ -68,6 +69,8 @@ def _sentence(config: type[CostPart], error: ErrorDetails) -> str:
     reason = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if not where:
         return f"{config.__name__}: {reason}"
+    if error["type"] == "value_error" and isinstance(error["input"], Mapping | list):
+        return f"{config.__name__}.{where}: {reason}"  # of the fields together
     value = repr(error["input"])
     if len(value) > _LONGEST:
         value = f"{value[:_LONGEST]}..."

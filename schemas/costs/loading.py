@@ -14,6 +14,8 @@ from ..spelling import meant
 from .base import CostConfig, CostPart
 from .compute import ComputeConfig, SimpleConfig
 from .lemaire import LemaireConfig
+from .machine import Machine
+from .machine_files import machine_data, machine_text
 from .neuromc import NeuroMCConfig
 from .spikesim import SpikeSimConfig
 
@@ -29,18 +31,26 @@ CONFIGS: Mapping[str, type[CostConfig]] = MappingProxyType(
 """The configuration class of every estimator."""
 
 
+MACHINE = "machine."
+"""Before the name of a machine, or its file: how it is named where an estimator is."""
+
+
 def config_class(estimator: str) -> type[CostConfig]:
     """Return the configuration class of an estimator.
 
     Raises:
-        ConfigError: there is no such estimator.
+        ConfigError: there is no such estimator or machine.
     """
+    if estimator.startswith(MACHINE):
+        machine_text(estimator.removeprefix(MACHINE))
+    if estimator == "machine" or estimator.startswith(MACHINE):
+        return Machine
     try:
         return CONFIGS[estimator]
     except KeyError:
         raise ConfigError(
             f"no estimator {estimator!r}: {meant(estimator, CONFIGS)}choose from "
-            f"{', '.join(sorted(CONFIGS))}"
+            f"{', '.join(sorted(CONFIGS))}, or machine.NAME"
         ) from None
 
 
@@ -84,7 +94,7 @@ def load_config(
     """Build the configuration of an estimator.
 
     Args:
-        estimator: "compute", "simple", "lemaire", "neuromc" or "spikesim".
+        estimator: "compute", "simple", "lemaire", "neuromc", "spikesim", or "machine.NAME".
         preset: name of a preset that comes with opjoule; None: the defaults.
         file: a TOML file; it overrides the preset. It may state `estimator`.
         overrides: "key=value" with TOML values and dots for nested keys; they override both.
@@ -98,6 +108,8 @@ def load_config(
     """
     config = config_class(estimator)
     data: dict[str, Any] = {}
+    if estimator.startswith(MACHINE):
+        data = machine_data(estimator.removeprefix(MACHINE))
     if preset is not None:
         data = _merged(data, tomllib.loads(preset_text(estimator, preset)))
     if file is not None:
@@ -148,7 +160,7 @@ def _read(file: Path, estimator: str) -> dict[str, Any]:
 def _parse(override: str, config: type[CostConfig]) -> dict[str, Any]:
     """Return "a.b=1" as {"a": {"b": 1}}; what is no TOML value is text."""
     key, equals, text = override.partition("=")
-    names = [name.strip() for name in key.split(".")]
+    names = [name.strip().strip('"') for name in key.split(".")]
     if not equals or not all(names):
         raise ConfigError(f"--set {override!r}: write key=value, e.g. {_example(override, config)}")
     return _nested(names, toml_value(text.strip()))
@@ -158,6 +170,8 @@ def _example(text: str, config: type[CostConfig]) -> str:
     """Return a constant and its default as one may write them: the one that was meant, or any."""
     fields = config.model_fields.items()
     numbers = {name: field.default for name, field in fields if isinstance(field.default, float)}
+    if not numbers:
+        return "term.NAME.price=20"
     name = text.strip("= ") if text.strip("= ") in numbers else next(iter(numbers))
     return f"{name}={numbers[name]:g}"
 

@@ -66,3 +66,13 @@ def test_the_page_and_the_help_hold_the_same_table():
     assert as_markdown() in (DOCS / "choosing.md").read_text()
     assert _rows_of_help() == list(ROWS)
     assert max(map(len, as_help().splitlines())) <= 90
+
+
+def test_the_page_on_machines_names_every_machine_and_quantity():
+    from opjoule.schemas.costs import machine_names
+    from opjoule.schemas.quantities import QUANTITIES
+
+    text = (DOCS / "machines.md").read_text()
+    for each in QUANTITIES.values():
+        assert f"| `{each.name}` | {each.unit} | {each.formula} | {each.needs} |" in text
+    assert all(f"`{name}`" in text for name in machine_names())

@@ -61,6 +61,7 @@ def test_the_table_of_names_is_the_front():
     table = PAGE[: PAGE.index("Recording needs PyTorch")]
     named = set(re.findall(r"`oj\.(\w+)`", table)) | set(re.findall(r"`oj\.(\w*Error)`", PAGE))
     results = {
+        "Breakeven",
         "Check",
         "Comparison",
         "Counts",

@@ -12,6 +12,8 @@ VARIANTS: dict[tuple[str, str], str] = {
     ("simple", "spikingjelly-2.0"): "simple_variants:RELEASE",
     ("spikesim", "spikingjelly-2.0"): "spikesim_variants:RELEASE",
     ("spikesim", "spikingjelly-2026-08"): "spikesim_variants:TUTORIAL",
+    ("machine", "spikingjelly-2.0"): "machine_variants:RELEASE",
+    ("machine", "spikingjelly-2026-08"): "machine_variants:TUTORIAL",
     ("neuromc", "spikingjelly-2.0"): "neuromc_variants:RELEASE",
     ("neuromc", "spikingjelly-2026-08"): "neuromc_variants:TUTORIAL",
 }

@@ -1,0 +1,329 @@
+"""Does spiking win? A spiking network beside its quantized twin, and the rate at which they meet.
+
+Z. Yan, Z. Bai, K. Tang and W.-F. Wong, "Reconsidering the Energy Efficiency of Spiking Neural
+Networks" (arXiv 2409.08290). The energy of a spiking network is B + A · rate: what its spikes drive
+grows with the rate, the rest does not. It breaks even where that equals the energy of the twin.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...schemas import ConfigError, TraceError
+from ...schemas.costs import Machine, load_machine
+from ...schemas.quantities import QUANTITIES
+from ..display import View, as_html, as_lines
+from ..energy.machine.actions import CAPACITY, Actions, asked_of
+from ..energy.machine.energies import price_pj
+from ..energy.machine.report import counted_of
+from ..energy.machine.tables import Tables
+from ..energy.machine.twin import TwinTables, twin_bits, twin_of
+from ..text import listed
+from ..units import energy_text, ratio_text, share_text
+from ..workload.dataflow import neurons_behind
+from ..workload.layer_calls import layer_calls, neuron_calls
+from ..workload.layers import MODULE, layers_of, neurons_of
+from ..workload.modules import GLOBAL
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+DEFAULT = "yan-dram"
+"""The machine of a comparison that names none."""
+
+OTHERS = "(no layer)"
+"""The row of what belongs to no layer: norms, pooling, neurons behind no layer."""
+
+_PARTS = {"layer": pl.String, "spikes": pl.Boolean, "energy_pj": pl.Float64}
+
+
+@dataclass(frozen=True)
+class Breakeven:
+    """A spiking network and its quantized twin on one machine.
+
+    Attributes:
+        frame: a row for the whole (`Global`), each layer with the neurons behind it, and what
+            belongs to no layer: `layer`, `energy_pj` and `twin_pj` of one sample, `ratio`, `rate`
+            (spikes an input element and step; of the whole: the layers' mean, weighted by their
+            dense MACs), `breakeven_rate` and `verdict`. Null: it has no spikes as input.
+        machine: the machine's name.
+        time_steps: of the spiking network.
+        bits: of the twin's activations.
+        ann_pj: energy of one sample of the network that was recorded to compare with.
+        notes: what a reader of the figures has to know.
+    """
+
+    frame: pl.DataFrame
+    machine: str
+    time_steps: int
+    bits: int
+    ann_pj: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def ratio(self) -> float | None:
+        """Energy of the spiking network by that of its twin."""
+        return self._whole["ratio"]  # type: ignore[no-any-return]
+
+    @property
+    def rate(self) -> float | None:
+        """Spike rate of the whole."""
+        return self._whole["rate"]  # type: ignore[no-any-return]
+
+    @property
+    def breakeven_rate(self) -> float | None:
+        """Spike rate below which the spiking network needs less than its twin; None: there is none.
+
+        At most 0: there is no such rate.
+        """
+        return self._whole["breakeven_rate"]  # type: ignore[no-any-return]
+
+    @property
+    def wins(self) -> bool:
+        """Whether the spiking network needs less energy than its twin."""
+        return self.ratio is not None and self.ratio < 1
+
+    @property
+    def _whole(self) -> dict[str, Any]:
+        return self.frame.row(0, named=True)
+
+    def lines(self) -> list[str]:
+        """Return what the figures speak of, and what a reader has to know."""
+        found = [
+            f"one sample of {self.time_steps} time steps beside its twin with activations of "
+            f"{self.bits} bits, on the machine {self.machine}: {self._whole['verdict']}"
+        ]
+        if self.ann_pj is not None:
+            spiking = self._whole["energy_pj"]
+            found.append(
+                f"the network that was recorded to compare with, at the twin's widths: "
+                f"{energy_text(self.ann_pj)}, spiking by it "
+                f"{ratio_text(spiking / self.ann_pj if self.ann_pj else None)}"
+            )
+        return [*found, *self.notes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain data, ready for JSON."""
+        names = ("machine", "time_steps", "bits", "ann_pj", "ratio", "rate", "breakeven_rate")
+        return {
+            **{name: getattr(self, name) for name in (*names, "wins")},
+            "rows": self.frame.to_dicts(),
+            "notes": list(self.notes),
+        }
+
+    def _view(self) -> View:
+        return View("spiking network and its quantized twin", self.frame, self.lines())
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+
+def breakeven(
+    snn: Trace | str | os.PathLike[str],
+    ann: Trace | str | os.PathLike[str] | None = None,
+    *,
+    machine: str | os.PathLike[str] | Machine = DEFAULT,
+    **options: Any,
+) -> Breakeven:
+    """Compare a spiking network with its quantized twin, layer by layer and as a whole.
+
+    The twin has the same layers, runs them once a sample on dense activations of ceil(log2(T + 1))
+    bits, and has no neurons with a state.
+
+    Args:
+        snn: the trace of the spiking network, or its directory: inference in eval mode.
+        ann: the trace of another network, whose energy on the machine stands beside.
+        machine: a machine that charges both, see `load_machine`.
+        **options: samples, batch, time_steps, where, spikes; see `energy`.
+
+    Raises:
+        ConfigError: the machine charges nothing of the twin, or only trains.
+        TraceError: samples or time steps are not known, or spikes were not measured.
+    """
+    made = load_machine(machine)
+    if made.machine.scope != "forward":
+        raise ConfigError("a comparison with the twin is of inference: the machine's is training")
+    actions = counted_of(snn, [made], **options)
+    path, sampled = actions.part.path, actions.tables.samples
+    if not sampled.samples or not sampled.time_steps:
+        raise TraceError(
+            f"{path}: samples or time steps are not known: tell --batch and --time-steps"
+        )
+    steps = sampled.time_steps
+    bits = twin_bits(steps)
+    told = _by_module(actions)
+    lower = twin_of(made, bits)
+    twin = Actions(told.part, TwinTables(told.tables, steps))
+    behind = _behind(told.part)
+    energies = _energies(told, made, behind)
+    others = _energies(twin, lower, behind)
+    if not others["energy_pj"].sum():
+        raise ConfigError(
+            f"machine {made.machine.name} charges nothing of the quantized twin: it has no price "
+            "of multiply-accumulates or of the weights they read"
+        )
+    frame = _frame(energies, others, _rates(told.tables, behind), sampled.samples)
+    beside = None if ann is None else _ann_pj(ann, lower, options)
+    notes = (*_notes(made, steps, frame), *sampled.warnings)
+    return Breakeven(frame, made.machine.name, steps, bits, beside, notes)
+
+
+def _by_module(actions: Actions) -> Actions:
+    """Return the actions with modules and what filters name told apart, and not steps."""
+    return actions.by(())
+
+
+def _ann_pj(
+    ann: Trace | str | os.PathLike[str], machine: Machine, options: Mapping[str, Any]
+) -> float:
+    """Return the energy of one sample of a network at the widths of the twin."""
+    given = {name: options[name] for name in ("where", "spikes") if name in options}
+    actions = counted_of(ann, [machine], **given)
+    actions.tables.network = "twin"  # it is charged as one
+    samples = actions.tables.samples.samples
+    if not samples:
+        raise TraceError(f"{actions.part.path}: the number of samples is not known")
+    found = [
+        sum(count * price_pj(machine.term[name], machine, at) for at, count in counted.sums)
+        for name, counted in actions.on(machine).items()
+    ]
+    return float(sum(found)) / samples
+
+
+def _behind(part: Trace) -> pl.DataFrame:
+    """Return `MODULE` and `layer` (path): of each layer, and of each neuron that it feeds."""
+    layers, neurons = layers_of(part), neurons_of(part)
+    own = layers.select(*MODULE, layer="module")
+    if neurons.is_empty() or layers.is_empty():
+        return own
+    pairs = neurons_behind(part, layer_calls(part, layers), neuron_calls(part, neurons))
+    fed = (
+        pairs.filter("last")
+        .join(layers.select("rank", layer="module_id", path="module"), on=["rank", "layer"])
+        .select("rank", module_id="neuron", layer="path")
+    )
+    return pl.concat([own, fed]).unique(MODULE, keep="first", maintain_order=True)
+
+
+def _energies(actions: Actions, machine: Machine, behind: pl.DataFrame) -> pl.DataFrame:
+    """Return `layer`, `spikes` (whether it grows with them) and `energy_pj`, of all samples."""
+    tables = [pl.DataFrame(schema=_PARTS)]
+    for name, counted in actions.on(machine).items():
+        term = machine.term[name]
+        if counted.unknown:
+            needs = listed([QUANTITIES[each].needs for each in term.quantity])
+            raise TraceError(
+                f"{actions.part.path}: {' and '.join(term.quantity)} of term {name!r} was not "
+                f"recorded: it needs {needs}"
+            )
+        for quantity in term.quantity:
+            rows = actions.rows(quantity, asked_of(term, machine)).filter(pl.col("count") > 0)
+            prices = [price_pj(term, machine, at) for at in rows[CAPACITY]]
+            energy = pl.Series(prices, dtype=pl.Float64) * rows["count"]
+            placed = rows.with_columns(
+                energy_pj=energy, spikes=_grows(quantity, rows.columns)
+            ).join(behind, on=list(MODULE), how="left", nulls_equal=True, maintain_order="left")
+            tables.append(placed.select(pl.col(n).cast(kind) for n, kind in _PARTS.items()))
+    return pl.concat(tables).with_columns(pl.col("layer").fill_null(OTHERS))
+
+
+def _grows(quantity: str, columns: Sequence[str]) -> pl.Expr:
+    """Return whether rows of a quantity are driven by spikes."""
+    each = QUANTITIES[quantity]
+    if not each.spikes or each.source not in ("calls", "layers"):
+        return pl.lit(each.spikes)
+    return pl.col("driven") if "driven" in columns else pl.lit(False)
+
+
+def _rates(tables: Tables, behind: pl.DataFrame) -> pl.DataFrame:
+    """Return `layer`, `rate` and `dense` (MACs) of the layers with spikes as input, in order."""
+    rows = tables.of("layers").filter("driven")
+    return (
+        rows.join(behind, on=list(MODULE), maintain_order="left")
+        .group_by("layer", maintain_order=True)
+        .agg(
+            rate=pl.col("spikes_in").sum() / pl.col("activation_reads").sum(),
+            dense=pl.col("weight_reads_dense").sum(),
+        )
+    )
+
+
+def _frame(
+    energies: pl.DataFrame, others: pl.DataFrame, rates: pl.DataFrame, samples: int
+) -> pl.DataFrame:
+    """Return the rows of a comparison, per sample."""
+    grown = pl.col("energy_pj").filter(pl.col("spikes")).sum()
+    own = energies.group_by("layer", maintain_order=True).agg(
+        pl.col("energy_pj").sum(), grown=grown
+    )
+    twin = others.group_by("layer", maintain_order=True).agg(twin_pj=pl.col("energy_pj").sum())
+    rows = own.join(twin, on="layer", how="full", coalesce=True, maintain_order="left_right")
+    rows = rows.join(rates, on="layer", how="left", maintain_order="left").with_columns(
+        pl.col("energy_pj", "grown", "twin_pj").fill_null(0.0) / samples
+    )
+    dense = float(rates["dense"].sum())
+    mean = float((rates["rate"] * rates["dense"]).sum()) / dense if dense else None
+    sums = rows.select(pl.col("energy_pj", "grown", "twin_pj").sum())
+    whole = sums.with_columns(layer=pl.lit(GLOBAL), rate=pl.lit(mean, pl.Float64))
+    names = ("layer", "energy_pj", "twin_pj", "grown", "rate")
+    ordered = rows.sort(pl.col("layer") == OTHERS, maintain_order=True)
+    both = pl.concat([whole.select(names), ordered.select(names)])
+    meet = pl.col("rate") * (pl.col("twin_pj") - pl.col("energy_pj") + pl.col("grown"))
+    found = both.with_columns(
+        ratio=pl.when(pl.col("twin_pj") > 0).then(pl.col("energy_pj") / pl.col("twin_pj")),
+        breakeven_rate=pl.when(pl.col("grown") > 0).then(meet / pl.col("grown")),
+    )
+    verdicts = [_verdict(row) for row in found.iter_rows(named=True)]
+    return found.select(
+        "layer", "energy_pj", "twin_pj", "ratio", "rate", "breakeven_rate",
+        verdict=pl.Series(verdicts, dtype=pl.String),
+    )  # fmt: skip
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    rate, meet, ratio = row["rate"], row["breakeven_rate"], row["ratio"]
+    if ratio is None:
+        return "the twin has no such work"
+    told = (
+        f"{'wins' if ratio < 1 else 'loses' if ratio > 1 else 'breaks even'}: {ratio_text(ratio)}"
+    )
+    told += " times the twin's energy"
+    if rate is None:
+        return f"{told}; its input is no spikes"
+    if meet is None:
+        return f"{told}; no spike was recorded"
+    if meet <= 0:
+        return f"{told} at {share_text(rate)}; there is no rate at which it wins"
+    bound = "" if meet <= 1 else ", which is at any rate"
+    return f"{told} at {share_text(rate)}; it wins below {share_text(meet)}{bound}"
+
+
+def _notes(machine: Machine, steps: int, frame: pl.DataFrame) -> list[str]:
+    found = []
+    flat = [
+        term.name
+        for term in machine.term.values()
+        if term.bits is None
+        and term.network != "recorded"
+        and {"macs", "flops", "dense_macs", "effective_macs"} & set(term.quantity)
+    ]
+    if flat:
+        found.append(
+            f"{listed(flat)} of machine {machine.machine.name} does not know its bits: the twin is "
+            "charged at full width"
+        )
+    if steps == 1:
+        found.append("one time step: the twin's activations have one bit")
+    if frame["rate"][0] is None:
+        found.append("no layer has spikes as input: is this a spiking network?")
+    if machine.machine.leaves_out:
+        found.append(f"not in these energies: {', '.join(machine.machine.leaves_out)}")
+    return found

@@ -1,0 +1,132 @@
+"""What layers read of their parameters, and neurons read and write of their states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ...schemas import TraceError
+from ..trace.files import collected
+from ..workload.layer_calls import MOST_DIMS
+from ..workload.layers import BYTES, MODULE, layers_of, weight_products
+
+if TYPE_CHECKING:
+    from ..trace.trace import Trace
+
+
+def parameter_uses(
+    part: Trace, counted: pl.DataFrame, kinds: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Return what the layers' products read of their parameters.
+
+    A spike reads the weights of all outputs that it meets, a dense input one weight for each
+    multiply-accumulate; each output reads a bias, of a layer that adds it in one of its products
+    only there.
+
+    Args:
+        part: the trace.
+        counted: what `tally` returned of it, with facts.
+        kinds: of layers, see `layers_of`; None: all.
+
+    Returns:
+        The rows of `counted` that multiply a layer's weights, with the layer's columns, `outputs`
+        (elements), `spikes` (the layer's input; null: not measured), `weight_reads` and
+        `bias_reads` (elements) and `weight_read_bytes`, `bias_read_bytes`. Reads of weights are
+        null where the input was not measured.
+    """
+    layers = layers_of(part).drop("module")
+    if kinds is not None:
+        layers = layers.filter(pl.col("kind").is_in(kinds))
+    linear = pl.col("kind") == "Linear"
+    fanout = pl.when(pl.col("x_fanout_unknown") == 0).then("x_fanout")
+    spread = first_factor("nonzero") * pl.col("out_channels")
+    driven = pl.when(linear).then(spread).otherwise(fanout)
+    biased = pl.col("adds") | ~pl.col("adds").any().over(MODULE)
+    has_bias = pl.col("bias_numel") > 0
+    return (
+        counted.join(weight_products(part), on=["rank", "signature_id"], maintain_order="left")
+        .join(layers, on=MODULE, maintain_order="left")
+        .filter(pl.col("weight_numel") == pl.col("second_numel"))
+        .with_columns(spikes=first_factor("spikes"), outputs=pl.col("out_numel") * pl.col("calls"))
+        .with_columns(
+            weight_reads=pl.when("spikes").then(driven).when(~pl.col("spikes")).then("dense_macs"),
+            bias_reads=pl.when(biased & has_bias).then("outputs").otherwise(0),
+        )
+        .with_columns(
+            weight_read_bytes=pl.col("weight_reads") * _each("weight"),
+            bias_read_bytes=pl.col("bias_reads") * _each("bias"),
+        )
+    )
+
+
+def first_factor(what: str) -> pl.Expr:
+    """Return a fact of a layer's input, in the slot that the product has it in."""
+    slots = [
+        (pl.col("slot") == slot)
+        & ((pl.col(f"in{slot}_nonzero_unknown") == 0) if what == "nonzero" else pl.lit(True))
+        for slot in (0, 1)
+    ]
+    return pl.when(slots[0]).then(f"in0_{what}").when(slots[1]).then(f"in1_{what}")
+
+
+def _each(name: str) -> pl.Expr:
+    """Return the bytes of one element of a parameter, 0 for one that is not there."""
+    return pl.col(f"{name}_bytes") // pl.max_horizontal(f"{name}_numel", 1)
+
+
+def state_accesses(
+    trace: Trace,
+    keys: Sequence[str],
+    neurons: pl.DataFrame,
+    time_steps: int | None,
+    *,
+    steps_by_shape: bool = False,
+) -> pl.DataFrame:
+    """Return the state that neurons read, and write, once a time step.
+
+    Args:
+        trace: the part that is charged.
+        keys: columns of `module_calls` that are kept apart.
+        neurons: rows of `neurons_of`.
+        time_steps: steps of a call of which the trace does not know them.
+        steps_by_shape: take the steps from the input: the first dimension in multi-step mode.
+
+    Returns:
+        `MODULE`, `module`, `keys`, `elements` and `bytes`, of all steps.
+
+    Raises:
+        TraceError: the steps of a call are not known.
+    """
+    mode = pl.col("step_mode").cast(pl.String)
+    first = pl.col("inputs").list.first().struct.field("shape").list.get(0, null_on_oob=True)
+    by_shape = pl.when(mode == "m").then(first).otherwise(1)
+    told = pl.coalesce("time_steps", pl.lit(time_steps, pl.Int64), pl.when(mode == "s").then(1))
+    numel = _numel(pl.col("state"))
+    width = pl.col("state").struct.field("dtype").replace_strict(BYTES, default=None)
+    found = (
+        trace.module_calls.join(neurons.lazy().select(MODULE), on=MODULE, how="semi")
+        .select(*MODULE, *keys, steps=by_shape if steps_by_shape else told, state="state_after")
+        .explode("state")
+        .filter(pl.col("state").is_not_null())
+        .group_by(*MODULE, *keys, "steps")
+        .agg(elements=numel.sum(), bytes=(numel * width).sum())
+        .pipe(collected, trace)
+        .join(neurons.select(*MODULE, "module"), on=MODULE)
+        .sort(*MODULE, *keys, "steps")
+    )
+    for module in found.filter(pl.col("steps").is_null())["module"]:
+        raise TraceError(
+            f"{module}: its time steps were not recorded: give time_steps (--time-steps)"
+        )
+    return found.with_columns(
+        pl.col("elements", "bytes") * pl.col("steps"),
+    ).drop("steps")
+
+
+def _numel(tensor: pl.Expr) -> pl.Expr:
+    """Return the elements of a tensor, given as a struct of shape and dtype."""
+    shape = tensor.struct.field("shape")
+    sizes = [shape.list.get(d, null_on_oob=True).fill_null(1) for d in range(MOST_DIMS)]
+    return pl.reduce(lambda a, b: a * b, sizes)

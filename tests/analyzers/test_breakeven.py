@@ -1,0 +1,184 @@
+"""A spiking network beside its quantized twin: by hand, and what was published."""
+
+from __future__ import annotations
+
+import pytest
+
+from opjoule import ConfigError, TraceError, breakeven
+from opjoule.schemas.costs import Machine
+
+torch = pytest.importorskip("torch")
+neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+nn = torch.nn
+
+
+def machine(**terms):
+    """Return a machine: quantity -> price in pJ."""
+    made = [{"quantity": name, "price": f"{price} pJ"} for name, price in terms.items()]
+    return Machine(machine={"name": "mine", "source": "this test"}, term=made)
+
+
+@pytest.fixture
+def spiking(recorded):
+    """Return a function that records a network on an input, its neurons not firing."""
+
+    def made(*layers, x, levels=1e6):
+        net = nn.Sequential(
+            *(each for layer in layers
+              for each in (layer, neuron.IFNode(v_threshold=levels, step_mode="m")))
+        ).eval()  # fmt: skip
+
+        def run():
+            with torch.no_grad():
+                net(x)
+
+        return recorded(run, model=net, statistics="full")
+
+    return made
+
+
+def frames(steps, inputs, spikes):
+    """Return `spikes` ones in steps x 1 x inputs, spread over the steps."""
+    x = torch.zeros(steps * inputs)
+    x[torch.arange(spikes) * (steps * inputs) // max(spikes, 1)] = 1
+    assert int(x.sum()) == spikes
+    return x.reshape(steps, 1, inputs)
+
+
+def test_by_hand(spiking):
+    """Linear(4, 2), three steps, 6 of 12 inputs spike, two neurons.
+
+    SNN: 6 x 2 = 12 synaptic operations at 1 pJ, 3 x 2 updates at 2 pJ: 24 pJ. Twin: 4 x 2 = 8
+    multiply-accumulates at 4 pJ: 32 pJ, with activations of 2 bits: 4 levels. The updates cost 12
+    whatever spikes; 20 are left for 20 operations, so for 10 spikes of 12.
+    """
+    trace = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
+    found = breakeven(trace, machine=machine(synops=1, macs=4, neuron_updates=2))
+    assert (found.time_steps, found.bits, found.wins) == (3, 2, True)
+    for row in found.frame.iter_rows(named=True):
+        assert (row["energy_pj"], row["twin_pj"], row["ratio"]) == (24, 32, 0.75)
+        assert row["rate"] == 0.5 and row["breakeven_rate"] == pytest.approx(10 / 12)
+    assert found.frame["layer"].to_list() == ["Global", "Sequential.0"]
+    assert found.frame["verdict"][0] == (
+        "wins: 0.750 times the twin's energy at 50.0 %; it wins below 83.3 %"
+    )
+
+
+def test_the_crossovers_that_were_published(spiking):
+    """256 inputs, 128 neurons, 10 outputs, as in the reimplementation that prints them.
+
+    Mostly the weights: b bits by 8 T bits, as 3/40 = 7.5 % and 4/80 = 5 %.
+    """
+    found = [
+        breakeven(
+            spiking(
+                nn.Linear(256, 128, bias=False),
+                nn.Linear(128, 10, bias=False),
+                x=frames(steps, 256, 40),
+            )
+        ).breakeven_rate
+        for steps in range(5, 11)
+    ]
+    assert [round(100 * rate, 2) for rate in found] == [7.50, 6.25, 5.36, 6.25, 5.56, 5.00]
+    assert round(100 * sum(found) / 6, 2) == 5.99
+
+
+def test_a_network_below_and_one_above_the_rate(spiking):
+    """5 steps: it breaks even near 7.5 %; recorded at 6.25 % and at 8.75 % the verdict flips."""
+    inputs, found = 64, {}
+    for percent in (6.25, 8.75):
+        x = frames(5, inputs, round(5 * inputs * percent / 100))
+        found[percent] = breakeven(spiking(nn.Linear(inputs, 32, bias=False), x=x))
+        assert found[percent].rate == pytest.approx(percent / 100)
+    low, high = found.values()
+    assert low.wins and not high.wins and low.rate < low.breakeven_rate < high.rate
+    assert low.breakeven_rate == pytest.approx(high.breakeven_rate, rel=1e-12)
+    assert low.frame["verdict"][0].startswith("wins") and "loses" in high.frame["verdict"][0]
+    at_it = breakeven(
+        spiking(
+            nn.Linear(inputs, 32, bias=False),
+            x=frames(5, inputs, round(low.breakeven_rate * 5 * inputs)),
+        )
+    )
+    assert at_it.ratio == pytest.approx(1, abs=0.05)
+
+
+def test_a_convolution_and_two_samples(recorded):
+    """4 of 2 x 2 x 1 x 3 x 3 inputs spike; 2 x 2 kernels, one channel: 4 outputs a sample and step.
+
+    Dense: 4 x 4 multiply-accumulates a sample. A spike in the middle meets 4 outputs: 16 in all, 8
+    a sample.
+    """
+    net = nn.Sequential(nn.Conv2d(1, 1, 2, bias=False)).eval()
+    node = neuron.IFNode(v_threshold=1e6)
+    x = torch.zeros(2, 2, 1, 3, 3)
+    x[..., 1, 1] = 1
+
+    def run():
+        with torch.no_grad():
+            for step in x:
+                node(net(step))
+
+    trace = recorded(run, model=nn.ModuleList([net, node]), statistics="full")
+    found = breakeven(trace, machine=machine(synops=1, macs=1), batch=2, time_steps=2, samples=2)
+    assert found.frame["energy_pj"][0] == 8 and found.frame["twin_pj"][0] == 16
+    assert found.rate == pytest.approx(1 / 9)
+
+
+def test_dense_layers_run_as_often_as_they_ran(spiking):
+    """A dense first layer at every step costs T times its twin, whatever spikes."""
+    x = torch.rand(4, 1, 6)
+    found = breakeven(spiking(nn.Linear(6, 5, bias=False), x=x), machine=machine(macs=1))
+    assert (found.frame["energy_pj"][0], found.frame["twin_pj"][0]) == (4 * 30, 30)
+    assert found.rate is None and "its input is no spikes" in found.frame["verdict"][1]
+    assert any("is this a spiking network?" in note for note in found.notes)
+
+
+def test_what_costs_too_much_without_spikes_never_wins(spiking):
+    """6 updates at 10 pJ cost more than a twin of 32 pJ."""
+    trace = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
+    found = breakeven(trace, machine=machine(synops=1, macs=4, neuron_updates=10))
+    assert found.breakeven_rate < 0
+    assert "there is no rate at which it wins" in found.frame["verdict"][0]
+
+
+def test_the_network_that_was_recorded_stands_beside(spiking, recorded):
+    """The same layers with ReLU need what the twin needs."""
+    net = nn.Sequential(nn.Linear(64, 32, bias=False), nn.ReLU(), nn.Linear(32, 4, bias=False))
+    net = net.eval()
+    ann = recorded(lambda: net(torch.rand(1, 64) + 0.1), model=net, statistics="full")
+    snn = spiking(nn.Linear(64, 32, bias=False), nn.Linear(32, 4, bias=False),
+                  x=frames(5, 64, 20))  # fmt: skip
+    found = breakeven(snn, ann)
+    assert found.ann_pj == pytest.approx(found.frame["twin_pj"][0], rel=1e-12)
+    assert any("recorded to compare with" in line for line in found.lines())
+
+
+def test_widths_of_the_twin(spiking):
+    """Weights of 8 bits, the twin's of 3, at 1 pJ a bit: 20 x 2 x 8 and 8 x 2 x 3."""
+    term = {"quantity": "weight_reads", "price": "1 pJ/bit", "bits": 8, "twin_bits": "activation"}
+    made = Machine(machine={"name": "mine", "source": "this test"}, term=[term])
+    trace = spiking(nn.Linear(8, 2, bias=False), x=frames(7, 8, 20))
+    found = breakeven(trace, machine=made)
+    assert (found.frame["energy_pj"][0], found.frame["twin_pj"][0]) == (20 * 2 * 8, 8 * 2 * 3)
+    fixed = Machine(machine=made.machine, term=[{**term, "twin_bits": 4}])
+    assert breakeven(trace, machine=fixed).frame["twin_pj"][0] == 8 * 2 * 4
+
+
+def test_what_is_refused(spiking, recorded):
+    trace = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
+    with pytest.raises(ConfigError, match="loihi charges nothing of the quantized twin"):
+        breakeven(trace, machine="loihi")
+    with pytest.raises(ConfigError, match="bytes_read of a twin"):
+        breakeven(trace, machine=machine(bytes_read=1, macs=1))
+    with pytest.raises(ConfigError, match="is of inference"):
+        training = machine(macs=1).model_dump()
+        training["machine"]["scope"] = "training"
+        breakeven(trace, machine=Machine(**training))
+    net = nn.Linear(4, 2).eval()
+    bare = recorded(lambda: net(torch.rand(4)), model=net)
+    with pytest.raises(TraceError, match="samples or time steps are not known"):
+        breakeven(bare, machine=machine(macs=1))
+    unmeasured = recorded(lambda: net(torch.rand(2, 4)), model=net, statistics="none")
+    with pytest.raises(TraceError, match="was not recorded"):
+        breakeven(unmeasured, machine=machine(spikes_in=1, macs=1), time_steps=2, batch=2)
