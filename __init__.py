@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .analyzers.counting.rates import Rates, rates
     from .analyzers.energy.estimators import energy
     from .analyzers.energy.report import EnergyReport
+    from .analyzers.reporting.report import Report, report
     from .analyzers.rules import Figures, OpRule
     from .analyzers.sweeping.sweep import sensitivity, sweep
     from .analyzers.timing.roofline import Roofline, roofline
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Roofline",
-        "Table", "Trace", "check", "compare", "count", "coverage", "open_trace", "rates",
-        "roofline", "sensitivity", "sweep", "table",
+        "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates", "Report",
+        "Roofline", "Table", "Trace", "check", "compare", "count", "coverage", "open_trace",
+        "rates", "report", "roofline", "sensitivity", "sweep", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config",),
@@ -67,6 +68,7 @@ __all__ = [
     "RecordError",
     "Recorder",
     "RecordingWarning",
+    "Report",
     "Roofline",
     "RuleError",
     "Table",
@@ -84,6 +86,7 @@ __all__ = [
     "open_trace",
     "rates",
     "record",
+    "report",
     "roofline",
     "sensitivity",
     "sweep",

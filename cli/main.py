@@ -33,6 +33,7 @@ VERBS = {
     "table": "table",
     "check": "check",
     "roofline": "roofline",
+    "report": "report",
     "config": "config",
     "demo": "demo",
 }
