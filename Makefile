@@ -7,7 +7,7 @@ TORCH ?= 2.9.1
 OTHER := .venv-torch-$(TORCH)
 PY := $(VENV)/bin/python
 
-OFFLINE := numpy pyarrow polars pydantic click rich
+OFFLINE := numpy pyarrow polars pydantic click rich jinja2
 CHECKS := pytest pytest-xdist hypothesis mypy ruff
 NETWORKS := torch==2.13.0 scikit-learn scipy loguru tqdm transformers
 # Other libraries that tests compare with, and what these import; without them those tests are skipped.

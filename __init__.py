@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .analyzers.counting.rates import Rates, rates
     from .analyzers.energy.estimators import energy
     from .analyzers.energy.report import EnergyReport
+    from .analyzers.reporting.report import Report, report
     from .analyzers.rules import Figures, OpRule
     from .analyzers.sweeping.machines import sweep_machines
     from .analyzers.sweeping.sweep import sensitivity, sweep
@@ -43,8 +44,9 @@ _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
         "Breakeven", "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates",
-        "Roofline", "Table", "Trace", "breakeven", "check", "compare", "count", "coverage",
-        "open_trace", "rates", "roofline", "sensitivity", "sweep", "sweep_machines", "table",
+        "Report", "Roofline", "Table", "Trace", "breakeven", "check", "compare", "count",
+        "coverage", "open_trace", "rates", "report", "roofline", "sensitivity", "sweep",
+        "sweep_machines", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config", "load_machine"),
@@ -70,6 +72,7 @@ __all__ = [
     "RecordError",
     "Recorder",
     "RecordingWarning",
+    "Report",
     "Roofline",
     "RuleError",
     "Table",
@@ -89,6 +92,7 @@ __all__ = [
     "open_trace",
     "rates",
     "record",
+    "report",
     "roofline",
     "sensitivity",
     "sweep",

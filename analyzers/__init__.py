@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .counting.count import Counts, count
     from .counting.coverage import Coverage, coverage
     from .counting.rates import Rates, rates
+    from .reporting.report import Report, report
     from .rules import OpRule
     from .rules.rule import Figures
     from .sweeping.machines import sweep_machines
@@ -36,6 +37,8 @@ _HOMES = {
     "coverage": "counting.coverage",
     "Rates": "counting.rates",
     "rates": "counting.rates",
+    "Report": "reporting.report",
+    "report": "reporting.report",
     "OpRule": "rules",
     "Figures": "rules",
     "roofline": "timing.roofline",
@@ -59,6 +62,7 @@ __all__ = [
     "Figures",
     "OpRule",
     "Rates",
+    "Report",
     "Roofline",
     "Table",
     "Trace",
@@ -69,6 +73,7 @@ __all__ = [
     "coverage",
     "open_trace",
     "rates",
+    "report",
     "roofline",
     "sensitivity",
     "spike_expr",

@@ -34,6 +34,7 @@ VERBS = {
     "breakeven": "breakeven",
     "check": "check",
     "roofline": "roofline",
+    "report": "report",
     "config": "config",
     "machine": "machine",
     "demo": "demo",

@@ -68,6 +68,7 @@ def test_the_table_of_names_is_the_front():
         "Coverage",
         "EnergyReport",
         "Rates",
+        "Report",
         "Roofline",
         "RecordingWarning",
         "Table",

@@ -23,6 +23,7 @@ PACKAGES = (
     "analyzers.comparing",
     "analyzers.sweeping",
     "analyzers.timing",
+    "analyzers.reporting",
     "op_counter",
     "cli",
     "testing",

@@ -1,0 +1,214 @@
+"""All answers to one trace, collected for a page: the objects that the functions return."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ...schemas import ConfigError, TraceError
+from ..comparing.compare import Comparison, compare
+from ..comparing.profiles import sampled_side
+from ..counting.count import Counts, count
+from ..counting.rates import Rates, rates
+from ..display import View, as_lines
+from ..energy.estimators import ESTIMATORS, Energies, estimate
+from ..timing.roofline import Roofline, roofline
+from ..trace.trace import Trace, narrowed
+from ..units import count_text, energy_text, share_text
+from ..workload.samples import Samples
+from .modules import modules_of
+from .page import page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...schemas.costs import CostConfig
+    from ...schemas.roofs import Roof
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a trace.
+
+    Attributes:
+        trace: the trace, narrowed.
+        sampled: its samples.
+        modules: its module tree, see `modules.modules_of`.
+        counts: by module; of one sample too, if the trace tells how many there are.
+        stages: the same by stage.
+        energies: the estimates that apply, and why the others do not.
+        rates: firing rates and effective operations; None: see `without["rates"]`.
+        roofline: by module, if a device was told; else None.
+        compared: the comparison with a base, if there is one; else None.
+        without: what is not there, and why.
+    """
+
+    trace: Trace
+    sampled: Samples
+    modules: pl.DataFrame
+    counts: Counts
+    stages: Counts
+    energies: Energies
+    rates: Rates | None
+    roofline: Roofline | None
+    compared: Comparison | None
+    without: Mapping[str, str]
+
+    def to_html(self) -> str:
+        """Return the page: one HTML document that asks for nothing from outside itself."""
+        return page(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page to a file; returns its path."""
+        file = Path(path)
+        file.write_text(self.to_html(), encoding="utf-8")
+        return file
+
+    def _view(self) -> View:
+        each = self.counts.each
+        rows = [(name, count_text(each[name])) for name in ("flops", "macs", "acs", "synops")]
+        if self.rates is not None and self.rates.totals["rate"] is not None:
+            rows.append(("firing rate", share_text(self.rates.totals["rate"])))
+        for name, found in self.energies.items():
+            pj = found.total_pj if self.counts.per == "total" else found.per_sample_pj
+            rows.append((f"energy.{name}", energy_text(pj)))
+        of = "the whole recording" if self.counts.per == "total" else "one sample"
+        frame = pl.DataFrame(rows, schema=["figure", "value"], orient="row")
+        notes = [self.counts.coverage.line(), 'save the page: .save("report.html")']
+        return View(f"report on {self.trace.path}, {of}", frame, notes)
+
+    def __repr__(self) -> str:
+        return as_lines(self._view())
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame of its own, for a notebook."""
+        return (
+            f'<iframe srcdoc="{escape(self.to_html())}" sandbox="allow-scripts" '
+            'style="width:100%;height:40rem;border:0"></iframe>'
+        )
+
+
+def report(
+    trace: Trace | str | os.PathLike[str],
+    base: Trace | str | os.PathLike[str] | None = None,
+    *,
+    where: str | Sequence[str] | None = None,
+    device: str | Roof | None = None,
+    peak: str | float | None = None,
+    bandwidth: str | float | None = None,
+    precision: str | None = None,
+    configs: Mapping[str, CostConfig] | None = None,
+    revisions: Mapping[str, str] | None = None,
+    spikes: str = "binary",
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
+) -> Report:
+    """Collect all answers to a trace, for one page.
+
+    Args:
+        trace: the trace, or its directory.
+        base: a trace to compare it with.
+        where: filters, see `where.parse_filters`; of both traces.
+        device: for a roofline: of `schemas.roofs.roof_names`, a TOML file, or a `Roof`.
+        peak: instead of a device, FLOP a second.
+        bandwidth: instead of a device, bytes a second.
+        precision: what the device computes in; by default the types of the operands.
+        configs: estimator -> its hardware; by default the estimator's.
+        revisions: estimator -> its revision; by default "source".
+        spikes: what a spike tensor may hold.
+        samples: how many samples there are in all, or "per-call"; by default as recorded.
+        batch: samples in a batch; by default as recorded.
+        time_steps: time steps of a sample; by default as recorded.
+
+    Raises:
+        ConfigError: a setting that means nothing.
+        TraceError: a trace cannot be read.
+    """
+    first = narrowed(trace)
+    opened = narrowed(first, where)
+    told: dict[str, Any] = {"samples": samples, "batch": batch, "time_steps": time_steps}
+    sampled = sampled_side(opened, **told)
+    per = "sample" if sampled.samples else "total"
+    known = told if sampled.samples else {}
+    without: dict[str, str] = {}
+    try:
+        rated = rates(opened, **told)
+    except TraceError as error:
+        rated, without["rates"] = None, str(error)
+    roof: dict[str, Any] = {"device": device, "peak": peak, "bandwidth": bandwidth}
+    asked = any(value is not None for value in roof.values())
+    _check_estimators(configs, revisions)
+    energies = _energies(opened, configs or {}, revisions or {}, spikes=spikes, **told)
+    return Report(
+        trace=opened,
+        sampled=sampled,
+        modules=modules_of(opened.whole),
+        counts=count(opened, "module", spikes=spikes, per=per, **known),
+        stages=count(opened, "stage", spikes=spikes, per=per, **known),
+        energies=energies,
+        rates=rated,
+        roofline=roofline(opened, **roof, precision=precision) if asked else None,
+        compared=None if base is None else _compared(
+            narrowed(base), first, where, energies, configs or {}, revisions or {},
+            spikes=spikes, **told,
+        ),
+        without=without,
+    )  # fmt: skip
+
+
+def _check_estimators(*told: Mapping[str, Any] | None) -> None:
+    for name in {name: None for each in told if each for name in each}:
+        if name not in ESTIMATORS:
+            raise ConfigError(f"unknown estimator {name!r}: choose from {', '.join(ESTIMATORS)}")
+
+
+def _energies(
+    trace: Trace,
+    configs: Mapping[str, CostConfig],
+    revisions: Mapping[str, str],
+    **options: Any,
+) -> Energies:
+    """Return the estimates by every estimator that applies; there may be none."""
+    reports, refused = {}, {}
+    for name in ESTIMATORS:
+        revision = {"revision": revisions[name]} if name in revisions else {}
+        try:
+            reports[name] = estimate(trace, name, configs.get(name), **revision, **options)
+        except TraceError as error:
+            refused[name] = str(error)
+        except ConfigError as error:
+            if options["spikes"] == "binary":
+                raise
+            refused[name] = str(error)  # its model knows no such spikes
+    return Energies(reports, refused)
+
+
+def _compared(
+    base: Trace,
+    head: Trace,
+    where: str | Sequence[str] | None,
+    energies: Energies,
+    configs: Mapping[str, CostConfig],
+    revisions: Mapping[str, str],
+    **options: Any,
+) -> Comparison:
+    """Compare with a base by every estimator that applies to both; if one can, of one sample."""
+    try:
+        other = _energies(narrowed(base, where), configs, revisions, **options)
+    except ConfigError:  # it has no module that fits: `compare` says so
+        other = Energies({}, {})
+    both = {name: configs.get(name) for name in energies if name in other}
+    sampled = [sampled_side(trace, **options) for trace in (base, head)]
+    sampled += [found[name].sampled for found in (energies, other) for name in both]
+    known = all(each.samples for each in sampled)
+    return compare(
+        base, head, energies=both, where=where, revision=dict(revisions),
+        per="sample" if known else "total", **options,
+    )  # fmt: skip
