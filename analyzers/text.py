@@ -1,8 +1,15 @@
-"""Numbers with their nouns, for the lines that people read."""
+"""Text for people: numbers with their nouns, and names that steer nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+
+def plain(text: str) -> str:
+    """Return text that cannot steer a terminal: control characters become visible escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def number(count: int, noun: str) -> str:

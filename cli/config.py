@@ -61,14 +61,14 @@ def show(
     from ..schemas.costs import load_config, preset_names, preset_text
 
     if presets:
-        return tables.answer("".join(f"{name}\n" for name in preset_names(estimator)))
+        return tables.text("".join(f"{name}\n" for name in preset_names(estimator)))
     if sources:
         if preset is None:
             raise click.UsageError("--sources needs --preset NAME")
-        return tables.answer(preset_text(estimator, preset))
+        return tables.text(preset_text(estimator, preset))
     made = load_config(estimator, preset=preset, file=file, overrides=overrides)
     data = made.model_dump(mode="json")
-    return tables.answer(tables.as_json(data) if kind == "json" else as_toml(data))
+    return tables.text(tables.as_json(data) if kind == "json" else as_toml(data))
 
 
 @config.command(short_help="Check a TOML file of constants.")
@@ -80,7 +80,7 @@ def validate(estimator: str, file: Path) -> None:
 
     made: CostConfig = load_config(estimator, file=file)
     changed = len(made.model_fields_set)
-    tables.answer(
+    tables.text(
         f"{file} is a configuration of {estimator} ({changed} of "
         f"{len(type(made).model_fields)} fields set)\n"
     )
@@ -92,7 +92,7 @@ def schema(estimator: str) -> None:
     """Print the JSON schema of ESTIMATOR's configuration, for editors and other tools."""
     from ..schemas.costs import config_class
 
-    tables.answer(tables.as_json(config_class(estimator).model_json_schema()))
+    tables.text(tables.as_json(config_class(estimator).model_json_schema()))
 
 
 def as_toml(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..analyzers.answers.page import Column, Page, Sheet
+from ..analyzers.text import plain
 from ..analyzers.units import bar, count_text, energy_text, ratio_text, share_text
 from . import tables, terminal
-from .tables import Column
-from .terminal import clean
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,7 +48,7 @@ def firing(spiking: Trace, relu: Trace) -> str:
         Column("bar", "", left=True, style="cyan", optional=1),
         Column("through", "ReLU: not zero", share_text),
     )
-    return tables.as_table(frame, columns)
+    return tables.written(Page((Sheet(frame, columns),)), "table")
 
 
 def outputs(trace: Trace, paths: list[str]) -> pl.DataFrame:
@@ -106,7 +106,7 @@ def energies(spiking: Trace, relu: Trace, accuracy: dict[str, float]) -> str:
         figures = [r.total_pj / n for r, n in zip(reports, images, strict=True)]
         title = f"compute energy, {regime} ({config.e_mac_pj} pJ a MAC, {config.e_ac_pj} an AC)"
         rows.append(_row(title, figures, energy_text))
-        coverage = f"\n{clean(reports[0].coverage)}\n" if reports[0].coverage else ""
+        coverage = f"\n{plain(reports[0].coverage)}\n" if reports[0].coverage else ""
         told = coverage + _warnings(reports)  # the same in every regime
     head = "\nOne image: the spiking network beside the same network with ReLU\n\n"
     return head + _beside(rows, "") + told
@@ -125,7 +125,7 @@ def others(spiking: Trace, relu: Trace) -> str:
         try:
             reports = [estimate(trace.where(part)) for trace in (spiking, relu)]
         except OpjouleError as error:
-            parts.append(f"\n{name}: {clean(str(error))}\n")
+            parts.append(f"\n{name}: {plain(str(error))}\n")
             continue
         parts.append(_estimate(reports))
     return "".join(parts)
@@ -170,7 +170,7 @@ def _warnings(reports: list[EnergyReport]) -> str:
             if text in spiking and text in relu
             else ("the spiking network: " if text in spiking else "the ReLU network: ")
         )
-        lines.append(terminal.wrapped(f"warning: {whose}{clean(text)}"))
+        lines.append(terminal.wrapped(f"warning: {whose}{plain(text)}"))
     return "".join(["\n", *lines]) if lines else ""
 
 
@@ -197,4 +197,4 @@ def _beside(rows: list[tuple[str, str, str, str]], title: str) -> str:
         Column("relu", "ReLU"),
         Column("ratio", "spiking / ReLU"),
     )
-    return tables.as_table(frame, columns)
+    return tables.written(Page((Sheet(frame, columns),)), "table")

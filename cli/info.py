@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.answers.page import Column
 from ..analyzers.units import bytes_text, count_text, number_text
-from . import reading, tables, terminal
+from . import options, tables, terminal
 from .contents import content_lines, contents
-from .tables import Column
-from .terminal import clean
+from .reading import Source
+from .tables import Reply
 
 if TYPE_CHECKING:
     from ..analyzers import Trace
@@ -24,29 +24,22 @@ Fact = tuple[str, list[str]]
 
 
 @click.command(short_help="What was recorded, where, when, from which commit.")
-@reading.reads_trace
-@reading.narrows
-@reading.answers(*tables.FORMATS)
-def info(
-    trace: Path,
-    partial: bool,
-    rank: int | None,
-    where: tuple[str, ...],
-    kind: str,
-    output: Path | None,
-) -> None:
+@options.reads_trace
+@options.answers
+def info(source: Source, reply: Reply) -> None:
     """Tell what TRACE holds, how it was made, what was hidden and what is not the same to the bit.
 
     --where narrows what is told of calls, not what is told of the recording.
     """
-    opened = reading.opened(trace, partial=partial, rank=rank, where=where)
+    opened = source.opened()
     held = contents(opened)
-    content: str | bytes
-    if kind == "json":
-        content = tables.as_json(_data(opened) | {"contents": held})
-    else:
-        content = _shown([*_made(opened), *content_lines(held), *_missing(opened)], kind)
-    tables.answer(content, output)
+    if reply.kind == "json":
+        return tables.text(tables.as_json(_data(opened) | {"contents": held}), reply.output)
+    facts = [*_made(opened), *content_lines(held), *_missing(opened)]
+    if reply.kind == "table":
+        return tables.text(_listing(facts), reply.output)
+    rows = [(name, text) for name, texts in facts for text in texts]
+    return _tabled(rows, reply)
 
 
 def _data(trace: Trace) -> dict[str, Any]:
@@ -62,24 +55,23 @@ def _data(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _shown(facts: Iterable[Fact], kind: str) -> str | bytes:
-    """Return facts as text, a heading once for all its lines; or one row a line."""
+def _listing(facts: Iterable[Fact]) -> str:
+    """Return facts as text, a heading once for all its lines."""
+    said = [(name, texts) for name, texts in facts if texts]
+    width = max(len(name) for name, _ in said)
+    return "".join(
+        terminal.wrapped(f"{'' if place else name:<{width}}  {text}", " " * (width + 2))
+        for name, texts in said
+        for place, text in enumerate(texts)
+    )
+
+
+def _tabled(rows: Sequence[tuple[str, str]], reply: Reply) -> None:
+    """Answer with facts one row a line."""
     import polars as pl
 
-    rows = [(name, text) for name, texts in facts for text in texts]
-    if kind == "table":
-        width = max(len(name) for name, _ in rows)
-        heads = [name if name != above else "" for (name, _), above in
-                 zip(rows, [None, *(name for name, _ in rows)], strict=False)]  # fmt: skip
-        return "".join(
-            terminal.wrapped(f"{head:<{width}}  {clean(text)}", " " * (width + 2))
-            for head, (_, text) in zip(heads, rows, strict=True)
-        )
     frame = pl.DataFrame(rows, schema={"what": pl.String, "text": pl.String}, orient="row")
-    if kind == "markdown":
-        columns = [Column(name, name, left=True) for name in frame.columns]
-        return tables.as_markdown(frame, columns)
-    return tables.as_data(kind, frame)
+    return reply.listing(frame, [Column(name, name, left=True) for name in frame.columns])
 
 
 def _made(trace: Trace) -> Iterator[Fact]:

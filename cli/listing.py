@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..analyzers.answers.page import Column
 from ..analyzers.units import bytes_text, count_text, number_text
-from . import reading, tables
-from .tables import Column
-from .terminal import clean
+from . import options, reading
+from .tables import Reply
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,22 +33,16 @@ _NAMED = 3
 
 @click.command("list", short_help="The traces in a folder: status, model, samples, calls, when.")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"), metavar="[DIR]")
-@reading.answers(*tables.FORMATS)
-def list(folder: Path, kind: str, output: Path | None) -> None:
+@options.answers
+def list(folder: Path, reply: Reply) -> None:
     """List the traces in DIR and in the folders below it; by default in runs.
 
     A trace that is not whole is listed with what is known of it, and stderr says why.
     """
     with reading.working("reading traces"):
         frame = _listed(folder)
-    if kind in ("table", "markdown"):
-        content: str | bytes = tables.as_text(kind, frame, _COLUMNS)
-    else:
-        content = tables.as_data(kind, frame)
-    tables.answer(content, output)
-    if kind != "json":
-        for why in frame["why"].drop_nulls():
-            click.echo(f"opjoule: {clean(why)}", err=True)
+    why = [*frame["why"].drop_nulls()]
+    reply.listing(frame, _COLUMNS, why)
 
 
 def _listed(folder: Path) -> pl.DataFrame:

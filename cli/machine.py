@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from . import reading, tables
-from .tables import Column
+from . import options, tables
+from .reading import Source
+from .tables import Reply
 
 
 @click.group(short_help="Show, check and describe machines.")
@@ -16,11 +17,12 @@ def machine() -> None:
 
 
 @machine.command("list", short_help="The machines that come with opjoule.")
-@reading.answers(*tables.FORMATS)
-def list_machines(kind: str, output: Path | None) -> None:
+@options.answers
+def list_machines(reply: Reply) -> None:
     """List the machines that come with opjoule."""
     import polars as pl
 
+    from ..analyzers.answers.page import Column
     from ..schemas.costs import load_machine, machine_names
 
     found = [(name, load_machine(name)) for name in machine_names()]
@@ -32,16 +34,12 @@ def list_machines(kind: str, output: Path | None) -> None:
             "source": [each.machine.source for _, each in found],
         }
     )
-    if kind == "json":
-        return tables.answer(tables.as_json(frame.to_dicts()), output)
-    if kind in ("csv", "parquet"):
-        return tables.answer(tables.as_data(kind, frame), output)
     columns = [
         Column("machine", "machine", left=True, style="bold"),
         Column("charges", "charges", left=True, wrap=True),
         Column("source", "source", left=True, wrap=True),
     ]
-    return tables.answer(tables.as_text(kind, frame, columns), output)
+    reply.listing(frame, columns)
 
 
 @machine.command(short_help="Print a machine file as it is written.")
@@ -50,7 +48,7 @@ def show(name: str) -> None:
     """Print the file of a machine, with the sources of its prices."""
     from ..schemas.costs import machine_text
 
-    tables.answer(machine_text(name))
+    tables.text(machine_text(name))
 
 
 @machine.command(short_help="Check a machine file.")
@@ -65,16 +63,16 @@ def validate(name: str, trace: Path | None) -> None:
     from ..schemas.costs import load_machine
 
     made = load_machine(name)
-    tables.answer(f"{name} is a machine: {made.machine.name}, terms {', '.join(made.term)}\n")
+    tables.text(f"{name} is a machine: {made.machine.name}, terms {', '.join(made.term)}\n")
     if trace is None:
         return
     from ..analyzers.energy.estimators import estimate
 
-    report = estimate(reading.opened(trace, partial=False, rank=None), "machine", made)
+    report = estimate(Source(trace).opened(), "machine", made)
     for warning in report.warnings:
         click.echo(f"opjoule: warning: {warning}", err=True)
     counted = [f"{term}: {count_text(n)}" for term, n in report.counts.items()]
-    tables.answer(f"in {trace}: {', '.join(counted)}\n")
+    tables.text(f"in {trace}: {', '.join(counted)}\n")
     if any("matches nothing" in warning for warning in report.warnings):
         click.get_current_context().exit(1)
 
@@ -84,29 +82,26 @@ def schema() -> None:
     """Print the JSON schema of a machine file, for editors and other tools."""
     from ..schemas.costs import Machine
 
-    tables.answer(tables.as_json(Machine.model_json_schema()))
+    tables.text(tables.as_json(Machine.model_json_schema()))
 
 
 @machine.command(short_help="What terms may count.")
-@reading.answers(*tables.FORMATS)
-def quantities(kind: str, output: Path | None) -> None:
+@options.answers
+def quantities(reply: Reply) -> None:
     """List what terms may count: the unit, the formula, and what a recording must hold."""
     import polars as pl
 
+    from ..analyzers.answers.page import Column
     from ..schemas.quantities import QUANTITIES
 
     fields = ("name", "unit", "formula", "needs")
     frame = pl.DataFrame(
         {each: [getattr(quantity, each) for quantity in QUANTITIES.values()] for each in fields}
     )
-    if kind == "json":
-        return tables.answer(tables.as_json(frame.to_dicts()), output)
-    if kind in ("csv", "parquet"):
-        return tables.answer(tables.as_data(kind, frame), output)
     columns = [
         Column("name", "quantity", left=True, style="bold"),
         Column("unit", "unit", left=True),
         Column("formula", "how it is counted", left=True, wrap=True),
         Column("needs", "needs", left=True, wrap=True),
     ]
-    return tables.answer(tables.as_text(kind, frame, columns), output)
+    reply.listing(frame, columns)

@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import count, reading, tables
+from . import configuring, options, reading, tables
 from .choosing import ESTIMATORS
-from .compare import configurations, takes_configurations
+from .options import placed
+from .reading import Source
 from .roofline import PRECISIONS
 
 if TYPE_CHECKING:
     from ..schemas.costs import CostConfig
 
 
-def _placed(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
-    from ..schemas import MANIFEST_NAME, UNFINISHED_NAME
-
-    for folder in value.resolve().parents:
-        if any((folder / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
-            raise click.UsageError(f"-o {str(value)!r} is inside the trace {str(folder)!r}", ctx)
+def _page(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     if value.suffix.lower() not in (".html", ".htm"):
         raise click.BadParameter(f"{value} does not end in .html: a report is an HTML page")
+    placed(ctx, param, value)
     return value
 
 
@@ -35,13 +32,11 @@ def _placed(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 @click.option("--peak", metavar="FLOP/S", help="Instead of a device, e.g. 989T.")
 @click.option("--bandwidth", metavar="B/S", help="Instead of a device, e.g. 3.35T.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="What the device computes in.")
-@takes_configurations
-@reading.narrows
-@click.option("--spikes", type=click.Choice(count.SPIKES), default="binary", show_default=True,
-              help="What a spike tensor may hold.")  # fmt: skip
-@reading.samples
-@click.option("--rank", type=int, metavar="N", help="One rank only.  [default: all]")
-@click.option("--partial", is_flag=True, help="Read what an aborted recording left.")
+@options.configurations
+@options.narrows
+@options.spikes
+@options.samples
+@options.opens
 @click.option(
     "-o",
     "--output",
@@ -49,10 +44,18 @@ def _placed(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     metavar="FILE",
     default="report.html",
     show_default=True,
-    callback=_placed,
+    callback=_page,
     help="Where to write the page.",
 )
-def report(traces: tuple[Path, ...], output: Path, **options: Any) -> None:
+def report(
+    traces: tuple[Path, ...],
+    output: Path,
+    *,
+    where: tuple[str, ...],
+    partial: bool,
+    rank: int | None,
+    **asked: Any,
+) -> None:
     """Write a page on TRACE; with BASE before it, as in compare, also on what changed.
 
     \b
@@ -67,18 +70,15 @@ def report(traces: tuple[Path, ...], output: Path, **options: Any) -> None:
     if len(traces) > 2:
         raise click.UsageError(f"a report is on one trace, or on a base and a trace: {len(traces)}")
     told = ("revisions", "presets", "files", "overrides")
-    chosen = {name: options.pop(name) for name in told}
+    chosen = {name: asked.pop(name) for name in told}
     revisions: dict[str, str] = {}
     configs: dict[str, CostConfig] = {}
     if any(chosen.values()):
-        revisions, configs = configurations(tuple(ESTIMATORS), chosen, "it, {}")
-    read = {name: options.pop(name) for name in ("partial", "rank")}
-    *bases, trace = (reading.opened(path, **read) for path in traces)
-    where = options.pop("where")
+        revisions, configs = configuring.several(tuple(ESTIMATORS), chosen, "it, {}")
+    *bases, trace = (Source(path, partial, rank).opened() for path in traces)
     if where and not bases:
         refuse_nothing(trace, where)
     with reading.working("counting and estimating"):
-        found = reported(trace, *bases, where=where, configs=configs, revisions=revisions,
-                         **options)  # fmt: skip
+        found = reported(trace, *bases, where=where, configs=configs, revisions=revisions, **asked)
         page = found.to_html()
-    tables.answer(page, output)
+    tables.text(page, output)

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ..analyzers.units import bytes_text, count_text, ratio_text, share_text, time_text
-from . import count, reading, tables, terminal
-from .tables import Column
-from .terminal import clean
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from ..analyzers import Roofline
-
-
-def _share(share: float | None) -> str:
-    """Return the share of a row's time that its bound is of; nothing for a row without time."""
-    return "" if share is None else share_text(share)
-
+from . import options, reading
+from .reading import Source
+from .tables import Reply
 
 PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 
-_FIGURES = (
-    Column("calls", "calls", count_text, optional=5),
-    Column("flops", "FLOP", count_text),
-    Column("bytes", "bytes", bytes_text),
-    Column("intensity", "FLOP/B", ratio_text, optional=2),
-    Column("bound", "bound by", left=True),
-    Column("bound_share", "in", _share, optional=3),
-    Column("time_s", "time at the roof", time_text),
-    Column("share", "share", share_text, optional=1),
-)
-
 
 @click.command(short_help="The time a device needs at least; compute or memory bound.")
-@reading.reads_trace
+@options.reads_trace
 @click.option(
     "--device",
     metavar="NAME",
@@ -52,22 +27,11 @@ _FIGURES = (
     type=click.Choice(PRECISIONS),
     help="What everything computes in.  [default: the types of the operands]",
 )
-@reading.groups(*count.KEYS, default=("module",), show_default="module", help="One row for each.")
-@reading.rolls_up
-@reading.narrows
-@click.option("--rules", type=click.Choice(count.RULES), default="full", show_default=True,
-              help="Counting rules to use.")  # fmt: skip
-@reading.answers(*tables.FORMATS)
-def roofline(
-    trace: Path,
-    by: tuple[str, ...],
-    kind: str,
-    output: Path | None,
-    where: tuple[str, ...],
-    partial: bool,
-    rank: int | None,
-    **options: Any,
-) -> None:
+@options.groups(*options.KEYS, default=("module",), show_default="module", help="One row for each.")
+@options.rolls_up
+@options.counting_rules
+@options.answers
+def roofline(source: Source, reply: Reply, by: tuple[str, ...], **asked: Any) -> None:
     """Tell how long a device needs for TRACE at least.
 
     \b
@@ -80,43 +44,7 @@ def roofline(
     """  # noqa: D301
     from ..analyzers import roofline as roofed
 
-    opened = reading.opened(trace, partial=partial, rank=rank, where=where)
+    opened = source.opened()
     with reading.working("counting"):
-        found = roofed(opened, by, **options)
-    content: str | bytes
-    if kind == "json":
-        content = tables.as_json(found.to_dict())
-    elif kind in ("csv", "parquet"):
-        content = tables.as_data(kind, found.frame)
-    else:
-        content = _drawn(found, by, kind)
-    lines = [found.device, *found.notes, found.coverage.line()]
-    if kind == "table" and isinstance(content, str):
-        content += "\n" + "".join(terminal.wrapped(clean(line)) for line in lines)
-    elif kind == "markdown" and isinstance(content, str):
-        content += "".join(f"\n{tables.markdown_text(line)}\n" for line in lines)
-    elif kind != "json":
-        for line in lines:
-            click.echo(f"opjoule: {clean(line)}", err=True)
-    tables.answer(content, output)
-
-
-def _drawn(found: Roofline, by: tuple[str, ...], kind: str) -> str:
-    """Return the rows as people read them, modules as a tree, lower bounds with a sign."""
-    keys = tuple(key for key in by if key != "total")
-    frame = _with_signs(found.frame)
-    if keys == ("module",):
-        frame = count.as_tree(frame)
-    heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
-    shown = [replace(each, show=str) if each.name == "time_s" else each for each in _FIGURES]
-    return tables.as_text(kind, frame, [*heads, *shown])
-
-
-def _with_signs(frame: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
-    texts = [
-        ("≥ " if unknown and time is not None else "") + time_text(time)
-        for time, unknown in frame.select("time_s", "unknown").iter_rows()
-    ]
-    return frame.with_columns(time_s=pl.Series(texts, dtype=pl.String))
+        found = roofed(opened, by, **asked)
+    reply.give(found)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import count, reading, tables, terminal
-from .tables import Column
+from . import options, reading
+from .reading import Source
+from .tables import Reply
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from ..analyzers import Table
 
 
 @click.command(short_help="Networks beside each other, as in the table of a paper.")
@@ -35,22 +33,16 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="CSV file with columns of your own; its column network names the row.",
 )
-@reading.divides(default="sample")
+@options.divides(default="sample")
 @click.option("--no-spread", is_flag=True, help="Without standard deviations.")
-@reading.narrows
-@click.option(
-    "--spikes",
-    type=click.Choice(count.SPIKES),
-    default="binary",
-    show_default=True,
-    help="What a spike tensor may hold.",
-)
-@reading.samples
-@click.option("--rank", type=int, metavar="N", help="One rank only.  [default: all]")
-@click.option("--partial", is_flag=True, help="Read what an aborted recording left.")
-@reading.answers(*tables.FORMATS, "latex")
+@options.narrows
+@options.spikes
+@options.samples
+@options.opens
+@options.answers
 def table(
     traces: tuple[str, ...],
+    reply: Reply,
     columns: tuple[str, ...],
     accuracies: tuple[str, ...],
     add: Path | None,
@@ -59,9 +51,7 @@ def table(
     no_spread: bool,
     partial: bool,
     rank: int | None,
-    kind: str,
-    output: Path | None,
-    **options: Any,
+    **asked: Any,
 ) -> None:
     """Put networks beside each other: operations, rates and energies of one sample.
 
@@ -76,49 +66,21 @@ def table(
         raise click.UsageError("--spread and --no-spread contradict each other")
     named = _pairs("trace", traces, unnamed=True)
     shares = {name: _share(name, text) for name, text in _pairs("--accuracy", accuracies).items()}
-    opened = {
-        name: reading.opened(Path(path), partial=partial, rank=rank) for name, path in named.items()
-    }
+    opened = {name: Source(Path(path), partial, rank).opened() for name, path in named.items()}
     chosen = [each.strip() for text in columns for each in text.split(",") if each.strip()]
-    made = importlib.import_module("..analyzers.comparing.table", __package__)
+    from ..analyzers import table as laid_out
+
     with reading.working("counting"):
-        found: Table = made.table(
+        found = laid_out(
             opened,
             chosen or None,
             accuracy=shares or None,
             extra=_own(add),
             per=per or "sample",
             spread=not no_spread,
-            **options,
+            **asked,
         )
-    tables.answer(_shown(found, kind), output)
-    if kind in ("csv", "parquet"):
-        for note in found.footnotes:
-            click.echo(f"opjoule: {terminal.clean(note)}", err=True)
-
-
-def _shown(found: Table, kind: str) -> str | bytes:
-    if kind == "json":
-        return tables.as_json(found.to_dict())
-    if kind in ("csv", "parquet"):
-        return tables.as_data(kind, found.frame)
-    if kind == "markdown":
-        return found.to_markdown()
-    if kind == "latex":
-        return found.to_latex()
-    import polars as pl
-
-    sheet = found.sheet()
-    names = [str(place) for place in range(len(sheet.titles))]
-    frame = pl.DataFrame([list(row) for row in sheet.rows], schema=names, orient="row")
-    columns = [
-        Column(name, title, left=left, style=None if place else "bold", optional=place)
-        for place, (name, title, left) in enumerate(
-            zip(names, sheet.titles, sheet.left, strict=True)
-        )
-    ]
-    notes = "".join(terminal.wrapped(terminal.clean(note)) for note in sheet.notes)
-    return tables.as_table(frame, columns) + "\n" + notes
+    reply.give(found)
 
 
 def _pairs(what: str, texts: tuple[str, ...], *, unnamed: bool = False) -> dict[str, str]:

@@ -1,10 +1,7 @@
-"""Frames into text: a table for people, JSON, CSV and Markdown, or Parquet, for machines."""
+"""Answers of the command line: a result in the format that was asked for, to stdout or a file."""
 
 from __future__ import annotations
 
-import io
-import json
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,152 +11,129 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import terminal, tree
-from .terminal import clean, fitted, say
+from . import terminal
+from .terminal import say
 
 if TYPE_CHECKING:
     import polars as pl
-    from rich.table import Table
 
-FORMATS = ("table", "json", "csv", "markdown", "parquet")
+    from ..analyzers.answers.page import Column, Page
+    from ..analyzers.answers.result import Result
+
+FORMATS = ("table", "json", "csv", "markdown", "latex", "parquet")
+FRAMES = ("csv", "parquet")
+"""Formats of the bare frame; what belongs beside its figures stands beside it."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """How one column of a frame is shown to people.
+class Reply:
+    """How to answer, and where to.
 
     Attributes:
-        name: the frame's column.
-        title: its heading.
-        show: makes the text of a cell.
-        left: text, not a figure.
-        style: how a terminal shows it.
-        wrap: fold long text over lines where a terminal is narrow; else it is cut.
-        optional: left out where a terminal is too narrow, the highest number first; 0: never.
+        kind: of `FORMATS`.
+        output: the file; None: stdout.
     """
 
-    name: str
-    title: str
-    show: Callable[[Any], str] = str
-    left: bool = False
-    style: str | None = None
-    wrap: bool = False
-    optional: int = 0
+    kind: str
+    output: Path | None
+
+    def give(
+        self,
+        found: Result,
+        *,
+        shown: dict[str, Any] | None = None,
+        frame: Callable[[], pl.DataFrame] | None = None,
+        data: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        """Answer with a result.
+
+        Args:
+            found: the result.
+            shown: options of its page.
+            frame: makes the frame for CSV and Parquet; by default `found.frame`.
+            data: makes the data for JSON; by default `found.to_dict()`.
+        """
+        if self.kind == "json":
+            text(as_json((data or found.to_dict)()), self.output)
+            return self._warn(found.page(**shown or {})) if self.output else None
+        page = found.page(**shown or {})
+        if self.kind in FRAMES:
+            rows: pl.DataFrame = frame() if frame else found.frame  # type: ignore[attr-defined]
+            return self.rows(rows, page.below)
+        return self.page(page)
+
+    def page(self, page: Page) -> None:
+        """Answer with a page: as a table, in Markdown or in LaTeX."""
+        text(written(page, self.kind), self.output)
+        if self.output is not None:
+            self._warn(page)
+
+    def rows(self, frame: pl.DataFrame, notes: Sequence[str] = ()) -> None:
+        """Answer with a frame; notes go to stderr, into a Parquet file, or beside a CSV file."""
+        from ..analyzers.answers.data import as_csv, as_parquet
+
+        if self.kind == "parquet":
+            binary(as_parquet(frame, notes), self.output)
+        else:
+            text(as_csv(frame), self.output)
+        if self.kind == "csv" and self.output is not None and notes and self.output.is_file():
+            from ..analyzers.answers.table import wrapped
+
+            text(wrapped(notes, None), self.output.with_name(f"{self.output.name}.notes.txt"))
+        for note in notes:
+            say(note)
+
+    def listing(
+        self, frame: pl.DataFrame, columns: Sequence[Column], notes: Sequence[str] = ()
+    ) -> None:
+        """Answer with a frame that is no result: its rows, in tables only these columns."""
+        from ..analyzers.answers.page import Page, Sheet
+
+        if self.kind == "json":
+            text(as_json(frame), self.output)
+        elif self.kind in FRAMES:
+            self.rows(frame, notes)
+        else:
+            self.page(Page((Sheet(frame, columns),), notes=notes))
+
+    @staticmethod
+    def _warn(page: Page) -> None:
+        for warning in page.warnings:
+            say(f"warning: {warning}")
 
 
-def as_table(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
-    """Return the frame as a table; coloured and made to fit if it goes to a terminal."""
-    from rich import box
-    from rich.cells import cell_len
-    from rich.table import Table
-    from rich.text import Text
+def written(page: Page, kind: str) -> str:
+    """Return a page as people read it: as a table for the terminal there is, or as `kind`."""
+    from ..analyzers.answers import latex, markdown, table
 
-    rows = [
-        [_cell(column, value) for column, value in zip(columns, row, strict=True)]
-        for row in frame.select([column.name for column in columns]).iter_rows()
-    ]
-    titles = [column.title for column in columns]
-    widths = [max(map(cell_len, cells)) for cells in zip(titles, *rows, strict=True)]
-    room = terminal.width()
-    kept, caps = (
-        (range(len(columns)), {})
-        if room is None
-        else fitted(
-            columns,
-            widths,
-            room,
-            [terminal.least(cells) for cells in zip(titles, *rows, strict=True)],
-        )
-    )
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for place in kept:
-        column = columns[place]
-        table.add_column(
-            Text(column.title),
-            justify="left" if column.left else "right",
-            style=column.style,
-            no_wrap=not column.wrap,
-            overflow="fold" if column.wrap else "ellipsis",
-            min_width=None if column.left else widths[place],
-            max_width=caps.get(place),
-        )
-    for row in rows:
-        table.add_row(*(Text(row[place]) for place in kept))
-    hidden = [c.title for place, c in enumerate(columns) if place not in kept and c.title]
-    note = f"(too narrow for {', '.join(hidden)})\n" if hidden else ""
-    return _printed(table, room) + note
-
-
-def as_markdown(frame: pl.DataFrame, columns: Sequence[Column]) -> str:
-    """Return the frame as a Markdown table, with the units that people read."""
-    rows = [[column.title for column in columns]]
-    rows.append([":--" if column.left else "--:" for column in columns])
-    for row in frame.select([column.name for column in columns]).iter_rows():
-        cells = (_cell(column, value) for column, value in zip(columns, row, strict=True))
-        rows.append([_led(cell.rstrip()) for cell in cells])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _led(cell: str) -> str:
-    """Return a cell for Markdown; blanks that lead to a name in a tree would get lost."""
-    size = tree.lead(cell)
-    return cell[:size].replace(" ", "&nbsp;") + markdown_text(cell[size:])
-
-
-def markdown_text(text: str) -> str:
-    """Return text that Markdown shows as it is: no tables, emphasis, links or HTML in it."""
-    from ..analyzers.markup import markdown_text as escaped
-
-    return escaped(text)
-
-
-def lines(texts: Sequence[str], kind: str) -> str:
-    """Return lines of text for people: wrapped, or one paragraph each in `markdown`."""
-    if kind == "markdown":
-        return "\n".join(f"{markdown_text(text)}\n" for text in texts)
-    return "".join(terminal.wrapped(clean(text)) for text in texts)
-
-
-def as_text(kind: str, frame: pl.DataFrame, columns: Sequence[Column]) -> str:
-    """Return the frame as people read it: a `table`, or `markdown`."""
-    return as_markdown(frame, columns) if kind == "markdown" else as_table(frame, columns)
-
-
-def as_data(kind: str, frame: pl.DataFrame) -> str | bytes:
-    """Return the whole frame as machines read it: `json`, `csv` or `parquet`."""
-    if kind == "json":
-        return as_json(frame)
-    return as_csv(frame) if kind == "csv" else as_parquet(frame)
+    if kind == "table":
+        return table.written(page, terminal.width(), colours=terminal.coloured())
+    return latex.written(page) if kind == "latex" else markdown.written(page)
 
 
 def as_json(value: Any) -> str:
-    """Return plain data as JSON; what is not finite becomes null."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return plain data as JSON."""
+    from ..analyzers.answers.data import as_json as made
+
+    return made(value)
 
 
-def as_csv(frame: pl.DataFrame) -> str:
-    """Return the frame as CSV with exact figures; nested columns as JSON."""
-    return _flat(frame).write_csv()
+def text(content: str, output: Path | None = None) -> None:
+    """Write text to stdout, or to the file that the user named."""
+    if output is None:
+        return click.echo(content, nl=False)
+    return binary(content.encode(), output)
 
 
-def as_parquet(frame: pl.DataFrame) -> bytes:
-    """Return the frame as the content of a Parquet file."""
-    content = io.BytesIO()
-    frame.write_parquet(content)
-    return content.getvalue()
-
-
-def answer(content: str | bytes, output: Path | None = None) -> None:
-    """Write a result to stdout, or to the file that the user named.
+def binary(content: bytes, output: Path | None = None) -> None:
+    """Write bytes to the file that the user named, or to a pipe.
 
     Raises:
-        click.UsageError: bytes would go to a terminal.
+        click.UsageError: they would go to a terminal.
     """
     if output is not None:
-        write(output, content.encode() if isinstance(content, str) else content)
+        write(output, content)
         return say(f"wrote {output}")
-    if isinstance(content, str):
-        return click.echo(content, nl=False)
     if terminal.is_terminal(sys.stdout):
         raise click.UsageError("parquet does not go to a terminal: use -o FILE or a pipe")
     if sys.stdout is not None:
@@ -182,51 +156,3 @@ def write(output: Path, content: bytes) -> None:
         beside.replace(place)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _cell(column: Column, value: Any) -> str:
-    return clean("" if value is None and column.left else column.show(value))
-
-
-def _printed(table: Table, room: int | None) -> str:
-    """Return what rich makes of a table; as wide as it likes where there is no terminal."""
-    from rich.console import Console
-
-    console = Console(
-        file=io.StringIO(),
-        force_terminal=room is not None,
-        color_system="auto" if room is not None else None,
-        width=room or 100_000,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-    with console.capture() as capture:
-        console.print(table)
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
-
-
-def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
-    nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
-    return frame.with_columns(
-        pl.Series(name, [json.dumps(_plain(value)) for value in frame[name]], dtype=pl.String)
-        for name in nested
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str | int | bool) or value is None:
-        return value
-    if hasattr(value, "to_dicts"):
-        return _plain(value.to_dicts())
-    if hasattr(value, "to_list"):
-        return _plain(value.to_list())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each) for each in value]
-    return str(value)

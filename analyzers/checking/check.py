@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError
+from ..answers.page import Page
+from ..answers.result import Result
 from ..comparing.profiles import estimated
-from ..display import View, as_html, as_lines
 from ..energy.revisions import SOURCE
 from ..trace.trace import Trace, narrowed
-from ..units import figure_text
 from ..workload.samples import check_samples
 from .figures import ENERGY
 from .limits import Limit, Limits, limits_of
+from .page import check_page
 from .verdicts import Figures, Verdict, verdict_of
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from ..energy.report import EnergyReport
 
 
-@dataclass(frozen=True)
-class Check:
+@dataclass(frozen=True, repr=False)
+class Check(Result):
     """A trace, checked; true if every limit holds.
 
     Attributes:
@@ -96,18 +97,18 @@ class Check:
     def __bool__(self) -> bool:
         return self.passed
 
-    def _view(self) -> View:
-        failed = len(self.failures)
-        title = f"{failed} of {len(self.verdicts)} limits failed" if failed else "passed"
-        values = [figure_text(each.limit.figure)(each.value) for each in self.verdicts]
-        shown = self.frame.select("limit", pl.Series("value", values), "module", "verdict")
-        return View(title, shown, [*(each.line() for each in self.failures), self.coverage.line()])
+    @property
+    def total(self) -> dict[str, float | None]:
+        """The value of each limit's figure, by the text of the limit; None: not known."""
+        return {each.limit.text: each.value for each in self.verdicts}
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+    def page(self, *, failed: bool = True) -> Page:
+        """Return what is shown.
 
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+        Args:
+            failed: with a line for each limit that does not hold.
+        """
+        return check_page(self, failed)
 
 
 def check(

@@ -17,7 +17,8 @@ import polars as pl
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import Machine, load_machine
 from ...schemas.quantities import QUANTITIES
-from ..display import View, as_html, as_lines
+from ..answers.page import Column, Page, Sheet
+from ..answers.result import Result
 from ..energy.machine.actions import CAPACITY, Actions, asked_of
 from ..energy.machine.energies import price_pj
 from ..energy.machine.report import counted_of
@@ -36,14 +37,28 @@ if TYPE_CHECKING:
 DEFAULT = "yan-dram"
 """The machine of a comparison that names none."""
 
+
+def _rate_text(rate: float | None) -> str:
+    return "never" if rate is not None and rate <= 0 else share_text(rate)
+
+
 OTHERS = "(no layer)"
 """The row of what belongs to no layer: norms, pooling, neurons behind no layer."""
+
+_COLUMNS = (
+    Column("layer", "layer", left=True, style="bold"),
+    Column("energy_pj", "spiking", energy_text),
+    Column("twin_pj", "twin", energy_text),
+    Column("ratio", "ratio", ratio_text),
+    Column("rate", "rate", share_text),
+    Column("breakeven_rate", "breaks even at", _rate_text),
+)
 
 _PARTS = {"layer": pl.String, "spikes": pl.Boolean, "energy_pj": pl.Float64}
 
 
-@dataclass(frozen=True)
-class Breakeven:
+@dataclass(frozen=True, repr=False)
+class Breakeven(Result):
     """A spiking network and its quantized twin on one machine.
 
     Attributes:
@@ -92,6 +107,11 @@ class Breakeven:
     def _whole(self) -> dict[str, Any]:
         return self.frame.row(0, named=True)
 
+    @property
+    def total(self) -> dict[str, Any]:
+        """The row of the whole."""
+        return {name: value for name, value in self._whole.items() if name != "layer"}
+
     def lines(self) -> list[str]:
         """Return what the figures speak of, and what a reader has to know."""
         found = [
@@ -116,14 +136,10 @@ class Breakeven:
             "notes": list(self.notes),
         }
 
-    def _view(self) -> View:
-        return View("spiking network and its quantized twin", self.frame, self.lines())
-
-    def __repr__(self) -> str:
-        return as_lines(self._view())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def page(self) -> Page:
+        """Return what is shown: a row for each layer, and what the figures speak of."""
+        title = "a spiking network and its quantized twin"
+        return Page((Sheet(self.frame, _COLUMNS),), title=title, notes=self.lines())
 
 
 def breakeven(

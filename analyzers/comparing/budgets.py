@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -60,6 +60,15 @@ class Failure:
     total: Total
     why: str
     culprits: pl.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the failure as plain data, ready for JSON."""
+        return {
+            "condition": self.budget.text,
+            "why": self.why,
+            **asdict(self.total),
+            "culprits": self.culprits.to_dicts(),
+        }
 
 
 def budget(text: str) -> Budget:

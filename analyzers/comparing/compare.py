@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ..answers.page import Page
+from ..answers.result import Result
 from ..checking.figures import COUNTED, ENERGY
-from ..display import View, as_html, as_lines
 from ..rules import rule_set
 from ..text import number
 from ..trace.trace import Trace, open_trace
@@ -21,6 +22,7 @@ from .alignment import align
 from .attribution import explained
 from .budgets import Failure, budget, check
 from .diff import Total, joined, marked, summed, total_of
+from .pages import comparison_page, explained_figures, failed_lines
 from .profiles import (
     KEYS,
     Side,
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
     from ...schemas.costs import CostConfig
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Result):
     """Two traces, compared.
 
     Attributes:
@@ -59,6 +61,7 @@ class Comparison:
         joined: what `rows` are made of, see `diff.joined`.
         scopes: the module tree of both sides, see `workload.modules.scopes_of`.
         per: what all figures speak of: "total", or one "sample" or "step" of each side.
+        known_changes: what `changes` found before.
     """
 
     base: Side
@@ -72,6 +75,7 @@ class Comparison:
     joined: pl.DataFrame = field(repr=False)
     scopes: pl.DataFrame = field(repr=False)
     per: str = "total"
+    known_changes: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def unit_line(self) -> str:
         """Return what the figures speak of, in words; "" for those of the whole recordings."""
@@ -87,19 +91,41 @@ class Comparison:
         doubt = f" (a guess in {' and '.join(guessed)})" if guessed else ""
         return f"per {self.per}: {', '.join(numbers)}{doubt}"
 
-    def _view(self) -> View:
-        rows = [(n, t.base, t.head, t.difference) for n, t in self.totals.items()]
-        names = ("figure", "base", "head", "difference")
-        frame = pl.DataFrame(rows, schema=names, orient="row", strict=False)
-        title = f"{self.base.trace.path} -> {self.head.trace.path}"
-        title += f", {self.unit_line()}" if self.per != "total" else ""
-        return View(title, frame, self.warnings)
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The same as `rows`."""
+        return self.rows
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+    @property
+    def total(self) -> Mapping[str, Total]:
+        """The same as `totals`."""
+        return self.totals
 
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def page(
+        self,
+        figures: Sequence[str] = (),
+        *,
+        conditions: Sequence[str] = (),
+        by: str | Sequence[str] = (),
+        exclusive: bool = False,
+        top: int = 10,
+        failed: bool = True,
+    ) -> Page:
+        """Return what is shown.
+
+        Args:
+            figures: whose changes are explained; by default of those of the conditions that are
+                met, else the first figure that changed.
+            conditions: see `failures`.
+            by: rows by some of module, op and stage too.
+            exclusive: by module: each module's own figures.
+            top: rows of an explanation.
+            failed: with a line for each condition that is met, and its culprits.
+        """
+        failures = self.failures(conditions)
+        shown = explained_figures(self, figures, failures)
+        keys = (by,) if isinstance(by, str) else tuple(by)
+        return comparison_page(self, shown, failures if failed else (), keys, exclusive, top)
 
     def by(self, *keys: str, exclusive: bool = False) -> pl.DataFrame:
         """Sum `rows` over everything but some of module, op and stage.
@@ -138,7 +164,9 @@ class Comparison:
         """
         if figure not in self.totals:
             raise ConfigError(f"no figure {figure!r}: choose from {', '.join(self.totals)}")
-        return explained(self, figure)
+        if figure not in self.known_changes:
+            self.known_changes[figure] = explained(self, figure)
+        return self.known_changes[figure]
 
     def failures(self, conditions: Sequence[str]) -> list[Failure]:
         """Return those of the conditions that are met: `flops>+0%`, `macs>1e9`, see `budgets`.
@@ -149,18 +177,28 @@ class Comparison:
         found = (check(self, budget(condition)) for condition in conditions)
         return [failure for failure in found if failure is not None]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as plain data, ready for JSON."""
+    def failed_lines(self, conditions: Sequence[str]) -> list[str]:
+        """Return a line for each of the conditions that is met, and one for each culprit."""
+        return [*failed_lines(self, self.failures(conditions))]
+
+    def to_dict(self, conditions: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the comparison as plain data, ready for JSON; with those conditions that are met.
+
+        Args:
+            conditions: see `failures`.
+        """
         return {
             "base": side_data(self.base),
             "head": side_data(self.head),
             "rules": self.rules,
             "spikes": self.spikes,
             "per": self.per,
+            "coverage": {"base": self.base.coverage.line(), "head": self.head.coverage.line()},
             "warnings": list(self.warnings),
             "totals": [asdict(total) for total in self.totals.values()],
             "changes": {name: self.changes(name).to_dicts() for name in self.totals},
             "rows": self.rows.to_dicts(),
+            "failures": [failure.to_dict() for failure in self.failures(conditions)],
         }
 
 
@@ -184,7 +222,7 @@ def compare(
         where: filters of both sides, see `where.parse_filters`. Of a module that only one side
             has, the other side has nothing.
         rules: the rule set of both sides.
-        spikes: what a spike tensor may hold.
+        spikes: what a spike tensor may hold, for counters and estimators.
         per: "total", "sample" or "step": what all figures speak of. By default one sample, if the
             traces have different numbers of samples that are both known; else the total.
         **options: of the estimators: revision (a name, or one for each estimator), strict,
@@ -199,7 +237,7 @@ def compare(
     configs = energies if isinstance(energies, Mapping) else dict.fromkeys(energies)
     one, two = (each if isinstance(each, Trace) else open_trace(each) for each in (base, head))
     one, two, notes = narrowed_pair(one, two, where)
-    reports = [estimated(trace, configs, **options) for trace in (one, two)]
+    reports = [estimated(trace, configs, spikes=spikes, **options) for trace in (one, two)]
     sampled = [sampled_side(trace, **options) for trace in (one, two)]
     per = common_unit((one, two), sampled, reports, per)
     sides = (

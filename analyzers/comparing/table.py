@@ -12,12 +12,12 @@ import polars as pl
 
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import config_class
+from ..answers.page import Column, Page, Sheet
+from ..answers.result import Result
 from ..counting.count import Counts, count
 from ..counting.rates import rates
-from ..display import View, as_html, as_lines
 from ..energy.estimators import ESTIMATORS, estimate
 from ..energy.statement import model_statement_of
-from ..markup import Sheet, latex, markdown
 from ..trace.trace import narrowed
 from ..units import bytes_text, count_text, energy_text, ratio_text, share_text
 from ..workload.divisors import number_of, spread_text
@@ -45,8 +45,8 @@ _ENERGY, _RATIO = "energy.", "ratio."
 _MACHINE = f"{_ENERGY}machine."
 
 
-@dataclass(frozen=True)
-class Table:
+@dataclass(frozen=True, repr=False)
+class Table(Result):
     """Networks beside each other.
 
     Attributes:
@@ -62,23 +62,30 @@ class Table:
     footnotes: tuple[str, ...]
     per: str
 
-    def sheet(self) -> Sheet:
-        """Return the table as texts, with the units that people read."""
-        columns = ("network", *self.columns)
-        rows = [
-            [_cell(name, row[name], row.get(f"{name}_std")) for name in columns]
+    @property
+    def total(self) -> dict[str, dict[str, Any]]:
+        """The row of each network, by its name."""
+        rows = self.frame.iter_rows(named=True)
+        return {row["network"]: {k: v for k, v in row.items() if k != "network"} for row in rows}
+
+    def page(self) -> Page:
+        """Return what is shown: the table with the units that people read, and its footnotes."""
+        names = ("network", *self.columns)
+        texts = [
+            [_cell(name, row[name], row.get(f"{name}_std")) for name in names]
             for row in self.frame.iter_rows(named=True)
         ]
-        left = [self.frame.schema[name] == pl.String for name in columns]
-        return Sheet([_title(name) for name in columns], rows, left, self.footnotes)
-
-    def to_markdown(self) -> str:
-        """Return it as Markdown, with its footnotes."""
-        return markdown(self.sheet())
-
-    def to_latex(self) -> str:
-        """Return it as LaTeX (booktabs), with its footnotes; everything is escaped."""
-        return latex(self.sheet())
+        columns = [
+            Column(name, _title(name), left=self.frame.schema[name] == pl.String,
+                   style=None if place else "bold", optional=place)
+            for place, name in enumerate(names)
+        ]  # fmt: skip
+        schema = dict.fromkeys(names, pl.String)
+        return Page(
+            (Sheet(pl.DataFrame(texts, schema=schema, orient="row"), columns),),
+            title=f"per {self.per}",
+            notes=self.footnotes,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, ready for JSON."""
@@ -88,18 +95,6 @@ class Table:
             "rows": self.frame.to_dicts(),
             "footnotes": list(self.footnotes),
         }
-
-    def _view(self) -> View:
-        sheet = self.sheet()
-        named = {title: cells for title, cells in zip(sheet.titles, zip(*sheet.rows, strict=True),
-                                                      strict=True)}  # fmt: skip
-        return View(f"per {self.per}", pl.DataFrame(named), self.footnotes)
-
-    def __repr__(self) -> str:
-        return as_lines(self._view())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
 
 
 def table(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
-from ..display import View, as_html, as_lines
+from ..answers.page import Page
+from ..answers.result import Result
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import (
@@ -19,15 +22,15 @@ from ..workload.divisors import (
     divisors,
     known_number,
     number_of,
-    per_text,
     with_samples,
 )
 from ..workload.hints import spike_hints
 from ..workload.modules import rolled_up, scopes_of, with_paths
-from ..workload.samples import Samples, regrouped, samples_of
+from ..workload.samples import Samples, regrouped, samples_of, unknown_samples
 from ..workload.spikes import check_spikes
 from .coverage import Coverage, covered, refuse_gaps
 from .evaluate import COUNTERS, FIGURES, tally
+from .pages import counts_page
 
 BY = ("total", "module", "op", "stage", "label", "step", "sample", "rank")
 """What counts can be told apart by."""
@@ -36,8 +39,8 @@ DIVIDED = ("calls", *FIGURES)
 """What is divided by samples or steps."""
 
 
-@dataclass(frozen=True)
-class Counts:
+@dataclass(frozen=True, repr=False)
+class Counts(Result):
     """Counters by the keys that were asked for.
 
     Attributes:
@@ -57,6 +60,7 @@ class Counts:
             of calls, the counters and `dense_macs`: the figure divided by the samples (steps) of
             its row, see `divisors`. With a spread also `<figure>_std`, see `deviations`.
         sampled: the samples that they are divided by; None for the total.
+        samples_of_trace: finds the samples, also where nothing is divided by them.
     """
 
     frame: pl.DataFrame
@@ -66,6 +70,7 @@ class Counts:
     spikes: str
     per: str = "total"
     sampled: Samples | None = None
+    samples_of_trace: Callable[[], Samples] = field(default=unknown_samples, compare=False)
 
     @property
     def units(self) -> int | None:
@@ -86,23 +91,37 @@ class Counts:
         """What a reader of the figures of one sample has to know."""
         return self.sampled.warnings if self.sampled else ()
 
-    def _view(self) -> View:
-        title = f"counts, rules {self.rules}" + (
-            "" if self.spikes == "binary" else f", {self.spikes} spikes"
-        )
-        frame = self.frame.drop("intensity")
-        if self.sampled is not None:
-            title += f", {per_text(self.sampled, self.per, frame.columns)}"
-            ending = f"_per_{self.per}"
-            shown = [pl.col(f"{name}{ending}").alias(name) for name in DIVIDED]
-            frame = frame.with_columns(shown).select(pl.exclude(f"^.*{ending}$"))
-        return View(title, frame, [self.coverage.line(), *self.warnings])
+    def page(self, share: str = "flops") -> Page:
+        """Return what is shown.
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+        Args:
+            share: the counter that shares and bars speak of.
+        """
+        return counts_page(self, share)
 
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as plain data, ready for JSON.
+
+        Of everything, and of one sample as far as it is known how many there are.
+        """
+        sampled = self.sampled or self.samples_of_trace()
+        samples, steps = number_of(sampled, "sample"), number_of(sampled, "step")
+        return {
+            "rules": self.rules,
+            "spikes": self.spikes,
+            "coverage": self.coverage.summary(),
+            "warnings": list(self.warnings),
+            "per": self.per,
+            "samples": samples,
+            "steps": steps,
+            "batch_from": sampled.batch_from,
+            "total": self.total,
+            "per_sample": {
+                name: value / samples if samples and value is not None else None
+                for name, value in self.total.items()
+            },
+            "rows": self.frame.to_dicts(),
+        }
 
 
 def count(
@@ -154,8 +173,9 @@ def count(
     chosen = rule_set(rules, extra_rules)
     trace = regrouped(narrowed(trace, where), samples)
     sampled = None
+    find = partial(samples_of, trace, batch, time_steps, samples=samples, ran=trace.sample_calls)
     if per != "total":
-        sampled = samples_of(trace, batch, time_steps, samples=samples, ran=trace.sample_calls)
+        sampled = find()
         known_number(trace, sampled, per)
     apart = [*keys, per] if spread and per not in keys else keys
     if "sample" in apart:
@@ -182,6 +202,7 @@ def count(
         spikes=spikes,
         per=per,
         sampled=sampled,
+        samples_of_trace=find,
     )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
 from ...schemas import RuleError
-from ..display import View, as_html, as_lines
+from ..answers.page import Page
+from ..answers.result import Result
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..text import agreeing, number
 from ..trace.files import collected
 from ..trace.trace import Trace, narrowed
 from .evaluate import tally
+from .pages import coverage_page
 
 _UNSIZED = pl.any_horizontal(pl.col("flops", "bytes", "dense_macs").is_null())
 """A size is not known: that of every other call gives its FLOPs, whatever was measured."""
@@ -23,8 +26,8 @@ HOW = ("rule", "class", "free", "uncovered")
 """How an op may be counted, best first."""
 
 
-@dataclass(frozen=True)
-class Coverage:
+@dataclass(frozen=True, repr=False)
+class Coverage(Result):
     """How far a count reaches.
 
     Attributes:
@@ -40,6 +43,7 @@ class Coverage:
         counted_macs: of the products whose MACs and ACs are known.
         hints: what another setting of `spikes` would change.
         left_out: what was read of a trace that need not be whole, and what not; else None.
+        rules: name of the rule set; "" where it is not told.
     """
 
     frame: pl.DataFrame
@@ -51,16 +55,24 @@ class Coverage:
     counted_macs: int = 0
     hints: tuple[str, ...] = ()
     left_out: str | None = None
+    rules: str = ""
 
-    def _view(self) -> View:
-        kinds = self.frame.group_by("how", "family").agg(pl.col("calls", "bytes").sum())
-        return View("coverage", kinds.sort("how", "family"), [self.line()])
+    def page(self) -> Page:
+        """Return what is shown."""
+        return coverage_page(self)
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+    def summary(self) -> dict[str, Any]:
+        """Return its line, its shares, and that of the products, as plain data."""
+        return {"line": self.line(), "shares": self.shares, "macs_share": self.macs_share}
 
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def to_dict(self) -> dict[str, Any]:
+        """Return the coverage as plain data, ready for JSON."""
+        return {**self.summary(), "rules": self.rules, "rows": self.frame.to_dicts()}
+
+    @property
+    def total(self) -> dict[str, float]:
+        """Share of the calls and of the bytes by how they were counted, see `shares`."""
+        return self.shares
 
     @property
     def macs_share(self) -> float | None:
@@ -161,7 +173,8 @@ def coverage(
         ConfigError: no such rule set, or a filter means nothing.
     """
     trace = narrowed(trace, where)
-    return covered(trace, tally(trace, rule_set(rules, extra_rules)))
+    found = covered(trace, tally(trace, rule_set(rules, extra_rules)))
+    return replace(found, rules=rules)
 
 
 def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> Coverage:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..display import View, as_html, as_lines
+from ..answers.page import Page
+from ..answers.result import Result
 from ..rules import RULE_SETS
 from ..rules.call import FLAGGED
 from ..rules.geometry import valid_pairs
@@ -30,6 +31,7 @@ from ..workload.samples import SAMPLE, regrouped, samples_of
 from .aggregate import collapsed
 from .coefficients import KIND, forms
 from .evaluate import evaluated
+from .pages import rates_page
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -39,8 +41,8 @@ _ACTIVATIONS = "torch.nn.modules.activation."
 _NO_ACTIVATIONS = ("MultiheadAttention", "Softmax", "Softmax2d", "Softmin", "LogSoftmax")
 
 
-@dataclass(frozen=True)
-class Rates:
+@dataclass(frozen=True, repr=False)
+class Rates(Result):
     """Firing rates and effective operations of forward passes.
 
     Attributes:
@@ -113,20 +115,27 @@ class Rates:
             "steps": self.steps.to_dicts(),
             "products": self.products.to_dicts(),
             "left_out": list(self.left_out),
+            "coverage": self.line(),
             "warnings": list(self.warnings),
         }
 
-    def _view(self) -> View:
-        frame = self.layers.select(
-            "module", "kind", "neurons", "nonzero_per_sample", rate=pl.col("rate")
-        )
-        return View("firing rates", frame, [self.line(), *self.warnings])
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The same as `layers`."""
+        return self.layers
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+    @property
+    def total(self) -> Mapping[str, float | None]:
+        """The same as `totals`."""
+        return self.totals
 
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def page(self, of: str | None = None) -> Page:
+        """Return what is shown.
+
+        Args:
+            of: "layers", "products" or "time"; by default layers and products.
+        """
+        return rates_page(self, of)
 
 
 def rates(

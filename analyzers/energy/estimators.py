@@ -14,7 +14,7 @@ Beside them stand `actions.py` (action counts) and `scope.py` (what is covered, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
@@ -32,10 +32,12 @@ from ...schemas.costs import (
     preset_names,
 )
 from ...schemas.spelling import meant
-from ..display import View, as_html, as_lines
+from ..answers.page import Page
+from ..answers.result import Result
 from ..trace.trace import narrowed
 from ..workload.divisors import check_per, known_number, stepped_by_sample
 from ..workload.samples import regrouped
+from .pages import energies_page
 from .revisions import SOURCE
 
 if TYPE_CHECKING:
@@ -87,8 +89,8 @@ def estimate(
     return replace(report, warnings=warnings, by_sample=by_sample, per=per)
 
 
-@dataclass(frozen=True)
-class Energies(Mapping[str, "EnergyReport"]):
+@dataclass(frozen=True, repr=False)
+class Energies(Result, Mapping[str, "EnergyReport"]):
     """The estimates of a trace by every estimator that applies, by name.
 
     Energies of different estimators are not to be added or ranked: their models cover other work.
@@ -126,15 +128,43 @@ class Energies(Mapping[str, "EnergyReport"]):
         }
         return pl.DataFrame(rows, schema=schema, orient="row")
 
-    def _view(self) -> View:
-        notes = [f"{name} does not apply: {why}" for name, why in self.refused.items()]
-        return View("energies by estimator (not to be compared)", self.frame, notes)
+    @property
+    def total(self) -> dict[str, float]:
+        """`total_pj` of each; they are not to be added or compared."""
+        return {name: report.total_pj for name, report in self.reports.items()}
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the figures has to know, with the estimator that it is of."""
+        return tuple(
+            f"{name}: {text}" for name, each in self.reports.items() for text in each.warnings
+        )
 
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def by(self, *keys: str, **options: Any) -> pl.DataFrame:
+        """Return the rows of all estimates, with `estimator`, see `EnergyReport.by`."""
+        return pl.concat(
+            report.by(*keys, **options).select(pl.lit(name).alias("estimator"), pl.all())
+            for name, report in self.reports.items()
+        )
+
+    def page(
+        self,
+        by: str | Sequence[str] = "module",
+        *,
+        exclusive: bool = False,
+        per: str | None = None,
+        spread: bool = False,
+    ) -> Page:
+        """Return what is shown; options as of `EnergyReport.page`."""
+        return energies_page(self, (by,) if isinstance(by, str) else by, exclusive, per, spread)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the estimates as plain data, ready for JSON."""
+        return {
+            "estimates": {name: report.to_dict() for name, report in self.reports.items()},
+            "refused": dict(self.refused),
+            "warnings": list(self.warnings),
+        }
 
 
 @overload

@@ -9,13 +9,14 @@ from typing import Any
 import polars as pl
 
 from ...schemas import ConfigError
-from ..display import View, as_html, as_lines
-from ..units import energy_text
+from ..answers.page import Page
+from ..answers.result import Result
 from ..workload.account import Account
 from ..workload.divisors import check_per, deviations, divided, divisors, number_of
 from ..workload.modules import no_scopes, rolled_up
 from ..workload.samples import Samples, unknown_samples
 from . import row_keys
+from .pages import report_page
 from .statement import statement_of
 
 KEYS = (*row_keys.KEYS, "component", "sample")
@@ -43,8 +44,8 @@ class Scope:
     leaves_out: str
 
 
-@dataclass(frozen=True)
-class EnergyReport:
+@dataclass(frozen=True, repr=False)
+class EnergyReport(Result):
     """One estimate, in picojoules.
 
     Attributes:
@@ -117,17 +118,36 @@ class EnergyReport:
         """One sentence on how much of the products is charged."""
         return self.account.line()
 
-    def _view(self) -> View:
-        each = f", {energy_text(self.per_sample_pj)} a sample" if self.samples else ""
-        title = f"{self.estimator}, revision {self.revision}: {energy_text(self.total_pj)}{each}"
-        rows = self.by("module").select("module", "energy_pj", "share", "per_sample_pj")
-        return View(title, rows, [self.coverage, *self.warnings])
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The same as `rows`."""
+        return self.rows
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+    @property
+    def total(self) -> dict[str, float]:
+        """`energy_pj`, and its parts as in `breakdown_pj`."""
+        return {"energy_pj": self.total_pj, **self.breakdown_pj}
 
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def page(
+        self,
+        by: str | Sequence[str] = "module",
+        *,
+        exclusive: bool = False,
+        per: str | None = None,
+        spread: bool = False,
+    ) -> Page:
+        """Return what is shown.
+
+        Args:
+            by: what rows are told apart by, as of the method `by`.
+            exclusive: by module: each module's own energy.
+            per: "total", "sample" or "step"; by default what the estimate was asked for.
+            spread: show deviations, over samples or steps.
+        """
+        keys = (by,) if isinstance(by, str) else tuple(by)
+        per = per or self.per
+        return report_page(self, keys, exclusive, "sample" if spread and per == "total" else per,
+                           spread)  # fmt: skip
 
     def each_pj(self, per: str) -> float | None:
         """Return the energy of one sample or step, or for "total" the whole; None: not known.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..markup import plain
+from ..text import plain
 from ..units import UNKNOWN
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..markup import plain
+from ..text import plain
 from ..timing.points import Roofs
 from ..units import count_text, ratio_text, share_text
 

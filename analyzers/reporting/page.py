@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from ..markup import plain
+from ..text import plain
 from ..timing.points import roofs_of
 from ..units import bytes_text, count_text, ratio_text, share_text, time_text
 from . import sections

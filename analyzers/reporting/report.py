@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
+from ..answers.page import Column, Page, Sheet
+from ..answers.result import Result
 from ..comparing.compare import Comparison, compare
 from ..comparing.profiles import sampled_side
 from ..counting.count import Counts, count
 from ..counting.rates import Rates, rates
-from ..display import View, as_lines
 from ..energy.estimators import ESTIMATORS, Energies, estimate
 from ..timing.roofline import Roofline, roofline
 from ..trace.trace import Trace, narrowed
-from ..units import count_text, energy_text, share_text
+from ..units import figure_text, share_text
 from ..workload.samples import Samples
 from .modules import modules_of
-from .page import page
+from .page import page as html_page
+from .tree import TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from ...schemas.roofs import Roof
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Result):
     """What is known of a trace.
 
     Attributes:
@@ -62,7 +64,7 @@ class Report:
 
     def to_html(self) -> str:
         """Return the page: one HTML document that asks for nothing from outside itself."""
-        return page(self)
+        return html_page(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page to a file; returns its path."""
@@ -70,21 +72,46 @@ class Report:
         file.write_text(self.to_html(), encoding="utf-8")
         return file
 
-    def _view(self) -> View:
+    @property
+    def total(self) -> dict[str, float | None]:
+        """The headline figures: counters, mean firing rate, energies; of a sample if known."""
         each = self.counts.each
-        rows = [(name, count_text(each[name])) for name in ("flops", "macs", "acs", "synops")]
-        if self.rates is not None and self.rates.totals["rate"] is not None:
-            rows.append(("firing rate", share_text(self.rates.totals["rate"])))
-        for name, found in self.energies.items():
-            pj = found.total_pj if self.counts.per == "total" else found.per_sample_pj
-            rows.append((f"energy.{name}", energy_text(pj)))
-        of = "the whole recording" if self.counts.per == "total" else "one sample"
-        frame = pl.DataFrame(rows, schema=["figure", "value"], orient="row")
-        notes = [self.counts.coverage.line(), 'save the page: .save("report.html")']
-        return View(f"report on {self.trace.path}, {of}", frame, notes)
+        found: dict[str, float | None] = {name: each[name] for name in TITLES}
+        if self.rates is not None:
+            found["rate"] = self.rates.totals["rate"]
+        for name, of in self.energies.items():
+            whole = self.counts.per == "total"
+            found[f"energy.{name}"] = of.total_pj if whole else of.per_sample_pj
+        return found
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+    @property
+    def frame(self) -> pl.DataFrame:
+        """A row for each headline figure: `figure`, and `value` in its unit (energies: pJ)."""
+        schema = {"figure": pl.String, "value": pl.Float64}
+        rows = [(name, None if v is None else float(v)) for name, v in self.total.items()]
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def page(self) -> Page:
+        """Return the headline figures; everything stands in `to_html`."""
+        texts = [
+            (name, (share_text if name == "rate" else figure_text(name))(value))
+            for name, value in self.total.items()
+        ]
+        frame = pl.DataFrame(texts, schema=["figure", "value"], orient="row")
+        of = "the whole recording" if self.counts.per == "total" else "one sample"
+        return Page(
+            (Sheet(frame, [Column("figure", "figure", left=True), Column("value", "value")]),),
+            title=f"report on {self.trace.path}, {of}",
+            notes=(self.counts.coverage.line(), 'save the page: .save("report.html")'),
+            warnings=self.counts.warnings,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every part as plain data, ready for JSON; None: it is not there."""
+        parts = ("counts", "stages", "energies", "rates", "roofline", "compared")
+        found = {name: getattr(self, name) for name in parts}
+        made = {name: None if each is None else each.to_dict() for name, each in found.items()}
+        return {"per": self.counts.per, "total": self.total, **made, "without": dict(self.without)}
 
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, for a notebook."""

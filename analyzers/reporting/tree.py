@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..markup import plain
-from ..text import number
+from ..text import number, plain
 from ..units import bytes_text, count_text, energy_text, share_text, time_text
 from ..workload.modules import GLOBAL
 from .cells import Cell, Head, figure

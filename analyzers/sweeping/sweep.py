@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from ...schemas import ConfigError
 from ...schemas.costs import CostConfig, changed
-from ..display import View, as_html, as_lines
+from ..answers.page import Page
+from ..answers.result import Result
 from ..energy.estimators import fitting_config
 from ..energy.report import EnergyReport
 from ..energy.repricing import Measured, measure, structure_of
@@ -19,13 +20,14 @@ from ..energy.revisions import SOURCE
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import check_per, known_number
 from .configurations import columns, combinations, configured
+from .page import sweep_page
 
 _STEP = 1e-3
 """Share by which a constant is moved up and down."""
 
 
-@dataclass(frozen=True)
-class Sweep:
+@dataclass(frozen=True, repr=False)
+class Sweep(Result):
     """A sweep and what it rests on.
 
     Attributes:
@@ -33,25 +35,47 @@ class Sweep:
         reports: the estimates that were made in full, one for all configurations that count alike;
             their warnings hold for these.
         per: what the frame gives besides the total.
+        config: what was not varied, as plain data.
     """
 
     frame: pl.DataFrame
     reports: tuple[EnergyReport, ...]
     per: str = "total"
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the figures has to know, each once."""
         return tuple(dict.fromkeys(text for report in self.reports for text in report.warnings))
 
-    def _view(self) -> View:
-        return View(f"{self.frame.height} rows", self.frame, self.warnings)
+    @property
+    def total(self) -> dict[str, float]:
+        """`total_pj` of the first configuration of each estimate that was made in full, by number.
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
+        Beside a sensitivity: of the configuration around which constants were moved.
+        """
+        return {str(place): report.total_pj for place, report in enumerate(self.reports)}
 
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def page(self) -> Page:
+        """Return what is shown."""
+        return sweep_page(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sweep as plain data, ready for JSON."""
+        report = self.reports[0]
+        return {
+            "estimator": report.estimator,
+            "revision": report.revision,
+            "stages": list(report.scope.stages),
+            "technology": report.scope.technology,
+            "source": report.scope.source,
+            "coverage": report.coverage,
+            "per": self.per,
+            "samples": report.samples,
+            "warnings": list(self.warnings),
+            "config": self.config,
+            "rows": self.frame.to_dicts(),
+        }
 
 
 def sweep(
@@ -89,13 +113,15 @@ def sweep(
     check_per(per)
     opened = narrowed(trace)
     rows = combinations(vary, configs)
-    made = configured(fitting_config(estimator, config, options.get("revision", SOURCE)), rows)
+    base = fitting_config(estimator, config, options.get("revision", SOURCE))
+    made = configured(base, rows)
     known: dict[str, Measured] = {}
     energies = [
         _row(opened, _measured(known, estimator, opened, each, options), each, per) for each in made
     ]
     frame = pl.DataFrame([*columns(rows), *columns(energies)])
-    return Sweep(frame, tuple(measured.report for measured in known.values()), per)
+    return Sweep(frame, tuple(measured.report for measured in known.values()), per,
+                 base.model_dump(mode="json"))  # fmt: skip
 
 
 def sensitivity(
@@ -141,7 +167,7 @@ def sensitivity(
     frame = pl.DataFrame(rows, schema=_SENSITIVITY, orient="row").sort(
         pl.col("percent_per_percent").abs(), descending=True, maintain_order=True
     )
-    return Sweep(frame, (report,))
+    return Sweep(frame, (report,), config=base.model_dump(mode="json"))
 
 
 _SENSITIVITY = {

@@ -12,16 +12,18 @@ import polars as pl
 from ...schemas import ConfigError
 from ...schemas.roofs import Roof, load_roof
 from ...schemas.spelling import meant
+from ..answers.page import Page
+from ..answers.result import Result
 from ..checking.figures import rate
 from ..counting.count import BY
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import tally
-from ..display import View, as_html, as_lines
 from ..rules import OpRule, rule_set
 from ..text import number
 from ..trace.trace import Trace, narrowed
-from ..units import count_text, time_text
+from ..units import count_text
 from ..workload.modules import rolled_up, scopes_of, with_paths
+from .page import roofline_page
 from .precisions import precisions_of
 
 PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
@@ -30,8 +32,8 @@ PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 _SUMS = ("calls", "flops", "bytes", "compute_s", "memory_s", "time_s", "memory_bound_s", "unknown")
 
 
-@dataclass(frozen=True)
-class Roofline:
+@dataclass(frozen=True, repr=False)
+class Roofline(Result):
     """What a device needs at least for a trace.
 
     Attributes:
@@ -74,19 +76,17 @@ class Roofline:
             "total": dict(self.total),
             "rows": self.frame.to_dicts(),
             "coverage": self.coverage.line(),
-            "notes": list(self.notes),
+            "warnings": list(self.warnings),
         }
 
-    def _view(self) -> View:
-        title = f"{time_text(self.total['time_s'])} at the roof of {self.roof.title}"
-        frame = self.frame.drop("compute_s", "memory_s", "unknown")
-        return View(title, frame, [self.device, *self.notes, self.coverage.line()])
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is not in the times."""
+        return self.notes
 
-    def __repr__(self) -> str:
-        return as_lines(self._view())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._view())
+    def page(self) -> Page:
+        """Return what is shown."""
+        return roofline_page(self)
 
 
 def roofline(

@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 
 from ...schemas import MANIFEST_NAME, PART_TABLES, Manifest, TraceError
-from ..display import View, as_html, as_lines
+from ..answers import html, table
+from ..answers.page import Column, Page, Sheet
 from ..units import number_text
 from .checks import check_static
 from .files import Found, Identity, collected, files_of, missing_calls, readable_files, scan
@@ -69,7 +70,7 @@ class Trace:
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", self.opened.facts if self.opened else {})
 
-    def _view(self) -> View:
+    def _page(self) -> Page:
         first = self.manifest
         rows = sum(manifest.rows.get("calls", 0) for manifest in self.manifests)
         figures = {
@@ -83,13 +84,14 @@ class Trace:
         frame = pl.DataFrame({"": list(figures), "trace": list(figures.values())})
         notes = [f"narrowed by {', '.join(self.filters)}"] if self.filters else []
         notes += [self.left_out] if self.left_out else []
-        return View(str(self.path), frame, notes)
+        columns = [Column(name, name, left=True) for name in frame.columns]
+        return Page((Sheet(frame, columns),), title=str(self.path), notes=notes)
 
     def __repr__(self) -> str:
-        return as_lines(self._view())
+        return table.brief(self._page())
 
     def _repr_html_(self) -> str:
-        return as_html(self._view())
+        return html.written(self._page())
 
     @property
     def whole(self) -> Trace:

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 import opjoule
-from opjoule.analyzers.markup import Sheet, latex, latex_text, markdown
+from opjoule.analyzers.answers import latex, markdown
+from opjoule.analyzers.answers.page import Column, Page, Sheet
 from opjoule.schemas import ConfigError
 
 torch = pytest.importorskip("torch")
@@ -56,7 +57,8 @@ def test_the_default_has_every_estimator_that_applies(traces):
     notes = " ".join(found.footnotes)
     assert "M. Horowitz" in notes and "E. Lemaire" in notes
     assert "wide, compute: 100.0% of the MACs of the products are charged." in found.footnotes
-    assert found.sheet().rows[0][9] == "93.0 %" and found.sheet().rows[1][9] == ""
+    (sheet,) = found.page().sheets
+    assert sheet.frame["accuracy"].to_list() == ["93.0 %", ""]
 
 
 def test_columns_of_ones_own(traces):
@@ -97,12 +99,16 @@ HOSTILE = "\\input{x} & 50% $x$ #1 a_b ^~ [y] <z> -- \x1b[2J"
 
 
 def test_latex_is_escaped():
-    text = latex_text(HOSTILE)
+    text = latex.escaped(HOSTILE)
     assert text.startswith(r"\textbackslash{}input\{x\} \& 50\% \$x\$ \#1 a\_b ")
     assert "\x1b" not in text and "--" not in text
-    sheet = Sheet([HOSTILE], [[HOSTILE]], [True], [HOSTILE])
-    lines = latex(sheet).splitlines()
+    sheet = Sheet(pl.DataFrame({"a": [HOSTILE]}), [Column("a", HOSTILE, left=True)])
+    lines = latex.written(Page((sheet,), notes=[HOSTILE])).splitlines()
     assert lines.count(rf"{text} \\") == 2 and rf"\item {text}" in lines
-    assert markdown(Sheet(["a|b"], [["c|d"]], [True], ["*e*"])) == (
+
+
+def test_markdown_is_escaped():
+    sheet = Sheet(pl.DataFrame({"a": ["c|d"]}), [Column("a", "a|b", left=True)])
+    assert markdown.written(Page((sheet,), notes=["*e*"])) == (
         "| a\\|b |\n| :-- |\n| c\\|d |\n\n\\*e\\*\n"
     )

@@ -7,7 +7,8 @@ import json
 import polars as pl
 import pytest
 
-from opjoule.cli.count import as_texts, with_shares
+from opjoule.analyzers.answers.shares import with_shares
+from opjoule.analyzers.counting.pages import as_texts
 
 
 def frame_of(at_least, intensity=0.5):
@@ -104,7 +105,7 @@ def test_a_table_of_one_sample_says_so(answered, stored, kind):
     found = answered(
         "count", stored, "--by", "total", "--per", "sample", "--spread", "--format", kind
     )
-    lines = found.splitlines()
+    lines = [line.removeprefix("- ") for line in found.splitlines()]
     assert lines[0] == "per sample: the whole divided by 6 samples"
     assert "± is the standard deviation over the means of 2 batches of 3" in lines
     assert "29.9 k ± " in found  # 179,658 / 6 = 29,943

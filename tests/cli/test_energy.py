@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import opjoule as oj
 from opjoule.analyzers import open_trace
+from opjoule.analyzers.answers.markdown import escaped
 from opjoule.analyzers.energy import ESTIMATORS, estimate_compute
 from opjoule.analyzers.energy.revisions import revisions_of
 from opjoule.cli import choosing
-from opjoule.cli.tables import markdown_text
 
 STORED = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
 INFERENCE = ("--where", "label=inference")
@@ -30,7 +31,7 @@ def test_the_statement_is_the_reports(answered, stored, report, tmp_path):
     words = ("energy", "compute", stored, *INFERENCE, "--statement")
     assert answered(*words) == f"{report.statement()}\n"
     answered(*words, "-o", tmp_path / "paper.md")
-    assert (tmp_path / "paper.md").read_text() == f"{markdown_text(report.statement())}\n"
+    assert (tmp_path / "paper.md").read_text() == f"{escaped(report.statement())}\n"
 
 
 def test_the_statement_in_json_has_the_figures(answered, stored, report):
@@ -119,3 +120,29 @@ def test_the_words_of_the_command_line_are_those_of_the_estimators():
     assert tuple(choosing.ESTIMATORS) == ESTIMATORS
     known = {name for estimator in ESTIMATORS for name in revisions_of(estimator)}
     assert set(choosing.REVISIONS) == known
+
+
+def test_a_trace_without_a_name_is_estimated_by_all_that_apply(answered, stored):
+    """The same figures as each estimator gives alone, and as the Python front."""
+    found = json.loads(answered("energy", stored, "--format", "json"))
+    assert list(found["estimates"]) == list(ESTIMATORS) and not found["refused"]
+    alone = json.loads(answered("energy", "lemaire", stored, "--format", "json"))
+    assert found["estimates"]["lemaire"]["total_pj"] == alone["total_pj"]
+    assert oj.energy(stored)["lemaire"].total_pj == alone["total_pj"]
+    text = answered("energy", "--where", "label=inference", stored)
+    for name in ESTIMATORS:
+        assert f"\n{name}, revision source: " in text
+    assert "do not compare their energies" in text
+
+
+def test_rows_of_all_estimators_are_told_apart(answered, stored):
+    rows = list(csv.DictReader(io.StringIO(answered("energy", stored, "--by", "stage", "--format",
+                                                    "csv"))))  # fmt: skip
+    assert {row["estimator"] for row in rows} == set(ESTIMATORS)
+    (forward,) = (r for r in rows if (r["estimator"], r["stage"]) == ("compute", "forward"))
+    assert float(forward["energy_pj"]) == pytest.approx(oj.energy(stored, "compute").total_pj)
+
+
+def test_a_misspelt_estimator_is_no_trace(refused):
+    assert "did you mean compute?" in refused("energy", "comptue", "nowhere")
+    assert "nowhere: trace not found" in refused("energy", "nowhere")

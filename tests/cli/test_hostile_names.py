@@ -72,3 +72,36 @@ def test_a_hostile_path_is_one_line_of_text(tmp_path, capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert err.rstrip("\n").isprintable()
+
+
+FORMULA = "=1+1\x1b[2J\n%_&$#{}\\input{x}"
+
+
+@pytest.fixture(scope="module")
+def formulas(tmp_path_factory):
+    """Record a label that a spreadsheet would calculate and LaTeX would run."""
+    import opjoule
+
+    folder = tmp_path_factory.mktemp("formulas") / "trace"
+    net = torch.nn.Linear(3, 2).eval()
+    with opjoule.Recorder(folder, model=net) as recorder, torch.no_grad(), recorder.label(FORMULA):
+        net(torch.ones(1, 3))
+    return folder
+
+
+def test_a_spreadsheet_calculates_no_name(formulas, answered):
+    text = answered("count", formulas, "--by", "label", "--format", "csv")
+    assert "'=1+1\\x1b[2J\\n%" in text and "\x1b" not in text
+    assert text.count("\n") == 2  # a head and one row: the name's own line end is an escape
+
+
+def test_latex_runs_no_name(formulas, answered):
+    text = answered("count", formulas, "--by", "label", "--format", "latex")
+    assert r"=1+1\textbackslash{}x1b{[}2J\textbackslash{}n\%\_\&\$\#\{\}" in text
+    assert r"\input" not in text and "\x1b" not in text
+
+
+def test_json_shows_no_control_character_and_keeps_the_name(formulas, answered):
+    text = answered("count", formulas, "--by", "label", "--format", "json")
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert json.loads(text)["rows"][0]["label"] == FORMULA

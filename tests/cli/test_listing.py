@@ -69,7 +69,7 @@ def test_people_see_a_table_and_the_reasons(folder, capsys):
         "trace", "status", "model", "samples", "calls", "size", "recorded",
     ]  # fmt: skip
     assert f"{folder}/whole" in out and "Sequential" in out and ".hidden" not in out
-    assert "trace format 99" in err and "ended with ValueError" in err
+    assert "trace format 99" in out and "ended with ValueError" in out and not err
 
 
 def test_a_single_trace_is_listed_too(stored, answered):

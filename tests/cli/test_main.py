@@ -176,7 +176,7 @@ OFFLINE = (["info"], ["count"], ["coverage"], ["compare"], ["sweep"], ["energy",
 def test_every_offline_verb_filters_and_answers_in_every_format(verb, capsys):
     assert run([*verb, "--help"]) == 0
     text = capsys.readouterr().out
-    for option in ("--where", "--format [table|json|csv|markdown|parquet]", "-o, --output"):
+    for option in ("--where", "--format [table|json|csv|markdown|latex|parquet]", "-o, --output"):
         assert option in text
 
 

@@ -13,8 +13,8 @@ import termios
 
 import pytest
 
-from opjoule.cli.tables import Column
-from opjoule.cli.terminal import fitted, least
+from opjoule.analyzers.answers.fitting import fitted, least
+from opjoule.analyzers.answers.page import Column
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _LINES = " │├└─"
 
@@ -59,3 +63,12 @@ def drawn(paths: Sequence[str], top: str = "Global") -> tuple[list[int], list[st
 
     walk(None, "")
     return order, texts
+
+
+def as_tree(frame: pl.DataFrame) -> pl.DataFrame:
+    """Order the rows of distinct modules as a tree and draw it in the column `module`."""
+    import polars as pl
+
+    names = ["(no module)" if name is None else name for name in frame["module"]]
+    order, texts = drawn(names)
+    return frame[order].with_columns(pl.Series("module", texts, dtype=pl.String))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opjoule.cli.tree import drawn, lead, parents
+from opjoule.analyzers.answers.tree import drawn, lead, parents
 
 
 def lines(paths: list[str]) -> list[str]:

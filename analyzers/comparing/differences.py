@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..analyzers.units import UNKNOWN, ratio_text
+from ..units import UNKNOWN, ratio_text
 
 if TYPE_CHECKING:
-    from ..analyzers.comparing.diff import Total
+    from .diff import Total
 
 Show = Callable[[Any], str]
 

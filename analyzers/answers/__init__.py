@@ -1,0 +1,1 @@
+"""What results show: pages of tables and lines, and one writer for each format."""

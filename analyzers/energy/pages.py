@@ -1,0 +1,120 @@
+"""What is shown of estimates: energies by some keys, their parts, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ..answers.page import Column, Page, Sheet
+from ..answers.shares import share_columns, with_shares
+from ..answers.tree import as_tree
+from ..units import count_text, energy_text, share_text
+from ..workload.divisors import per_text, spread_text
+
+if TYPE_CHECKING:
+    from .estimators import Energies
+    from .report import EnergyReport
+
+_LEFT_OUT = (
+    Column("what", "left out", left=True),
+    Column("calls", "calls", count_text),
+    Column("macs_share", "share of MACs", share_text),
+)
+_EVERY = (
+    Column("estimator", "estimator", left=True, style="bold"),
+    Column("revision", "revision", left=True, optional=2),
+    Column("total_pj", "energy", energy_text),
+    Column("per_sample_pj", "energy a sample", energy_text),
+    Column("macs_share", "MACs charged", share_text, optional=1),
+)
+_APART = "different estimators speak of different machines: do not compare their energies"
+
+
+def report_page(
+    report: EnergyReport, keys: Sequence[str], exclusive: bool, per: str, spread: bool
+) -> Page:
+    """Return an estimate by some keys, by its parts, and what it leaves out."""
+    rows = report.by(*keys, exclusive=exclusive, per=per, spread=spread)
+    if tuple(keys) == ("module",):
+        rows = as_tree(rows)
+    heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
+    sheets = [_energies(rows, heads, report, per, spread), _parts(report, per)]
+    if report.left_out.height:
+        sheets.append(Sheet(report.left_out, _LEFT_OUT))
+    lead = [per_text(report.sampled, per, keys)] if per != "total" else []
+    if spread:
+        lead.append(spread_text(report.sampled, per))
+    return Page(sheets, title_of(report), lead, tuple(_notes(report)), report.warnings)
+
+
+def title_of(report: EnergyReport) -> str:
+    """Return an estimate in one line."""
+    each = f", {energy_text(report.per_sample_pj)} a sample" if report.samples else ""
+    whole = energy_text(report.total_pj)
+    return f"{report.estimator}, revision {report.revision}: {whole}{each}"
+
+
+def energies_page(
+    found: Energies, keys: Sequence[str], exclusive: bool, per: str | None, spread: bool
+) -> Page:
+    """Return all estimates in one table, and a block for each; they are not to be compared."""
+    sheets = [Sheet(found.frame, _EVERY)]
+    for report in found.values():
+        page = report.page(keys, exclusive=exclusive, per=per, spread=spread)
+        first, *others = page.sheets
+        sheets += [replace(first, title=page.title), *others]
+        sheets[-1] = replace(sheets[-1], notes=(*page.lead, *page.notes))
+    return Page(
+        sheets,
+        title="energies by estimator (not to be compared)",
+        notes=[
+            *(f"{name} does not apply: {why}" for name, why in found.refused.items()),
+            *([_APART] if len(found) > 1 else []),
+        ],
+        warnings=found.warnings,
+    )
+
+
+def _notes(report: EnergyReport) -> Iterator[str]:
+    """Yield the lines under an estimate: total, what it speaks of, and its coverage."""
+    each = f", {energy_text(report.per_sample_pj)} a sample" if report.per_sample_pj else ""
+    scope = report.scope
+    yield f"total {energy_text(report.total_pj)} ({report.total_pj:.10g} pJ){each}"
+    yield f"{report.estimator}, revision {report.revision}: {scope.title}; {scope.technology}"
+    yield f"stages {', '.join(scope.stages)}; covers {scope.covers}; leaves out {scope.leaves_out}"
+    if report.input_types:
+        yield f"inputs {report.input_types}"
+    if report.coverage:
+        yield report.coverage
+
+
+def _parts(report: EnergyReport, per: str) -> Sheet:
+    each = report.each_pj(per)
+    scale = (each or 0.0) / report.total_pj if report.total_pj else 1.0
+    frame = pl.DataFrame(
+        {
+            "part": [name.removesuffix("_pj") for name in report.breakdown_pj],
+            "energy_pj": list(report.breakdown_pj.values()),
+        },
+        schema={"part": pl.String, "energy_pj": pl.Float64},
+    ).with_columns((pl.col("energy_pj") * scale).alias(_column(per)))
+    return _energies(frame, [Column("part", "part", left=True)], report, per, False)
+
+
+def _column(per: str) -> str:
+    return "energy_pj" if per == "total" else f"per_{per}_pj"
+
+
+def _energies(
+    frame: pl.DataFrame, heads: list[Column], report: EnergyReport, per: str, spread: bool
+) -> Sheet:
+    columns = [
+        *heads,
+        Column(_column(per), "energy" if per == "total" else f"energy a {per}", energy_text),
+        *([Column("std_pj", "±", energy_text)] if spread else []),
+        *share_columns("share"),
+    ]
+    return Sheet(with_shares(frame, "energy_pj", report.total_pj), columns)

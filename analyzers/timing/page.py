@@ -1,0 +1,55 @@
+"""What is shown of a roofline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ..answers.page import Column, Page, Sheet
+from ..answers.tree import as_tree
+from ..units import bytes_text, count_text, ratio_text, share_text, time_text
+
+if TYPE_CHECKING:
+    from .roofline import Roofline
+
+
+def _share(share: float | None) -> str:
+    """Return the share of a row's time that its bound is of; nothing for a row without time."""
+    return "" if share is None else share_text(share)
+
+
+_FIGURES = (
+    Column("calls", "calls", count_text, optional=5),
+    Column("flops", "FLOP", count_text),
+    Column("bytes", "bytes", bytes_text),
+    Column("intensity", "FLOP/B", ratio_text, optional=2),
+    Column("bound", "bound by", left=True),
+    Column("bound_share", "in", _share, optional=3),
+    Column("time_s", "time at the roof", time_text),
+    Column("share", "share", share_text, optional=1),
+)
+
+
+def roofline_page(found: Roofline) -> Page:
+    """Return the rows of a roofline, modules as a tree, lower bounds with a sign."""
+    frame = _with_signs(found.frame)
+    keys = tuple(frame.columns[: frame.columns.index("calls")])
+    if keys == ("module",):
+        frame = as_tree(frame)
+    heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
+    shown = [replace(each, show=str) if each.name == "time_s" else each for each in _FIGURES]
+    return Page(
+        (Sheet(frame, [*heads, *shown]),),
+        title=f"{time_text(found.total['time_s'])} at the roof of {found.roof.title}",
+        notes=(found.device, *found.notes, found.coverage.line()),
+    )
+
+
+def _with_signs(frame: pl.DataFrame) -> pl.DataFrame:
+    texts = [
+        ("≥ " if unknown and time is not None else "") + time_text(time)
+        for time, unknown in frame.select("time_s", "unknown").iter_rows()
+    ]
+    return frame.with_columns(time_s=pl.Series(texts, dtype=pl.String))

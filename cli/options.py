@@ -1,0 +1,282 @@
+"""The options that several verbs have in common; each means the same everywhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from .choosing import REVISIONS
+from .reading import Source
+from .tables import FORMATS, Reply
+
+Command = Callable[..., Any]
+
+RULES = ("full", "torch", "spikingjelly-2.0", "spikingjelly-2026-08")
+SPIKES = ("binary", "ternary", "scaled", "graded", "none")
+KEYS = ("total", "module", "op", "stage", "label", "step", "sample", "rank")
+"""What counts can be told apart by."""
+
+ENDINGS = {
+    ".txt": "table",
+    ".json": "json",
+    ".csv": "csv",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".tex": "latex",
+    ".parquet": "parquet",
+}
+"""Ending of a file's name -> the format that it asks for, where --format is silent."""
+
+PER = ("total", "sample", "step")
+"""What figures may speak of."""
+
+WHERE_HELP = (
+    "Only calls that fit: stage=forward, step=3:10, module=GLOB, label=NAME, op=GLOB, "
+    "training=true|false, rank=0. Several narrow further; what no call fits is refused."
+)
+
+
+def given(command: Command, *decorators: Callable[[Command], Command]) -> Command:
+    """Give a command several options, which its help lists in this order."""
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def opens(command: Command) -> Command:
+    """Give a command --partial and --rank."""
+    return given(
+        command,
+        click.option("--partial", is_flag=True, help="Read what an aborted recording left."),
+        click.option("--rank", type=int, metavar="N", help="One rank only.  [default: all]"),
+    )
+
+
+def narrows(command: Command) -> Command:
+    """Give a command --where."""
+    return click.option("--where", multiple=True, metavar="FIELD=VALUE", help=WHERE_HELP)(command)
+
+
+def reads_trace(command: Command) -> Command:
+    """Give a command TRACE, --where, --partial and --rank, which reach it as one `source`."""
+
+    @functools.wraps(command)
+    def reading(
+        trace: Path,
+        where: tuple[str, ...] = (),
+        partial: bool = False,
+        rank: int | None = None,
+        **options: Any,
+    ) -> Any:
+        return command(source=Source(trace, partial, rank, where), **options)
+
+    argument = click.argument("trace", type=click.Path(path_type=Path))
+    return given(reading, argument, narrows, opens)
+
+
+def groups(*keys: str, **options: Any) -> Callable[[Command], Command]:
+    """Give a command --by with these choices; what is named twice counts once."""
+
+    def once(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value))
+
+    return click.option("--by", multiple=True, type=click.Choice(keys), callback=once, **options)
+
+
+def rolls_up(command: Command) -> Command:
+    """Give a command --exclusive."""
+    return click.option(
+        "--exclusive",
+        is_flag=True,
+        help="By module: each module's own figures, without those of the modules below it.",
+    )(command)
+
+
+def counting_rules(command: Command) -> Command:
+    """Give a command --rules."""
+    return click.option(
+        "--rules",
+        type=click.Choice(RULES),
+        default=RULES[0],
+        show_default=True,
+        help="Counting rules to use.",
+    )(command)
+
+
+def spikes(command: Command) -> Command:
+    """Give a command --spikes; an estimator refuses what its model does not know."""
+    return click.option(
+        "--spikes",
+        type=click.Choice(SPIKES),
+        default=SPIKES[0],
+        show_default=True,
+        help="What a spike tensor may hold: {0,1}, {-1,0,1}, {0,a}, whole numbers, or none at all.",
+    )(command)
+
+
+def strict(what: str) -> Callable[[Command], Command]:
+    """Give a command --strict, which refuses `what`."""
+    return click.option("--strict", is_flag=True, help=f"Refuse {what}.")
+
+
+class _SampleCount(click.ParamType):  # type: ignore[type-arg]
+    """A number of samples, or `per-call`."""
+
+    name = "samples"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        """Return a number of at least 1 or "per-call"; fail with one line on anything else."""
+        if value == "per-call":
+            return str(value)
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither a number of at least 1 nor per-call", param, ctx)
+        return number
+
+
+def samples(command: Command) -> Command:
+    """Give a command --samples, --batch and --time-steps: what the user says comes first."""
+    return given(
+        command,
+        click.option(
+            "--samples", type=_SampleCount(), metavar="N|per-call",
+            help="Samples in all; per-call: each call of the model is one.  [default: as recorded]",
+        ),
+        click.option(
+            "--batch", type=click.IntRange(1), metavar="N",
+            help="Samples in a batch.  [default: as recorded]",
+        ),
+        click.option(
+            "--time-steps", type=click.IntRange(1), metavar="N",
+            help="Time steps of a sample.  [default: as recorded]",
+        ),
+    )  # fmt: skip
+
+
+def divides(*, spread: bool = True, default: str = "total") -> Callable[[Command], Command]:
+    """Give a command --per, and --spread unless it has none."""
+
+    def decorate(command: Command) -> Command:
+        if spread:
+            command = click.option(
+                "--spread", is_flag=True,
+                help="Add the standard deviation over samples, or with --per step over steps.",
+            )(command)  # fmt: skip
+        return click.option(
+            "--per",
+            type=click.Choice(PER),
+            default=None,
+            show_default=default,
+            help="What figures speak of: the whole recording, one sample or one step.",
+        )(command)
+
+    return decorate
+
+
+def configuration(example: str, presets: str) -> Callable[[Command], Command]:
+    """Give a command --preset, --config and --set of one estimator, and --revision.
+
+    Args:
+        example: what --set may say.
+        presets: where the presets are listed.
+    """
+
+    def decorate(command: Command) -> Command:
+        return given(
+            command,
+            click.option("--preset", metavar="NAME", help=presets),
+            click.option(
+                "--config", "file", type=click.Path(path_type=Path), metavar="FILE",
+                help="TOML file of constants; it overrides the preset.",
+            ),
+            click.option(
+                "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+                help=f"One constant, e.g. {example}; overrides preset and file.",
+            ),
+            click.option(
+                "--revision", type=click.Choice(REVISIONS), default=REVISIONS[0],
+                show_default=True,
+                help="Variant of the model: as published (source), or as SpikingJelly computes it.",
+            ),
+        )  # fmt: skip
+
+    return decorate
+
+
+def configurations(command: Command) -> Command:
+    """Give a command --preset, --config, --set and --revision of several estimators."""
+    return given(
+        command,
+        click.option(
+            "--preset", "presets", multiple=True, metavar="[ESTIMATOR=]NAME", help="Constants."
+        ),
+        click.option(
+            "--config", "files", multiple=True, metavar="[ESTIMATOR=]FILE",
+            help="TOML file of constants; it overrides the preset.",
+        ),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="[ESTIMATOR.]KEY=VALUE",
+            help="One constant; overrides preset and file. Every trace gets the same constants.",
+        ),
+        click.option(
+            "--revision", "revisions", multiple=True, metavar="[ESTIMATOR=]NAME",
+            help=f"Whose form of the model: {', '.join(REVISIONS)}.  [default: source]",
+        ),
+    )  # fmt: skip
+
+
+def answers(command: Command) -> Command:
+    """Give a command --format and -o, which reach it as one `reply`.
+
+    By default the format is the one that the file's name ends in, a table if it has no ending; an
+    ending that stands for no format is refused.
+    """
+
+    @functools.wraps(command)
+    def replying(kind: str = FORMATS[0], output: Path | None = None, **options: Any) -> Any:
+        return command(reply=Reply(kind, output), **options)
+
+    return given(
+        replying,
+        click.option(
+            "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+            is_eager=True,  # known before the format is chosen
+            callback=placed, help="Write the answer to a file.",
+        ),
+        click.option(
+            "--format", "kind", type=click.Choice(FORMATS), default=FORMATS[0],
+            show_default=f"as FILE ends, else {FORMATS[0]}", callback=_chosen,
+            help="How to answer.",
+        ),
+    )  # fmt: skip
+
+
+def _chosen(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    output: Path | None = ctx.params.get("output")
+    if output is None or ctx.get_parameter_source("kind") is not ParameterSource.DEFAULT:
+        return value
+    ending = output.suffix.lower()
+    if ending and ending not in ENDINGS:
+        raise click.BadParameter(
+            f"{output} ends in {output.suffix}: write {', '.join(ENDINGS)}, or tell the --format"
+        )
+    return ENDINGS.get(ending, value)
+
+
+def placed(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Return the place of an answer; refuse one inside a trace."""
+    from ..schemas import MANIFEST_NAME, UNFINISHED_NAME
+
+    for folder in () if value is None else value.resolve().parents:
+        if any((folder / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
+            where = f"-o {str(value)!r} is inside the trace {str(folder)!r}"
+            raise click.UsageError(where, ctx)
+    return value
