@@ -188,6 +188,19 @@ def test_a_trace_without_a_forward_pass_has_a_page(stored):
     assert found.rates is None and "forward pass" in " ".join(Page(found.to_html()).words)
 
 
+def test_headline_figures_are_those_of_the_other_answers(stored):
+    found = oj.report(stored, device="h100")
+    counts, compute = oj.count(stored, per="sample"), oj.energy(stored, "compute")
+    assert found.total["macs"] == counts.each["macs"]
+    assert found.total["energy.compute"] == compute.per_sample_pj
+    assert found.total["rate"] == oj.rates(stored).totals["rate"]
+    assert dict(found.frame.iter_rows()) == {k: v for k, v in found.total.items()}
+    data = found.to_dict()
+    assert data["energies"] == oj.energy(stored).to_dict() and data["compared"] is None
+    assert data["roofline"] == oj.roofline(stored, device="h100").to_dict()
+    assert "| energy.compute |" in found.to_markdown() and r"\toprule" in found.to_latex()
+
+
 def test_wrong_settings_are_refused(stored):
     with pytest.raises(ConfigError, match="unknown estimator 'lemair'"):
         oj.report(stored, revisions={"lemair": "source"})

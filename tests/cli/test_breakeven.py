@@ -24,6 +24,13 @@ def test_json_has_everything(stored, answered):
     assert data["breakeven_rate"] == found.breakeven_rate and data["bits"] == 2
 
 
+def test_a_result_like_the_others(stored):
+    found = breakeven(stored)
+    assert found.total == {k: v for k, v in found.frame.row(0, named=True).items() if k != "layer"}
+    assert "breaks even at" in found.to_latex() and "<table" in found._repr_html_()
+    assert len(repr(found).splitlines()) <= 20
+
+
 def test_another_trace_and_machine(stored, answered):
     out = answered("breakeven", stored, stored, "--machine", "paper", "--format", "markdown")
     assert "recorded to compare with" in out and "does not know its bits" in out
