@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 _HELD = ("_parameters", "_buffers", "_modules", "_memories")  # the last one is SpikingJelly's
+_MISSING = object()
 _KNOWN = ("torch.nn.modules.module", "spikingjelly.activation_based.base")
 
 
@@ -46,11 +47,29 @@ def attribute(module: Any, name: str, default: Any = None) -> Any:
         return default
 
 
-def perhaps_on(module: nn.Module, names: frozenset[str]) -> frozenset[str]:
-    """Return those of many names that a module may have as attributes: it lacks all others."""
+@lru_cache(maxsize=4096)
+def _also_on_class(cls: Any, names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(names) & _on_class(cls)
+
+
+def attributes(module: nn.Module, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return those of many attributes that a module has, in the order of their names."""
     cls: Any = type(module)
     if not _is_known(cls):
-        return names
+        each = ((name, attribute(module, name, _MISSING)) for name in names)
+        return {name: value for name, value in each if value is not _MISSING}
     own = vars(module)
-    found = (names.intersection(own.get(k, ())) for k in _HELD)
-    return names.intersection(own).union(*found, names & _on_class(cls))
+    places = [own, *(own[k] for k in _HELD if own.get(k))]
+    odd = _also_on_class(cls, names)
+    found: dict[str, Any] = {}
+    for name in names:
+        if name in odd:
+            value = attribute(module, name, _MISSING)
+            if value is not _MISSING:
+                found[name] = value
+            continue
+        for place in places:
+            if name in place:
+                found[name] = place[name]
+                break
+    return found

@@ -129,7 +129,7 @@ def on_gpu(model: torch.nn.Module | None) -> bool:
     """Tell whether a model is on a CUDA device; without a model, whether there is one."""
     if model is None:
         return torch.cuda.is_available()
-    return any(p.device.type == "cuda" for p in model.parameters())
+    return torch.cuda.is_available() and any(p.device.type == "cuda" for p in model.parameters())
 
 
 def run() -> str | None:

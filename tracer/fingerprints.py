@@ -18,6 +18,8 @@ from .device_cells import unseen
 
 _COLUMNS = 1021  # prime: no row of a weight is as long
 _ROW = 8 * _COLUMNS
+_DIRECT = frozenset({torch.float32, torch.float64, torch.float16, torch.int64, torch.bool})
+"""Types that NumPy knows too: their bytes are there without views of PyTorch's."""
 
 
 def fingerprint(tensors: Iterable[torch.Tensor]) -> str | None:
@@ -38,21 +40,30 @@ def _checked(tensor: torch.Tensor, total: int) -> int:
     total = zlib.crc32(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), total)
     if not tensor.numel():
         return total
-    flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    if tensor.is_cpu and tensor.dtype in _DIRECT and tensor.is_contiguous():
+        return _checked_here(tensor.detach().numpy().reshape(-1).view(np.uint8), total)
+    flat = tensor.detach().contiguous().view(-1)
+    if flat.numel() == 1:  # its stride may be any
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    flat = flat.view(torch.uint8)
+    if flat.is_cpu:
+        return _checked_here(flat.numpy(), total)
     rows = flat.numel() // _ROW
     if rows > 1:
-        total = zlib.crc32(_sums(flat[: rows * _ROW]), total)
-        flat = flat[rows * _ROW :]
+        whole = flat[: rows * _ROW]
+        sums: Any = whole.view(torch.int64).view(-1, _COLUMNS).sum(0).cpu().numpy()
+        total, flat = zlib.crc32(sums, total), flat[rows * _ROW :]
     rest: Any = flat.cpu().numpy()
     return zlib.crc32(rest, total)
 
 
-def _sums(table: torch.Tensor) -> Any:
-    """Return the sums of columns, modulo 2 to the 64, of whole rows of bytes."""
-    if table.is_cpu:
-        words = table.numpy().view(np.uint64).reshape(-1, _COLUMNS)
-        return np.add.reduce(words, axis=0)
-    return table.view(torch.int64).view(-1, _COLUMNS).sum(0).cpu().numpy()
+def _checked_here(flat: Any, total: int) -> int:
+    """Go on with bytes in this machine's memory: sums of columns modulo 2 to the 64, the rest."""
+    rows = flat.size // _ROW
+    if rows > 1:
+        words = flat[: rows * _ROW].view(np.uint64).reshape(-1, _COLUMNS)
+        total, flat = zlib.crc32(np.add.reduce(words, axis=0), total), flat[rows * _ROW :]
+    return zlib.crc32(flat, total)
 
 
 def copies(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
@@ -66,7 +77,15 @@ def copies(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 
 def state_of(model: torch.nn.Module) -> list[torch.Tensor]:
     """Return the parameters and buffers of a model."""
-    return [*model.parameters(), *model.buffers()]
+    modules = [*model.modules()]
+    found = dict.fromkeys(
+        tensor
+        for held in ("_parameters", "_buffers")
+        for module in modules
+        for tensor in getattr(module, held).values()
+        if tensor is not None
+    )
+    return [*found]
 
 
 class Prints:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .attributes import attribute, perhaps_on
+from .attributes import attribute, attributes
 from .frames import Frame
 from .holders import attribute_of, child_of, path_below
 from .input_dims import Reader, reader_of
@@ -28,7 +28,6 @@ _ATTRIBUTES = (
     "output_size", "ceil_mode", "p", "inplace", "v_threshold", "v_reset", "tau", "decay_input",
     "detach_reset", "step_mode", "backend", "store_v_seq", "beta", "threshold", "reset_mechanism",
 )  # fmt: skip
-_NAMES = frozenset(_ATTRIBUTES)
 
 
 def _plain(value: Any) -> Any:
@@ -58,12 +57,10 @@ def _number(tensor: torch.Tensor) -> float | None:
 
 def attributes_of(module: nn.Module) -> str:
     """Return the attributes that analyzers use, as JSON."""
-    found = {}
-    for name in sorted(perhaps_on(module, _NAMES), key=_ATTRIBUTES.index):
-        plain = _plain(attribute(module, name))
-        if plain is not None:
-            found[name] = plain
-    if attribute(module, "v_reset", "none") is None:
+    given = attributes(module, _ATTRIBUTES)
+    plain = ((name, _plain(value)) for name, value in given.items())
+    found = {name: value for name, value in plain if value is not None}
+    if given.get("v_reset", "none") is None:
         found["v_reset"] = None
     return json.dumps(found)
 
@@ -263,7 +260,8 @@ class Modules:
             name = _held_as(parent.module(), module)
         first = self._row(module, parent, name)
         infos = {"": first}
-        for child_name, child in module.named_modules():
+        children = dict(module.named_modules())
+        for child_name, child in children.items():
             if child_name == "" or self.find(child) is not None:
                 continue
             above = child_name.rpartition(".")[0]
@@ -271,7 +269,7 @@ class Modules:
                 above = above.rpartition(".")[0]
             name = child_name[len(above) + 1 :] if above else child_name
             infos[child_name] = self._row(child, infos[above], name)
-        modes = {attribute(m, "step_mode") for m in module.modules()} - {None}
+        modes = {attribute(m, "step_mode") for m in children.values()} - {None}
         mode = "m" if "m" in modes else "s" if modes else None
         for info in infos.values():
             info.in_tree_mode = mode

@@ -12,6 +12,7 @@ import os
 import shutil
 import uuid
 from contextlib import suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -145,23 +146,13 @@ class Writer:
         )
 
     def _write(self, name: str, table: pa.Table) -> Part:
-        static = name in STATIC_TABLES
-        file = f"{name}.parquet" if static else f"{name}-{self.counts()[name]:05d}.parquet"
-        schema = described(name)
+        number = sum(part.table == name for part in self._parts.values())
+        file = f"{name}.parquet" if name in STATIC_TABLES else f"{name}-{number:05d}.parquet"
         target = self.path / f"{file}{places.HALF}-{next(self._halves)}"
-        delta = [f.name for f in schema if f.name in _DELTA and pa.types.is_integer(f.type)]
-        plain = [f.name for f in schema if f.name not in delta and not pa.types.is_nested(f.type)]
-        large = table.num_rows > _SMALL
+        content = memoryview(_encoded(name, table))
         try:
-            pq.write_table(
-                table.cast(schema).replace_schema_metadata(schema.metadata),
-                target,
-                compression="zstd" if large else "lz4",
-                use_dictionary=plain if large and plain else False,
-                column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED") or None,
-                write_page_checksum=True,
-            )
-            content = target.read_bytes()
+            with target.open("wb") as half:
+                half.write(content)
             target.rename(self.path / file)
         except BaseException:
             with suppress(OSError):
@@ -227,6 +218,33 @@ class Writer:
         for file in self.path.glob("*.parquet*"):
             if file.name not in self._parts:
                 file.unlink(missing_ok=True)
+
+
+@cache
+def _schema(name: str) -> tuple[pa.Schema, list[str], list[str]]:
+    """Return the schema of a file of a table, its columns of ids and its other plain ones."""
+    schema = described(name)
+    ids = [f.name for f in schema if f.name in _DELTA and pa.types.is_integer(f.type)]
+    rest = [f.name for f in schema if f.name not in ids and not pa.types.is_nested(f.type)]
+    return schema, ids, rest
+
+
+def _encoded(name: str, table: pa.Table) -> pa.Buffer:
+    """Return a table as the content of its file."""
+    schema, ids, rest = _schema(name)
+    large = table.num_rows > _SMALL
+    content = pa.BufferOutputStream()
+    pq.write_table(
+        pa.Table.from_arrays(table.columns, schema=schema),
+        content,
+        compression="zstd" if large else "lz4",
+        use_dictionary=rest if large and rest else False,
+        column_encoding=dict.fromkeys(ids, "DELTA_BINARY_PACKED") or None,
+        # What a reader asks of static tables it reads.
+        write_statistics=name not in STATIC_TABLES,
+        write_page_checksum=True,
+    )
+    return content.getvalue()
 
 
 def static_table(name: str, rows: list[dict[str, Any]]) -> pa.Table:

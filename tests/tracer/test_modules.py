@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 from torch import nn
+
+from opjoule.tracer.attributes import attribute, attributes
 
 
 class Net(nn.Module):
@@ -148,3 +151,29 @@ def test_lazy_modules(trace_of):
     (product,) = trace.named("aten.addmm")
     assert product["operands"][1]["shape"] == [2, 5]
     assert trace.path_of(product) == "Sequential.0"
+
+
+class Plain(nn.Module):
+    kernel_size = 5
+
+    def __init__(self):
+        super().__init__()
+        self.stride = 2
+        self.register_buffer("beta", torch.ones(1))
+
+    @property
+    def threshold(self):
+        raise RuntimeError("not yet")
+
+
+class Elsewhere(nn.Module):
+    def __getattr__(self, name):
+        return 3 if name == "tau" else super().__getattr__(name)
+
+
+@pytest.mark.parametrize("module", [Plain(), Elsewhere(), nn.Linear(2, 3), nn.LSTM(2, 3)])
+def test_many_attributes_are_those_that_are_asked_for_one_by_one(module):
+    names = ("kernel_size", "stride", "beta", "threshold", "tau", "in_features", "p", "bias")
+    missing = object()
+    each = {name: attribute(module, name, missing) for name in names}
+    assert attributes(module, names) == {k: v for k, v in each.items() if v is not missing}
