@@ -1,6 +1,29 @@
-"""What must be said before any test is imported."""
+"""What must be said before any test is imported, and Python in processes of its own."""
 
+from __future__ import annotations
+
+import importlib.util
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 # Triton asks as it is first imported, by whoever needs it, whether it is to interpret its kernels.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session")
+def python() -> Iterator[Callable[..., Any]]:
+    """Return a function that does what `python WORDS` does, in a process that is warm: `warm.py`.
+
+    As `subprocess.run([sys.executable, *WORDS], capture_output=True, text=True)` otherwise.
+    """
+    spec = importlib.util.spec_from_file_location("warm", Path(__file__).with_name("warm.py"))
+    assert spec is not None and spec.loader is not None
+    warm = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(warm)
+    server = warm.Server()
+    yield server.run
+    server.close()

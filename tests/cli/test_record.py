@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -41,17 +42,31 @@ ENDINGS = {
     "hooked": "import sys\nsys.excepthook = lambda *a: print(a[:2])\nraise OSError('x')",
     "not_python": "def (:",
 }
+FRESH = {"well", "exit_7", "interrupted"}
+"""Endings that are also recorded in a new interpreter, which none of our tests began."""
 ABORTED = {"exit_7", "exit_text", "raises", "chained", "bad_shapes", "interrupted", "hooked"}
 
 
-def command(*words: str, at: Path) -> subprocess.CompletedProcess[str]:
+def command(*words: str, at: Path, env: dict | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *words], cwd=at, capture_output=True, text=True, timeout=120
+        [sys.executable, *words], cwd=at, capture_output=True, text=True, timeout=120, env=env
     )
 
 
-def record(*words: str, at: Path) -> subprocess.CompletedProcess[str]:
-    return command("-m", "opjoule.cli", "record", *words, at=at)
+def without_torch(ending: str, folder: Path) -> dict[str, str]:
+    """Return an environment in which `torch` is soon loaded, where it matters not what it does."""
+    if ending == "bad_shapes":
+        return dict(os.environ)
+    blank = "import sys\nfrom unittest.mock import MagicMock\nsys.modules[__name__] = MagicMock()\n"
+    (folder / "blank").mkdir()
+    (folder / "blank/torch.py").write_text(blank)
+    return os.environ | {"PYTHONPATH": str(folder / "blank")}
+
+
+@pytest.fixture
+def record(python):
+    """Return a function that runs `opjoule record WORDS` in a process of its own."""
+    return lambda *words, at: python(["-m", "opjoule.cli", "record", *words], cwd=at)
 
 
 def talk(stderr: str) -> tuple[str, list[str]]:
@@ -66,10 +81,14 @@ def manifest(path: Path) -> dict:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_script_ends_as_under_python(ending, tmp_path):
+def test_a_script_ends_as_under_python(ending, tmp_path, record):
     (tmp_path / "train.py").write_text(MODEL + ENDINGS[ending])
-    plain = command("train.py", "one", "--two", at=tmp_path)
-    recorded = record("--steps", "all", "train.py", "one", "--two", at=tmp_path)
+    plain = command("train.py", "one", "--two", at=tmp_path, env=without_torch(ending, tmp_path))
+    words = ["--steps", "all", "train.py", "one", "--two"]
+    if ending in FRESH:
+        recorded = command("-m", "opjoule.cli", "record", *words, at=tmp_path)
+    else:
+        recorded = record(*words, at=tmp_path)
     theirs, ours = talk(recorded.stderr)
     # python dies of SIGINT itself (-2 here, 130 in a shell); we leave with the shell's number
     assert recorded.returncode == (130 if ending == "interrupted" else plain.returncode)
@@ -90,7 +109,7 @@ def test_a_script_ends_as_under_python(ending, tmp_path):
     assert (len([line for line in ours if "aborted" in line]) == 1) == (ending in ABORTED)
 
 
-def test_what_it_says_to_type_next_works(tmp_path):
+def test_what_it_says_to_type_next_works(tmp_path, record):
     """Also where the script goes to another directory on the way."""
     (tmp_path / "train.py").write_text(f"{MODEL}import os\nos.makedirs('x')\nos.chdir('x')\n")
     last = record("train.py", at=tmp_path).stderr.splitlines()[-1]
@@ -99,7 +118,7 @@ def test_what_it_says_to_type_next_works(tmp_path):
     assert done.stdout.startswith("module ")
 
 
-def test_a_module_runs_as_under_python_m(tmp_path):
+def test_a_module_runs_as_under_python_m(tmp_path, record):
     (tmp_path / "project").mkdir()
     (tmp_path / "project/__init__.py").write_text("")
     (tmp_path / "project/data.py").write_text("SIZE = 3\n")
@@ -118,7 +137,7 @@ def test_a_module_runs_as_under_python_m(tmp_path):
     assert manifest(tmp_path / "out")["command"] == "python -m project.train --lr 1".split()
 
 
-def test_only_the_steps_asked_for_are_recorded(tmp_path):
+def test_only_the_steps_asked_for_are_recorded(tmp_path, record):
     (tmp_path / "train.py").write_text(MODEL.replace("train(3)", "train(9)\nprint('all done')"))
     done = record("--steps", "2", "--warmup", "4", "train.py", at=tmp_path)
     assert (done.returncode, done.stdout) == (0, "all done\n")
@@ -135,7 +154,7 @@ LATER = {
 
 
 @pytest.mark.parametrize("how", LATER)
-def test_after_the_last_step_the_trace_is_there_whatever_comes(how, tmp_path):
+def test_after_the_last_step_the_trace_is_there_whatever_comes(how, tmp_path, record):
     """It is said at once, before the script goes on, and once; later ends do not abort it."""
     ends, code = LATER[how]
     goes_on = "import sys; print('goes on', file=sys.stderr, flush=True)\n"
@@ -151,14 +170,14 @@ def test_after_the_last_step_the_trace_is_there_whatever_comes(how, tmp_path):
     )
 
 
-def test_twenty_steps_are_recorded_with_a_notice(tmp_path):
+def test_twenty_steps_are_recorded_with_a_notice(tmp_path, record):
     (tmp_path / "train.py").write_text(MODEL.replace("train(3)", "train(25)"))
     done = record("train.py", at=tmp_path)
     assert manifest(tmp_path / "runs/train")["steps"] == 20
     assert "opjoule: recording the first 20 steps (--steps all records every one)" in done.stderr
 
 
-def test_an_existing_trace_is_refused_and_replaced_on_request(tmp_path):
+def test_an_existing_trace_is_refused_and_replaced_on_request(tmp_path, record):
     (tmp_path / "train.py").write_text(MODEL)
     (tmp_path / "runs/train").mkdir(parents=True)
     (tmp_path / "runs/train/mine.txt").write_text("precious")
@@ -169,7 +188,7 @@ def test_an_existing_trace_is_refused_and_replaced_on_request(tmp_path):
     assert (tmp_path / "runs/train/mine.txt").read_text() == "precious"
 
 
-def test_a_script_that_fails_before_it_computes_leaves_nothing(tmp_path):
+def test_a_script_that_fails_before_it_computes_leaves_nothing(tmp_path, record):
     """So that the corrected one is not refused."""
     (tmp_path / "train.py").write_text("import no_such_module\n")
     failed = record("train.py", at=tmp_path)
@@ -180,7 +199,7 @@ def test_a_script_that_fails_before_it_computes_leaves_nothing(tmp_path):
     assert record("train.py", at=tmp_path).returncode == 0
 
 
-def test_a_trace_is_replaced_on_request(tmp_path):
+def test_a_trace_is_replaced_on_request(tmp_path, record):
     (tmp_path / "train.py").write_text(MODEL)
     assert record("train.py", at=tmp_path).returncode == 0
     first = manifest(tmp_path / "runs/train")["started"]
@@ -189,7 +208,7 @@ def test_a_trace_is_replaced_on_request(tmp_path):
     assert manifest(tmp_path / "runs/train")["started"] > first
 
 
-def test_it_says_what_the_trace_notes(tmp_path):
+def test_it_says_what_the_trace_notes(tmp_path, record):
     script = "import torch\nwith torch.no_grad(): torch.nn.Linear(2, 2).eval()(torch.ones(3, 2))\n"
     (tmp_path / "run.py").write_text(script)
     done = record("--time-dim", "4", "run.py", at=tmp_path)
@@ -211,7 +230,7 @@ def test_where_torch_is_missing_it_says_what_to_install(tmp_path):
     )
 
 
-def test_a_script_without_torch_makes_an_empty_trace(tmp_path):
+def test_a_script_without_torch_makes_an_empty_trace(tmp_path, record):
     (tmp_path / "hello.py").write_text("print('hello')\n")
     done = record("hello.py", at=tmp_path)
     assert (done.returncode, done.stdout) == (0, "hello\n")
@@ -252,7 +271,7 @@ def test_a_launcher_is_refused_with_what_to_type(how, refused):
 
 
 @pytest.mark.slow
-def test_what_it_says_to_type_for_a_launcher_records_every_rank(tmp_path):
+def test_what_it_says_to_type_for_a_launcher_records_every_rank(tmp_path, record):
     (tmp_path / "train.py").write_text("import sys\n" + MODEL + "assert sys.argv[1:] == ['a']\n")
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "train.py", "a"]
     refusal = record("-o", "x", *launcher, at=tmp_path)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import warm
 from documents import Example, examples, words
 
 
 def follow(document: Path) -> None:
     """Do every example of a document in order; leave with a message at the first that fails."""
+    warm.load()
+    python = warm.Server(forked=True)  # before an example computes in this process
     space: dict[str, object] = {"__name__": "__main__"}
     for example in examples(document.read_text()):
         where = f"{document.name}:{example.line}"
@@ -22,12 +25,12 @@ def follow(document: Path) -> None:
         elif example.kind == "run":
             exec(compile("\n" * (example.line - 1) + example.text, document.name, "exec"), space)
         else:
-            _call(example, where)
+            _call(python, example, where)
+    python.close()
 
 
-def _call(example: Example, where: str) -> None:
-    command = [sys.executable, "-m", "opjoule.cli", *words(example.text)[1:]]
-    done = subprocess.run(command, capture_output=True, text=True)
+def _call(python: warm.Server, example: Example, where: str) -> None:
+    done = python.run(["-m", "opjoule.cli", *words(example.text)[1:]])
     if done.returncode != example.code:
         sys.exit(
             f"{where}: {example.text}\nleft with {done.returncode}, not {example.code}\n"

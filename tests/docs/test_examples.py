@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,19 +18,25 @@ ROOT = documents.ROOT
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
-def run(*words: str, folder: Path) -> None:
-    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+@pytest.fixture
+def run(python):
+    """Return a function that does what `python WORDS` does in a folder; it has to end well."""
+
+    def well(*words: str, folder: Path) -> None:
+        done = python(words, cwd=folder, timeout=600)
+        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+    return well
 
 
 @pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_document_holds_what_it_says(path, tmp_path):
+def test_document_holds_what_it_says(path, tmp_path, run):
     if documents.examples(path.read_text()):
         run(str(HERE / "reader.py"), str(path), folder=tmp_path)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_example_runs(path, tmp_path):
+def test_example_runs(path, tmp_path, run):
     run(str(path), folder=tmp_path)
 
 
