@@ -3,13 +3,16 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BARE := .venv-notorch
+PAGES := .venv-docs
 TORCH ?= 2.9.1
 OTHER := .venv-torch-$(TORCH)
 PY := $(VENV)/bin/python
 
 OFFLINE := numpy pyarrow polars pydantic click rich jinja2
 CHECKS := pytest pytest-xdist hypothesis mypy ruff
-NETWORKS := torch==2.13.0 scikit-learn scipy loguru tqdm transformers
+DEMO := torch==2.13.0 scikit-learn loguru tqdm
+NETWORKS := scipy transformers
+SITE := mkdocs-material
 # Other libraries that tests compare with, and what these import; without them those tests are skipped.
 PEERS := snntorch norse nir nirtorch h5py qualia-core qualia-plugin-snn qualia-codegen-core \
          qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate \
@@ -22,12 +25,12 @@ KERNELS := triton
 BUILT_FROM := setup.py tracer/_statistics.c
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typing notorch versions bench clean
+.PHONY: help demo test lint typing notorch docs versions bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed  ## train a small spiking network on digits, record it, count and cost it
+demo: $(VENV)/.demo  ## train a small spiking network on digits, record it, count and cost it
 	$(PY) -m opjoule.cli demo
 
 test: $(VENV)/.installed  ## run the whole test suite
@@ -47,6 +50,9 @@ notorch: $(BARE)/.installed  ## analyze a stored trace where PyTorch is not inst
 	    echo "$(BARE) has torch: this check proves nothing" >&2; exit 1; fi
 	$(BARE)/bin/python -m pytest tests/offline
 
+docs: $(PAGES)/.installed  ## the documents as a site that needs no network, in build/site
+	NO_MKDOCS_2_WARNING=1 $(PAGES)/bin/python -m mkdocs build -q --strict
+
 versions: $(OTHER)/.installed  ## the recorder's tests with another PyTorch: make versions TORCH=2.14.1
 	$(OTHER)/bin/python -m pytest -n $(JOBS) --dist loadfile tests/tracer
 
@@ -54,27 +60,38 @@ bench: $(VENV)/.installed  ## measure the recording overhead and the analysis
 	$(PY) benchmarks/run.py
 
 clean:  ## remove the virtual environments, caches and builds
-	rm -rf $(VENV) $(BARE) .venv-torch-* build dist *.egg-info tracer/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BARE) $(PAGES) .venv-torch-* build dist *.egg-info tracer/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# spikingjelly goes in without its dependencies: it asks for torchvision, tensorboard and more,
-# which nothing here uses.
-$(VENV)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
+# What the demo needs, and no more: it is the first thing that a visitor runs. Python files are
+# compiled when they are first imported; most of them never are. spikingjelly goes in without its
+# dependencies: it asks for torchvision, tensorboard and more, which nothing here uses.
+$(VENV)/.demo: constraints.txt pyproject.toml $(BUILT_FROM)
 	$(call new_venv,$(VENV))
-	$(PY) -m pip install -q -c constraints.txt setuptools $(OFFLINE) $(CHECKS) $(NETWORKS)
-	$(PY) -m pip install -q -c constraints.txt --no-deps spikingjelly==2.0.0
+	@echo "installing PyTorch, SpikingJelly, scikit-learn and opjoule into $(VENV)" >&2
+	$(PY) -m pip install -q --no-compile -c constraints.txt setuptools $(OFFLINE) $(DEMO)
+	$(PY) -m pip install -q --no-compile -c constraints.txt --no-deps --no-build-isolation \
+	    spikingjelly==2.0.0 -e .
+	@$(PY) -c 'from opjoule.tracer.measurers import choose_measurer as choose; \
+	    print("opjoule: statistics are counted by", choose().counts_in)'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.demo
+	$(PY) -m pip install -q -c constraints.txt $(CHECKS) $(NETWORKS)
 	$(PY) -m pip install -q -c constraints.txt --no-deps $(PEERS) || \
 	    echo "some libraries could not be installed: tests that compare with them are skipped" >&2
 	$(PY) -m pip install -q -c constraints.txt --no-deps $(KERNELS) || \
 	    echo "Triton could not be installed: the tests of its kernels are skipped" >&2
-	$(PY) -m pip install -q --no-deps --no-build-isolation -e .
-	@$(PY) -c 'from opjoule.tracer.measurers import choose_measurer as choose; \
-	    print("opjoule: statistics are counted by", choose().counts_in)'
 	@touch $@
 
 $(BARE)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
 	$(call new_venv,$(BARE))
 	$(BARE)/bin/python -m pip install -q -c constraints.txt setuptools $(OFFLINE) pytest
 	$(BARE)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(PAGES)/.installed: constraints.txt
+	$(call new_venv,$(PAGES))
+	$(PAGES)/bin/python -m pip install -q -c constraints.txt $(SITE)
 	@touch $@
 
 $(OTHER)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)

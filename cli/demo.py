@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ..analyzers.units import bytes_text, count_text, number_text
-from . import count, demo_network, demo_report, invocation
+from ..analyzers.units import bytes_text, count_text, share_text
+from . import demo_network, invocation
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ DEFAULT = Path("runs") / "demo"
 """Where the demo writes unless told otherwise; it replaces what an earlier demo left there."""
 
 KINDS = ("spiking", "relu")
+
+COLUMNS = "accuracy,rate,flops,macs,acs,synops,energy.compute,ratio.energy.compute,energy.lemaire"
+"""What is shown of the two networks beside each other."""
 
 
 @click.command(short_help="Train a small spiking network, record it, count and cost it.")
@@ -34,7 +38,7 @@ KINDS = ("spiking", "relu")
 @click.option(
     "--epochs",
     type=click.IntRange(1),
-    default=10,
+    default=6,
     show_default=True,
     metavar="N",
     help="Passes over the training pictures.",
@@ -44,8 +48,9 @@ def demo(output: Path | None, epochs: int, overwrite: bool) -> None:
     """Train a small spiking network on handwritten digits, record it, count and cost it.
 
     A convolutional network with LIF neurons is trained for some seconds on scikit-learn's digits,
-    and the same network with ReLU in place of the neurons. Of each, one inference batch and one
-    training step are recorded; everything that is then shown comes from the two traces.
+    and the same network with ReLU in place of the neurons, on one thread. Of each, one inference
+    batch and one training step are recorded; everything that is then shown comes from the two
+    traces, under the command that shows it again.
     """
     folder = output or DEFAULT
     replace = overwrite or output is None
@@ -55,6 +60,7 @@ def demo(output: Path | None, epochs: int, overwrite: bool) -> None:
         trained = {kind: _train(data, kind, epochs) for kind in KINDS}
         for kind in KINDS:
             _record(folder / kind, trained[kind], data, replace)
+    _tell_sizes(folder)
     _show(folder, {kind: trained[kind].accuracy for kind in KINDS})
 
 
@@ -79,36 +85,15 @@ def _needed() -> Iterator[None]:
 
 
 def _train(data: Digits, kind: str, epochs: int) -> Trained:
-    with _progress(f"training ({kind})", epochs) as told:
-        trained = demo_network.train(data, spiking=kind == "spiking", epochs=epochs, told=told)
-    say(
-        f"trained the {kind} network for {number_text(epochs, 'epoch')}: "
-        f"{trained.accuracy:.1%} of {len(data.test_labels)} unseen digits are named rightly"
-    )
-    return trained
+    """Train a network and say a line after each epoch."""
 
+    def told(epoch: int, loss: float, accuracy: float) -> None:
+        say(
+            f"{kind} network, epoch {epoch} of {epochs}: loss {loss:.3f}, "
+            f"{share_text(accuracy)} of {len(data.test_labels)} unseen digits named rightly"
+        )
 
-@contextmanager
-def _progress(what: str, epochs: int) -> Iterator[Callable[[float, float], None]]:
-    """Show a bar on stderr while a network learns; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-    )
-    console = Console(stderr=True)
-    silent = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=silent) as bar:
-        task = bar.add_task(what, total=epochs, state="")
-
-        def told(loss: float, accuracy: float) -> None:
-            bar.update(task, advance=1, state=f"loss {loss:.3f}, accuracy {accuracy:.1%}")
-
-        yield told
+    return demo_network.train(data, spiking=kind == "spiking", epochs=epochs, told=told)
 
 
 def _record(path: Path, trained: Trained, data: Digits, overwrite: bool) -> None:
@@ -139,30 +124,35 @@ def _record(path: Path, trained: Trained, data: Digits, overwrite: bool) -> None
         functional.reset_net(net)
 
 
-def _show(folder: Path, accuracy: dict[str, float]) -> None:
-    """Print what the traces tell, each part under the command that shows it again."""
+def _tell_sizes(folder: Path) -> None:
     from ..analyzers import open_trace
 
-    context = click.get_current_context()
-    spiking, relu = (open_trace(folder / kind) for kind in KINDS)
-    for trace in (spiking, relu):
+    for trace in (open_trace(folder / kind) for kind in KINDS):
         size = sum(part.bytes for part in trace.manifest.parts)
         calls = count_text(trace.manifest.rows["calls"])
         say(f"recorded {trace.path}: {calls} calls, {bytes_text(size)}")
 
-    inference = "label=inference"
-    click.echo(f"\n$ opjoule count {folder / 'spiking'} --where {inference}\n")
-    context.invoke(count.count, trace=folder / "spiking", where=(inference,))
-    click.echo(f"\n$ opjoule count {folder / 'spiking'} --by stage --where label=training\n")
-    context.invoke(count.count, trace=folder / "spiking", by=("stage",), where=("label=training",))
-    click.echo("\nHow often neurons fire, and how often their twins in ReLU are not zero\n")
-    click.echo(demo_report.firing(spiking.where(inference), relu.where(inference)), nl=False)
-    click.echo(
-        demo_report.energies(spiking.where(inference), relu.where(inference), accuracy), nl=False
-    )
-    click.echo(demo_report.others(spiking, relu), nl=False)
+
+def _show(folder: Path, accuracy: dict[str, float]) -> None:
+    """Print what the traces tell, each part under the command that shows it again."""
+    spiking, relu = (str(folder / kind) for kind in KINDS)
+    inference, training = ("--where", "label=inference"), ("--where", "label=training")
+    _run("count", spiking, *inference)
+    _run("rates", spiking, *inference)
+    shares = (f"--accuracy={kind}={accuracy[kind]:.4f}" for kind in KINDS)
+    _run("table", f"spiking={spiking}", f"relu={relu}", *shares, "--columns", COLUMNS)
+    _run("energy", "neuromc", spiking, *training, "--by", "stage")
     typed = invocation.command()
-    say(f"next: {typed} count {folder / 'relu'} --where {inference}")
+    say(f"next: {typed} {shlex.join(('count', relu, *inference))}")
     say(f"      {typed} record YOUR_SCRIPT.py")
     if activate := invocation.activation():
         say(f"      {activate} puts opjoule on your PATH")
+
+
+def _run(*words: str) -> None:
+    """Show a command, then run it."""
+    from .main import opjoule
+
+    click.echo(f"\n$ opjoule {shlex.join(words)}\n")
+    with opjoule.make_context("opjoule", list(words), obj={}) as context:
+        opjoule.invoke(context)

@@ -110,7 +110,7 @@ def network(*, spiking: bool) -> nn.Sequential:
 
 
 def train(
-    data: Digits, *, spiking: bool, epochs: int, told: Callable[[float, float], None]
+    data: Digits, *, spiking: bool, epochs: int, told: Callable[[int, float, float], None]
 ) -> Trained:
     """Train a network with Adam and cross entropy.
 
@@ -118,17 +118,19 @@ def train(
         data: the digits.
         spiking: with LIF neurons over `TIME_STEPS` steps, or with ReLU in one.
         epochs: passes over the training pictures.
-        told: called after each epoch with the last loss and the accuracy on the test pictures.
+        told: called after each epoch with its number, the last loss and the accuracy on the test
+            pictures.
     """
     import torch
     from torch.nn.functional import cross_entropy
 
+    torch.set_num_threads(1)  # the tensors are small: threads would wait for each other
     net = network(spiking=spiking)
     adam = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE)
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(adam, epochs)
     trained = Trained(net, adam, TIME_STEPS if spiking else 1)
     order = torch.Generator().manual_seed(SEED)
-    for _ in range(epochs):
+    for epoch in range(1, epochs + 1):
         net.train()
         shuffled: Tensor = torch.randperm(len(data.labels), generator=order)
         for batch in shuffled.split(BATCH):
@@ -138,7 +140,7 @@ def train(
             adam.step()
         slower.step()
         trained.accuracy = accuracy(trained, data)
-        told(loss.item(), trained.accuracy)
+        told(epoch, loss.item(), trained.accuracy)
     return trained
 
 

@@ -28,37 +28,44 @@ def test_it_leaves_two_traces(demo):
     assert (folder / "runs" / "demo" / "relu" / "trace.json").is_file()
 
 
-def test_it_tells_accuracy_on_stderr(demo):
+def test_it_says_a_line_an_epoch(demo):
     _, done = demo
+    found = re.findall(r"(\w+) network, epoch (\d) of 2: .* ([\d.]+) % of 360", done.stderr)
+    epochs = [(kind, int(epoch)) for kind, epoch, _ in found]
+    assert epochs == [("spiking", 1), ("spiking", 2), ("relu", 1), ("relu", 2)]
     # Two epochs are enough for far better than one in ten.
-    found = re.findall(r"(spiking|relu) network for 2 epochs: ([\d.]+)%", done.stderr)
-    assert [kind for kind, _ in found] == ["spiking", "relu"]
-    assert all(float(share) > 50 for _, share in found)
+    assert all(float(found[place][2]) > 50 for place in (1, 3))
     assert "Traceback" not in done.stderr
 
 
-def test_it_shows_counts_rates_and_energies(demo):
+def test_it_shows_counts_rates_and_a_table(demo):
     _, done = demo
-    for part in ("DigitNet", "block1", "readout", "firing rate", "fp32", "fp16", "int8", "ReLU"):
+    for part in ("DigitNet", "block1", "readout", "mean firing rate", "Energy (lemaire)"):
         assert part in done.stdout
     # One picture: the first convolution has 16·1·3·3 weights at 8·8 places, in ReLU once, with
     # neurons four times; the other products have dense inputs only after ReLU:
     # 9216 + 32·16·9·64 + 32·32·9·16 + 128·10 = 452 864 MACs and normalisations (n each, 16·64 +
     # 32·64 + 32·16 = 3584): 456 448.
-    (macs,) = re.findall(r"MAC an image\s+\S+ k\s+(\S+ k)", done.stdout)
-    assert macs == "456 k"
+    (row,) = re.findall(r"^relu +(.*)$", done.stdout, re.MULTILINE)
+    assert " 456 k " in row
 
 
-def test_every_estimate_comes_with_its_warnings_once(demo):
+def test_the_training_step_has_all_its_stages(demo):
     _, done = demo
-    for text in (
-        "warning: batch norm, Adam: no external evidence; the formulas are those of SpikingJelly",
-        "warning: Lemaire does not cover BatchNorm2d, MaxPool2d; left out",
-        "warning: the ReLU network: left out: NeuroMC has no fragment for aten.relu.default",
-    ):
-        assert done.stdout.count(text) == 1
-    warned = [line for line in done.stdout.splitlines() if line.startswith("warning")]
-    assert len(warned) == len(set(warned))
+    text = done.stdout[done.stdout.index("$ opjoule energy neuromc") :]
+    assert re.findall(r"^(backward|forward|optimizer) ", text, re.MULTILINE) == [
+        "backward",
+        "forward",
+        "optimizer",
+    ]
+
+
+def test_what_it_shows_is_what_the_commands_print(demo):
+    folder, done = demo
+    shown = re.findall(r"^\$ opjoule (.*)\n\n", done.stdout, re.MULTILINE)
+    assert [line.split()[0] for line in shown] == ["count", "rates", "table", "energy"]
+    again = opjoule(*shlex.split(shown[2]), folder=folder)
+    assert again.stdout and again.stdout in done.stdout
 
 
 def test_what_it_says_to_type_next_works(demo):

@@ -53,15 +53,3 @@ def test_examples_are_found_in_the_order_of_the_document():
     assert documents.words(found[1].text) == ["opjoule", "count", "a", "--by", "op"]
     assert documents.words(found[2].text) == ["opjoule", "count", "b"]
     assert found[3].name == "train.py"
-
-
-@pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(path):
-    """Links to files of this repository, as [text](docs/counters.md#part)."""
-    import re
-
-    broken = []
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text()):
-        if "://" not in target and not (path.parent / target).exists():
-            broken.append(target)
-    assert not broken

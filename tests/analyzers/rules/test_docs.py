@@ -1,4 +1,4 @@
-"""The tables of docs/counters.md are those of the code.
+"""The tables of docs/formulas.md are those of the code.
 
 `python test_docs.py` writes them anew.
 """
@@ -14,7 +14,7 @@ from opjoule.analyzers.rules.functions import COSTS, cost_of, priced
 from opjoule.analyzers.rules.losses import FORMULAS, GRADIENTS
 from opjoule.analyzers.rules.recurrent import CELLS, CELLS_BACKWARD
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "counters.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "formulas.md"
 _HEAD = "| {} | formula | FLOP | MAC | AC |\n| :-- | :-- | --: | --: | --: |\n"
 
 
