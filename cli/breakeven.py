@@ -30,6 +30,7 @@ def breakeven(
     *,
     reply: Reply,
     where: tuple[str, ...],
+    assume: tuple[str, ...],
     partial: bool,
     rank: int | None,
     **asked: Any,
@@ -45,8 +46,8 @@ def breakeven(
     """  # noqa: D301
     from ..analyzers import breakeven as compared
 
-    opened = Source(snn, partial, rank, where).opened()
-    beside = None if ann is None else Source(ann, partial, rank).opened()
+    opened = Source(snn, partial, rank, where, assume).opened()
+    beside = None if ann is None else Source(ann, partial, rank, assume=assume).opened()
     with reading.working("comparing"):
         found = compared(opened, beside, **asked)
     reply.give(found)

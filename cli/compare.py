@@ -123,7 +123,10 @@ def _compared(
     names = [name.removeprefix(_ENERGY) for name in named if name.startswith(_ENERGY)]
     estimators = list(dict.fromkeys((*asked["estimators"], *names)))
     revision, energies = configuring.several(estimators, asked, "--energy {}")
-    traces = [Source(path, asked["partial"], asked["rank"]).opened() for path in paths]
+    traces = [
+        Source(path, asked["partial"], asked["rank"], assume=asked["assume"]).opened()
+        for path in paths
+    ]
     others = ("where", "rules", "spikes", "per", "samples", "batch", "time_steps", "strict")
     with reading.working("comparing"):
         return compared(

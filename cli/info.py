@@ -51,6 +51,7 @@ def _data(trace: Trace) -> dict[str, Any]:
         **ranks[0],
         **several,
         "filters": list(trace.filters),
+        **({"assumed": list(trace.assumed)} if trace.assumed else {}),
         **({"partial": trace.left_out} if trace.left_out else {}),
     }
 
@@ -113,6 +114,7 @@ def _missing(trace: Trace) -> Iterator[Fact]:
     ranks = trace.manifests
     yield "not seen", _listed(ranks, [each.hidden for each in ranks])
     yield "not bit-equal", _listed(ranks, [each.inexact for each in ranks])
+    yield "assumed", list(trace.assumed)
     yield "read", [trace.left_out] if trace.left_out else []
     yield "note", list(dict.fromkeys(note for each in ranks for note in each.notes))
 

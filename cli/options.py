@@ -41,6 +41,12 @@ WHERE_HELP = (
 )
 
 
+ASSUME_HELP = (
+    "Of data that was not measured: dense, spikes=0.1 (what leaves neurons), or spikes=0.1@GLOB "
+    "(what enters the products of modules). Figures that rest on it are marked."
+)
+
+
 def given(command: Command, *decorators: Callable[[Command], Command]) -> Command:
     """Give a command several options, which its help lists in this order."""
     for decorate in reversed(decorators):
@@ -49,9 +55,10 @@ def given(command: Command, *decorators: Callable[[Command], Command]) -> Comman
 
 
 def opens(command: Command) -> Command:
-    """Give a command --partial and --rank."""
+    """Give a command --assume, --partial and --rank."""
     return given(
         command,
+        click.option("--assume", multiple=True, metavar="WHAT", help=ASSUME_HELP),
         click.option("--partial", is_flag=True, help="Read what an aborted recording left."),
         click.option("--rank", type=int, metavar="N", help="One rank only.  [default: all]"),
     )
@@ -63,17 +70,18 @@ def narrows(command: Command) -> Command:
 
 
 def reads_trace(command: Command) -> Command:
-    """Give a command TRACE, --where, --partial and --rank, which reach it as one `source`."""
+    """Give a command TRACE and what narrows or fills it, which reach it as one `source`."""
 
     @functools.wraps(command)
     def reading(
         trace: Path,
         where: tuple[str, ...] = (),
+        assume: tuple[str, ...] = (),
         partial: bool = False,
         rank: int | None = None,
         **options: Any,
     ) -> Any:
-        return command(source=Source(trace, partial, rank, where), **options)
+        return command(source=Source(trace, partial, rank, where, assume), **options)
 
     argument = click.argument("trace", type=click.Path(path_type=Path))
     return given(reading, argument, narrows, opens)

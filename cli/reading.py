@@ -34,12 +34,14 @@ class Source:
         partial: whether to read what an aborted recording left.
         rank: one rank only; None: all.
         where: what it is narrowed by.
+        assume: what is assumed of data that was not measured.
     """
 
     path: Path
     partial: bool = False
     rank: int | None = None
     where: tuple[str, ...] = ()
+    assume: tuple[str, ...] = ()
 
     def opened(self) -> Trace:
         """Open the trace and narrow it.
@@ -51,6 +53,8 @@ class Source:
         from ..analyzers import open_trace
 
         trace = open_trace(self.path, partial=self.partial, rank=self.rank)
+        if self.assume:
+            trace = trace.assuming(*self.assume)
         if not self.where:
             return trace
         from ..analyzers.trace.suggestions import refuse_nothing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,11 @@ def step_count(text: str | None) -> int | None:
     show_default=True,
     help="Which values to measure.",
 )
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Run the script there, whatever it asks for; meta: without data, nothing is allocated.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a trace that stands there already.")
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -115,6 +121,7 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     found = program.module(script) if as_module else program.script(script)
     output = options.pop("output") or Path("runs") / found.name
     steps = options.pop("steps")
+    device = options.pop("device")
     if options["batch_dim"] is None:
         del options["batch_dim"]
     limit = step_count(steps)
@@ -127,7 +134,21 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     )
     # Absolute, and the words made now: the script may go to another directory.
     recorder = _recorder(output.absolute(), command=command, steps=limit, **options)
-    ctx.exit(_run(found, args, recorder, words))
+    ctx.exit(_run(found, args, recorder, words, _placed(device)))
+
+
+def _placed(device: str | None) -> AbstractContextManager[object]:
+    """Return the context in which everything is on a device.
+
+    Raises:
+        RecordError: there is no such device.
+    """
+    if device is None:
+        return nullcontext()
+    from ..tracer.placement import Placed
+
+    placed: AbstractContextManager[object] = Placed(device)
+    return placed
 
 
 def _recorder(path: Path, **options: Any) -> Recorder:
@@ -138,7 +159,8 @@ def _recorder(path: Path, **options: Any) -> Recorder:
     return Recorder(path, model=None, **options)
 
 
-def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, words: Words) -> int:
+def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, words: Words,
+         placed: AbstractContextManager[object]) -> int:  # fmt: skip
     """Run the program under the recorder; return the exit code to leave with.
 
     Args:
@@ -146,6 +168,7 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
         args: its arguments.
         recorder: not entered yet.
         words: what is said around it.
+        placed: the context that says where it runs.
     """
     try:
         code = found.compiled()
@@ -166,7 +189,8 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
             if words.notice is not None:
                 say(words.notice)
             try:
-                found.run(code, args)
+                with placed:
+                    found.run(code, args)
             except BaseException as error:
                 ended = error
                 if not isinstance(error, SystemExit) or error.code:
@@ -176,6 +200,8 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
             raise
         lost = error if error is not ended else None
     status = program.leave(ended) if ended is not None else 0
+    if ended is not None and "meta tensor" in str(ended):
+        say("on the meta device tensors have no elements: leave out what reads them, as .item()")
     if lost is not None:
         say(f"the trace could not be written: {lost}")
     elif not told:

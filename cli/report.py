@@ -52,6 +52,7 @@ def report(
     output: Path,
     *,
     where: tuple[str, ...],
+    assume: tuple[str, ...],
     partial: bool,
     rank: int | None,
     **asked: Any,
@@ -75,7 +76,7 @@ def report(
     configs: dict[str, CostConfig] = {}
     if any(chosen.values()):
         revisions, configs = configuring.several(tuple(ESTIMATORS), chosen, "it, {}")
-    *bases, trace = (Source(path, partial, rank).opened() for path in traces)
+    *bases, trace = (Source(path, partial, rank, assume=assume).opened() for path in traces)
     if where and not bases:
         refuse_nothing(trace, where)
     with reading.working("counting and estimating"):

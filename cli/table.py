@@ -49,6 +49,7 @@ def table(
     per: str | None,
     spread: bool,
     no_spread: bool,
+    assume: tuple[str, ...],
     partial: bool,
     rank: int | None,
     **asked: Any,
@@ -66,7 +67,10 @@ def table(
         raise click.UsageError("--spread and --no-spread contradict each other")
     named = _pairs("trace", traces, unnamed=True)
     shares = {name: _share(name, text) for name, text in _pairs("--accuracy", accuracies).items()}
-    opened = {name: Source(Path(path), partial, rank).opened() for name, path in named.items()}
+    opened = {
+        name: Source(Path(path), partial, rank, assume=assume).opened()
+        for name, path in named.items()
+    }
     chosen = [each.strip() for text in columns for each in text.split(",") if each.strip()]
     from ..analyzers import table as laid_out
 

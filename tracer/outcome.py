@@ -17,6 +17,7 @@ from ..schemas import (
 from . import environment
 from .session import Session
 from .text import writable
+from .values import Values
 
 _LONGEST = 2000
 _Fact = TypeVar("_Fact")
@@ -47,6 +48,8 @@ def outcome(
     if session.unread:
         named = ", ".join(f"{name} ({calls})" for name, calls in sorted(session.unread.items()))
         notes.append(f"tensors that could not be read: {named}")
+    if session.values.hollow:
+        notes.append(_without_data(session.values))
     nowhere = Environment(python="", platform="", packages={})
     described = _found(
         "the environment", lambda: environment.describe(session.devices, counts_in), nowhere, notes
@@ -68,6 +71,14 @@ def outcome(
         **facts,
     }
     return Manifest(**writable(known))
+
+
+def _without_data(values: Values) -> str:
+    hollow, seen = values.hollow, values.storages_seen
+    return (
+        f"recorded without data: {hollow:,} of {seen:,} storages are on the meta device or of "
+        "FakeTensors, so shapes are known and nothing that depends on their elements"
+    )
 
 
 def _found(what: str, find: Callable[[], _Fact], otherwise: _Fact, notes: list[str]) -> _Fact:

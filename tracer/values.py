@@ -161,7 +161,11 @@ class OpaqueLayout:
 
 
 class Values:
-    """All storages and values of a recording."""
+    """All storages and values of a recording.
+
+    Attributes:
+        hollow: how many of the storages that were seen have no elements.
+    """
 
     def __init__(self) -> None:
         self.layouts: dict[Any, Layout] = {}
@@ -175,6 +179,7 @@ class Values:
         self._next_value = 0
         self._written = 0
         self.storages_seen = 0
+        self.hollow = 0
         self._forget_at = _FORGET_AFTER
         self._bytes_left = _FORGET_BYTES
 
@@ -219,6 +224,7 @@ class Values:
         if not tensor.is_cpu or type(tensor) is not torch.Tensor:
             storage.device = str(tensor.device)
             storage.readable = handle.device.type != "meta"  # where FakeTensors are, too
+            self.hollow += not storage.readable
         try:
             storage.counter = tensor._version
         except RuntimeError:  # a tensor of inference mode has none

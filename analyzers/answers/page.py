@@ -86,5 +86,10 @@ class Page:
         return [*self.notes, *(f"warning: {text}" for text in self.warnings)]
 
 
+def is_assumed(lines: Sequence[str]) -> bool:
+    """Tell whether figures rest on what is assumed; an assumption may change nothing."""
+    return any(line.startswith("assumed") for line in lines)
+
+
 def _cell(column: Column, value: Any) -> str:
     return plain("" if value is None and column.left else column.show(value))

@@ -76,11 +76,18 @@ class Check(Result):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the estimates has to know, and how much of the products they charge."""
-        return tuple(
+        estimates = (
             f"{name}: {text}"
             for name, report in self.reports.items()
             for text in (*report.warnings, report.coverage)
+            if text not in self.assumed
         )
+        return (*self.assumed, *estimates)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What is assumed of data that was not measured."""
+        return self.coverage.assumed
 
     def to_dict(self) -> dict[str, Any]:
         """Return the check as plain data, ready for JSON."""
@@ -91,6 +98,7 @@ class Check(Result):
                 for row, each in zip(self.frame.to_dicts(), self.verdicts, strict=True)
             ],
             "coverage": self.coverage.line(),
+            "assumed": list(self.assumed),
             "warnings": list(self.warnings),
         }
 
@@ -116,6 +124,7 @@ def check(
     max: Limits,
     *,
     where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
     rules: str = "full",
     spikes: str = "binary",
     energies: Mapping[str, CostConfig] | None = None,
@@ -133,6 +142,7 @@ def check(
         max: `"flops=1G"`, several such texts, or a mapping: `{"flops": 1e9, "energy.lemaire":
             "5 uJ/sample", "synops": "2M@encoder.*"}`. See `limits.limit`.
         where: filters, see `where.parse_filters`.
+        assume: what is assumed of data that was not measured, see `Trace.assuming`.
         rules: the rule set that counts.
         spikes: what a spike tensor may hold.
         energies: configurations by estimator; by default the estimator's.
@@ -150,7 +160,7 @@ def check(
     """
     limits = limits_of(max)
     check_samples(samples)
-    opened = narrowed(trace, where)
+    opened = narrowed(trace, where, assume)
     configs = _configurations(limits, energies or {})
     given = {"samples": samples, "batch": batch, "time_steps": time_steps}
     reports = estimated(

@@ -25,6 +25,7 @@ from ..energy.machine.report import counted_of
 from ..energy.machine.tables import Tables
 from ..energy.machine.twin import TwinTables, twin_bits, twin_of
 from ..text import listed
+from ..trace.trace import narrowed
 from ..units import energy_text, ratio_text, share_text
 from ..workload.dataflow import neurons_behind
 from ..workload.layer_calls import layer_calls, neuron_calls
@@ -71,6 +72,7 @@ class Breakeven(Result):
         bits: of the twin's activations.
         ann_pj: energy of one sample of the network that was recorded to compare with.
         notes: what a reader of the figures has to know.
+        assumed: what is assumed of data that was not measured.
     """
 
     frame: pl.DataFrame
@@ -79,6 +81,7 @@ class Breakeven(Result):
     bits: int
     ann_pj: float | None
     notes: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -125,7 +128,7 @@ class Breakeven(Result):
                 f"{energy_text(self.ann_pj)}, spiking by it "
                 f"{ratio_text(spiking / self.ann_pj if self.ann_pj else None)}"
             )
-        return [*found, *self.notes]
+        return [*found, *self.assumed, *self.notes]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain data, ready for JSON."""
@@ -134,6 +137,7 @@ class Breakeven(Result):
             **{name: getattr(self, name) for name in (*names, "wins")},
             "rows": self.frame.to_dicts(),
             "notes": list(self.notes),
+            "assumed": list(self.assumed),
         }
 
     def page(self) -> Page:
@@ -147,6 +151,7 @@ def breakeven(
     ann: Trace | str | os.PathLike[str] | None = None,
     *,
     machine: str | os.PathLike[str] | Machine = DEFAULT,
+    assume: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Breakeven:
     """Compare a spiking network with its quantized twin, layer by layer and as a whole.
@@ -158,6 +163,7 @@ def breakeven(
         snn: the trace of the spiking network, or its directory: inference in eval mode.
         ann: the trace of another network, whose energy on the machine stands beside.
         machine: a machine that charges both, see `load_machine`.
+        assume: what is assumed of data that was not measured, in both; see `Trace.assuming`.
         **options: samples, batch, time_steps, where, spikes; see `energy`.
 
     Raises:
@@ -167,6 +173,7 @@ def breakeven(
     made = load_machine(machine)
     if made.machine.scope != "forward":
         raise ConfigError("a comparison with the twin is of inference: the machine's is training")
+    snn = narrowed(snn, assume=assume)
     actions = counted_of(snn, [made], **options)
     path, sampled = actions.part.path, actions.tables.samples
     if not sampled.samples or not sampled.time_steps:
@@ -187,9 +194,9 @@ def breakeven(
             "of multiply-accumulates or of the weights they read"
         )
     frame = _frame(energies, others, _rates(told.tables, behind), sampled.samples)
-    beside = None if ann is None else _ann_pj(ann, lower, options)
+    beside = None if ann is None else _ann_pj(narrowed(ann, assume=assume), lower, options)
     notes = (*_notes(made, steps, frame), *sampled.warnings)
-    return Breakeven(frame, made.machine.name, steps, bits, beside, notes)
+    return Breakeven(frame, made.machine.name, steps, bits, beside, notes, snn.assumed)
 
 
 def _by_module(actions: Actions) -> Actions:

@@ -15,7 +15,7 @@ from ..answers.result import Result
 from ..checking.figures import COUNTED, ENERGY
 from ..rules import rule_set
 from ..text import number
-from ..trace.trace import Trace, open_trace
+from ..trace.trace import Trace, narrowed
 from ..workload.modules import rolled_up, scopes_of
 from ..workload.spikes import check_spikes
 from .alignment import align
@@ -194,6 +194,7 @@ class Comparison(Result):
             "spikes": self.spikes,
             "per": self.per,
             "coverage": {"base": self.base.coverage.line(), "head": self.head.coverage.line()},
+            "assumed": _assumed(self.base, self.head),
             "warnings": list(self.warnings),
             "totals": [asdict(total) for total in self.totals.values()],
             "changes": {name: self.changes(name).to_dicts() for name in self.totals},
@@ -208,6 +209,7 @@ def compare(
     *,
     energies: Mapping[str, CostConfig | None] | Sequence[str] = (),
     where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
     rules: str = "full",
     spikes: str = "binary",
     per: str | None = None,
@@ -221,6 +223,7 @@ def compare(
         energies: names of estimators, or with a configuration each; both sides get the same.
         where: filters of both sides, see `where.parse_filters`. Of a module that only one side
             has, the other side has nothing.
+        assume: what is assumed of data that was not measured, on both sides; see `Trace.assuming`.
         rules: the rule set of both sides.
         spikes: what a spike tensor may hold, for counters and estimators.
         per: "total", "sample" or "step": what all figures speak of. By default one sample, if the
@@ -235,7 +238,7 @@ def compare(
     check_spikes(spikes)
     chosen = rule_set(rules)
     configs = energies if isinstance(energies, Mapping) else dict.fromkeys(energies)
-    one, two = (each if isinstance(each, Trace) else open_trace(each) for each in (base, head))
+    one, two = (narrowed(each, assume=assume) for each in (base, head))
     one, two, notes = narrowed_pair(one, two, where)
     reports = [estimated(trace, configs, spikes=spikes, **options) for trace in (one, two)]
     sampled = [sampled_side(trace, **options) for trace in (one, two)]
@@ -259,7 +262,7 @@ def _compared(base: Side, head: Side, *, rules: str, spikes: str, notes: list[st
         head=head,
         rows=rows.select(*KEYS, old.alias("module_base"), pl.exclude(KEYS)),
         totals={name: total_of(name, base, head, both) for name in figures},
-        warnings=(*notes, *circumstances(base, head, aligned)),
+        warnings=(*_assumed(base, head), *notes, *circumstances(base, head, aligned)),
         aligned=aligned,
         rules=rules,
         spikes=spikes,
@@ -267,6 +270,11 @@ def _compared(base: Side, head: Side, *, rules: str, spikes: str, notes: list[st
         scopes=scopes_of(head.trace.modules, _renamed(base.trace.modules, aligned)),
         per=base.per,
     )
+
+
+def _assumed(base: Side, head: Side) -> list[str]:
+    sides = (("BASE", base), ("HEAD", head))
+    return [f"{name}: {text}" for name, side in sides for text in side.trace.assumed]
 
 
 def _renamed(modules: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:

@@ -55,12 +55,14 @@ class Table(Result):
         columns: the columns in order.
         footnotes: what figures speak of, the model behind each energy, coverage and warnings.
         per: "sample", "step" or "total".
+        assumed: what is assumed of data that was not measured; among the footnotes too.
     """
 
     frame: pl.DataFrame
     columns: tuple[str, ...]
     footnotes: tuple[str, ...]
     per: str
+    assumed: tuple[str, ...] = ()
 
     @property
     def total(self) -> dict[str, dict[str, Any]]:
@@ -94,6 +96,7 @@ class Table(Result):
             "columns": list(self.columns),
             "rows": self.frame.to_dicts(),
             "footnotes": list(self.footnotes),
+            "assumed": list(self.assumed),
         }
 
 
@@ -106,6 +109,7 @@ def table(
     per: str = "sample",
     spread: bool = True,
     where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
     spikes: str = "binary",
     samples: int | str | None = None,
     batch: int | None = None,
@@ -126,6 +130,7 @@ def table(
         per: "sample", "step" or "total".
         spread: give the standard deviation too, where a trace has several samples or steps.
         where: filters, see `where.parse_filters`.
+        assume: what is assumed of data that was not measured, in each; see `Trace.assuming`.
         spikes: what a spike tensor may hold, for counters and estimators.
         samples: how many samples there are in all, or "per-call"; by default as recorded.
         batch: samples in a batch; by default as recorded.
@@ -142,7 +147,7 @@ def table(
     chosen = None if columns is None else _checked(columns, given)
     options = {"samples": samples, "batch": batch, "time_steps": time_steps}
     networks = [
-        _Network(name, narrowed(each, where), chosen, per, spread, spikes, options)
+        _Network(name, narrowed(each, where, assume), chosen, per, spread, spikes, options)
         for name, each in traces.items()
     ]
     chosen = chosen or _default(networks, given)
@@ -150,7 +155,8 @@ def table(
         pl.DataFrame([_row(each, chosen, given) for each in networks], infer_schema_length=None),
         chosen,
     )
-    return Table(frame, tuple(chosen), tuple(_footnotes(networks, chosen)), per)
+    assumed = tuple(f"{each.name}: {line}" for each in networks for line in each.counts.assumed)
+    return Table(frame, tuple(chosen), tuple(_footnotes(networks, chosen)), per, assumed)
 
 
 class _Network:
@@ -324,6 +330,8 @@ def _of_network(network: _Network) -> Iterator[str]:
         yield f"{name}: batch or time steps are a guess."
     if network.spread and (number_of(sampled, network.per) or 0) > 1 and sampled.frame.height > 1:
         yield f"{name}: {spread_text(sampled, network.per)}."
+    for line in network.counts.assumed:
+        yield f"{name}: {line}."
     yield f"{name}: {network.counts.coverage.line()}."
 
 
@@ -333,7 +341,7 @@ def _of_estimates(estimator: str, networks: Sequence[_Network]) -> Iterator[str]
             yield f"{estimator} does not apply to {each.name}: {each.refused[estimator]}"
         elif report := each.reports.get(estimator):
             yield f"{each.name}, {estimator}: {report.coverage}."
-            for warning in report.warnings:
+            for warning in (text for text in report.warnings if text not in report.assumed):
                 yield f"{each.name}, {estimator}: {warning}."
 
 

@@ -88,8 +88,13 @@ class Counts(Result):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the figures of one sample has to know."""
-        return self.sampled.warnings if self.sampled else ()
+        """What is assumed, and what a reader of the figures of one sample has to know."""
+        return (*self.assumed, *(self.sampled.warnings if self.sampled else ()))
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What is assumed of data that was not measured."""
+        return self.coverage.assumed
 
     def page(self, share: str = "flops") -> Page:
         """Return what is shown.
@@ -110,6 +115,7 @@ class Counts(Result):
             "rules": self.rules,
             "spikes": self.spikes,
             "coverage": self.coverage.summary(),
+            "assumed": list(self.assumed),
             "warnings": list(self.warnings),
             "per": self.per,
             "samples": samples,
@@ -129,6 +135,7 @@ def count(
     by: str | Sequence[str] = "total",
     *,
     where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
     rules: str = "full",
     spikes: str = "binary",
     strict: bool = False,
@@ -146,6 +153,7 @@ def count(
         trace: the trace, or its directory.
         by: of `BY`: one or several; several give a row for each combination.
         where: filters, see `where.parse_filters`.
+        assume: what is assumed of data that was not measured, see `Trace.assuming`.
         rules: "full", "torch", "spikingjelly-2.0" or "spikingjelly-2026-08".
         spikes: what a spike tensor may hold: "binary", "ternary", "scaled" or "graded"; "none"
             counts every product as dense, also in traces without statistics.
@@ -171,7 +179,7 @@ def count(
     check_per(per)
     per = "sample" if spread and per == "total" else per
     chosen = rule_set(rules, extra_rules)
-    trace = regrouped(narrowed(trace, where), samples)
+    trace = regrouped(narrowed(trace, where, assume), samples)
     sampled = None
     find = partial(samples_of, trace, batch, time_steps, samples=samples, ran=trace.sample_calls)
     if per != "total":

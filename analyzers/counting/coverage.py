@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from ...schemas import RuleError
-from ..answers.page import Page
+from ..answers.page import Page, is_assumed
 from ..answers.result import Result
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..text import agreeing, number
@@ -43,6 +43,7 @@ class Coverage(Result):
         counted_macs: of the products whose MACs and ACs are known.
         hints: what another setting of `spikes` would change.
         left_out: what was read of a trace that need not be whole, and what not; else None.
+        assumed: what is assumed of data that was not measured, a line each.
         rules: name of the rule set; "" where it is not told.
     """
 
@@ -55,6 +56,7 @@ class Coverage(Result):
     counted_macs: int = 0
     hints: tuple[str, ...] = ()
     left_out: str | None = None
+    assumed: tuple[str, ...] = ()
     rules: str = ""
 
     def page(self) -> Page:
@@ -67,7 +69,12 @@ class Coverage(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the coverage as plain data, ready for JSON."""
-        return {**self.summary(), "rules": self.rules, "rows": self.frame.to_dicts()}
+        return {
+            **self.summary(),
+            "rules": self.rules,
+            "assumed": list(self.assumed),
+            "rows": self.frame.to_dicts(),
+        }
 
     @property
     def total(self) -> dict[str, float]:
@@ -151,7 +158,8 @@ class Coverage(Result):
             them = agreeing(self.hidden, "it", "them")
             parts.append(f"{calls} hidden (opjoule info names {them})")
         told = [] if self.left_out is None else [self.left_out]
-        return "; ".join([*parts, *self.hints, *told])
+        rests = ["MACs, ACs and SynOps rest on what is assumed"] if is_assumed(self.assumed) else []
+        return "; ".join([*parts, *self.hints, *rests, *told])
 
 
 def coverage(
@@ -159,6 +167,7 @@ def coverage(
     *,
     rules: str = "full",
     where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
     extra_rules: Iterable[OpRule] = (),
 ) -> Coverage:
     """Tell for each op of a trace how it is counted.
@@ -167,12 +176,13 @@ def coverage(
         trace: the trace, or its directory.
         rules: name of the rule set.
         where: filters, see `where.parse_filters`.
+        assume: what is assumed of data that was not measured, see `Trace.assuming`.
         extra_rules: rules of your own, asked first.
 
     Raises:
         ConfigError: no such rule set, or a filter means nothing.
     """
-    trace = narrowed(trace, where)
+    trace = narrowed(trace, where, assume)
     found = covered(trace, tally(trace, rule_set(rules, extra_rules)))
     return replace(found, rules=rules)
 
@@ -190,6 +200,7 @@ def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> C
         counted_macs=int(counted.filter(known)["dense_macs"].sum()),
         hints=tuple(hints),
         left_out=trace.left_out,
+        assumed=trace.assumed,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ..answers.page import Column, Page, Sheet
+from ..answers.page import Column, Page, Sheet, is_assumed
 from ..answers.shares import share_columns, with_shares
 from ..answers.tree import as_tree
 from ..units import bytes_text, count_text, ratio_text, share_text
@@ -28,6 +28,8 @@ FIGURES = (
     Column("acs", "AC", count_text, optional=1),
     Column("intensity", "FLOP/B", ratio_text, optional=6),
 )
+DATA_DEPENDENT = ("synops", "macs", "acs")
+"""Counters that hang on what the elements of tensors were."""
 _COVERAGE = (
     Column("op", "op", left=True),
     Column("how", "counted", left=True),
@@ -70,7 +72,7 @@ def counts_page(counts: Counts, share: str) -> Page:
     (unit,) = (column.title for column in FIGURES if column.name == share)
     columns = [
         *heads(keys),
-        *(replace(column, show=str) for column in FIGURES),
+        *(replace(column, title=_headed(column, counts), show=str) for column in FIGURES),
         *share_columns(f"of {unit}", optional=4, drawn=7),
     ]
     lead = []
@@ -86,6 +88,12 @@ def counts_page(counts: Counts, share: str) -> Page:
         notes=(counts.coverage.line(),),
         warnings=counts.warnings,
     )
+
+
+def _headed(column: Column, counts: Counts) -> str:
+    """Return the heading of a figure, marked where it rests on an assumption."""
+    rests = column.name in DATA_DEPENDENT and is_assumed(counts.assumed)
+    return f"{column.title} (assumed)" if rests else column.title
 
 
 def as_texts(frame: pl.DataFrame, per: str = "total") -> pl.DataFrame:
@@ -123,7 +131,8 @@ def _sign(figure: str, at_least: set[str]) -> str:
 
 def coverage_page(found: Coverage) -> Page:
     """Return a coverage op by op."""
-    return Page((Sheet(found.frame, _COVERAGE),), title="coverage", notes=(found.line(),))
+    return Page((Sheet(found.frame, _COVERAGE),), title="coverage", notes=(found.line(),),
+                warnings=found.assumed)  # fmt: skip
 
 
 def rates_page(found: Rates, of: str | None) -> Page:

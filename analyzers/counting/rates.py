@@ -60,6 +60,7 @@ class Rates(Result):
             `activation_sparsity`, and `rate`, of all neurons together. None: not known.
         sampled: the samples.
         left_out: other products that ran, by op: attention, recurrent layers and the like.
+        assumed: what is assumed of data that was not measured.
         on_devices: products ran on a device that does not count zeros of weights.
     """
 
@@ -69,12 +70,13 @@ class Rates(Result):
     totals: Mapping[str, float | None]
     sampled: Samples
     left_out: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     on_devices: bool = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the figures has to know."""
-        return (*self.sampled.warnings, *self._gaps())
+        return (*self.assumed, *self.sampled.warnings, *self._gaps())
 
     def _gaps(self) -> Sequence[str]:
         found = []
@@ -115,6 +117,7 @@ class Rates(Result):
             "steps": self.steps.to_dicts(),
             "products": self.products.to_dicts(),
             "left_out": list(self.left_out),
+            "assumed": list(self.assumed),
             "coverage": self.line(),
             "warnings": list(self.warnings),
         }
@@ -142,6 +145,7 @@ def rates(
     trace: Trace | str | os.PathLike[str],
     *,
     where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
     samples: int | str | None = None,
     batch: int | None = None,
     time_steps: int | None = None,
@@ -151,6 +155,7 @@ def rates(
     Args:
         trace: the trace, or its directory.
         where: filters, see `where.parse_filters`.
+        assume: what is assumed of data that was not measured, see `Trace.assuming`.
         samples: how many samples there are in all, or "per-call"; by default as recorded.
         batch: samples in a batch; by default as recorded.
         time_steps: time steps of a sample; by default as recorded.
@@ -159,7 +164,7 @@ def rates(
         ConfigError: a filter or setting that means nothing.
         TraceError: there is no forward pass, or a part is damaged.
     """
-    part = forward_part(regrouped(narrowed(trace, where), samples), eval_only=False)
+    part = forward_part(regrouped(narrowed(trace, where, assume), samples), eval_only=False)
     sampled = samples_of(part, batch, time_steps, samples=samples, ran=part.sample_calls)
     active = _active(part)
     calls = neuron_calls(part, active)
@@ -179,6 +184,7 @@ def rates(
         totals=_totals(layers, products, each),
         sampled=sampled,
         left_out=left_out,
+        assumed=part.assumed,
         on_devices=_on_devices(part),
     )  # fmt: skip
 

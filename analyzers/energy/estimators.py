@@ -85,8 +85,8 @@ def estimate(
     report: EnergyReport = made(trace, config, **options)
     known_number(trace, report.sampled, per)
     left_out = [] if trace.left_out is None else [trace.left_out]
-    warnings = type(report.warnings)([*left_out, *report.warnings])
-    return replace(report, warnings=warnings, by_sample=by_sample, per=per)
+    warnings = type(report.warnings)([*left_out, *trace.assumed, *report.warnings])
+    return replace(report, warnings=warnings, assumed=trace.assumed, by_sample=by_sample, per=per)
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,6 +134,11 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
         return {name: report.total_pj for name, report in self.reports.items()}
 
     @property
+    def assumed(self) -> tuple[str, ...]:
+        """What is assumed of data that was not measured."""
+        return next((each.assumed for each in self.reports.values()), ())
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the figures has to know, with the estimator that it is of."""
         return tuple(
@@ -163,6 +168,7 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
         return {
             "estimates": {name: report.to_dict() for name, report in self.reports.items()},
             "refused": dict(self.refused),
+            "assumed": list(self.assumed),
             "warnings": list(self.warnings),
         }
 
@@ -202,6 +208,7 @@ def energy(
     config: CostConfig | None = None,
     *,
     machine: str | os.PathLike[str] | Machine | None = None,
+    assume: str | Sequence[str] | None = None,
     **options: Any,
 ) -> EnergyReport | Energies:
     """Estimate the energy of a trace, by one estimator, on a machine, or by every one that applies.
@@ -211,6 +218,7 @@ def energy(
         estimator: of `ESTIMATORS`; None: every one that applies to the trace.
         config: the hardware, see `load_config`; by default the estimator's.
         machine: in place of both: the name of a machine, a TOML file, or what `load_machine` gave.
+        assume: what is assumed of data that was not measured, see `Trace.assuming`.
         **options: `revision`, `strict`, `batch`, `time_steps`, `samples`, `where`, `spikes`, `per`.
 
     Returns:
@@ -225,7 +233,7 @@ def energy(
         if name not in OPTIONS:
             hint = f"{meant(name, OPTIONS)}options are {', '.join(OPTIONS)}"
             raise ConfigError(f"unknown option {name!r} of energy: {hint}")
-    opened = narrowed(trace)
+    opened = narrowed(trace, assume=assume)
     if machine is not None:
         if estimator is not None or config is not None:
             raise ConfigError("a machine stands in the place of estimator and configuration")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ..answers.page import Column, Page, Sheet
+from ..answers.page import Column, Page, Sheet, is_assumed
 from ..answers.shares import share_columns, with_shares
 from ..answers.tree import as_tree
 from ..units import count_text, energy_text, share_text
@@ -82,7 +82,8 @@ def _notes(report: EnergyReport) -> Iterator[str]:
     """Yield the lines under an estimate: total, what it speaks of, and its coverage."""
     each = f", {energy_text(report.per_sample_pj)} a sample" if report.per_sample_pj else ""
     scope = report.scope
-    yield f"total {energy_text(report.total_pj)} ({report.total_pj:.10g} pJ){each}"
+    total = "total (assumed)" if is_assumed(report.assumed) else "total"
+    yield f"{total} {energy_text(report.total_pj)} ({report.total_pj:.10g} pJ){each}"
     yield f"{report.estimator}, revision {report.revision}: {scope.title}; {scope.technology}"
     yield f"stages {', '.join(scope.stages)}; covers {scope.covers}; leaves out {scope.leaves_out}"
     if report.input_types:
@@ -108,12 +109,18 @@ def _column(per: str) -> str:
     return "energy_pj" if per == "total" else f"per_{per}_pj"
 
 
+def _headed(report: EnergyReport, per: str) -> str:
+    """Return the heading of energies, marked where they rest on an assumption."""
+    title = "energy" if per == "total" else f"energy a {per}"
+    return f"{title} (assumed)" if is_assumed(report.assumed) else title
+
+
 def _energies(
     frame: pl.DataFrame, heads: list[Column], report: EnergyReport, per: str, spread: bool
 ) -> Sheet:
     columns = [
         *heads,
-        Column(_column(per), "energy" if per == "total" else f"energy a {per}", energy_text),
+        Column(_column(per), _headed(report, per), energy_text),
         *([Column("std_pj", "±", energy_text)] if spread else []),
         *share_columns("share"),
     ]

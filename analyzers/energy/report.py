@@ -60,6 +60,7 @@ class EnergyReport(Result):
         config: the configuration that made the report, as plain data.
         scope: what the estimate speaks of.
         warnings: what a reader of the figure has to know.
+        assumed: what is assumed of data that was not measured; among the warnings too.
         account: what of the products is charged and what is left out, see `workload.account`.
         sampled: the samples that `total_pj` is the energy of, see `workload.samples`.
         input_types: what the inputs were: how many of them spikes, how sparse.
@@ -79,6 +80,7 @@ class EnergyReport(Result):
     config: dict[str, Any]
     scope: Scope
     warnings: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     account: Account = field(default_factory=Account)
     sampled: Samples = field(default_factory=unknown_samples)
     input_types: str = ""
@@ -260,6 +262,7 @@ class EnergyReport(Result):
             "left_out": self.left_out.to_dicts(),
             "charged_macs": self.account.charged_macs,
             "charged_share": self.account.share,
+            "assumed": list(self.assumed),
             "warnings": list(self.warnings),
             "coverage": self.coverage,
             "batch": self.batch,

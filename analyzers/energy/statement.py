@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...schemas.costs.loading import CONFIGS
+from ..answers.page import is_assumed
 from ..text import number, percent
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def _model(report: EnergyReport) -> Iterator[str]:
 
 
 def _parts(report: EnergyReport) -> Iterator[str]:
-    yield f"Energy: {_energies(report)}"
+    kind = "Energy (assumed)" if is_assumed(report.assumed) else "Energy"
+    yield f"{kind}: {_energies(report)}"
     yield from _model(report)
     if report.input_types:
         yield f"inputs: {report.input_types}"
@@ -54,6 +56,7 @@ def _parts(report: EnergyReport) -> Iterator[str]:
         yield averaged
     if report.left_out.height:
         yield _left_out(report)
+    yield from report.assumed
     yield f"coverage: {report.coverage}"
     yield f"source: {report.scope.source}"
 

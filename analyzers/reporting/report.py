@@ -111,7 +111,14 @@ class Report(Result):
         parts = ("counts", "stages", "energies", "rates", "roofline", "compared")
         found = {name: getattr(self, name) for name in parts}
         made = {name: None if each is None else each.to_dict() for name, each in found.items()}
-        return {"per": self.counts.per, "total": self.total, **made, "without": dict(self.without)}
+        assumed = list(self.counts.assumed)
+        return {
+            "per": self.counts.per,
+            "total": self.total,
+            "assumed": assumed,
+            **made,
+            "without": dict(self.without),
+        }
 
     def _repr_html_(self) -> str:
         """Return the page in a frame of its own, for a notebook."""
@@ -126,6 +133,7 @@ def report(
     base: Trace | str | os.PathLike[str] | None = None,
     *,
     where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
     device: str | Roof | None = None,
     peak: str | float | None = None,
     bandwidth: str | float | None = None,
@@ -143,6 +151,7 @@ def report(
         trace: the trace, or its directory.
         base: a trace to compare it with.
         where: filters, see `where.parse_filters`; of both traces.
+        assume: what is assumed of data that was not measured, in both; see `Trace.assuming`.
         device: for a roofline: of `schemas.roofs.roof_names`, a TOML file, or a `Roof`.
         peak: instead of a device, FLOP a second.
         bandwidth: instead of a device, bytes a second.
@@ -158,7 +167,7 @@ def report(
         ConfigError: a setting that means nothing.
         TraceError: a trace cannot be read.
     """
-    first = narrowed(trace)
+    first = narrowed(trace, assume=assume)
     opened = narrowed(first, where)
     told: dict[str, Any] = {"samples": samples, "batch": batch, "time_steps": time_steps}
     sampled = sampled_side(opened, **told)
@@ -183,7 +192,7 @@ def report(
         rates=rated,
         roofline=roofline(opened, **roof, precision=precision) if asked else None,
         compared=None if base is None else _compared(
-            narrowed(base), first, where, energies, configs or {}, revisions or {},
+            narrowed(base, assume=assume), first, where, energies, configs or {}, revisions or {},
             spikes=spikes, **told,
         ),
         without=without,

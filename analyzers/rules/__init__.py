@@ -3,7 +3,7 @@
 from .amount import Amount
 from .call import Call, Operand
 from .rule import PRODUCTS, Figures, OpRule
-from .sets import RULE_SETS, RuleSet, factors_of, family_of, rule_set, rule_sets
+from .sets import RULE_SETS, RuleSet, carries_spikes, factors_of, family_of, rule_set, rule_sets
 
 __all__ = [
     "PRODUCTS",
@@ -14,6 +14,7 @@ __all__ = [
     "OpRule",
     "Operand",
     "RuleSet",
+    "carries_spikes",
     "factors_of",
     "family_of",
     "rule_set",

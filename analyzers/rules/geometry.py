@@ -202,6 +202,27 @@ def valid_pairs(signature: Mapping[str, Any]) -> dict[str, int] | None:
         return {"pairs": one.macs, "input": one.first.numel}
     if not isinstance(one, Convolution) or one.backward:
         return None
+    return {"pairs": _taps(one), "input": one.x.numel}
+
+
+def meeting_pairs(signature: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how many pairs of elements of a product's factors meet, also of a backward pass.
+
+    Returns:
+        `pairs`, `x` and `w` (slots of the input and of the weights) and `back` (it is the backward
+        pass of a convolution, whose gradient is in slot 0); None of anything else.
+    """
+    one = product_of(signature)
+    if isinstance(one, Matmul):
+        return {"pairs": one.macs, "x": one.slots[0], "w": one.slots[1], "back": False}
+    if isinstance(one, Convolution):
+        x, w, _ = one.slots
+        return {"pairs": _taps(one), "x": x, "w": w, "back": one.backward}
+    return None
+
+
+def _taps(one: Convolution) -> int:
+    """Return the pairs of an input and an output element that meet: padding is no input."""
     pairs = one.x.shape[0] * one.channels[0] * one.channels[1] // one.groups
     places = zip(one.x.shape[2:], one.out_shape[2:], one.kernel, one.stride, one.padding,
                  one.dilation, strict=True)  # fmt: skip
@@ -209,7 +230,7 @@ def valid_pairs(signature: Mapping[str, Any]) -> dict[str, int] | None:
         near, far = (n, m) if one.transposed else (m, n)  # far = near·stride - padding + k·dilation
         hits = (i * stride - padding + k * dilation for i in range(near) for k in range(kernel))
         pairs *= sum(0 <= hit < far for hit in hits)
-    return {"pairs": pairs, "input": one.x.numel}
+    return pairs
 
 
 def _convolution(

@@ -121,3 +121,6 @@ RULES: tuple[OpRule, ...] = (
         adaptive_average_backward,
     ),
 )
+
+MAXIMA = (maximum, adaptive_maximum)
+"""What counts poolings that hand on elements of their input."""

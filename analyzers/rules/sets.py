@@ -165,6 +165,18 @@ def factors_of(op: str) -> tuple[int, int] | None:
     return rule.factors if rule else None
 
 
+def carries_spikes(op: str) -> bool:
+    """Tell whether the result of an op is spikes if its first operand is: views, copies, maxima.
+
+    Args:
+        op: name with overload, or without.
+    """
+    rule = _named(_FULL, op)
+    if rule is None:
+        return False
+    return rule.family in ("view", "copy") or rule.figures in pooling.MAXIMA
+
+
 def _named(rules: Mapping[str, OpRule], op: str) -> OpRule | None:
     """Return the rule for an op, by its name or without its overload."""
     return rules.get(op) or rules.get(".".join(op.split(".")[:2]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,7 @@ class Sweep(Result):
             "coverage": report.coverage,
             "per": self.per,
             "samples": report.samples,
+            "assumed": list(report.assumed),
             "warnings": list(self.warnings),
             "config": self.config,
             "rows": self.frame.to_dicts(),
@@ -86,6 +87,7 @@ def sweep(
     *,
     config: CostConfig | None = None,
     per: str = "total",
+    assume: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Sweep:
     """Estimate with many configurations, reading the trace once for all that count alike.
@@ -98,6 +100,7 @@ def sweep(
             the column `name` is a label. With `vary`, each row with every combination.
         config: what is not varied; by default the estimator's defaults.
         per: "sample" or "step" adds the total and each part for one of them.
+        assume: what is assumed of data that was not measured, see `Trace.assuming`.
         **options: of the estimator: revision, strict, samples, batch, time_steps, where, spikes.
 
     Returns:
@@ -111,7 +114,7 @@ def sweep(
         TraceError: what the estimator raises; or it is not known how many samples there are.
     """
     check_per(per)
-    opened = narrowed(trace)
+    opened = narrowed(trace, assume=assume)
     rows = combinations(vary, configs)
     base = fitting_config(estimator, config, options.get("revision", SOURCE))
     made = configured(base, rows)
@@ -128,6 +131,8 @@ def sensitivity(
     trace: Trace | str | os.PathLike[str],
     estimator: str,
     config: CostConfig | None = None,
+    *,
+    assume: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Sweep:
     """Return what each constant decides of the total, the most decisive first.
@@ -140,6 +145,7 @@ def sensitivity(
         trace: the trace, or its directory.
         estimator: its name.
         config: where to look; by default the estimator's defaults.
+        assume: what is assumed of data that was not measured, see `Trace.assuming`.
         **options: of the estimator: revision, strict, samples, batch, time_steps, where, spikes.
 
     Returns:
@@ -151,7 +157,7 @@ def sensitivity(
         ConfigError: no such estimator.
         TraceError: what the estimator raises.
     """
-    opened = narrowed(trace)
+    opened = narrowed(trace, assume=assume)
     base = fitting_config(estimator, config, options.get("revision", SOURCE))
     known: dict[str, Measured] = {}
 

@@ -76,6 +76,7 @@ class Roofline(Result):
             "total": dict(self.total),
             "rows": self.frame.to_dicts(),
             "coverage": self.coverage.line(),
+            "assumed": [],
             "warnings": list(self.warnings),
         }
 
@@ -98,6 +99,7 @@ def roofline(
     bandwidth: str | float | None = None,
     precision: str | None = None,
     where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
     rules: str = "full",
     extra_rules: Iterable[OpRule] = (),
     exclusive: bool = False,
@@ -116,6 +118,7 @@ def roofline(
         precision: of `PRECISIONS`, what everything is to compute in; None: the types of the
             operands. Bytes stay those of the types that were recorded.
         where: filters, see `where.parse_filters`.
+        assume: what is assumed of data that was not measured; times follow from shapes alone.
         rules: the rule set.
         extra_rules: rules of your own, asked before the built-in ones.
         exclusive: by module: each module's own calls.
@@ -127,7 +130,7 @@ def roofline(
     roof = _roof(device, peak, bandwidth)
     _check_precision(precision, roof)
     keys = _keys(by)
-    trace = narrowed(trace, where)
+    trace = narrowed(trace, where, assume)
     kept = ["module_id" if key == "module" else key for key in keys if key not in ("op", "rank")]
     counted = tally(trace, rule_set(rules, extra_rules), kept)
     timed = _timed(counted, precisions_of(trace), roof, precision)
@@ -143,7 +146,7 @@ def roofline(
         roof=roof,
         precisions=tuple(timed.filter(pl.col("flops") > 0)["precision"].unique().sort()),
         coverage=covered(trace, counted),
-        notes=(*filter(None, [trace.left_out]), *_notes(timed, roof)),
+        notes=(*filter(None, [trace.left_out]), *_unmoved(trace), *_notes(timed, roof)),
     )
 
 
@@ -246,6 +249,11 @@ def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
             unknown="unknown",
         )
     )
+
+
+def _unmoved(trace: Trace) -> Iterable[str]:
+    if trace.assumed:
+        yield "times follow from shapes: what is assumed of the data changes none of them"
 
 
 def _notes(timed: pl.DataFrame, roof: Roof) -> Iterable[str]:

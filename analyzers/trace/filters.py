@@ -76,7 +76,7 @@ class Filter:
 
     def _in_modules(self, trace: Trace) -> pl.Expr:
         paths = trace.modules["path"].to_list()
-        chosen = [any(_below(path, value) for value in self.values) for path in paths]
+        chosen = [any(below(path, value) for value in self.values) for path in paths]
         if not any(chosen):
             known = ", ".join(paths[:6]) + (", ..." if len(paths) > 6 else "")
             raise ConfigError(
@@ -186,8 +186,8 @@ def fits(path: str, pattern: str) -> bool:
     return fnmatchcase(path, pattern) or (bool(below) and fnmatchcase(below, pattern))
 
 
-def _below(path: str, pattern: str) -> bool:
-    """Tell whether a path, or one above it, fits."""
+def below(path: str, pattern: str) -> bool:
+    """Tell whether the path of a module, or of one above it, fits a glob."""
     parts = path.split(".")
     return any(fits(".".join(parts[:size]), pattern) for size in range(1, len(parts) + 1))
 

@@ -15,6 +15,7 @@ from ...schemas import MANIFEST_NAME, PART_TABLES, Manifest, TraceError
 from ..answers import html, table
 from ..answers.page import Column, Page, Sheet
 from ..units import number_text
+from .assumptions import assuming
 from .checks import check_static
 from .files import Found, Identity, collected, files_of, missing_calls, readable_files, scan
 from .filters import Filter, parse_filters
@@ -37,6 +38,7 @@ class Trace:
         values: one row for each tensor value.
         module_calls: one row for each call of a module.
         filters: the filters that the trace was narrowed by.
+        assumed: what is assumed of data that was not measured, a line for each; see `assuming`.
         conditions: what `calls` were filtered by since the trace was opened (null of a call whose
             columns do not tell); None: other changes were made to them.
         untold: those of `calls` for which `conditions` are null; None: there are none.
@@ -62,6 +64,7 @@ class Trace:
     filters: tuple[str, ...] = ()
     identities: Mapping[Path, Identity] = field(default_factory=dict, repr=False, compare=False)
     left_out: str | None = None
+    assumed: tuple[str, ...] = ()
     conditions: tuple[pl.Expr, ...] | None = field(default=(), repr=False, compare=False)
     untold: pl.LazyFrame | None = field(default=None, repr=False, compare=False)
     opened: Trace | None = field(default=None, repr=False, compare=False)
@@ -83,7 +86,7 @@ class Trace:
         }
         frame = pl.DataFrame({"": list(figures), "trace": list(figures.values())})
         notes = [f"narrowed by {', '.join(self.filters)}"] if self.filters else []
-        notes += [self.left_out] if self.left_out else []
+        notes += [*([self.left_out] if self.left_out else []), *self.assumed]
         columns = [Column(name, name, left=True) for name in frame.columns]
         return Page((Sheet(frame, columns),), title=str(self.path), notes=notes)
 
@@ -157,6 +160,20 @@ class Trace:
                 optimizer_steps=trace.optimizer_steps.filter(each.of_optimizer_steps()),
             )
         return trace.with_tables(filters=(*self.filters, *filters))
+
+    def assuming(self, *assumptions: str) -> Trace:
+        """Return the trace as if what was not measured were what is assumed.
+
+        Args:
+            *assumptions: "dense" (no element is zero), "spikes=0.1" (what leaves neurons is
+                spikes, a tenth of them ones) or "spikes=0.1@GLOB" (what enters the products of the
+                modules that fit); what none of them speaks of is dense.
+
+        Raises:
+            ConfigError: an assumption means nothing, or speaks of no tensor of the trace.
+        """
+        found = assuming(self.whole, assumptions)
+        return found.where(*self.filters) if self.filters else found
 
 
 def open_trace(
@@ -284,10 +301,17 @@ def _left_out(ranks: Iterable[tuple[Manifest, Found]]) -> str:
 
 
 def narrowed(
-    trace: Trace | str | os.PathLike[str], where: str | Sequence[str] | None = None
+    trace: Trace | str | os.PathLike[str],
+    where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
 ) -> Trace:
-    """Return a trace, opened if it is told by its directory, narrowed by one filter or several."""
+    """Return a trace, opened if it is told by its directory, narrowed by one filter or several.
+
+    Before that, what was not measured may be assumed, see `Trace.assuming`.
+    """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
+    if assume:
+        opened = opened.assuming(*([assume] if isinstance(assume, str) else assume))
     if not where:
         return opened
     return opened.where(*([where] if isinstance(where, str) else where))

@@ -90,7 +90,7 @@ def _nothing_known(trace: Trace, products: pl.DataFrame, unsized: pl.Expr) -> st
     return (
         f"no product ({calls}) was measured (statistics={trace.manifest.statistics!r}), so "
         "spike-driven and dense calls cannot be told apart. Record with statistics='synaptic' or "
-        "'full', or count all as dense with --spikes none"
+        "'full', count all as dense with --spikes none, or say what it was with --assume"
     )
 
 
