@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,18 @@ import pytest
 
 # Triton asks as it is first imported, by whoever needs it, whether it is to interpret its kernels.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_git() -> Iterator[None]:
+    """Ask git nothing of the code: it takes longer than most recordings of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "torch" in sys.modules:
+            from opjoule.schemas import Revision
+            from opjoule.tracer import environment
+
+            patch.setattr(environment, "revision", lambda: Revision)
+        yield
 
 
 @pytest.fixture(scope="session")

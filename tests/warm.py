@@ -83,8 +83,16 @@ class Server:
         cwd: Path | str | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float = 120,
+        terminal: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Do what `python WORDS` does; return its code and what it said.
+
+        Args:
+            words: a file and its arguments, or what follows `-c` or `-m`.
+            cwd: its working directory; by default this one.
+            env: its environment; by default this one.
+            timeout: seconds.
+            terminal: the device that is its stdin and stdout; by default no terminal is.
 
         Raises:
             subprocess.TimeoutExpired: it took too long, and was killed.
@@ -95,7 +103,8 @@ class Server:
                 "words": [str(word) for word in words],
                 "cwd": str(cwd or Path.cwd()),
                 "env": dict(os.environ if env is None else env),
-                "out": str(out),
+                "in": terminal or os.devnull,
+                "out": terminal or str(out),
                 "err": str(err),
                 "timeout": timeout,
             }
@@ -105,7 +114,7 @@ class Server:
                 raise subprocess.TimeoutExpired(list(words), timeout)
             # As `text=True` reads: each kind of end of line is one.
             return subprocess.CompletedProcess(
-                [sys.executable, *words], code, out.read_text(), err.read_text()
+                [sys.executable, *words], code, "" if terminal else out.read_text(), err.read_text()
             )
 
     def close(self) -> None:
@@ -142,7 +151,7 @@ def _kill(child: int, late: threading.Event) -> None:
 
 def _become(request: dict[str, Any]) -> None:
     """Be the process that was asked for, and leave as Python leaves."""
-    for number, file in enumerate((os.devnull, request["out"], request["err"])):
+    for number, file in enumerate((request["in"], request["out"], request["err"])):
         handle = os.open(file, os.O_RDWR | os.O_CREAT)
         os.dup2(handle, number)
         os.close(handle)

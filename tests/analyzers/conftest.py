@@ -91,15 +91,12 @@ def resign(copied: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def record(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that records `run()`, or `run(recorder)`, and returns the trace's path."""
     pytest.importorskip("torch")
     from opjoule import Recorder
-    from opjoule.schemas import Revision
-    from opjoule.tracer import RecordingWarning, environment
+    from opjoule.tracer import RecordingWarning
 
-    # What git has to say of the code takes longer than the recording.
-    monkeypatch.setattr(environment, "revision", lambda: Revision)
     numbers = iter(range(1000))
 
     def write(run: Callable[..., Any], *, path: Path | None = None, **options: Any) -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -16,15 +14,20 @@ from opjoule.schemas import TABLES
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def written(path: Path, calls: int) -> Path:
-    script = ROOT / "benchmarks" / "mock.py"
-    command = [sys.executable, str(script), str(path), "--calls", str(calls)]
-    subprocess.run(command, check=True, capture_output=True)
-    return path
+@pytest.fixture(scope="session")
+def written(python):
+    """Return a function that writes a mock-up trace of so many calls, and returns its path."""
+
+    def write(path: Path, calls: int) -> Path:
+        done = python([ROOT / "benchmarks" / "mock.py", path, "--calls", calls])
+        assert done.returncode == 0, done.stderr
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="module")
-def mock(tmp_path_factory):
+def mock(tmp_path_factory, written):
     return written(tmp_path_factory.mktemp("mock") / "trace", 5000)
 
 
@@ -67,7 +70,7 @@ def test_backward_calls_name_a_forward_call_of_their_own_copy(mock):
 
 
 @pytest.mark.slow
-def test_copies_count_as_many_times_as_there_are(tmp_path):
+def test_copies_count_as_many_times_as_there_are(tmp_path, written):
     """A tile is an inference and a training step; every counter is the tile's, k times."""
     trace = open_trace(written(tmp_path / "trace", 200_000))
     tile = count(trace, by=["module", "stage"], where="step=:2").frame

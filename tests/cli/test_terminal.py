@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
+from threading import Thread
 
 import pytest
 
@@ -97,38 +97,45 @@ def deep(tmp_path_factory):
 
 
 @pytest.mark.parametrize("verb", [("count",), ("energy", "compute")], ids=" ".join)
-def test_names_deep_in_a_tree_can_be_read_at_80_columns(verb, deep):
+def test_names_deep_in_a_tree_can_be_read_at_80_columns(verb, deep, on_terminal):
     lines, _ = on_terminal(80, *verb, deep)
     assert max(map(len, lines)) <= 80
     assert any("feed_forward_of" in line for line in lines)
 
 
-def on_terminal(width, *words):
-    """Run a command on a terminal of a width; return its lines, and whether they were coloured."""
+@pytest.fixture
+def on_terminal(python):
+    """Return a function that runs a command on a terminal of a width.
+
+    It returns the lines, and whether they were coloured.
+    """
+    return lambda width, *words: shown(python, width, words)
+
+
+def shown(python, width, words):
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "opjoule.cli", *map(str, words)],
-        stdout=other,
-        stderr=subprocess.DEVNULL,
-        stdin=other,
+    content = bytearray()
+    reader = Thread(target=read_all, args=(main, content))
+    reader.start()
+    done = python(
+        ["-m", "opjoule.cli", *words],
         env=environment | {"TERM": "xterm-256color"},
-    ) as process:
-        os.close(other)
-        content = b""
-        while True:
-            try:
-                part = os.read(main, 1 << 16)
-            except OSError:  # Linux ends a terminal so
-                break
-            if not part:
-                break
-            content += part
-        os.close(main)
-    assert process.returncode == 0
+        terminal=os.ttyname(other),
+    )
+    os.close(other)
+    reader.join()
+    assert done.returncode == 0
     text = content.decode()
     return ESCAPES.sub("", text).splitlines(), ESCAPES.search(text) is not None
+
+
+def read_all(main, content):
+    with contextlib.suppress(OSError):  # Linux ends a terminal so
+        while part := os.read(main, 1 << 16):
+            content += part
+    os.close(main)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -144,14 +151,14 @@ def on_terminal(width, *words):
     ],
     ids=" ".join,
 )
-def test_nothing_is_wider_than_the_terminal(words, width, stored):
+def test_nothing_is_wider_than_the_terminal(words, width, stored, on_terminal):
     traces = [stored, stored] if words == ("compare",) else [stored]
     lines, coloured = on_terminal(width, *words, *traces)
     assert lines and max(map(len, lines)) <= width
     assert coloured == (words != ("info",))
 
 
-def test_figures_are_never_cut(stored):
+def test_figures_are_never_cut(stored, on_terminal):
     lines, _ = on_terminal(80, "count", stored)
     (total,) = (line for line in lines if line.startswith("Global"))
     wide, _ = on_terminal(200, "count", stored)
@@ -161,7 +168,7 @@ def test_figures_are_never_cut(stored):
     assert not any(line.startswith("(too narrow for ") for line in wide)
 
 
-def test_a_file_is_neither_coloured_nor_cut(stored, tmp_path):
+def test_a_file_is_neither_coloured_nor_cut(stored, tmp_path, on_terminal):
     on_terminal(60, "count", stored, "-o", tmp_path / "counts.txt")
     text = (tmp_path / "counts.txt").read_text()
     assert not ESCAPES.search(text)

@@ -46,8 +46,8 @@ def recorded(path, run, *args):
     return open_trace(path)
 
 
-def reports_of(trace):
-    found = {name: estimated(trace, name) for name in ESTIMATORS}
+def reports_of(trace, estimators=ESTIMATORS):
+    found = {name: estimated(trace, name) for name in estimators}
     return {name: report for name, report in found.items() if report is not None}
 
 
@@ -76,8 +76,15 @@ def check_modules(reports):
 @pytest.mark.parametrize("seed", range(60))
 def test_a_spiking_network_costs_the_same_however_it_is_run(seed, tmp_path):
     net, x = networks.spiking(seed)
-    traces = {run.__name__: recorded(tmp_path / run.__name__, run, net, x) for run in networks.RUNS}
-    reports = {how: reports_of(trace) for how, trace in traces.items()}
+    # A batch of one is run one sample at a time already.
+    runs = networks.RUNS if x.shape[1] > 1 else networks.RUNS[:2]
+    traces = {run.__name__: recorded(tmp_path / run.__name__, run, net, x) for run in runs}
+    # NeuroMC, which is compared with nothing here, estimates one of the runs, each in its turn.
+    third = list(traces)[seed % len(traces)]
+    reports = {
+        how: reports_of(trace, ESTIMATORS if how == third else BY_SAMPLE)
+        for how, trace in traces.items()
+    }
     for how, trace in traces.items():
         check_account(trace, reports[how])
         check_modules(reports[how])

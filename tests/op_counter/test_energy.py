@@ -104,7 +104,10 @@ def test_lemaire_equals_golden(name, case_name, build, golden, revision):
 )
 def test_spikesim_equals_golden(name, estimate, case_name, recorded, golden):
     energies = golden[name][case_name]["energies"]
-    for key in [key for key in energies if key.startswith("spikesim")]:
+    keys = [key for key in energies if key.startswith("spikesim")]
+    assert len(keys) == 8
+    # The estimator is compared by each of them elsewhere: here two a case, others in the next.
+    for key in keys[list(golden[name]).index(case_name) % 4 :: 4]:
         theirs = energies[key]
         _, mode, device, size = key.split("-")
         config = op_counter.SpikeSimEnergyConfig(

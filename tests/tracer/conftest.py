@@ -16,12 +16,11 @@ torch = pytest.importorskip("torch")
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from opjoule.schemas import STATIC_TABLES, TABLES, Revision  # noqa: E402
+from opjoule.schemas import STATIC_TABLES, TABLES  # noqa: E402
 from opjoule.tracer import (  # noqa: E402
     Recorder,
     RecordingWarning,
     device_statistics,
-    environment,
     values,
 )
 from opjoule.tracer.device_reductions import Reductions  # noqa: E402
@@ -87,12 +86,6 @@ def apart(monkeypatch):
 
     monkeypatch.setattr(values.Values, "_adopt", adopt)
     monkeypatch.setattr(device_statistics, "_counts", lambda device: Reductions())
-
-
-@pytest.fixture(autouse=True)
-def _no_git(monkeypatch):
-    """Ask git nothing: it takes longer than the recording."""
-    monkeypatch.setattr(environment, "revision", lambda: Revision)
 
 
 class Tables:

@@ -10,6 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from opjoule.schemas import VALUE_BITS, SpikeClass
+from opjoule.tracer.device_reductions import Reductions
+from opjoule.tracer.device_statistics import DeviceMeasurer
 from opjoule.tracer.measurers import CHOICE, compiled
 from opjoule.tracer.session import Session
 
@@ -37,12 +39,20 @@ HOW = pytest.mark.parametrize("how", [C, "NumPy", "as on a device"])
 
 
 def measured(tensor, how=None):
-    """Return the facts that the recorder notes of a tensor, counted in one of three ways."""
-    apart = how == "as on a device"
+    """Return the facts that the recorder notes of a tensor, counted in one of several ways.
+
+    Args:
+        tensor: the tensor.
+        how: "C", "NumPy", "as on a device" by PyTorch's reductions, or so by kernels.
+    """
+    apart = how not in (None, "C", "NumPy")
     with pytest.MonkeyPatch.context() as patch:
         if how and not apart:
             patch.setenv(CHOICE, how)
         session = Session("full")
+    if apart:
+        session.device_measurer = DeviceMeasurer(session)
+        session.device_measurer.counts["cpu"] = Reductions() if isinstance(how, str) else how
     value = session.value_of(tensor)
     if apart:
         value.storage.device = value.device = "cpu:0"
@@ -138,6 +148,12 @@ def tensors(draw):
 @HOW
 def test_facts_equal_counting(how, tensor):
     check(tensor, how)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tensors())
+def test_facts_by_triton_equal_counting(kernels, tensor):
+    check(tensor, kernels)
 
 
 def test_bool_is_binary_by_type():

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,12 @@ def traces(tmp_path_factory):
     return recorded
 
 
+@pytest.fixture(scope="module")
+def reports(traces):
+    """Return a function that estimates a case once as a revision does."""
+    return cache(lambda name, revision: estimate_lemaire(traces(name), revision=revision))
+
+
 def _figures(report):
     return {
         ("total_pj",): report.total_pj,
@@ -95,8 +102,8 @@ def _different(mine, theirs):
 
 @pytest.mark.parametrize("revision", FILES)
 @pytest.mark.parametrize("name", CASES)
-def test_equals_golden(name, revision, traces):
-    report = estimate_lemaire(traces(name), revision=revision)
+def test_equals_golden(name, revision, reports):
+    report = reports(name, revision)
     found = _different(_figures(report), _theirs(GOLDEN[revision][name]["energies"]["lemaire"]))
     if revision == "spikingjelly-2026-08" and name in SEVERAL_NEURONS:
         assert all(any(word in path[-1] for word in OF_NEURONS) for path in found)
@@ -107,8 +114,8 @@ def test_equals_golden(name, revision, traces):
 
 @pytest.mark.parametrize("revision", FILES)
 @pytest.mark.parametrize("name", CASES)
-def test_rows_add_up(name, revision, traces):
-    report = estimate_lemaire(traces(name), revision=revision)
+def test_rows_add_up(name, revision, reports):
+    report = reports(name, revision)
     whole = pytest.approx(report.total_pj, rel=1e-12)
     assert report.rows["energy_pj"].sum() == whole
     assert report.details["layers"]["total_pj"].sum() == whole
@@ -117,13 +124,14 @@ def test_rows_add_up(name, revision, traces):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_warns_of_what_golden_warns_of(name, traces):
+def test_warns_of_what_golden_warns_of(name, reports):
     """2.0 names each class that it has no formulas for; August 2026 transposed convolutions."""
     for revision in FILES:
-        mine = " ".join(estimate_lemaire(traces(name), revision=revision).warnings)
+        warned = reports(name, revision).warnings
+        mine = " ".join(warned)
         theirs = GOLDEN[revision][name]["energies"]["lemaire"]["warnings"]
         named = [re.findall(r"(?:support|for) (\w+)[;.]", line)[0] for line in theirs]
-        assert len(named) == len(estimate_lemaire(traces(name), revision=revision).warnings)
+        assert len(named) == len(warned)
         assert all(f" {each}" in mine for each in named)
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,19 @@ def traces(tmp_path_factory):
     return recorded
 
 
+@pytest.fixture(scope="module")
+def reports(traces):
+    """Return a function that estimates a case once as a key of the golden figures says."""
+
+    @cache
+    def estimated(name, revision, key):
+        _, mode, device, size = key.split("-")
+        config = SpikeSimConfig(activity_mode=mode, device=device, xbar_size=int(size))
+        return estimate_spikesim(traces(name), config, revision=revision)
+
+    return estimated
+
+
 def _leaves(tree, path=()):
     if isinstance(tree, dict) and tree:
         for name, branch in tree.items():
@@ -90,26 +104,23 @@ def _differences(mine, theirs):
 
 @pytest.mark.parametrize("revision", FILES)
 @pytest.mark.parametrize("name", CASES)
-def test_equals_golden(name, revision, traces):
+def test_equals_golden(name, revision, reports):
     configs = {k: v for k, v in GOLDEN[revision][name]["energies"].items() if "spikesim" in k}
     assert len(configs) == 8  # dense and event, rram and sram, 32 and 64
     for key, theirs in configs.items():
-        _, mode, device, size = key.split("-")
-        config = SpikeSimConfig(activity_mode=mode, device=device, xbar_size=int(size))
-        report = estimate_spikesim(traces(name), config, revision=revision)
+        report = reports(name, revision, key)
         theirs = {k: v for k, v in theirs.items() if k != "warnings"}
         assert not sorted(_differences(_answer(report), theirs))
 
 
 @pytest.mark.parametrize("revision", FILES)
 @pytest.mark.parametrize("name", CASES)
-def test_warns_of_what_golden_warns_of(name, revision, traces):
+def test_warns_of_what_golden_warns_of(name, revision, reports):
     """Every module that a golden warning names, the empty estimate, and the event mode."""
     for key, theirs in GOLDEN[revision][name]["energies"].items():
         if "spikesim" not in key:
             continue
-        config = SpikeSimConfig(activity_mode=key.split("-")[1])
-        mine = " ".join(estimate_spikesim(traces(name), config, revision=revision).warnings)
+        mine = " ".join(reports(name, revision, key).warnings)
         named = [n for line in theirs["warnings"] for n in re.findall(r": ([\w.]+)\.$", line)]
         assert all(module in mine for module in named)
         empty = any("No supported" in line for line in theirs["warnings"])
