@@ -47,6 +47,9 @@ def attribute(module: Any, name: str, default: Any = None) -> Any:
         return default
 
 
+_set_of: Any = lru_cache(maxsize=16)(frozenset)
+
+
 @lru_cache(maxsize=4096)
 def _also_on_class(cls: Any, names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(names) & _on_class(cls)
@@ -59,17 +62,10 @@ def attributes(module: nn.Module, names: tuple[str, ...]) -> dict[str, Any]:
         each = ((name, attribute(module, name, _MISSING)) for name in names)
         return {name: value for name, value in each if value is not _MISSING}
     own = vars(module)
-    places = [own, *(own[k] for k in _HELD if own.get(k))]
-    odd = _also_on_class(cls, names)
+    wanted = _set_of(names)
     found: dict[str, Any] = {}
-    for name in names:
-        if name in odd:
-            value = attribute(module, name, _MISSING)
-            if value is not _MISSING:
-                found[name] = value
-            continue
-        for place in places:
-            if name in place:
-                found[name] = place[name]
-                break
-    return found
+    for place in (*(own[k] for k in reversed(_HELD) if own.get(k)), own):
+        found.update((name, place[name]) for name in wanted.intersection(place))
+    for name in _also_on_class(cls, names):
+        found[name] = attribute(module, name, _MISSING)
+    return {n: found[n] for n in names if n in found and found[n] is not _MISSING}

@@ -49,12 +49,31 @@ class Rows:
         self.gone = total
 
 
+_NARROW = {pa.int16(): np.int16, pa.int32(): np.int32}
+
+
 def column(values: Any, kind: pa.DataType) -> pa.Array:
-    """Return integers as an Arrow column of `kind`; NULL becomes null."""
+    """Return integers as an Arrow column of `kind`; NULL becomes null.
+
+    Raises:
+        OverflowError: `kind` is too narrow for one of them.
+    """
     missing = values == NULL
-    if not missing.any():
-        return pa.array(values).cast(kind)
-    return pa.array(np.where(missing, 0, values), mask=missing).cast(kind)
+    mask = missing if missing.any() else None
+    if kind in _NARROW:
+        wide = values if mask is None else np.where(missing, 0, values)
+        values = wide.astype(_NARROW[kind])
+        if not np.array_equal(values, wide):
+            raise OverflowError(f"a number is too large for {kind}")
+    return pa.array(values, mask=mask)
+
+
+def lists(sizes: list[int | None], values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return a column of lists: the next so many of `values` each; None is null."""
+    missing = np.array([size is None for size in sizes], np.bool_)
+    ends = np.cumsum([0, *(size or 0 for size in sizes)], dtype=np.int32)
+    mask = pa.array(missing) if missing.any() else None
+    return pa.ListArray.from_arrays(pa.array(ends), values, type=kind, mask=mask)
 
 
 def words(codes: Any, vocabulary: list[str]) -> pa.Array:

@@ -6,6 +6,7 @@ of integers of 8 bytes: one reading at the memory's pace, on the tensor's own de
 
 from __future__ import annotations
 
+import ctypes
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -18,8 +19,9 @@ from .device_cells import unseen
 
 _COLUMNS = 1021  # prime: no row of a weight is as long
 _ROW = 8 * _COLUMNS
-_DIRECT = frozenset({torch.float32, torch.float64, torch.float16, torch.int64, torch.bool})
-"""Types that NumPy knows too: their bytes are there without views of PyTorch's."""
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+_DIRECT = frozenset({torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64,
+                     torch.int32, torch.uint8, torch.bool})  # fmt: skip
 
 
 def fingerprint(tensors: Iterable[torch.Tensor]) -> str | None:
@@ -40,8 +42,11 @@ def _checked(tensor: torch.Tensor, total: int) -> int:
     total = zlib.crc32(f"{tensor.dtype}{tuple(tensor.shape)}".encode(), total)
     if not tensor.numel():
         return total
-    if tensor.is_cpu and tensor.dtype in _DIRECT and tensor.is_contiguous():
-        return _checked_here(tensor.detach().numpy().reshape(-1).view(np.uint8), total)
+    if type(tensor) in _PLAIN and tensor.dtype in _DIRECT and _lies_here(tensor):
+        pointer = tensor.data_ptr()
+        if not pointer:
+            raise ValueError("the storage was given back")
+        return _checked_here((ctypes.c_char * tensor.nbytes).from_address(pointer), total)
     flat = tensor.detach().contiguous().view(-1)
     if flat.numel() == 1:  # its stride may be any
         flat = flat.clone(memory_format=torch.contiguous_format)
@@ -57,13 +62,23 @@ def _checked(tensor: torch.Tensor, total: int) -> int:
     return zlib.crc32(rest, total)
 
 
-def _checked_here(flat: Any, total: int) -> int:
+def _lies_here(tensor: torch.Tensor) -> bool:
+    """Tell whether the bytes of a plain tensor's elements are in this machine's memory, in order.
+
+    Such memory is read without views of PyTorch's: of many small tensors these take the longest.
+    """
+    here = tensor.is_cpu and tensor.layout is torch.strided and tensor.is_contiguous()
+    return here and not tensor.is_neg()
+
+
+def _checked_here(memory: Any, total: int) -> int:
     """Go on with bytes in this machine's memory: sums of columns modulo 2 to the 64, the rest."""
-    rows = flat.size // _ROW
+    rows = len(memory) // _ROW
     if rows > 1:
+        flat = np.frombuffer(memory, np.uint8)
         words = flat[: rows * _ROW].view(np.uint64).reshape(-1, _COLUMNS)
-        total, flat = zlib.crc32(np.add.reduce(words, axis=0), total), flat[rows * _ROW :]
-    return zlib.crc32(flat, total)
+        total, memory = zlib.crc32(np.add.reduce(words, axis=0), total), flat[rows * _ROW :]
+    return zlib.crc32(memory, total)
 
 
 def copies(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:

@@ -135,10 +135,9 @@ def operands_table(rows: Any, facts: Facts) -> pa.Table:
     )
 
 
-def values_table(values: list[Value]) -> pa.Table:
+def values_table(values: list[Value], facts: Facts) -> pa.Table:
     """Return rows of the `values` table."""
     values = sorted(values, key=attrgetter("number"))
-    facts = Facts(values)
     schema = PART_TABLES["values"]
     number, storage, version, written, numel, size, kind = _cells(values, _ROW)
     bases = [NULL if v.base is None else v.base.number for v in values]
@@ -217,7 +216,7 @@ def gathered(
         tables["call_operands"] = operands_table(operands, facts)
     ready = [v for v in values.fresh if last or v.measured or not values.waits(v)]
     if ready:
-        tables["values"] = values_table(ready)
+        tables["values"] = values_table(ready, facts)
     if ended:
         tables["module_calls"] = module_calls.table(labels)
     return Batch(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..schemas import PART_TABLES
-from .columns import NULL, Rows, column, words
+from .columns import NULL, Rows, column, lists, words
 from .frames import GUESSED, OBSERVED, SOURCES, TOLD, Frame
 
 if TYPE_CHECKING:
@@ -146,14 +146,14 @@ class ModuleRows:
             else:
                 columns[name] = column(cells, schema.field(name).type)
         for index, name in enumerate(_VALUES):
-            lists = [values[index] for values in self._values[: len(rows)]]
-            columns[name] = _lists(lists, schema.field(name).type)
+            of_calls = [values[index] for values in self._values[: len(rows)]]
+            columns[name] = _described(of_calls, schema.field(name).type)
         return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
-def _lists(lists: list[list[Described] | None], kind: pa.DataType) -> pa.Array:
+def _described(of_calls: list[list[Described] | None], kind: pa.DataType) -> pa.Array:
     """Return lists of described tensors as a column of lists of structs."""
-    flat = [described for each in lists if each is not None for described in each]
+    flat = [described for each in of_calls if each is not None for described in each]
     numbers = np.array([number for number, _, _ in flat], np.int64)
     shapes = [layout.shape for _, layout, _ in flat]
     fields = {
@@ -165,9 +165,4 @@ def _lists(lists: list[list[Described] | None], kind: pa.DataType) -> pa.Array:
     structs = pa.StructArray.from_arrays(
         list(fields.values()), fields=[kind.value_type.field(name) for name in fields]
     )
-    sizes = [0 if each is None else len(each) for each in lists]
-    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int32)
-    missing = np.array([each is None for each in lists], np.bool_)
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), structs, type=kind, mask=pa.array(missing) if len(missing) else None
-    )
+    return lists([None if each is None else len(each) for each in of_calls], structs, kind)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+
+import pyarrow as pa
 
 from .calls_of_modules import ModuleCalls
 from .flush import CALL_WIDTH, Batch, gathered, let_go
 from .session import Session
 from .threads import Thread
-from .writer import Writer, static_table
+from .writer import Writer
 
+Static = tuple[int, Callable[[], pa.Table]]
 _LOOK_AFTER = 64 * CALL_WIDTH
 _FIRST_S, _LONGEST_S = 1.0, 60.0
 """A part that is not full yet is saved after so long, and after twice as long each time."""
@@ -25,11 +27,11 @@ class Parts:
         writer: writes them.
         calls: the module calls.
         labels: the labels used so far, by code.
-        static: returns the rows of the static tables, by name.
+        static: returns by name how many rows each static table has, and what makes it.
     """
 
     def __init__(self, session: Session, writer: Writer, calls: ModuleCalls, labels: list[str],
-                 static: Callable[[], dict[str, list[dict[str, Any]]]]) -> None:  # fmt: skip
+                 static: Callable[[], dict[str, Static]]) -> None:  # fmt: skip
         self._session = session
         self._writer = writer
         self._calls = calls
@@ -108,12 +110,13 @@ class Parts:
         Raises:
             RecordError: the disk refuses.
         """
-        rows = self._static()
+        tables = self._static()
         writer = writer or self._writer
         known = writer.rows
-        for name in names or rows:
-            if not names or known[name] != len(rows[name]):
-                writer.write(name, static_table(name, rows[name]))
+        for name in names or tables:
+            rows, make = tables[name]
+            if not names or known[name] != rows:
+                writer.write(name, make())
 
     def missing(self, threads: Iterable[Thread]) -> str | None:
         """Return what an interrupt has cost, in words; None if everything that ran is written."""

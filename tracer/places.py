@@ -149,9 +149,8 @@ def _recording(marker: Path) -> int | None:
 
 def sync(path: Path) -> None:
     """Have a file or directory on the disk, where the system can say so."""
-    flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) if path.is_dir() else os.O_RDONLY
     try:
-        handle = os.open(path, flags)
+        handle = os.open(path, os.O_RDONLY)
     except OSError:  # a system that opens no directories
         return
     try:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,13 +31,13 @@ from .neurons import NeuronRule, Neurons
 from .notices import Notices
 from .optimizers import OptimizerSteps
 from .outcome import begun, outcome
-from .parts import Parts
+from .parts import Parts, Static
 from .recursion import Room
 from .session import Session
 from .signals import Termination, held
 from .steps import Steps
 from .threads import Threads
-from .writer import Writer
+from .writer import Writer, static_table
 
 _PATIENCE_S = 5.0
 """So long the trace's end waits for another thread that is at work."""
@@ -473,12 +474,11 @@ class Recorder:
     def _told(self) -> list[str]:
         return self._notices.told(self._calls, self._session.device_note)
 
-    def _static(self) -> dict[str, list[dict[str, Any]]]:
-        return {
-            "signatures": self._session.signatures.rows,
-            "modules": self._modules.rows,
-            "optimizer_steps": self._optimizers.rows,
-        }
+    def _static(self) -> dict[str, Static]:
+        signatures = self._session.signatures
+        rows = {"modules": self._modules.rows, "optimizer_steps": self._optimizers.rows}
+        gathered = {name: (len(r), partial(static_table, name, r)) for name, r in rows.items()}
+        return {"signatures": (len(signatures), signatures.table), **gathered}
 
     def _manifest(self, error: BaseException | Failure | None, **fields: Any) -> Manifest:
         facts: dict[str, Any] = {

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import chain
 from typing import Any
 
+import pyarrow as pa
 import torch
 
+from ..schemas import STATIC_TABLES
+from .columns import lists
 from .layouts import Layout
 from .operands import Op, other_arguments
 
@@ -27,23 +31,17 @@ def plain_argument(value: Any) -> Any:
     return str(value)
 
 
-def _operand(role: str, slot: int, name: str, index: int | None, key: Any) -> dict[str, Any]:
+def _operand(role: str, slot: int, name: str, index: int | None, key: Any) -> tuple[Any, ...]:
+    """Return the fields of an operand, in the order of the schema."""
     layout, device, requires_grad = key
     strided = isinstance(layout, Layout)
-    return {
-        "role": role,
-        "slot": slot,
-        "name": name,
-        "list_index": index,
-        "shape": None if layout.shape is None else [int(n) for n in layout.shape],
-        "stride": [int(n) for n in layout.stride] if strided else None,
-        "dtype": layout.dtype_name,
-        "layout": "strided" if strided else layout.layout_name,
-        "device": device,
-        "numel": layout.numel,
-        "bytes": layout.nbytes,
-        "requires_grad": requires_grad,
-    }
+    return (
+        role, slot, name, index,
+        None if layout.shape is None else [*map(int, layout.shape)],
+        [*map(int, layout.stride)] if strided else None,
+        layout.dtype_name, "strided" if strided else layout.layout_name, device,
+        layout.numel, layout.nbytes, requires_grad,
+    )  # fmt: skip
 
 
 class Signatures:
@@ -57,16 +55,24 @@ class Signatures:
         self.known: dict[Any, int] = {}
         self._numbers: dict[Any, int] = {}
         self._seen: list[tuple[Op, Any, Any, Any]] = []
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._generic: dict[Any, int] = {}
         self._variants: dict[Any, int] = {}
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of the table; made when they are asked for."""
-        for number in range(len(self._rows), len(self._seen)):
-            self._rows.append(_row(number, *self._seen[number]))
-        return self._rows
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def table(self) -> pa.Table:
+        """Return the table of all so far."""
+        self._rows += [_row(*seen) for seen in self._seen[len(self._rows) :]]
+        columns = [list(range(len(self._rows))), *map(list, zip(*self._rows, strict=True))]
+        schema = STATIC_TABLES["signatures"]
+        if not self._rows:
+            return schema.empty_table()
+        place = schema.get_field_index("operands")
+        columns[place] = _operands_column(columns[place])
+        cells = zip(columns, schema.types, strict=True)
+        return pa.table([pa.array(cell, kind) for cell, kind in cells], schema=schema)
 
     def add(self, key: Any, op: Op, args: Any, kwargs: Any, ins: list[Any], outs: Any) -> int:
         """Return the number of the signature of a call whose key is not in `known`.
@@ -134,7 +140,8 @@ def _hashable(thing: Any) -> Any:
     return thing
 
 
-def _row(number: int, op: Op, operands: Any, results: Any, others: Any) -> dict[str, Any]:
+def _row(op: Op, operands: Any, results: Any, others: Any) -> tuple[Any, ...]:
+    """Return the fields of a signature behind its number, in the order of the schema."""
     rows = [
         _operand("in", slot, name, index, key)
         for slot, (name, index, key) in enumerate(operands)
@@ -149,16 +156,18 @@ def _row(number: int, op: Op, operands: Any, results: Any, others: Any) -> dict[
     count = len(op.others)
     arguments = {name: value for (_, name, _, _), value in zip(op.others, others, strict=False)}
     arguments.update(others[count:])
-    return {
-        "signature_id": number,
-        "op": op.name,
-        "packet": op.packet,
-        "operands": rows,
-        "arguments": json.dumps({name: plain_argument(v) for name, v in arguments.items()}),
-        "tags": list(op.tags),
-        "is_view": op.is_view,
-        "mutates": sorted(op.writes),
-    }
+    told = json.dumps({name: plain_argument(v) for name, v in arguments.items()})
+    return op.name, op.packet, rows, told, list(op.tags), op.is_view, sorted(op.writes)
+
+
+def _operands_column(of_signatures: list[list[tuple[Any, ...]]]) -> pa.Array:
+    kind = STATIC_TABLES["signatures"].field("operands").type
+    fields = [*kind.value_type]
+    columns = zip(*chain.from_iterable(of_signatures), strict=True)
+    cells = [*columns] or [()] * len(fields)
+    arrays = [pa.array(cell, field.type) for cell, field in zip(cells, fields, strict=True)]
+    structs = pa.StructArray.from_arrays(arrays, fields=fields)
+    return lists([*map(len, of_signatures)], structs, kind)
 
 
 def _without_floats(thing: Any) -> Any:

@@ -215,8 +215,8 @@ class Writer:
 
     def _remove_saved(self) -> None:
         """Remove what was saved of parts that never came, and what was half written."""
-        for file in self.path.glob("*.parquet*"):
-            if file.name not in self._parts:
+        for file in self.path.iterdir():
+            if ".parquet" in file.name and file.name not in self._parts:
                 file.unlink(missing_ok=True)
 
 
@@ -231,11 +231,22 @@ def _schema(name: str) -> tuple[pa.Schema, list[str], list[str]]:
 
 def _encoded(name: str, table: pa.Table) -> pa.Buffer:
     """Return a table as the content of its file."""
+    if not table.num_rows:
+        return _empty(name)
+    return _content(name, table)
+
+
+@cache
+def _empty(name: str) -> pa.Buffer:
+    return _content(name, TABLES[name].empty_table())
+
+
+def _content(name: str, table: pa.Table) -> pa.Buffer:
     schema, ids, rest = _schema(name)
     large = table.num_rows > _SMALL
     content = pa.BufferOutputStream()
     pq.write_table(
-        pa.Table.from_arrays(table.columns, schema=schema),
+        table.replace_schema_metadata(schema.metadata),
         content,
         compression="zstd" if large else "lz4",
         use_dictionary=rest if large and rest else False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -81,8 +81,31 @@ class Found:
         return sum(self.rows)
 
 
-def files_of(folder: Path, manifest: Manifest) -> Found:
+@dataclass(frozen=True)
+class Footer:
+    """What the footer of a part tells, once it is checked.
+
+    Attributes:
+        rows: of the part.
+        spans: of each row group of `calls` its rows, and its first and last `seq`.
+    """
+
+    rows: int
+    spans: tuple[tuple[int, int, int], ...] = ()
+
+
+Footers = dict[tuple[str, str], Footer]
+"""Footers that were checked, by table and checksum of the whole part."""
+
+
+def files_of(folder: Path, manifest: Manifest, footers: Footers) -> Found:
     """Return the parts of one rank, each checked for name, size, rows, columns and checksum.
+
+    Args:
+        folder: of the rank.
+        manifest: its manifest.
+        footers: checked so far, of any rank: ranks of one model have the same static tables. What
+            is read here is added.
 
     Raises:
         TraceError: a part is missing, damaged, truncated, foreign or badly named.
@@ -96,7 +119,14 @@ def files_of(folder: Path, manifest: Manifest) -> Found:
     _check_checksums(found, manifest)
     for part in manifest.parts:
         if part.table in TABLES:
-            _take(found, folder / part.name, part.table, rows=part.rows)
+            file, key = folder / part.name, (part.table, part.checksum)
+            if key not in footers:
+                footers[key] = _footer(file, part.table)
+            if footers[key].rows != part.rows:
+                raise TraceError(
+                    f"{file} is damaged: {footers[key].rows} rows instead of {part.rows}."
+                )
+            _take(found, file, part.table, footers[key])
     return found
 
 
@@ -109,7 +139,7 @@ def readable_files(folder: Path) -> Found:
             try:
                 found.identities[file] = _regular(file)
                 _check_pages(file)  # no checksum of the whole stands anywhere
-                _take(found, file, name, rows=None)
+                _take(found, file, name, _footer(file, name))
             except TraceError as error:
                 found.identities.pop(file, None)
                 found.left_out.append(str(error))
@@ -300,35 +330,38 @@ def _check_size(file: Path, part: Part) -> None:
         raise TraceError(f"{file} is {state}: {size} bytes instead of {part.bytes}.")
 
 
-def _take(found: Found, file: Path, table: str, *, rows: int | None) -> None:
-    """Take a file for a part of a table, once rows, columns and what they may hold are checked.
+def _take(found: Found, file: Path, table: str, footer: Footer) -> None:
+    """Take a file for a part of a table."""
+    found.files[table].append(file)
+    if table == "calls":
+        found.rows.append(footer.rows)
+        found.spans.extend(footer.spans)
+
+
+def _footer(file: Path, table: str) -> Footer:
+    """Return what the footer of a part tells, once columns and what they may hold are checked.
 
     Raises:
-        TraceError: it is none.
+        TraceError: the file is no part of the table.
     """
     try:
-        _check_footer(found, file, table, rows)
+        return _checked_footer(file, table)
     except TraceError:
         raise
     except Exception:  # whatever a library makes of bytes that are none of its own
         raise TraceError(f"{file} is damaged: it is not a Parquet file.") from None
-    found.files[table].append(file)
 
 
-def _check_footer(found: Found, file: Path, table: str, rows: int | None) -> None:
+def _checked_footer(file: Path, table: str) -> Footer:
     with pq.ParquetFile(file) as opened:
-        schema, footer = opened.schema_arrow, opened.metadata
-    if rows is not None and footer.num_rows != rows:
-        raise TraceError(f"{file} is damaged: {footer.num_rows} rows instead of {rows}.")
+        schema, told = opened.schema_arrow, opened.metadata
     if not schema.equals(TABLES[table]):
         for each in TABLES[table]:
             _check_column(file, table, schema, each)
-    if table in STATIC_TABLES:
-        _check_bounds(file, footer)
-    else:
-        _check_numbers(found, file, table, footer)
-    if table == "calls":
-        found.rows.append(footer.num_rows)
+    if table not in STATIC_TABLES:
+        return Footer(told.num_rows, tuple(_checked_numbers(file, table, told)))
+    _check_bounds(file, told)
+    return Footer(told.num_rows)
 
 
 def _check_column(file: Path, table: str, schema: pa.Schema, wanted: pa.Field) -> None:
@@ -359,27 +392,31 @@ _NEVER_NULL = {
 }
 
 
-def _check_numbers(found: Found, file: Path, table: str, footer: Any) -> None:
+def _checked_numbers(file: Path, table: str, footer: Any) -> Iterator[tuple[int, int, int]]:
     """Check the numbers of a part by what its footer says of them; nothing of it is read.
 
     Numbers of rows, elements and bytes are not negative; ids are there.
+
+    Yields:
+        Of each row group of `calls` its rows, and its first and last `seq`.
     """
-    span: list[tuple[int, int, int]] = []
+    names = frozenset(TABLES[table].names)
     for group in (footer.row_group(n) for n in range(footer.num_row_groups)):
         for chunk in (group.column(n) for n in range(group.num_columns)):
-            name, told = chunk.path_in_schema, chunk.statistics
-            if told is None or name not in TABLES[table].names:
+            name = chunk.path_in_schema
+            told = chunk.statistics if name in names else None
+            if told is None:
                 continue
             if told.has_null_count and told.null_count and name in _NEVER_NULL[table]:
                 raise TraceError(f"{file} is damaged: {name} is null in {told.null_count} rows.")
-            if not told.has_min_max or type(told.min) is not int:
+            low = told.min if told.has_min_max else None
+            if type(low) is not int:
                 continue
-            low, high = told.min, int(told.max)
+            high = int(told.max)
             if name not in _SIGNED and (low < 0 or high >= _LIMITS.get(name, 1 << 62)):
                 raise TraceError(f"{file} is damaged: {name} is {low} to {high}.")
             if table == "calls" and name == "seq":
-                span.append((group.num_rows, low, high))
-    found.spans.extend(span)
+                yield group.num_rows, low, high
 
 
 _SIGNED = ("last_seq", "first_node", "last_node", "class")

@@ -17,7 +17,16 @@ from ..answers.page import Column, Page, Sheet
 from ..units import number_text
 from .assumptions import assuming
 from .checks import check_static
-from .files import Found, Identity, collected, files_of, missing_calls, readable_files, scan
+from .files import (
+    Footers,
+    Found,
+    Identity,
+    collected,
+    files_of,
+    missing_calls,
+    readable_files,
+    scan,
+)
 from .filters import Filter, parse_filters
 from .manifests import check_ranks, ending, find_ranks, read_manifest
 
@@ -228,13 +237,14 @@ def _open(path: Path, partial: bool, rank: int | None) -> Trace:
         check_ranks(path, found, partial=partial)
     elif None in found and found[None].rank != rank:
         raise TraceError(f"{path} has no rank {rank}; it is of rank {found[None].rank}.")
-    opened = [(manifest, _files(folders[each], manifest)) for each, manifest in found.items()]
+    footers: Footers = {}
+    opened = [(told, _files(folders[each], told, footers)) for each, told in found.items()]
     return _joined(path, opened, partial=partial)
 
 
-def _files(folder: Path, manifest: Manifest) -> Found:
+def _files(folder: Path, manifest: Manifest, footers: Footers) -> Found:
     if manifest.parts or manifest.status != "unfinished":
-        return files_of(folder, manifest)
+        return files_of(folder, manifest, footers)
     return readable_files(folder)
 
 

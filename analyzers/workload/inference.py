@@ -19,7 +19,7 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
     Args:
         trace: the trace.
         eval_only: leave out what ran in training mode. What ran outside every module has no mode
-            of its own and goes with the module call before it.
+            of its own and goes with the module call of its rank before it, or with the first one.
 
     Raises:
         TraceError: nothing is left; says what is missing.
@@ -77,8 +77,11 @@ def without_training(trace: Trace) -> Trace:
 
 def _outside_in_eval_mode(trace: Trace, calls: pl.LazyFrame) -> pl.DataFrame:
     """Return `rank` and `seq` of calls outside every module, next to a module call in eval mode."""
-    mode = pl.col("training")
-    filled = pl.coalesce(mode.forward_fill(), mode.backward_fill(), pl.lit(False))
+    mode, rank = pl.col("training"), pl.col("rank")
+    told = pl.when(mode.is_not_null()).then(rank)  # the rank that a mode is filled in from
+    before = pl.when(told.forward_fill() == rank).then(mode.forward_fill())
+    after = pl.when(told.backward_fill() == rank).then(mode.backward_fill())
+    filled = pl.coalesce(before, after, pl.lit(False))
     modes = calls.select("rank", "seq", "training", filled=filled)
     return collected(modes.filter(mode.is_null() & ~pl.col("filled")).select("rank", "seq"), trace)
 

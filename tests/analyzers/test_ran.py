@@ -54,6 +54,26 @@ def test_how_often_it_ran_is_what_a_loop_counts(both_modes, filters):
     assert found.height == len(looped(trace))
 
 
+def test_work_outside_modules_goes_with_the_modules_of_its_own_rank(record, monkeypatch, tmp_path):
+    """Each rank's neighbour ran in the other mode: exp and sin go with eval, cos and neg do not."""
+    layer, x = torch.nn.Linear(3, 3), torch.rand(2, 3)
+    ranks = [
+        lambda: (layer.train()(x), x.cos()),
+        lambda: (x.exp(), layer.eval()(x)),
+        lambda: (layer.eval()(x), x.sin()),
+        lambda: (x.neg(), layer.train()(x)),
+    ]
+    for rank, run in enumerate(ranks):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(len(ranks)))
+        record(torch.no_grad()(run), model=layer, path=tmp_path / "ranks")
+    part = forward_part(open_trace(tmp_path / "ranks"), eval_only=True)
+    found = ran_of(part).join(part.signatures.select("rank", "signature_id", "op"),
+                              on=["rank", "signature_id"])  # fmt: skip
+    ops = sorted(found.filter(pl.col("training").is_null())["op"])
+    assert ops == ["aten.exp.default", "aten.sin.default"]
+
+
 def test_work_outside_modules_is_told_apart_call_by_call(both_modes):
     part = forward_part(both_modes, eval_only=True)
     assert None in set(ran_of(part)["training"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pyarrow.dataset
@@ -137,3 +138,34 @@ def test_the_first_module_of_an_uncovered_op_is_that_of_its_own_rank(ranks):
     assert others and others != ["mine.blend.default"]
     with pytest.raises(RuleError, match=r"mine.blend.default: .*1 call, first outside"):
         count(trace, strict=True)
+
+
+@pytest.fixture
+def twins(tmp_path, stored):
+    """Return a trace of two ranks that hold the same."""
+    path = tmp_path / "twins"
+    for rank in (0, 1):
+        shutil.copytree(stored, path / f"rank={rank:05d}")
+        manifest = path / f"rank={rank:05d}" / "trace.json"
+        told = json.loads(manifest.read_text()) | {"rank": rank, "world_size": 2}
+        manifest.write_text(json.dumps(told))
+    return path
+
+
+def test_what_ranks_have_in_common_is_checked_once(twins, monkeypatch):
+    from opjoule.analyzers.trace import files
+
+    real, asked = files._footer, []
+    monkeypatch.setattr(files, "_footer", lambda *a: asked.append(a[0].parent.name) or real(*a))
+    trace = open_trace(twins)
+    assert asked == ["rank=00000"] * 7
+    assert trace.calls.collect().height == 2 * open_trace(twins, rank=1).calls.collect().height
+
+
+@pytest.mark.parametrize("name", ["modules.parquet", "calls-00000.parquet"])
+def test_a_rank_is_not_trusted_for_what_another_one_holds(twins, refusal, name):
+    file = twins / "rank=00001" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert f"{file} is damaged: its content is not what was recorded" in refusal(twins)

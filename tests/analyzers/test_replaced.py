@@ -96,11 +96,11 @@ def test_a_trace_that_is_replaced_as_it_is_opened_is_opened_again(tmp_path, monk
     path, real, left = tmp_path / "trace", opening.files_of, [1]
     record(path, 10)
 
-    def replacing(folder, manifest):
+    def replacing(*given):
         if left:
             left.pop()
             record(path, 30, overwrite=True)
-        return real(folder, manifest)
+        return real(*given)
 
     monkeypatch.setattr(opening, "files_of", replacing)
     assert sum(count(path, by="op").frame["calls"]) == 60
@@ -112,9 +112,9 @@ def test_a_trace_that_is_replaced_each_time_it_is_opened_is_refused_as_such(tmp_
     path, real, times = tmp_path / "trace", opening.files_of, iter(range(20, 100))
     record(path, 10)
 
-    def replacing(folder, manifest):
+    def replacing(*given):
         record(path, next(times), overwrite=True)
-        return real(folder, manifest)
+        return real(*given)
 
     monkeypatch.setattr(opening, "files_of", replacing)
     monkeypatch.setattr(opening, "_MOMENTS_S", (0, 0))

@@ -172,15 +172,15 @@ def test_a_killed_recording_is_told_from_a_complete_one(tmp_path):
 
 def full(monkeypatch, after):
     """Let the disk be full after so many tables."""
-    real, left = pq.write_table, [after]
+    real, left = writer._encoded, [after]
 
-    def write_table(*args, **kwargs):
+    def encoded(*args):
         left[0] -= 1
         if left[0] < 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(*args, **kwargs)
+        return real(*args)
 
-    monkeypatch.setattr(writer.pq, "write_table", write_table)
+    monkeypatch.setattr(writer, "_encoded", encoded)
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
