@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .analyzers.counting.rates import Rates, rates
     from .analyzers.energy.estimators import energy
     from .analyzers.energy.report import EnergyReport
+    from .analyzers.peers.conventions import Conventions, conventions
     from .analyzers.reporting.report import Report, report
     from .analyzers.rules import Figures, OpRule
     from .analyzers.sweeping.machines import sweep_machines
@@ -43,10 +44,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
-        "Breakeven", "Check", "Comparison", "Counts", "Coverage", "Figures", "OpRule", "Rates",
-        "Report", "Roofline", "Table", "Trace", "breakeven", "check", "compare", "count",
-        "coverage", "open_trace", "rates", "report", "roofline", "sensitivity", "sweep",
-        "sweep_machines", "table",
+        "Breakeven", "Check", "Comparison", "Conventions", "Counts", "Coverage", "Figures",
+        "OpRule", "Rates", "Report", "Roofline", "Table", "Trace", "breakeven", "check", "compare",
+        "conventions", "count", "coverage", "open_trace", "rates", "report", "roofline",
+        "sensitivity", "sweep", "sweep_machines", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config", "load_machine"),
@@ -61,6 +62,7 @@ __all__ = [
     "Check",
     "Comparison",
     "ConfigError",
+    "Conventions",
     "Counts",
     "Coverage",
     "EnergyReport",
@@ -83,6 +85,7 @@ __all__ = [
     "breakeven",
     "check",
     "compare",
+    "conventions",
     "count",
     "coverage",
     "energy",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .counting.count import Counts, count
     from .counting.coverage import Coverage, coverage
     from .counting.rates import Rates, rates
+    from .peers.conventions import Conventions, conventions
     from .reporting.report import Report, report
     from .rules import OpRule
     from .rules.rule import Figures
@@ -37,6 +38,8 @@ _HOMES = {
     "coverage": "counting.coverage",
     "Rates": "counting.rates",
     "rates": "counting.rates",
+    "Conventions": "peers.conventions",
+    "conventions": "peers.conventions",
     "Report": "reporting.report",
     "report": "reporting.report",
     "OpRule": "rules",
@@ -57,6 +60,7 @@ __all__ = [
     "Breakeven",
     "Check",
     "Comparison",
+    "Conventions",
     "Counts",
     "Coverage",
     "Figures",
@@ -69,6 +73,7 @@ __all__ = [
     "breakeven",
     "check",
     "compare",
+    "conventions",
     "count",
     "coverage",
     "open_trace",

@@ -32,6 +32,7 @@ VERBS = {
     "compare": "compare",
     "table": "table",
     "breakeven": "breakeven",
+    "conventions": "conventions",
     "check": "check",
     "roofline": "roofline",
     "report": "report",

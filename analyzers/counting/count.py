@@ -13,7 +13,7 @@ import polars as pl
 from ...schemas import STAGES, ConfigError
 from ..answers.page import Page
 from ..answers.result import Result
-from ..rules import PRODUCTS, OpRule, rule_set
+from ..rules import PRODUCTS, OpRule, RuleSet, rule_set
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import (
     check_per,
@@ -212,6 +212,16 @@ def count(
         sampled=sampled,
         samples_of_trace=find,
     )
+
+
+def summed_up(counted: pl.DataFrame, rules: RuleSet) -> dict[str, Any]:
+    """Return the figures of everything, as the one row of a count's `frame` has them.
+
+    Args:
+        counted: what `evaluate.tally` returned.
+        rules: the rule set that counted.
+    """
+    return _summed(_gaps(counted, rules.with_classes), ()).row(0, named=True)
 
 
 def _per_unit(frame: pl.DataFrame, sampled: Samples, per: str, keys: Sequence[str]) -> pl.DataFrame:

@@ -256,15 +256,29 @@ def effective_operations(trace: Trace, keys: Sequence[str]) -> pl.DataFrame:
         `rank`, `signature_id`, `op`, `keys`, `module` (path), `calls`, `effective_macs` and
         `effective_acs` (null: not measured).
     """
-    own, _ = _layer_products(trace, keys)
+    own, _ = layer_products(trace, keys)
     return own.select(
         "rank", "signature_id", "op", *keys, "module", "calls", "effective_macs", "effective_acs"
     )
 
 
-def _layer_products(trace: Trace, keys: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the products of Linear and convolution modules, and the other products."""
-    rows = collapsed(trace, keys, spikes="ternary", by_values_only=True)
+def layer_products(
+    trace: Trace, keys: Sequence[str], *, spikes: str = "ternary"
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the products of Linear and convolution modules, and the other products.
+
+    Args:
+        trace: the trace.
+        keys: of `aggregate.KEYS`, `module_id` among them: what is kept apart.
+        spikes: what an input may hold to drive a layer as spikes; its values decide alone.
+
+    Returns:
+        Rows of `collapsed`; those of layers with `module` (path), `kind`, `driven` (its input is
+        spikes; null: not measured), `inputs` (elements), `nonzero`, `dense` (pairs that meet),
+        `fanout` (those with a nonzero input), `effective` (and a nonzero weight),
+        `effective_macs` and `effective_acs` (null: not measured), and `dense_macs` of a call.
+    """
+    rows = collapsed(trace, keys, spikes=spikes, by_values_only=True)
     layers = layers_of(trace).select(*MODULE, "module", "kind", second_numel="weight_numel")
     weights = weight_products(trace).select(*SIGNATURE, "slot", "second_numel")
     rows = rows.join(weights, on=list(SIGNATURE), how="left", maintain_order="left")
@@ -282,7 +296,7 @@ def _layer_products(trace: Trace, keys: Sequence[str]) -> tuple[pl.DataFrame, pl
 
 def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the products of Linear and convolution modules, and the ops of other products."""
-    own, rest = _layer_products(trace, ["module_id"])
+    own, rest = layer_products(trace, ["module_id"])
     summed = (
         own.group_by("module", "kind", maintain_order=True)
         .agg(
@@ -329,9 +343,11 @@ def _effective(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
     measured = pl.col("driven").is_not_null() & (pl.col("open") == 0)
     return (
         asked.join(known, on=list(KIND), how="left", nulls_equal=True, maintain_order="left")
-        .with_columns(effective=evaluated("acs", known) - pl.col("zero_pairs"))
+        .with_columns(fanout=evaluated("acs", known))
+        .with_columns(effective=pl.col("fanout") - pl.col("zero_pairs"))
         .join(sizes, on=list(SIGNATURE), how="left", maintain_order="left")
         .with_columns(
+            fanout=pl.when(measured).then(pl.col("fanout").cast(pl.Int64)),
             effective=pl.when(measured).then(pl.col("effective").cast(pl.Int64)),
             nonzero=pl.when(measured).then("nonzero"),
             dense=pl.col("pairs") * pl.col("calls"),

@@ -2,6 +2,7 @@
 
 from .amount import Amount
 from .call import Call, Operand
+from .flop_counter import has_formula
 from .rule import PRODUCTS, Figures, OpRule
 from .sets import RULE_SETS, RuleSet, carries_spikes, factors_of, family_of, rule_set, rule_sets
 
@@ -17,6 +18,7 @@ __all__ = [
     "carries_spikes",
     "factors_of",
     "family_of",
+    "has_formula",
     "rule_set",
     "rule_sets",
 ]

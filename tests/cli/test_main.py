@@ -151,7 +151,7 @@ def completed(words: str, monkeypatch, capsys) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("opjoule co", ["count", "coverage", "compare", "config"]),
+        ("opjoule co", ["count", "coverage", "compare", "conventions", "config"]),
         ("opjoule count --by st", ["stage", "step"]),
         ("opjoule energy le", ["lemaire"]),
         ("opjoule compare a b --energy sp", ["spikesim"]),

@@ -66,6 +66,7 @@ def test_the_table_of_names_is_the_front():
         "Comparison",
         "Counts",
         "Coverage",
+        "Conventions",
         "EnergyReport",
         "Rates",
         "Report",

@@ -21,6 +21,7 @@ PACKAGES = (
     "analyzers.energy",
     "analyzers.checking",
     "analyzers.comparing",
+    "analyzers.peers",
     "analyzers.sweeping",
     "analyzers.timing",
     "analyzers.reporting",

@@ -1,0 +1,1 @@
+"""What other tools would say of the same trace, and why."""
