@@ -89,24 +89,12 @@ def _float_bits(address, at, inside, NAME: tl.constexpr):
 
 @triton.jit
 def _integers(address, at, inside, NAME: tl.constexpr):
-    """Load integers."""
-    if NAME == "int64":
-        pointer = address.to(tl.pointer_type(tl.int64))
-    elif NAME == "int32":
-        pointer = address.to(tl.pointer_type(tl.int32))
-    elif NAME == "int16":
-        pointer = address.to(tl.pointer_type(tl.int16))
-    elif NAME == "int8":
-        pointer = address.to(tl.pointer_type(tl.int8))
-    elif NAME == "uint64":
-        pointer = address.to(tl.pointer_type(tl.uint64))
-    elif NAME == "uint32":
-        pointer = address.to(tl.pointer_type(tl.uint32))
-    elif NAME == "uint16":
-        pointer = address.to(tl.pointer_type(tl.uint16))
+    """Load integers, as which the bits of bools and some 8-bit floats are read, too."""
+    if NAME == "bool" or NAME == "float8_e4m3fnuz" or NAME == "float8_e5m2fnuz":
+        found = tl.load(address.to(tl.pointer_type(tl.uint8)) + at, inside, 0)
     else:
-        pointer = address.to(tl.pointer_type(tl.uint8))
-    return tl.load(pointer + at, inside, 0)
+        found = tl.load(address.to(tl.pointer_type(tl.dtype(NAME))) + at, inside, 0)
+    return found
 
 
 @triton.jit
