@@ -9,6 +9,7 @@ OTHER := .venv-torch-$(TORCH)
 PY := $(VENV)/bin/python
 
 OFFLINE := numpy pyarrow polars pydantic click rich jinja2
+PICTURES := matplotlib
 CHECKS := pytest pytest-xdist hypothesis mypy ruff
 DEMO := torch==2.13.0 scikit-learn loguru tqdm
 NETWORKS := scipy transformers
@@ -16,8 +17,7 @@ SITE := mkdocs-material
 # Other libraries that tests compare with, and what these import; without them those tests are skipped.
 PEERS := snntorch norse nir nirtorch h5py qualia-core qualia-plugin-snn qualia-codegen-core \
          qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate \
-         sinabs pbr matplotlib contourpy cycler fonttools kiwisolver pyparsing pillow \
-         python-dateutil six neurobench
+         sinabs pbr neurobench
 # Counts on GPUs; tests interpret its kernels on the CPU. There are builds for Linux only.
 KERNELS := triton
 
@@ -76,7 +76,7 @@ $(VENV)/.demo: constraints.txt pyproject.toml $(BUILT_FROM)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.demo
-	$(PY) -m pip install -q -c constraints.txt $(CHECKS) $(NETWORKS)
+	$(PY) -m pip install -q -c constraints.txt $(PICTURES) $(CHECKS) $(NETWORKS)
 	$(PY) -m pip install -q -c constraints.txt --no-deps $(PEERS) || \
 	    echo "some libraries could not be installed: tests that compare with them are skipped" >&2
 	$(PY) -m pip install -q -c constraints.txt --no-deps $(KERNELS) || \

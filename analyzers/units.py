@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 _UP = ("", "k", "M", "G", "T", "P", "E")
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -58,6 +58,24 @@ def figure_text(figure: str) -> Callable[[Any], str]:
     return bytes_text if figure == "bytes" else count_text
 
 
+class Scale(NamedTuple):
+    """A unit for all figures of an axis: its name, and how many of the figures' own make one."""
+
+    unit: str
+    size: float
+
+
+def scale_of(figure: str, largest: float) -> Scale:
+    """Return the unit in which the largest of some figures reads best; energies are in pJ."""
+    units, base = (_UP, 1000)
+    if figure.startswith("energy."):
+        units = _JOULES
+    elif figure == "bytes":
+        units, base = _BYTES, 1024
+    power = _power(largest, base, units) if math.isfinite(largest) else 0
+    return Scale(units[power], float(base**power))
+
+
 def bar(share: float | None, width: int = 10) -> str:
     """Return a bar of `width` cells, filled by `share` in eighths of a cell."""
     eighths = round(max(0.0, min(1.0, share or 0.0)) * width * 8)
@@ -72,11 +90,17 @@ def _scaled(value: float | None, base: int, units: tuple[str, ...], exact: int) 
         return "0"
     if abs(value) < exact and float(value).is_integer():
         return f"{int(value):,} {units[0]}".rstrip()
+    power = _power(value, base, units)
+    return f"{_digits(value / base**power)} {units[power]}".rstrip()
+
+
+def _power(value: float, base: int, units: tuple[str, ...]) -> int:
+    """Return the place of the unit in which a figure has at most three digits before the point."""
     power = 0
     while abs(float(f"{value:.3g}")) >= 1000 and power < len(units) - 1:
         value /= base
         power += 1
-    return f"{_digits(value)} {units[power]}".rstrip()
+    return power
 
 
 def _digits(value: float) -> str:

@@ -66,7 +66,7 @@ _ENERGY = "energy."
 @options.samples
 @options.strict("what the estimators do not cover")
 @options.opens
-@options.answers
+@options.draws
 @click.pass_context
 def compare(
     ctx: click.Context,
@@ -102,6 +102,7 @@ def compare(
         shown={"figures": figures, **shown},
         frame=lambda: comparison.by(*by, exclusive=exclusive) if by else comparison.rows,
         data=lambda: comparison.to_dict(conditions),
+        drawn={"figures": figures, "conditions": conditions, "by": by, "most": top},
     )
     failed = comparison.failed_lines(conditions)
     for line in failed:

@@ -34,7 +34,7 @@ COUNTERS = ("flops", "bytes", "synops", "macs", "acs")
 )
 @options.divides()
 @options.samples
-@options.answers
+@options.draws
 def count(
     source: Source, reply: Reply, by: tuple[str, ...], share: str, per: str | None, **asked: Any
 ) -> None:
@@ -49,7 +49,7 @@ def count(
     opened = source.opened()
     with reading.working("counting"):
         counts = counted(opened, list(by), per=per or "total", **asked)
-    reply.give(counts, shown={"share": share})
+    reply.give(counts, shown={"share": share}, drawn={"figure": share})
 
 
 @click.command(short_help="Op by op: counted by rule, by class, free, or not at all.")

@@ -85,7 +85,7 @@ def _verb(name: str) -> click.Command:
     @options.configuration(choice.example, f"See opjoule config show {name} --presets.")
     @options.spikes
     @click.option("--statement", is_flag=True, help="Print the paragraph for a paper instead.")
-    @options.answers
+    @options.draws
     def estimate(**asked: Any) -> None:
         _estimate(name, **asked)
 
@@ -94,7 +94,7 @@ def _verb(name: str) -> click.Command:
 
 @click.command(EVERY, short_help="Every estimator that applies to TRACE, one block each.")
 @_grouped
-@options.answers
+@options.draws
 def every(source: Source, reply: Reply, by: tuple[str, ...], **asked: Any) -> None:
     """Estimate with every estimator that applies to TRACE; the others say why they do not.
 
@@ -113,6 +113,7 @@ def every(source: Source, reply: Reply, by: tuple[str, ...], **asked: Any) -> No
         shown={"by": by or ("module",), **shown},
         frame=lambda: found.by(*by, **shown) if by else found.frame,
         data=lambda: found.to_dict() | ({"rows": found.by(*by, **shown)} if by else {}),
+        drawn={"by": by or "module", "per": per, "spread": spread},
     )
 
 
@@ -133,7 +134,7 @@ def _estimate(
 ) -> None:
     if statement and by:
         raise click.UsageError("--statement is of the whole estimate: leave --by out")
-    if statement and reply.kind in tables.FRAMES:
+    if statement and reply.kind in (*tables.FRAMES, *tables.PICTURES):
         raise click.UsageError(f"--statement is text, not {reply.kind}: table, json or markdown")
     config = configuring.one(name, asked["revision"], preset=preset, file=file, overrides=overrides)
     from ..analyzers.energy import estimate
@@ -155,6 +156,7 @@ def _estimate(
         shown={"by": by or ("module",), **shown},
         frame=rows,
         data=lambda: report.to_dict() | {"rows": rows(), "per": per},
+        drawn={"by": by or "module", "per": per, "spread": spread},
     )
 
 
@@ -172,7 +174,7 @@ def _estimate(
 )
 @options.spikes
 @click.option("--statement", is_flag=True, help="Print the paragraph for a paper instead.")
-@options.answers
+@options.draws
 def on_machine(machine: str, **asked: Any) -> None:
     """Estimate on a machine that a file describes, term by term: opjoule machine list."""
     _estimate(f"machine.{machine}", preset=None, file=None, revision=REVISIONS[0], **asked)

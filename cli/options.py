@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from .choosing import REVISIONS
 from .reading import Source
-from .tables import FORMATS, Reply
+from .tables import FORMATS, PICTURES, Reply
 
 Command = Callable[..., Any]
 
@@ -29,6 +29,9 @@ ENDINGS = {
     ".markdown": "markdown",
     ".tex": "latex",
     ".parquet": "parquet",
+    ".svg": "svg",
+    ".png": "png",
+    ".pdf": "pdf",
 }
 """Ending of a file's name -> the format that it asks for, where --format is silent."""
 
@@ -245,22 +248,40 @@ def answers(command: Command) -> Command:
     """Give a command --format and -o, which reach it as one `reply`.
 
     By default the format is the one that the file's name ends in, a table if it has no ending; an
-    ending that stands for no format is refused.
+    ending that stands for no format of this command is refused.
     """
+    return _replies(command, FORMATS, "Write the answer to a file.")
 
+
+def draws(command: Command) -> Command:
+    """Give a command --format and -o as `answers` does, pictures among the formats, and --width."""
+    width = click.option(
+        "--width", type=click.FloatRange(2, 40), metavar="INCHES",
+        help="Width of a picture.  [default: 3.5, a column of a paper]",
+    )  # fmt: skip
+    written = "Write the answer to a file; .svg, .png and .pdf are pictures."
+    return _replies(width(command), (*FORMATS, *PICTURES), written)
+
+
+def _replies(command: Command, formats: Sequence[str], help_text: str) -> Command:
     @functools.wraps(command)
-    def replying(kind: str = FORMATS[0], output: Path | None = None, **options: Any) -> Any:
-        return command(reply=Reply(kind, output), **options)
+    def replying(
+        kind: str = FORMATS[0],
+        output: Path | None = None,
+        width: float | None = None,
+        **options: Any,
+    ) -> Any:
+        return command(reply=Reply(kind, output, width), **options)
 
     return given(
         replying,
         click.option(
             "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
             is_eager=True,  # known before the format is chosen
-            callback=placed, help="Write the answer to a file.",
+            callback=placed, help=help_text,
         ),
         click.option(
-            "--format", "kind", type=click.Choice(FORMATS), default=FORMATS[0],
+            "--format", "kind", type=click.Choice(formats), default=FORMATS[0],
             show_default=f"as FILE ends, else {FORMATS[0]}", callback=_chosen,
             help="How to answer.",
         ),
@@ -268,15 +289,24 @@ def answers(command: Command) -> Command:
 
 
 def _chosen(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return the format: the one that is told, or that the file's name ends in."""
     output: Path | None = ctx.params.get("output")
-    if output is None or ctx.get_parameter_source("kind") is not ParameterSource.DEFAULT:
-        return value
-    ending = output.suffix.lower()
-    if ending and ending not in ENDINGS:
-        raise click.BadParameter(
-            f"{output} ends in {output.suffix}: write {', '.join(ENDINGS)}, or tell the --format"
-        )
-    return ENDINGS.get(ending, value)
+    if output is not None and ctx.get_parameter_source("kind") is ParameterSource.DEFAULT:
+        formats = param.type.choices if isinstance(param.type, click.Choice) else ()
+        known = {ending: kind for ending, kind in ENDINGS.items() if kind in formats}
+        ending = output.suffix.lower()
+        if ending and ending not in known:
+            no_picture = " (of this answer there is no picture)" if ending in ENDINGS else ""
+            raise click.BadParameter(
+                f"{output} ends in {output.suffix}{no_picture}: write {', '.join(known)}, "
+                "or tell the --format"
+            )
+        value = known.get(ending, value)
+    if value in PICTURES:
+        from ..analyzers.plotting.canvas import need_matplotlib
+
+        need_matplotlib()  # before any work is done
+    return value
 
 
 def placed(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:

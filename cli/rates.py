@@ -21,7 +21,7 @@ from .tables import Reply
     help="Neurons and activations; Linear and convolutions; or rates at each time step.",
 )
 @options.samples
-@options.answers
+@options.draws
 def rates(source: Source, reply: Reply, of: str | None, **asked: Any) -> None:
     """Tell how often the neurons of TRACE fire, and how much work zeros leave.
 
@@ -34,4 +34,9 @@ def rates(source: Source, reply: Reply, of: str | None, **asked: Any) -> None:
     with reading.working("counting"):
         found = rated(opened, **asked)
     frames = {"products": found.products, "time": found.steps}
-    reply.give(found, shown={"of": of}, frame=lambda: frames.get(of or "layers", found.layers))
+    reply.give(
+        found,
+        shown={"of": of},
+        frame=lambda: frames.get(of or "layers", found.layers),
+        drawn={"of": of},
+    )

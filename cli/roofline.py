@@ -30,7 +30,7 @@ PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 @options.groups(*options.KEYS, default=("module",), show_default="module", help="One row for each.")
 @options.rolls_up
 @options.counting_rules
-@options.answers
+@options.draws
 def roofline(source: Source, reply: Reply, by: tuple[str, ...], **asked: Any) -> None:
     """Tell how long a device needs for TRACE at least.
 

@@ -41,7 +41,7 @@ _LONGEST = 100_000
 @options.divides(spread=False)
 @options.samples
 @options.strict("what the model does not cover")
-@options.answers
+@options.draws
 def sweep(
     estimator: str,
     source: Source,

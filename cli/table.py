@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @options.spikes
 @options.samples
 @options.opens
-@options.answers
+@options.draws
 def table(
     traces: tuple[str, ...],
     reply: Reply,
@@ -84,7 +84,7 @@ def table(
             spread=not no_spread,
             **asked,
         )
-    reply.give(found)
+    reply.give(found, drawn={"columns": chosen or None})
 
 
 def _pairs(what: str, texts: tuple[str, ...], *, unnamed: bool = False) -> dict[str, str]:

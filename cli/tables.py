@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..analyzers.answers.result import Result
 
 FORMATS = ("table", "json", "csv", "markdown", "latex", "parquet")
+PICTURES = ("svg", "png", "pdf")
 FRAMES = ("csv", "parquet")
 """Formats of the bare frame; what belongs beside its figures stands beside it."""
 
@@ -30,12 +31,14 @@ class Reply:
     """How to answer, and where to.
 
     Attributes:
-        kind: of `FORMATS`.
+        kind: of `FORMATS` or `PICTURES`.
         output: the file; None: stdout.
+        width: of a picture, in inches; None: a column of a paper.
     """
 
     kind: str
     output: Path | None
+    width: float | None = None
 
     def give(
         self,
@@ -44,12 +47,14 @@ class Reply:
         shown: dict[str, Any] | None = None,
         frame: Callable[[], pl.DataFrame] | None = None,
         data: Callable[[], dict[str, Any]] | None = None,
+        drawn: dict[str, Any] | None = None,
     ) -> None:
         """Answer with a result.
 
         Args:
             found: the result.
             shown: options of its page.
+            drawn: options of its picture.
             frame: makes the frame for CSV and Parquet; by default `found.frame`.
             data: makes the data for JSON; by default `found.to_dict()`.
         """
@@ -57,6 +62,11 @@ class Reply:
             text(as_json((data or found.to_dict)()), self.output)
             return self._warn(found.page(**shown or {})) if self.output else None
         page = found.page(**shown or {})
+        if self.kind in PICTURES:
+            from ..analyzers.plotting.canvas import written as as_picture
+
+            binary(as_picture(found.plot(**drawn or {}, width=self.width), self.kind), self.output)
+            return self._warn(page)
         if self.kind in FRAMES:
             rows: pl.DataFrame = frame() if frame else found.frame  # type: ignore[attr-defined]
             return self.rows(rows, page.below)
@@ -135,7 +145,7 @@ def binary(content: bytes, output: Path | None = None) -> None:
         write(output, content)
         return say(f"wrote {output}")
     if terminal.is_terminal(sys.stdout):
-        raise click.UsageError("parquet does not go to a terminal: use -o FILE or a pipe")
+        raise click.UsageError("this format does not go to a terminal: use -o FILE or a pipe")
     if sys.stdout is not None:
         sys.stdout.buffer.write(content)
     return None

@@ -12,6 +12,7 @@ from .page import Page
 
 if TYPE_CHECKING:
     import polars as pl
+    from matplotlib.figure import Figure
 
 
 class Result(ABC):
@@ -43,6 +44,16 @@ class Result(ABC):
             raise OpjouleError("to_pandas needs pandas, which is not installed: pip install pandas")
         frame: pl.DataFrame = self.frame  # type: ignore[attr-defined]
         return frame.to_pandas()
+
+    def plot(self, *args: Any, **options: Any) -> Figure:
+        """Return it as a picture: a figure of matplotlib, which a notebook shows.
+
+        Raises:
+            OpjouleError: matplotlib is not installed; or there is no picture of such a result.
+        """
+        raise OpjouleError(
+            f"there is no picture of {type(self).__name__}: use to_pandas() or frame"
+        )
 
     def __repr__(self) -> str:
         return table.brief(self.page())

@@ -36,6 +36,8 @@ from .profiles import (
 from .recording_differences import circumstances
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ...schemas.costs import CostConfig
 
 
@@ -126,6 +128,34 @@ class Comparison(Result):
         shown = explained_figures(self, figures, failures)
         keys = (by,) if isinstance(by, str) else tuple(by)
         return comparison_page(self, shown, failures if failed else (), keys, exclusive, top)
+
+    def plot(
+        self,
+        figures: str | Sequence[str] = (),
+        *,
+        conditions: Sequence[str] = (),
+        by: str | Sequence[str] = "module",
+        most: int = 12,
+        width: float | None = None,
+    ) -> Figure:
+        """Return a picture: bars of differences, head - base, biggest first, the rest as others.
+
+        Args:
+            figures: a panel for each; by default as in `page`.
+            conditions: see `failures`.
+            by: of module, op and stage; a module has what is its own.
+            most: bars, beside the others.
+            width: inches; by default a column of a paper.
+
+        Raises:
+            OpjouleError: matplotlib is not installed.
+            ConfigError: unknown figure, key or width.
+        """
+        from ..plotting.differences import comparison_figure
+
+        asked = (figures,) if isinstance(figures, str) else figures
+        shown = explained_figures(self, asked, self.failures(conditions))
+        return comparison_figure(self, shown or ["flops"], by or "module", most=most, width=width)
 
     def by(self, *keys: str, exclusive: bool = False) -> pl.DataFrame:
         """Sum `rows` over everything but some of module, op and stage.

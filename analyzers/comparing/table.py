@@ -27,6 +27,8 @@ from .profiles import sampled_side
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matplotlib.figure import Figure
+
     from ..energy.report import EnergyReport
     from ..trace.trace import Trace
     from ..workload.samples import Samples
@@ -56,6 +58,7 @@ class Table(Result):
         footnotes: what figures speak of, the model behind each energy, coverage and warnings.
         per: "sample", "step" or "total".
         assumed: what is assumed of data that was not measured; among the footnotes too.
+        coverage: of each network, how far its counts reach.
     """
 
     frame: pl.DataFrame
@@ -63,6 +66,7 @@ class Table(Result):
     footnotes: tuple[str, ...]
     per: str
     assumed: tuple[str, ...] = ()
+    coverage: tuple[str, ...] = ()
 
     @property
     def total(self) -> dict[str, dict[str, Any]]:
@@ -85,9 +89,26 @@ class Table(Result):
         schema = dict.fromkeys(names, pl.String)
         return Page(
             (Sheet(pl.DataFrame(texts, schema=schema, orient="row"), columns),),
-            title=f"per {self.per}",
+            title=f"networks, {'in all' if self.per == 'total' else f'figures of one {self.per}'}",
             notes=self.footnotes,
         )
+
+    def plot(self, columns: Sequence[str] | None = None, *, width: float | None = None) -> Figure:
+        """Return a picture: for each column a panel with its ratio to the first row.
+
+        Energies of different estimators are never on one axis: they are not to be compared.
+
+        Args:
+            columns: of the table; by default its energies, and if it has none, all its numbers.
+            width: inches; by default a column of a paper.
+
+        Raises:
+            OpjouleError: matplotlib is not installed; or there is no column of numbers.
+            ConfigError: no such width.
+        """
+        from ..plotting.networks import table_figure
+
+        return table_figure(self, columns, width=width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, ready for JSON."""
@@ -156,7 +177,8 @@ def table(
         chosen,
     )
     assumed = tuple(f"{each.name}: {line}" for each in networks for line in each.counts.assumed)
-    return Table(frame, tuple(chosen), tuple(_footnotes(networks, chosen)), per, assumed)
+    covered = tuple(f"{each.name}: {each.counts.coverage.line()}" for each in networks)
+    return Table(frame, tuple(chosen), tuple(_footnotes(networks, chosen)), per, assumed, covered)
 
 
 class _Network:

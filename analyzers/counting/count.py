@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -31,6 +31,9 @@ from ..workload.spikes import check_spikes
 from .coverage import Coverage, covered, refuse_gaps
 from .evaluate import COUNTERS, FIGURES, tally
 from .pages import counts_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BY = ("total", "module", "op", "stage", "label", "step", "sample", "rank")
 """What counts can be told apart by."""
@@ -103,6 +106,24 @@ class Counts(Result):
             share: the counter that shares and bars speak of.
         """
         return counts_page(self, share)
+
+    def plot(self, figure: str = "flops", *, most: int = 12, width: float | None = None) -> Figure:
+        """Return a picture: bars of one figure, the largest first, the rest as others.
+
+        A module has what is its own, without what the modules below it have.
+
+        Args:
+            figure: of calls, flops, bytes, synops, macs, acs and dense_macs.
+            most: bars, beside the others.
+            width: inches; by default a column of a paper.
+
+        Raises:
+            OpjouleError: matplotlib is not installed.
+            ConfigError: unknown figure or width.
+        """
+        from ..plotting.counters import counts_figure
+
+        return counts_figure(self, figure, most=most, width=width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as plain data, ready for JSON.

@@ -34,6 +34,8 @@ from .evaluate import evaluated
 from .pages import rates_page
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ..trace.trace import Trace
     from ..workload.samples import Samples
 
@@ -139,6 +141,21 @@ class Rates(Result):
             of: "layers", "products" or "time"; by default layers and products.
         """
         return rates_page(self, of)
+
+    def plot(self, of: str | None = None, *, width: float | None = None) -> Figure:
+        """Return a picture: a bar for each layer, and rates over time, if there are any.
+
+        Args:
+            of: "layers", "products" or "time"; by default layers and time.
+            width: inches; by default a column of a paper.
+
+        Raises:
+            OpjouleError: matplotlib is not installed; or there are no rates over time.
+            ConfigError: unknown `of` or width.
+        """
+        from ..plotting.firing import rates_figure
+
+        return rates_figure(self, of, width=width)
 
 
 def rates(

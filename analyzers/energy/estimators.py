@@ -41,6 +41,8 @@ from .pages import energies_page
 from .revisions import SOURCE
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ..trace.trace import Trace
     from .report import EnergyReport
 
@@ -162,6 +164,27 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
     ) -> Page:
         """Return what is shown; options as of `EnergyReport.page`."""
         return energies_page(self, (by,) if isinstance(by, str) else by, exclusive, per, spread)
+
+    def plot(
+        self,
+        by: str | Sequence[str] = "module",
+        *,
+        per: str | None = None,
+        spread: bool = False,
+        most: int | None = None,
+        width: float | None = None,
+    ) -> Figure:
+        """Return a picture: a panel for each estimate, each on a scale of its own.
+
+        Options are those of `EnergyReport.plot`.
+
+        Raises:
+            OpjouleError: matplotlib is not installed.
+            ConfigError: unknown key, `per` or width.
+        """
+        from ..plotting.energies import energies_figure
+
+        return energies_figure(self, by, per=per, spread=spread, most=most, width=width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the estimates as plain data, ready for JSON."""

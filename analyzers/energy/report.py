@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -18,6 +18,9 @@ from ..workload.samples import Samples, unknown_samples
 from . import row_keys
 from .pages import report_page
 from .statement import statement_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KEYS = (*row_keys.KEYS, "component", "sample")
 """What the energies of a report can be told apart by."""
@@ -150,6 +153,33 @@ class EnergyReport(Result):
         per = per or self.per
         return report_page(self, keys, exclusive, "sample" if spread and per == "total" else per,
                            spread)  # fmt: skip
+
+    def plot(
+        self,
+        by: str | Sequence[str] = "module",
+        *,
+        per: str | None = None,
+        spread: bool = False,
+        most: int = 12,
+        width: float | None = None,
+    ) -> Figure:
+        """Return a picture: bars of energy in parts, the largest first, the rest as others.
+
+        Args:
+            by: what bars are told apart by, as of the method `by`; a module has its own energy,
+                without that of the modules below it.
+            per: "total", "sample" or "step"; by default what the estimate was asked for.
+            spread: show deviations, over samples or steps.
+            most: bars, beside the others.
+            width: inches; by default a column of a paper.
+
+        Raises:
+            OpjouleError: matplotlib is not installed.
+            ConfigError: unknown key, `per` or width.
+        """
+        from ..plotting.energies import report_figure
+
+        return report_figure(self, by, per=per, spread=spread, most=most, width=width)
 
     def each_pj(self, per: str) -> float | None:
         """Return the energy of one sample or step, or for "total" the whole; None: not known.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..answers.page import Column, Page, Sheet
+from ..text import listed
 from ..units import bar, energy_text, ratio_text
 from ..workload.divisors import per_text
 
@@ -44,11 +45,20 @@ def sweep_page(found: Sweep) -> Page:
     ]
     return Page(
         (Sheet(frame, columns),),
-        title=f"{report.estimator}: {frame.height} rows",
+        title=_title(found),
         lead=[] if found.per == "total" else [per_text(report.sampled, found.per)],
         notes=notes,
         warnings=found.warnings,
     )
+
+
+def _title(found: Sweep) -> str:
+    """Return what a sweep is over, in one line."""
+    names, name = found.frame.columns, found.reports[0].estimator
+    if "percent_per_percent" in names:
+        return f"{name}: what each of {found.frame.height} constants decides"
+    fields = listed(names[: names.index("total_pj")], 3)
+    return f"{name} over {fields}: {found.frame.height} rows"
 
 
 def _columns(found: Sweep) -> list[Column]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -21,6 +21,9 @@ from ..trace.trace import Trace, narrowed
 from ..workload.divisors import check_per, known_number
 from .configurations import columns, combinations, configured
 from .page import sweep_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _STEP = 1e-3
 """Share by which a constant is moved up and down."""
@@ -59,6 +62,23 @@ class Sweep(Result):
     def page(self) -> Page:
         """Return what is shown."""
         return sweep_page(self)
+
+    def plot(self, *, most: int = 12, width: float | None = None) -> Figure:
+        """Return a picture: a line over one varied number, a heat map over two fields, else bars.
+
+        Of a sensitivity: by how many percent the total grows with each constant.
+
+        Args:
+            most: constants of a sensitivity.
+            width: inches; by default a column of a paper.
+
+        Raises:
+            OpjouleError: matplotlib is not installed.
+            ConfigError: no such width.
+        """
+        from ..plotting.sweeps import sweep_figure
+
+        return sweep_figure(self, most=most, width=width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sweep as plain data, ready for JSON."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from ..workload.modules import GLOBAL
-from .roofline import Roofline
+
+if TYPE_CHECKING:
+    from .roofline import Roofline
 
 KEYS = ("module", "op", "stage", "label", "step", "sample", "rank")
 

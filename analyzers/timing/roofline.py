@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -25,6 +25,9 @@ from ..units import count_text
 from ..workload.modules import rolled_up, scopes_of, with_paths
 from .page import roofline_page
 from .precisions import precisions_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 """What `precision` may be."""
@@ -88,6 +91,23 @@ class Roofline(Result):
     def page(self) -> Page:
         """Return what is shown."""
         return roofline_page(self)
+
+    def plot(self, *, labels: int = 6, width: float | None = None) -> Figure:
+        """Return a picture: points under the roofs of the device, as large as their share of time.
+
+        A point is a row; of modules, one without others below it.
+
+        Args:
+            labels: so many points carry their names, those that take longest.
+            width: inches; by default a column of a paper.
+
+        Raises:
+            OpjouleError: matplotlib is not installed.
+            ConfigError: no such width.
+        """
+        from ..plotting.rooflines import roofline_figure
+
+        return roofline_figure(self, labels=labels, width=width)
 
 
 def roofline(

@@ -24,6 +24,7 @@ PACKAGES = (
     "analyzers.peers",
     "analyzers.sweeping",
     "analyzers.timing",
+    "analyzers.plotting",
     "analyzers.reporting",
     "op_counter",
     "cli",

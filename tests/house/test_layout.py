@@ -123,7 +123,7 @@ def test_makefile_installs_what_is_pinned():
         if "==" in line
     }
     makefile = (ROOT / "Makefile").read_text().splitlines()
-    for name in ("OFFLINE", "DEMO", "CHECKS", "NETWORKS", "SITE"):
+    for name in ("OFFLINE", "PICTURES", "DEMO", "CHECKS", "NETWORKS", "SITE"):
         (line,) = [row for row in makefile if row.startswith(f"{name} :=")]
         wanted = {word.split("==")[0] for word in line.partition(":=")[2].split()}
         assert wanted <= pins

@@ -122,6 +122,24 @@ def test_the_walls_would_notice():
     }
 
 
+def test_one_room_knows_matplotlib_and_loads_it_inside_functions():
+    """Types may name it everywhere. Never pyplot: its figures and its state are everybody's."""
+    broken = []
+    for path in (path for folder in PACKAGES for path in sources(folder)):
+        tree, package = ast.parse(path.read_text()), package_of(path)
+        names = [name for name in imported(tree, package) if within(name, "matplotlib.pyplot")]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+                node.body = []
+        if path.is_relative_to(ROOT / "analyzers" / "plotting"):
+            tree.body = [
+                node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+            ]
+        names += [name for name in imported(tree, package) if within(name, "matplotlib")]
+        broken += [f"{path.relative_to(ROOT)} imports {name}" for name in names]
+    assert not broken, "\n".join(broken)
+
+
 def test_energy_opens_no_file():
     banned = {"open", "read_text", "read_bytes", "write_text", "scan_parquet", "read_parquet"}
     broken = [

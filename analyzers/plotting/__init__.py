@@ -1,0 +1,1 @@
+"""Pictures of results for papers; the only room that knows matplotlib."""

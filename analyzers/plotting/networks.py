@@ -1,0 +1,67 @@
+"""Pictures of a paper's table: each estimator on a panel of its own, as ratios to the first row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...schemas import OpjouleError
+from ..units import ratio_text
+from .bars import Bars, draw_bars, write_ends
+from .canvas import canvas, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from ..comparing.table import Table
+
+_ENERGY, _RATIO = "energy.", "ratio."
+
+
+def table_figure(found: Table, columns: Sequence[str] | None, *, width: float | None) -> Figure:
+    """Draw the columns of a table, see `Table.plot`."""
+    chosen = [name for name in columns or _energies(found) if _drawable(found, name)]
+    if not chosen:
+        raise OpjouleError("a picture of a table needs a column of numbers: an energy, flops, ...")
+    page = found.page()
+    texts = page.sheets[0].frame
+    names = found.frame["network"].to_list()
+    each = "" if found.per == "total" else f" a {found.per}"
+    panels = []
+    for column in chosen:
+        values = found.frame[column].to_list()
+        first = 1.0 if column.startswith(_RATIO) else values[0]
+        ratios = [None if not first or value is None else value / first for value in values]
+        ends = [f"{ratio_text(ratio)} ({text})" for ratio, text in
+                zip(ratios, texts[column], strict=True)]  # fmt: skip
+        panels.append((Bars(names, {column: ratios}, f"by the value of {names[0]}"), ends))
+    with canvas(
+        [bars.height(legend=False) + 0.2 for bars, _ in panels],
+        title=page.title, source=[*found.assumed, *found.coverage], width=width,
+    ) as (figure, axes):  # fmt: skip
+        for panel, column, (bars, ends) in zip(axes, chosen, panels, strict=True):
+            draw_bars(panel, bars, width=width)
+            panel.axvline(1, color="black", linewidth=0.6, linestyle=":")
+            if not bars.dense:
+                write_ends(panel, next(iter(bars.parts.values())), ends)
+            name = column.removeprefix(_RATIO)
+            title = (
+                f"{name.removeprefix(_ENERGY)}: energy{each}"
+                if name.startswith(_ENERGY)
+                else (f"{name}{each}")
+            )
+            panel.set_title(shown(title), loc="left")
+    return figure
+
+
+def _energies(found: Table) -> list[str]:
+    """Return the energies of a table, those of which it has ratios too; else all numbers."""
+    bare = dict.fromkeys(name.removeprefix(_RATIO) for name in found.columns)
+    found_in = [n if n in found.frame.columns else f"{_RATIO}{n}" for n in bare]
+    energies = [n for n in found_in if n.removeprefix(_RATIO).startswith(_ENERGY)]
+    return energies or [n for n in found_in if n not in ("samples", "time_steps", "batch")]
+
+
+def _drawable(found: Table, column: str) -> bool:
+    return column in found.frame.columns and found.frame.schema[column].is_numeric()
