@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .analyzers.comparing.table import Table, table
     from .analyzers.counting.count import Counts, count
     from .analyzers.counting.coverage import Coverage, coverage
+    from .analyzers.counting.memory import Memory, memory
     from .analyzers.counting.rates import Rates, rates
     from .analyzers.energy.estimators import energy
     from .analyzers.energy.report import EnergyReport
@@ -45,9 +46,9 @@ _HOMES = {
     "tracer": ("NeuronRule", "Recorder", "RecordingWarning", "record"),
     "analyzers": (
         "Breakeven", "Check", "Comparison", "Conventions", "Counts", "Coverage", "Figures",
-        "OpRule", "Rates", "Report", "Roofline", "Table", "Trace", "breakeven", "check", "compare",
-        "conventions", "count", "coverage", "open_trace", "rates", "report", "roofline",
-        "sensitivity", "sweep", "sweep_machines", "table",
+        "Memory", "OpRule", "Rates", "Report", "Roofline", "Table", "Trace", "breakeven", "check",
+        "compare", "conventions", "count", "coverage", "memory", "open_trace", "rates", "report",
+        "roofline", "sensitivity", "sweep", "sweep_machines", "table",
     ),
     "analyzers.energy": ("EnergyReport", "energy"),
     "schemas.costs": ("load_config", "load_machine"),
@@ -67,6 +68,7 @@ __all__ = [
     "Coverage",
     "EnergyReport",
     "Figures",
+    "Memory",
     "NeuronRule",
     "OpRule",
     "OpjouleError",
@@ -92,6 +94,7 @@ __all__ = [
     "label",
     "load_config",
     "load_machine",
+    "memory",
     "open_trace",
     "rates",
     "record",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .comparing.table import Table, table
     from .counting.count import Counts, count
     from .counting.coverage import Coverage, coverage
+    from .counting.memory import Memory, memory
     from .counting.rates import Rates, rates
     from .peers.conventions import Conventions, conventions
     from .reporting.report import Report, report
@@ -36,7 +37,9 @@ _HOMES = {
     "count": "counting.count",
     "Coverage": "counting.coverage",
     "coverage": "counting.coverage",
+    "Memory": "counting.memory",
     "Rates": "counting.rates",
+    "memory": "counting.memory",
     "rates": "counting.rates",
     "Conventions": "peers.conventions",
     "conventions": "peers.conventions",
@@ -64,6 +67,7 @@ __all__ = [
     "Counts",
     "Coverage",
     "Figures",
+    "Memory",
     "OpRule",
     "Rates",
     "Report",
@@ -76,6 +80,7 @@ __all__ = [
     "conventions",
     "count",
     "coverage",
+    "memory",
     "open_trace",
     "rates",
     "report",

@@ -26,6 +26,7 @@ VERBS = {
     "info": "info",
     "count": "count",
     "coverage": "count",
+    "memory": "memory",
     "rates": "rates",
     "energy": "energy",
     "sweep": "sweep",

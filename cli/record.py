@@ -97,6 +97,7 @@ def step_count(text: str | None) -> int | None:
     show_default=True,
     help="Which values to measure.",
 )
+@click.option("--memory", is_flag=True, help="Note when tensors are let go: opjoule memory.")
 @click.option(
     "--device",
     metavar="DEVICE",

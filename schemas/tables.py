@@ -153,6 +153,12 @@ CALLS = _schema(
             "by tile of the smallest width, in order, the last one perhaps partial: (nonzero "
             "element, output position) pairs that meet; wider tiles' pairs are sums of these",
         ),
+        (
+            "let_go",
+            _INT64S,
+            "",
+            "storages that were let go since the call before; null: none, or not followed",
+        ),
     ]
 )
 
@@ -183,6 +189,7 @@ VALUES = _schema(
         ("minus_ones", pa.int64(), "elements", "elements equal to -1; null without a class"),
         ("min", pa.float64(), "", "smallest element; null without a class"),
         ("max", pa.float64(), "", "largest element; null without a class"),
+        ("storage_bytes", pa.int64(), "B", "size of the storage; null: not followed"),
     ]
 )
 
@@ -297,7 +304,8 @@ TABLES: dict[str, pa.Schema] = {**STATIC_TABLES, **PART_TABLES}
 ADDED_COLUMNS: dict[str, tuple[str, ...]] = {
     "modules": ("same_as",),
     "module_calls": ("batch_from", "time_steps_from"),
-    "calls": ("zero_pairs",),
+    "calls": ("zero_pairs", "let_go"),
+    "values": ("storage_bytes",),
 }
 """Columns that were added to format 1 later: files without them are read as if they were null."""
 

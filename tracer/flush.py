@@ -33,6 +33,7 @@ _ROW = (
     "layout.numel",
     "layout.nbytes",
     "kind",
+    "storage.nbytes",
 )
 """Columns of `values` that are whole numbers, in its order."""
 
@@ -97,6 +98,7 @@ def calls_table(session: Session, rows: Any, facts: Facts, labels: list[str]) ->
         columns[f"{slot}_class"] = column(bits, pa.int16())
         columns[f"{slot}_nonzero"] = column(nonzero, pa.int64())
     columns.update(_synaptic_columns(rows[:, 0], session.synaptic_rows))
+    columns["let_go"] = _let_go_column(rows[:, 0], session.gone)
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
@@ -119,6 +121,16 @@ def _synaptic_columns(seqs: Any, synaptic: list[tuple[int, Any]]) -> dict[str, p
     return columns
 
 
+def _let_go_column(seqs: Any, gone: list[tuple[int, int]]) -> pa.Array:
+    lists: list[list[int] | None] = [None] * len(seqs)
+    first, last = (seqs[0], seqs[-1]) if len(seqs) else (0, -1)
+    for seq, storage in gone:
+        if first <= seq <= last:
+            place = int(np.searchsorted(seqs, seq))
+            lists[place] = [*(lists[place] or ()), storage]
+    return pa.array(lists, pa.list_(pa.int64()))
+
+
 def operands_table(rows: Any, facts: Facts) -> pa.Table:
     """Return the `call_operands` rows of a flush."""
     bits, nonzero = facts.of(rows[:, 3])
@@ -139,7 +151,7 @@ def values_table(values: list[Value], facts: Facts) -> pa.Table:
     """Return rows of the `values` table."""
     values = sorted(values, key=attrgetter("number"))
     schema = PART_TABLES["values"]
-    number, storage, version, written, numel, size, kind = _cells(values, _ROW)
+    number, storage, version, written, numel, size, kind, whole = _cells(values, _ROW)
     bases = [NULL if v.base is None else v.base.number for v in values]
     bits, nonzero = facts.of(number)
     columns = {
@@ -152,6 +164,7 @@ def values_table(values: list[Value], facts: Facts) -> pa.Table:
         "bytes": size,
         "class": bits,
         "nonzero": nonzero,
+        "storage_bytes": np.where(whole < 0, NULL, whole),
     }
     found = {name: column(cells, schema.field(name).type) for name, cells in columns.items()}
     found["kind"] = words(kind, list(VALUE_KINDS))
@@ -231,6 +244,7 @@ def let_go(session: Session, batch: Batch, module_calls: ModuleRows) -> None:
     session.operands.let_go(batch.operands)
     module_calls.let_go(batch.module_calls)
     session.synaptic_rows[:] = [row for row in session.synaptic_rows if row[0] >= batch.seq]
+    session.gone[:] = [pair for pair in session.gone if pair[0] >= batch.seq]
     session.values.flushed(batch.values, batch.seen, batch.retired)
     if not batch.last:
         session.values.forget()

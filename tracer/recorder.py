@@ -58,6 +58,7 @@ class Recorder:
         time_dim: dimension of time in them; None: what the modules tell.
         statistics: "full" measures every value, "synaptic" what spikes may meet, "none" nothing;
             "auto" is "full" on a CPU and "synaptic" where a CUDA device is used.
+        memory: note when storages are let go, for peaks of memory.
         overwrite: replace a trace at `path` once the new one is whole.
         warmup: steps to let pass before recording.
         steps: stop after this many steps; None records until the context ends.
@@ -82,7 +83,8 @@ class Recorder:
 
     def __init__(self, path: str | os.PathLike[str], *, model: nn.Module | None = None,
                  batch_dim: BatchDim = "auto", time_dim: int | None = None,
-                 statistics: Statistics = "auto", overwrite: bool = False, warmup: int = 0,
+                 statistics: Statistics = "auto", memory: bool = False,
+                 overwrite: bool = False, warmup: int = 0,
                  steps: int | None = None, neurons: Iterable[NeuronRule] = (),
                  seed: int | None = None, command: list[str] | None = None) -> None:  # fmt: skip
         options.check(statistics, model)
@@ -103,6 +105,7 @@ class Recorder:
             options.dimension("time_dim", time_dim, None),
         )
         self._statistics = statistics
+        self._memory = memory
         self._entered = False
         self._labels: list[str] = []
         self._notices = Notices(self._path)
@@ -136,7 +139,7 @@ class Recorder:
         level = self._statistics
         if level == "auto":
             level = "synaptic" if environment.on_gpu(self._model) else "full"
-        session = self._session = Session(level)
+        session = self._session = Session(level, memory=self._memory)
         session.look, session.broke = self._look, self._broke
         self._threads = Threads()
         self._main = main = self._threads.main

@@ -37,8 +37,10 @@ class Session:
 
     Args:
         statistics: "full", "synaptic" or "none".
+        memory: follow when storages are let go.
 
     Attributes:
+        gone: of each storage that was let go, the call that came next, and its number.
         roots: root calls so far.
         first: the first one of the present sample; they are numbered from 1.
         look: called now and then, when the calls fill `look_at` cells; whoever is called sets it.
@@ -50,9 +52,12 @@ class Session:
         device_note: what the user is told of how devices counted, "" nothing.
     """
 
-    def __init__(self, statistics: str) -> None:
+    def __init__(self, statistics: str, *, memory: bool = False) -> None:
         self.statistics = statistics
+        self.gone: list[tuple[int, int]] = []
         self.values = Values()
+        if memory:
+            self.values.let_go = lambda number: self.gone.append((self.seq, number))
         self.signatures = Signatures()
         self.claims = Claims()
         self.composites = Composites()

@@ -7,6 +7,8 @@ until the storage is forgotten. The version is the recorder's own; PyTorch's can
 from __future__ import annotations
 
 import ctypes
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,12 +47,14 @@ class Storage:
         more: values by (layout, offset), once one look does not do.
         data: what that which it holds descends from, see `descent`.
         declared: parts that the user has declared to hold spikes, until they are written again.
+        nbytes: its size; -1: storages are not followed.
+        watched: tells when it is let go; None: nobody asks.
         spots: of a parameter or buffer, its elements at some places as they were last seen.
     """
 
     __slots__ = (
-        "cdata", "counter", "data", "declared", "device", "epoch", "kind", "more", "most", "number",
-        "readable", "spots", "value", "version", "whole", "written_seq",
+        "cdata", "counter", "data", "declared", "device", "epoch", "kind", "more", "most", "nbytes",
+        "number", "readable", "spots", "value", "version", "watched", "whole", "written_seq",
     )  # fmt: skip
 
     def __init__(self, number: int, cdata: int, epoch: int) -> None:
@@ -69,6 +73,8 @@ class Storage:
         self.data = 1
         self.declared: list[Value] | None = None
         self.spots: Any = None
+        self.nbytes = -1
+        self.watched: Any = None
 
     def values(self) -> list[Value]:
         """Return the values at the present version, some perhaps twice."""
@@ -165,6 +171,7 @@ class Values:
 
     Attributes:
         hollow: how many of the storages that were seen have no elements.
+        let_go: called with the number of each storage as it is let go; None: they are not followed.
     """
 
     def __init__(self) -> None:
@@ -180,6 +187,7 @@ class Values:
         self._written = 0
         self.storages_seen = 0
         self.hollow = 0
+        self.let_go: Callable[[int], None] | None = None
         self._forget_at = _FORGET_AFTER
         self._bytes_left = _FORGET_BYTES
 
@@ -221,6 +229,8 @@ class Values:
         storage = Storage(self.storages_seen, cdata, self.epoch)
         self.storages_seen += 1
         handle._weak_ref()
+        if self.let_go is not None:
+            self._watch(storage, handle)
         if not tensor.is_cpu or type(tensor) is not torch.Tensor:
             storage.device = str(tensor.device)
             storage.readable = handle.device.type != "meta"  # where FakeTensors are, too
@@ -231,6 +241,12 @@ class Values:
             storage.counter = -2
         self.storages[cdata] = storage
         return storage
+
+    def _watch(self, storage: Storage, handle: Any) -> None:
+        """Have it told when a storage is let go: PyTorch keeps its Python object until then."""
+        number, told = storage.number, self.let_go
+        storage.nbytes = handle.nbytes()
+        storage.watched = weakref.ref(handle, lambda _: told and told(number))
 
     def _renew(self, storage: Storage) -> None:
         """What the storage holds is no longer known: somebody outside may have written it."""

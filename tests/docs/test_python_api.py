@@ -68,6 +68,7 @@ def test_the_table_of_names_is_the_front():
         "Coverage",
         "Conventions",
         "EnergyReport",
+        "Memory",
         "Rates",
         "Report",
         "Roofline",
