@@ -8,6 +8,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,7 +73,26 @@ def kernels():
 
     found = Kernels(interpreted=True)
     found.block, found.positions, found.rows = 128, 32, 16
-    return found
+    with pytest.MonkeyPatch.context() as patch:
+        _interpret_from_now_on(patch)
+        yield found
+
+
+def _interpret_from_now_on(patch):
+    """Let Triton's interpreter replace what kernels call once a module, not at each call of one.
+
+    It looks through all of `triton.language` each time, which takes longer than the kernels do.
+    """
+    from triton.runtime import interpreter
+
+    replace, done = interpreter._patch_lang, {}
+
+    def replace_once(function):
+        if id(function.__globals__) not in done:
+            done[id(function.__globals__)] = replace(function)
+        return SimpleNamespace(restore=lambda: None)
+
+    patch.setattr(interpreter, "_patch_lang", replace_once)
 
 
 @pytest.fixture
