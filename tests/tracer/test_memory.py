@@ -117,9 +117,9 @@ def test_steps_on_large_tensors_take_less_than_twice_the_memory(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_million_small_calls_take_less_than_100_megabytes(tmp_path):
-    """Measured over 200,000 calls, after 100,000 that fill the buffers once."""
-    assert megabytes(CALLS, tmp_path / "trace", 200_000) / 0.2 < 100
+def test_200_000_small_calls_take_less_than_20_megabytes(tmp_path):
+    """After 100,000 that fill the buffers once; docs/benchmarks.md tells what a million took."""
+    assert megabytes(CALLS, tmp_path / "trace", 200_000) < 20
 
 
 def test_layers_are_still_told_apart_by_their_storages(trace_of):
