@@ -33,6 +33,13 @@ def _page(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 @click.option("--bandwidth", metavar="B/S", help="Instead of a device, e.g. 3.35T.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="What the device computes in.")
 @options.configurations
+@click.option(
+    "--machine",
+    "machines",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Estimate on this machine too, see opjoule machine list; several stand beside each other.",
+)
 @options.narrows
 @options.spikes
 @options.samples
@@ -60,7 +67,7 @@ def report(
     """Write a page on TRACE; with BASE before it, as in compare, also on what changed.
 
     \b
-      opjoule report runs/train --device h100
+      opjoule report runs/train --device h100 --machine loihi
       opjoule report runs/base runs/head -o head.html
 
     The page is one file: it loads nothing, and opens without a network.

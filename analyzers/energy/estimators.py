@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 ESTIMATORS = tuple(CONFIGS)
 """The names of the estimators."""
 
+ON_MACHINE = "machine"
+"""Stands for the name of an estimator where a machine is the configuration."""
+
 OPTIONS = ("revision", "strict", "batch", "time_steps", "samples", "where", "spikes", "per")
 """What every estimator is asked with."""
 
@@ -65,7 +68,7 @@ def estimate(
 
     Args:
         trace: the trace.
-        name: of `ESTIMATORS`, or "machine.NAME"; with a machine as config, "machine".
+        name: of `ESTIMATORS`, or "machine.NAME"; with a machine as config, "machine" or any such name.
         config: the hardware; by default `default_config`.
         per: what the report speaks of by default, see `EnergyReport.by`.
         **options: of `estimate_NAME`: revision, strict, batch, time_steps, where, spikes.
@@ -76,6 +79,8 @@ def estimate(
             how many there are.
     """
     check_per(per)
+    if isinstance(config, Machine) and _package(name) == ON_MACHINE:
+        name = ON_MACHINE  # the machine is here; its name need not be one of opjoule's
     config = fitting_config(name, config, options.get("revision", SOURCE))
     made = getattr(_file(name, "report"), f"estimate_{_package(name)}")
 
@@ -260,7 +265,7 @@ def energy(
     if machine is not None:
         if estimator is not None or config is not None:
             raise ConfigError("a machine stands in the place of estimator and configuration")
-        return estimate(opened, "machine", load_machine(machine), **options)
+        return estimate(opened, ON_MACHINE, load_machine(machine), **options)
     if estimator is not None:
         return estimate(opened, estimator, config, **options)
     if config is not None:

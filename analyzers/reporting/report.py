@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
+from ...schemas.costs import load_machine
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
 from ..comparing.compare import Comparison, compare
@@ -30,7 +31,7 @@ from .tree import TITLES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...schemas.costs import CostConfig
+    from ...schemas.costs import CostConfig, Machine
     from ...schemas.roofs import Roof
 
 
@@ -140,6 +141,7 @@ def report(
     precision: str | None = None,
     configs: Mapping[str, CostConfig] | None = None,
     revisions: Mapping[str, str] | None = None,
+    machines: Sequence[str | os.PathLike[str] | Machine] = (),
     spikes: str = "binary",
     samples: int | str | None = None,
     batch: int | None = None,
@@ -158,6 +160,7 @@ def report(
         precision: what the device computes in; by default the types of the operands.
         configs: estimator -> its hardware; by default the estimator's.
         revisions: estimator -> its revision; by default "source".
+        machines: machines to estimate on too: names, TOML files, or what `load_machine` gave.
         spikes: what a spike tensor may hold.
         samples: how many samples there are in all, or "per-call"; by default as recorded.
         batch: samples in a batch; by default as recorded.
@@ -181,7 +184,8 @@ def report(
     roof: dict[str, Any] = {"device": device, "peak": peak, "bandwidth": bandwidth}
     asked = any(value is not None for value in roof.values())
     _check_estimators(configs, revisions)
-    energies = _energies(opened, configs or {}, revisions or {}, spikes=spikes, **told)
+    chosen = {**(configs or {}), **_named(machines)}
+    energies = _energies(opened, chosen, revisions or {}, spikes=spikes, **told)
     return Report(
         trace=opened,
         sampled=sampled,
@@ -192,7 +196,7 @@ def report(
         rates=rated,
         roofline=roofline(opened, **roof, precision=precision) if asked else None,
         compared=None if base is None else _compared(
-            narrowed(base, assume=assume), first, where, energies, configs or {}, revisions or {},
+            narrowed(base, assume=assume), first, where, energies, chosen, revisions or {},
             spikes=spikes, **told,
         ),
         without=without,
@@ -205,15 +209,32 @@ def _check_estimators(*told: Mapping[str, Any] | None) -> None:
             raise ConfigError(f"unknown estimator {name!r}: choose from {', '.join(ESTIMATORS)}")
 
 
+def _named(machines: Sequence[str | os.PathLike[str] | Machine]) -> dict[str, CostConfig]:
+    """Return machines by the names of their estimates.
+
+    Raises:
+        ConfigError: one that means nothing, two of the same name, or a text in place of several.
+    """
+    if isinstance(machines, str):
+        raise ConfigError(f"machines={machines!r}: write a list, [{machines!r}]")
+    found: dict[str, CostConfig] = {}
+    for made in map(load_machine, machines):
+        name = f"machine.{made.machine.name}"
+        if name in found:
+            raise ConfigError(f"two machines are named {made.machine.name!r}")
+        found[name] = made
+    return found
+
+
 def _energies(
     trace: Trace,
     configs: Mapping[str, CostConfig],
     revisions: Mapping[str, str],
     **options: Any,
 ) -> Energies:
-    """Return the estimates by every estimator that applies; there may be none."""
+    """Return the estimates by every estimator that applies, and on the machines among configs."""
     reports, refused = {}, {}
-    for name in ESTIMATORS:
+    for name in dict.fromkeys((*ESTIMATORS, *configs)):
         revision = {"revision": revisions[name]} if name in revisions else {}
         try:
             reports[name] = estimate(trace, name, configs.get(name), **revision, **options)

@@ -16,6 +16,7 @@ import pytest
 import opjoule as oj
 from opjoule.cli.main import run
 from opjoule.schemas import ConfigError
+from opjoule.schemas.costs import machine_text
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                None)  # fmt: skip
@@ -204,6 +205,32 @@ def test_headline_figures_are_those_of_the_other_answers(stored):
 def test_wrong_settings_are_refused(stored):
     with pytest.raises(ConfigError, match="unknown estimator 'lemair'"):
         oj.report(stored, revisions={"lemair": "source"})
+
+
+def test_machines_stand_beside_the_estimators(stored, tmp_path, capsys):
+    """By name and by file, in the headline, in the tree, and in the comparison."""
+    file = tmp_path / "mine.toml"
+    text = machine_text("paper")
+    file.write_text(text.replace('name = "paper"', 'name = "mine"'))
+    assert file.read_text() != text
+    target = tmp_path / "a.html"
+    words = ["report", stored, stored, "--machine", "loihi", "--machine", file, "-o", target]
+    assert run([str(word) for word in words]) == 0
+    page = Page(target.read_text())
+    for key, machine in (("machine.loihi", "loihi"), ("machine.mine", file)):
+        alone = oj.energy(stored, machine=machine)
+        assert page.cards[f"energy.{key}"] == alone.per_sample_pj
+        tree = {k: v[f"energy.{key}.per_sample_pj"] for k, v in page.tree.items()
+                if f"energy.{key}.per_sample_pj" in v}  # fmt: skip
+        own = dict(alone.by("module").select("module", "per_sample_pj").iter_rows())
+        assert tree == {"" if name == "Global" else name: pj for name, pj in own.items()}
+        assert f"energy.{key}" in " ".join(page.words)
+    found = oj.report(stored, stored, machines=["loihi"])
+    assert found.total["energy.machine.loihi"] == found.compared.totals["energy.machine.loihi"].head
+    with pytest.raises(ConfigError, match="two machines are named 'loihi'"):
+        oj.report(stored, machines=["loihi", "loihi"])
+    with pytest.raises(ConfigError, match=r"machines='loihi': write a list, \['loihi'\]"):
+        oj.report(stored, machines="loihi")
 
 
 def test_the_command_writes_it(stored, tmp_path, monkeypatch, capsys):
