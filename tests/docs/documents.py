@@ -6,7 +6,8 @@ A fenced block is an example if it is marked
   line is a comment that names a file (`# train.py`), it is saved under that name instead;
 - `toml` with such a first line: it is saved;
 - `console`: its lines that start with `$ opjoule` are run; one that ends in `# exits with 1` is
-  to leave with that code, all others with 0.
+  to leave with that code, all others with 0;
+- `output`: it is what the command before it prints; a line `...` stands for lines left out.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _CODE = re.compile(r"#\s*exits with (\d+)\s*$")
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to do: "run" Python, "save" a file, or "call" a command."""
+    """One thing to do: "run" Python, "save" a file, "call" a command, or find what it "told"."""
 
     kind: str
     line: int
@@ -48,7 +49,15 @@ def examples(document: str) -> list[Example]:
             found.append(Example("run", line, text))
         elif language == "console":
             found += _calls(text, line)
+        elif language == "output":
+            found.append(Example("told", line, text))
     return found
+
+
+def tells(output: str, shown: str) -> bool:
+    """Tell whether an output is what a document shows of it."""
+    parts = [re.escape(part) for part in re.split(r"^\.\.\.\n", shown, flags=re.MULTILINE)]
+    return re.fullmatch(r"(?:.*\n)*?".join(parts), output) is not None
 
 
 def _calls(text: str, first: int) -> list[Example]:
