@@ -6,7 +6,9 @@ python benchmarks/mock.py runs/mock --calls 10000000
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def mock(path: Path, calls: int) -> Path:
     with tempfile.TemporaryDirectory(prefix="opjoule-bench-") as folder:
         source = recorded(Path(folder) / "tile")
         tile = {name: _table(source, name) for name in PART_TABLES}
-        manifest = Manifest.model_validate_json((source / "trace.json").read_bytes())
+        manifest = Manifest.read(json.loads((source / "trace.json").read_bytes()))
         strides = _strides(tile)
         copies = -(-calls // tile["calls"].num_rows)
         writer = Writer(path, overwrite=False)
@@ -67,13 +69,12 @@ def mock(path: Path, calls: int) -> Path:
         steps = pq.read_table(source / "optimizer_steps.parquet")
         writer.write("optimizer_steps", _tiled(steps, np.arange(copies), strides))
         writer.finish(
-            manifest.model_copy(
-                update={
-                    "parts": writer.parts,
-                    "rows": writer.rows,
-                    "steps": manifest.steps * copies,
-                    "notes": [f"mock-up: {copies} copies of one recording"],
-                }
+            replace(
+                manifest,
+                parts=writer.parts,
+                rows=writer.rows,
+                steps=manifest.steps * copies,
+                notes=[f"mock-up: {copies} copies of one recording"],
             )
         )
     return path

@@ -21,6 +21,7 @@ from typing import Any
 import analysis
 import overhead
 import sizes
+import starting
 import torch
 from models import workloads
 from peers import FLOPS, OURS, PEERS, PLAIN
@@ -28,7 +29,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 PACKAGES = ("opjoule", "torch", "spikingjelly", "polars", "pyarrow", "numpy")
-PARTS = ("overhead", "ops", "size", "analysis", "sweep")
+PARTS = ("overhead", "ops", "size", "start", "analysis", "sweep")
 
 
 def main() -> None:
@@ -114,6 +115,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "overhead": measure_overhead,
     "ops": lambda chosen: overhead.small_ops(chosen.rounds, chosen.device),
     "size": lambda chosen: sizes.measure(50 if chosen.quick else 500),
+    "start": lambda chosen: starting.measure(chosen.rounds),
     "analysis": measure_analysis,
     "sweep": lambda chosen: dataclasses.asdict(analysis.sweep()),
 }
@@ -162,6 +164,14 @@ def size_table(found: dict[str, float]) -> Table:
     return table
 
 
+def start_table(found: dict[str, float | None]) -> Table:
+    """Show what the first answer of each command takes."""
+    table = _table("The first answer, a small trace", "command", ["CPU seconds"])
+    for name, seconds in found.items():
+        table.add_row(name, "failed" if seconds is None else f"{seconds:.2f}")
+    return table
+
+
 def analysis_table(found: dict[str, Any]) -> Table:
     """Show what the analyses of a long trace take."""
     title = f"A mock-up trace of {found['calls']:,} calls, {found['bytes'] / 1e6:,.1f} MB"
@@ -182,6 +192,7 @@ TABLES: dict[str, Callable[[Any], RenderableType]] = {
     "overhead": overhead_table,
     "ops": ops_table,
     "size": size_table,
+    "start": start_table,
     "analysis": analysis_table,
     "sweep": sweep_table,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def _trace(work: Workload, path: Path, steps: int) -> tuple[Path, int]:
             work.run()
     from opjoule.schemas import Manifest
 
-    manifest = Manifest.model_validate_json((recorder.path / "trace.json").read_bytes())
+    manifest = Manifest.read(json.loads((recorder.path / "trace.json").read_bytes()))
     return recorder.path, manifest.rows["calls"]
 
 

@@ -44,7 +44,7 @@ def info(source: Source, reply: Reply) -> None:
 
 def _data(trace: Trace) -> dict[str, Any]:
     """Return the manifest of the lowest rank, and those of all if there are several."""
-    ranks = [manifest.model_dump(mode="json") for manifest in trace.manifests]
+    ranks = [manifest.to_dict() for manifest in trace.manifests]
     several = {"ranks": ranks} if len(ranks) > 1 else {}
     return {
         "path": str(trace.path),

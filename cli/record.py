@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -247,4 +248,4 @@ def _manifest(path: Path) -> Any:
 
     ranks = sorted(path.glob(f"rank=*/{MANIFEST_NAME}"))
     file = next(iter(ranks), path / MANIFEST_NAME)
-    return Manifest.model_validate_json(file.read_bytes()) if file.is_file() else None
+    return Manifest.read(json.loads(file.read_bytes())) if file.is_file() else None

@@ -34,7 +34,6 @@ from .tables import (
     TABLES,
     TILE_WIDTHS,
     VALUE_KINDS,
-    described,
 )
 
 __all__ = [
@@ -68,5 +67,4 @@ __all__ = [
     "TraceError",
     "TraceVersionError",
     "checksum_of",
-    "described",
 ]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from .strict import read
 
 MANIFEST_NAME = "trace.json"
 """The manifest's file; it stands only beside a trace whose parts are all written."""
@@ -22,14 +23,18 @@ RUN_NAME = "run.json"
 """Stands beside the directories of ranks: the id of the run that was recorded last."""
 
 
-_Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+_Count = Annotated[int, range(1 << 63)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+@dataclass(frozen=True)
+class _Told:
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
 
 
-class Part(_Frozen):
+@dataclass(frozen=True)
+class Part(_Told):
     """One file of a trace."""
 
     table: str
@@ -45,14 +50,16 @@ INCOMPLETE = "Incomplete"
 """The type of failure of a recording that lost calls, though nothing else went wrong."""
 
 
-class Failure(_Frozen):
+@dataclass(frozen=True)
+class Failure(_Told):
     """The exception that ended an aborted recording."""
 
     type: str
     message: str
 
 
-class Device(_Frozen):
+@dataclass(frozen=True)
+class Device(_Told):
     """A device that the recorded tensors were on."""
 
     name: str
@@ -61,18 +68,20 @@ class Device(_Frozen):
     driver: str | None = None
 
 
-class Environment(_Frozen):
+@dataclass(frozen=True)
+class Environment(_Told):
     """What the run was made with."""
 
     python: str
     platform: str
     packages: dict[str, str]
-    devices: list[Device] = []
+    devices: list[Device] = field(default_factory=list)
     statistics: str | None = None
     """What counted elements on the CPU, `C` or `NumPy`; null in traces before it was noted."""
 
 
-class Revision(_Frozen):
+@dataclass(frozen=True)
+class Revision(_Told):
     """The git state of the recorded code."""
 
     commit: str | None = None
@@ -80,7 +89,8 @@ class Revision(_Frozen):
     dirty: bool | None = None
 
 
-class Hidden(_Frozen):
+@dataclass(frozen=True)
+class Hidden(_Told):
     """Work that the dispatcher did not see."""
 
     what: str
@@ -89,47 +99,59 @@ class Hidden(_Frozen):
     calls: _Count
 
 
-class Fingerprint(_Frozen):
+@dataclass(frozen=True)
+class Fingerprint(_Told):
     """Checksums that tell whether two recordings saw the same inputs and weights."""
 
     inputs: str | None = None
     parameters: str | None = None
 
 
-class Manifest(_Frozen):
+@dataclass(frozen=True)
+class Manifest(_Told):
     """The content of `trace.json`."""
 
     format_version: int
     opjoule_version: str
     status: Literal["complete", "aborted", "unfinished"]
-    failure: Failure | None = None
     rows: dict[str, _Count]
     parts: list[Part]
-    tile_widths: list[Annotated[int, Field(ge=1, lt=1 << 31)]]
+    tile_widths: list[Annotated[int, range(1, 1 << 31)]]
     statistics: Literal["full", "synaptic", "none"]
-    rank: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
-    world_size: Annotated[int, Field(ge=1, le=1 << 31)] = 1
     environment: Environment
-    revision: Revision = Revision()
-    command: list[str] = []
     started: str
     ended: str
+    failure: Failure | None = None
+    rank: Annotated[int, range(1 << 31)] = 0
+    world_size: Annotated[int, range(1, (1 << 31) + 1)] = 1
+    revision: Revision = Revision()
+    command: list[str] = field(default_factory=list)
     seed: int | None = None
     fingerprint: Fingerprint = Fingerprint()
     steps: _Count = 0
-    hidden: list[Hidden] = []
+    hidden: list[Hidden] = field(default_factory=list)
     """Work that was not seen: other threads, kernels outside the dispatcher."""
-    inexact: list[Hidden] = []
+    inexact: list[Hidden] = field(default_factory=list)
     """Ops for which recording may have changed dtype or kernel."""
-    notes: list[str] = []
+    notes: list[str] = field(default_factory=list)
     run: str | None = None
     """Id of the run: the same for all ranks of it; null outside a distributed run."""
     checksum: str | None = None
     """`blake2b:` and 32 hexadecimal digits over everything else; see `checksum_of`."""
 
+    @classmethod
+    def read(cls, content: Any) -> Manifest:
+        """Return the manifest that plain data tell.
+
+        Raises:
+            Misfit: they tell none.
+        """
+        found: Manifest = read(cls, content)
+        return found
+
     def text(self) -> str:
         """Return the content of the file, with its checksum."""
-        content = self.model_dump(mode="json")
+        content = self.to_dict()
         return json.dumps(content | {"checksum": checksum_of(content)}, indent=2) + "\n"
 
 

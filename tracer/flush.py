@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..schemas import PART_TABLES, STAGES, VALUE_KINDS, SpikeClass
+from ..schemas import STAGES, VALUE_KINDS, SpikeClass
+from ..schemas.arrow import SCHEMAS
 from .columns import NULL, column, words
 from .module_rows import ModuleRows
 from .session import CALL_WIDTH, Session
@@ -77,7 +78,7 @@ def live_values(session: Session) -> list[Value]:
 
 def calls_table(session: Session, rows: Any, facts: Facts, labels: list[str]) -> pa.Table:
     """Return the `calls` rows of a flush."""
-    schema = PART_TABLES["calls"]
+    schema = SCHEMAS["calls"]
     columns: dict[str, pa.Array] = {}
     names = ("seq", "signature_id", "stage", "label", "step", "thread", "module_id",
              "module_call_id", "forward_seq", "grad_enabled", "training")  # fmt: skip
@@ -143,14 +144,14 @@ def operands_table(rows: Any, facts: Facts) -> pa.Table:
             "class": column(bits, pa.int16()),
             "nonzero": column(nonzero, pa.int64()),
         },
-        schema=PART_TABLES["call_operands"],
+        schema=SCHEMAS["call_operands"],
     )
 
 
 def values_table(values: list[Value], facts: Facts) -> pa.Table:
     """Return rows of the `values` table."""
     values = sorted(values, key=attrgetter("number"))
-    schema = PART_TABLES["values"]
+    schema = SCHEMAS["values"]
     number, storage, version, written, numel, size, kind, whole = _cells(values, _ROW)
     bases = [NULL if v.base is None else v.base.number for v in values]
     bits, nonzero = facts.of(number)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ..schemas import PART_TABLES
+from ..schemas.arrow import SCHEMAS
 from .columns import NULL, Rows, column, lists, words
 from .frames import GUESSED, OBSERVED, SOURCES, TOLD, Frame
 
@@ -130,7 +130,7 @@ class ModuleRows:
 
     def table(self, labels: list[str]) -> pa.Table:
         """Return the rows as a table; they are kept."""
-        schema = PART_TABLES["module_calls"]
+        schema = SCHEMAS["module_calls"]
         rows = self._numbers.table()
         codes = {
             "stage": _STAGES, "label": labels, "step_mode": self.modes, "batch_from": SOURCES,

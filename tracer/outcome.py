@@ -59,18 +59,18 @@ def outcome(
         "format_version": FORMAT_VERSION,
         "opjoule_version": __version__,
         "status": "complete" if error is None else "aborted",
-        "failure": None if error is None else _failure(error),
+        "failure": None if error is None else _failure(error).to_dict(),
         "tile_widths": list(TILE_WIDTHS),
         "statistics": session.statistics,
-        "environment": described.model_dump(),
-        "revision": told.model_dump(),
+        "environment": described.to_dict(),
+        "revision": told.to_dict(),
         "hidden": _named(hidden),
         "inexact": _named(session.composites.inexact),
         "notes": notes,
         "ended": environment.now(),
         **facts,
     }
-    return Manifest(**writable(known))
+    return Manifest.read(writable(known))
 
 
 def _without_data(values: Values) -> str:
@@ -111,12 +111,12 @@ def said(error: BaseException) -> str:
         return ""
 
 
-def _failure(error: BaseException | Failure) -> dict[str, str]:
+def _failure(error: BaseException | Failure) -> Failure:
     if isinstance(error, Failure):
-        return error.model_dump()
-    return {"type": type(error).__name__, "message": said(error)}
+        return error
+    return Failure(type(error).__name__, said(error))
 
 
 def _named(calls: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
     found = sorted(writable([[*key, count] for key, count in calls.items()]))
-    return [Hidden(what=what, why=why, calls=count).model_dump() for what, why, count in found]
+    return [Hidden(what=what, why=why, calls=count).to_dict() for what, why, count in found]

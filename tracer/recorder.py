@@ -320,7 +320,7 @@ class Recorder:
                 writer = Writer(Path(path), overwrite=False)
                 writer.adopt(self._writer)
                 self._parts.write_static(writer=writer)
-                parts = [part.model_dump() for part in writer.parts]
+                parts = [part.to_dict() for part in writer.parts]
                 fields = {"status": "unfinished", "rows": writer.rows, "parts": parts}
                 return writer.finish(self._manifest(None, **fields, run=None))
             finally:
@@ -486,14 +486,14 @@ class Recorder:
     def _manifest(self, error: BaseException | Failure | None, **fields: Any) -> Manifest:
         facts: dict[str, Any] = {
             "rows": self._writer.rows,
-            "parts": [part.model_dump() for part in self._writer.parts],
+            "parts": [part.to_dict() for part in self._writer.parts],
             "rank": self._rank,
             "world_size": self._world,
             "run": self._writer.run,
             "command": self._command,
             "started": self._started,
             "seed": self._seed,
-            "fingerprint": self._prints.told().model_dump(),
+            "fingerprint": self._prints.told().to_dict(),
             "steps": self._steps.count(),
         }
         return outcome(

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from ..schemas import STATIC_TABLES
+from ..schemas.arrow import SCHEMAS
 from .columns import lists
 from .layouts import Layout
 from .operands import Op, other_arguments
@@ -66,7 +66,7 @@ class Signatures:
         """Return the table of all so far."""
         self._rows += [_row(*seen) for seen in self._seen[len(self._rows) :]]
         columns = [list(range(len(self._rows))), *map(list, zip(*self._rows, strict=True))]
-        schema = STATIC_TABLES["signatures"]
+        schema = SCHEMAS["signatures"]
         if not self._rows:
             return schema.empty_table()
         place = schema.get_field_index("operands")
@@ -161,7 +161,7 @@ def _row(op: Op, operands: Any, results: Any, others: Any) -> tuple[Any, ...]:
 
 
 def _operands_column(of_signatures: list[list[tuple[Any, ...]]]) -> pa.Array:
-    kind = STATIC_TABLES["signatures"].field("operands").type
+    kind = SCHEMAS["signatures"].field("operands").type
     fields = [*kind.value_type]
     columns = zip(*chain.from_iterable(of_signatures), strict=True)
     cells = [*columns] or [()] * len(fields)

@@ -29,8 +29,8 @@ from ..schemas import (
     Manifest,
     Part,
     RecordError,
-    described,
 )
+from ..schemas.arrow import SCHEMAS, described
 from . import places
 from .text import writable
 
@@ -238,7 +238,7 @@ def _encoded(name: str, table: pa.Table) -> pa.Buffer:
 
 @cache
 def _empty(name: str) -> pa.Buffer:
-    return _content(name, TABLES[name].empty_table())
+    return _content(name, SCHEMAS[name].empty_table())
 
 
 def _content(name: str, table: pa.Table) -> pa.Buffer:
@@ -261,6 +261,6 @@ def _content(name: str, table: pa.Table) -> pa.Buffer:
 def static_table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     """Return rows as the static table `name`."""
     try:
-        return pa.Table.from_pylist(rows, schema=TABLES[name])
+        return pa.Table.from_pylist(rows, schema=SCHEMAS[name])
     except UnicodeEncodeError:
-        return pa.Table.from_pylist(writable(rows), schema=TABLES[name])
+        return pa.Table.from_pylist(writable(rows), schema=SCHEMAS[name])

@@ -135,10 +135,10 @@ def side_data(side: Side) -> dict[str, Any]:
     return {
         "path": str(side.trace.path),
         "filters": list(side.trace.filters),
-        "revision": manifest.revision.model_dump(),
+        "revision": manifest.revision.to_dict(),
         "started": manifest.started,
         "steps": manifest.steps,
-        "fingerprint": manifest.fingerprint.model_dump(),
+        "fingerprint": manifest.fingerprint.to_dict(),
         "coverage": side.coverage.line(),
         "samples": side.sampled.samples,
         "batch_from": side.sampled.batch_from,

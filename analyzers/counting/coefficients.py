@@ -72,10 +72,14 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = Fal
     alike = ["content", *KIND[len(SIGNATURE) :]]
     asked = kinds.select(alike).unique(maintain_order=True)
     signatures = {row["content"]: row for row in distinct.iter_rows(named=True)}
-    data = [
-        {**kind, **_form(trace, rules, signatures[kind["content"]], kind, dense)}
-        for kind in asked.iter_rows(named=True)
-    ]
+    told: dict[tuple[Any, ...], dict[str, Any]] = {}
+    if not rules.extra:  # the same for every question about a trace
+        told = trace.facts.setdefault(("forms", rules.name, dense), told)
+    for kind in asked.iter_rows(named=True):
+        key = tuple(kind.values())
+        if key not in told:
+            told[key] = _form(trace, rules, signatures[kind["content"]], kind, dense)
+    data = [{**kind, **told[tuple(kind.values())]} for kind in asked.iter_rows(named=True)]
     found = pl.DataFrame(data, schema=_SCHEMA)
     return kinds.join(found, on=alike, nulls_equal=True, maintain_order="left").drop("content")
 

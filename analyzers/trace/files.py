@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ...schemas import (
     ADDED_COLUMNS,
@@ -26,6 +24,8 @@ from ...schemas import (
     Part,
     TraceError,
 )
+from ...schemas.tables import Kind
+from .footers import Content, footer_of
 from .manifests import plain
 
 _LONGEST_NAME = 255
@@ -146,9 +146,22 @@ def readable_files(folder: Path) -> Found:
     return found
 
 
+_KINDS: dict[str, Any] = {
+    "int16": pl.Int16(), "int32": pl.Int32(), "int64": pl.Int64(), "float64": pl.Float64(),
+    "bool": pl.Boolean(), "string": pl.String(), "category": pl.Categorical(),
+}  # fmt: skip
+
+
 @cache
-def _empty(name: str) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(TABLES[name].empty_table()))
+def _schema(name: str) -> pl.Schema:
+    """Return the columns of a table as Polars has them."""
+    return pl.Schema({each.name: _kind(each.kind) for each in TABLES[name]})
+
+
+def _kind(kind: Kind) -> Any:
+    if isinstance(kind, dict):
+        return pl.Struct({name: _kind(each) for name, each in kind.items()})
+    return pl.List(_kind(kind[0])) if isinstance(kind, list) else _KINDS[kind]
 
 
 def scan(ranks: Mapping[int, list[Path]], name: str) -> pl.LazyFrame:
@@ -178,18 +191,18 @@ def _scanned_as_one(files: list[Path], name: str) -> pl.LazyFrame:
         return _scanned(files, name, 0)
     return pl.scan_parquet(
         files, glob=False, extra_columns="ignore", missing_columns="insert",
-        schema={**_empty(name).schema, **rank}, hive_partitioning=True, hive_schema=rank,
+        schema={**_schema(name), **rank}, hive_partitioning=True, hive_schema=rank,
     )  # fmt: skip
 
 
 def _scanned(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
-    empty = _empty(name)
+    schema = _schema(name)
     if files:
         frame = pl.scan_parquet(
-            files, glob=False, extra_columns="ignore", missing_columns="insert", schema=empty.schema
+            files, glob=False, extra_columns="ignore", missing_columns="insert", schema=schema
         )
     else:
-        frame = empty.lazy()
+        frame = pl.LazyFrame(schema=schema)
     return frame.with_columns(rank=pl.lit(rank, dtype=pl.Int32))
 
 
@@ -261,6 +274,9 @@ def _check_pages(file: Path) -> None:
     Raises:
         TraceError: they cannot, or are wrong.
     """
+    import pyarrow as pa  # for what was not finished alone
+    import pyarrow.parquet as pq
+
     reason = "it is not a Parquet file"
     try:
         with pq.ParquetFile(file, page_checksum_verification=True) as opened:
@@ -348,40 +364,38 @@ def _footer(file: Path, table: str) -> Footer:
         return _checked_footer(file, table)
     except TraceError:
         raise
-    except Exception:  # whatever a library makes of bytes that are none of its own
+    except (Exception, pl.exceptions.PanicException):  # of bytes that are none of their own
         raise TraceError(f"{file} is damaged: it is not a Parquet file.") from None
 
 
 def _checked_footer(file: Path, table: str) -> Footer:
-    with pq.ParquetFile(file) as opened:
-        schema, told = opened.schema_arrow, opened.metadata
-    if not schema.equals(TABLES[table]):
-        for each in TABLES[table]:
-            _check_column(file, table, schema, each)
+    told = footer_of(file)
+    schema = pl.scan_parquet(file, glob=False).collect_schema()
+    if schema != _schema(table):
+        for name in _schema(table):
+            _check_column(file, table, schema, name)
     if table not in STATIC_TABLES:
-        return Footer(told.num_rows, tuple(_checked_numbers(file, table, told)))
+        return Footer(told.rows, tuple(_checked_numbers(file, table, told)))
     _check_bounds(file, told)
-    return Footer(told.num_rows)
+    return Footer(told.rows)
 
 
-def _check_column(file: Path, table: str, schema: pa.Schema, wanted: pa.Field) -> None:
-    index = schema.get_field_index(wanted.name)
-    if index < 0 and wanted.name in ADDED_COLUMNS.get(table, ()):
+def _check_column(file: Path, table: str, schema: pl.Schema, name: str) -> None:
+    if name not in schema and name in ADDED_COLUMNS.get(table, ()):
         return
-    if index < 0:
-        raise TraceError(f"{file} is not a part of {table}: column {wanted.name} is missing.")
-    if schema.field(index).type != wanted.type:
+    if name not in schema:
+        raise TraceError(f"{file} is not a part of {table}: column {name} is missing.")
+    if schema[name] != (wanted := _schema(table)[name]):
         raise TraceError(
-            f"{file} is not a part of {table}: {plain(wanted.name)} is "
-            f"{plain(str(schema.field(index).type))}, not {plain(str(wanted.type))}."
+            f"{file} is not a part of {table}: {name} is {plain(str(schema[name]))}, not {wanted}."
         )
 
 
-def _check_bounds(file: Path, footer: Any) -> None:
+def _check_bounds(file: Path, footer: Content) -> None:
     """Check that a table that is taken into memory is not too large for that."""
-    size = sum(footer.row_group(n).total_byte_size for n in range(footer.num_row_groups))
-    if footer.num_rows > _MOST_ROWS or not 0 <= size <= _MOST_BYTES:
-        raise TraceError(f"{file} is too large: {footer.num_rows} rows of {size} bytes.")
+    size = sum(group.bytes for group in footer.groups)
+    if footer.rows > _MOST_ROWS or not 0 <= size <= _MOST_BYTES:
+        raise TraceError(f"{file} is too large: {footer.rows} rows of {size} bytes.")
 
 
 _NEVER_NULL = {
@@ -392,7 +406,7 @@ _NEVER_NULL = {
 }
 
 
-def _checked_numbers(file: Path, table: str, footer: Any) -> Iterator[tuple[int, int, int]]:
+def _checked_numbers(file: Path, table: str, footer: Content) -> Iterator[tuple[int, int, int]]:
     """Check the numbers of a part by what its footer says of them; nothing of it is read.
 
     Numbers of rows, elements and bytes are not negative; ids are there.
@@ -400,23 +414,21 @@ def _checked_numbers(file: Path, table: str, footer: Any) -> Iterator[tuple[int,
     Yields:
         Of each row group of `calls` its rows, and its first and last `seq`.
     """
-    names = frozenset(TABLES[table].names)
-    for group in (footer.row_group(n) for n in range(footer.num_row_groups)):
-        for chunk in (group.column(n) for n in range(group.num_columns)):
-            name = chunk.path_in_schema
-            told = chunk.statistics if name in names else None
-            if told is None:
+    known = _schema(table)
+    for group in footer.groups:
+        for chunk in group.chunks:
+            name = chunk.name
+            if name not in known:
                 continue
-            if told.has_null_count and told.null_count and name in _NEVER_NULL[table]:
-                raise TraceError(f"{file} is damaged: {name} is null in {told.null_count} rows.")
-            low = told.min if told.has_min_max else None
-            if type(low) is not int:
+            if chunk.nulls and name in _NEVER_NULL[table]:
+                raise TraceError(f"{file} is damaged: {name} is null in {chunk.nulls} rows.")
+            if chunk.span is None:
                 continue
-            high = int(told.max)
+            low, high = chunk.span
             if name not in _SIGNED and (low < 0 or high >= _LIMITS.get(name, 1 << 62)):
                 raise TraceError(f"{file} is damaged: {name} is {low} to {high}.")
             if table == "calls" and name == "seq":
-                yield group.num_rows, low, high
+                yield group.rows, low, high
 
 
 _SIGNED = ("last_seq", "first_node", "last_node", "class")

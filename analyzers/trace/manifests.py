@@ -7,11 +7,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from ...schemas import (
     FORMAT_VERSION,
@@ -25,6 +24,7 @@ from ...schemas import (
     TraceVersionError,
     checksum_of,
 )
+from ...schemas.strict import Misfit
 
 _RANK = re.compile(r"rank=(\d{1,9})")
 _LONGEST = 200
@@ -147,11 +147,9 @@ def read_manifest(folder: Path, *, partial: bool) -> Manifest:
     _check_version(folder, content.get("format_version"))
     _check_itself(file, content)
     try:
-        manifest = Manifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = plain(".".join(str(step) for step in first["loc"]))
-        raise TraceError(f"{file} is damaged: {place}: {plain(first['msg'])}.") from None
+        manifest = Manifest.read(content)
+    except Misfit as error:
+        raise TraceError(f"{file} is damaged: {plain(error.place)}: {error.what}.") from None
     if manifest.status != "complete" and not partial:
         raise TraceError(f"{folder} is incomplete: {ending(manifest)}. {_HOW}")
     return manifest
@@ -160,8 +158,9 @@ def read_manifest(folder: Path, *, partial: bool) -> Manifest:
 def _check_itself(file: Path, content: dict[str, Any]) -> None:
     """Check a manifest's checksum of itself; older ones have none, and nothing that is unknown."""
     told = content.get("checksum")
-    if told is None and not set(content) <= set(Manifest.model_fields):
-        odd = next(name for name in content if name not in Manifest.model_fields)
+    known = {each.name for each in fields(Manifest)}
+    if told is None and not set(content) <= known:
+        odd = next(name for name in content if name not in known)
         raise TraceError(f"{file} is damaged: {plain(odd)} is unknown, and it has no checksum.")
     if told is not None and told != checksum_of(content):
         raise TraceError(f"{file} is damaged: its content is not what was recorded.")

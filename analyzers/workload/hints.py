@@ -11,7 +11,6 @@ from ..rules import factors_of
 from ..text import agreeing, number
 from ..trace.files import collected
 from ..trace.filters import of_signatures
-from .products import product_signatures
 from .spike_sums import spike_sums
 
 if TYPE_CHECKING:
@@ -84,9 +83,7 @@ def _with_other_bits(trace: Trace) -> pl.DataFrame:
     """
     rows = [
         (rank, signature, factors[0])
-        for rank, signature, op in product_signatures(trace)
-        .select("rank", "signature_id", "op")
-        .rows()
+        for rank, signature, op in trace.signatures.select("rank", "signature_id", "op").rows()
         if (factors := factors_of(op)) is not None and factors[0] < 3
     ]
     schema = {"rank": pl.Int32, "signature_id": pl.Int32, "slot": pl.Int32}

@@ -195,7 +195,7 @@ def _evidence(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _derived(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    asking = _asking(trace)
+    asking = _asking(trace, _open_packets(trace, mode))
     slots = [slot for slot in SLOTS[:3] if asking[slot].any()]
     asking = asking.filter(pl.any_horizontal(pl.lit(False), *slots))
     calls = of_signatures(trace.calls, asking)
@@ -278,19 +278,35 @@ def _by_larger_value(
     return found.group_by("rank", "seq").agg(**columns) if found.height else pl.DataFrame()
 
 
-def _asking(trace: Trace) -> pl.DataFrame:
+def _open_packets(trace: Trace, mode: str) -> dict[str, set[str]]:
+    """Return for each slot the ops of which it is undecided somewhere: nothing else is asked."""
+    slots = SLOTS[:3]
+    opened = {slot: (_undecided(slot) & constant_expr(slot, mode)).any() for slot in slots}
+    rows = trace.calls.group_by("rank", "signature_id").agg(**opened)
+    packets = trace.signatures.lazy().select("rank", "signature_id", "packet")
+    found = collected(rows.join(packets, on=["rank", "signature_id"]), trace)
+    return {slot: set(found.filter(slot)["packet"]) for slot in slots}
+
+
+def _asking(trace: Trace, packets: Mapping[str, set[str]]) -> pl.DataFrame:
     """Return `rank`, `signature_id`, `packet` and for each slot whether spikes in it change counts.
 
     Asked of the rules themselves: a slot matters if the figures of a call change with it.
     """
     rules = RULE_SETS["full"]
 
-    def asked(signature: Mapping[str, Any]) -> dict[str, Any]:
+    def asked(signature: Mapping[str, Any]) -> dict[str, Any] | None:
+        packet = signature["packet"]
+        if not any(packet in known for known in packets.values()):
+            return None
         present = {f"{o['role']}{o['slot']}" for o in signature["operands"] or ()}
-        slots = {slot: slot in present and _matters(rules, signature, slot) for slot in SLOTS}
-        return {"packet": signature["packet"], **slots}
+        slots = {
+            slot: slot in present and packet in known and _matters(rules, signature, slot)
+            for slot, known in packets.items()
+        }
+        return {"packet": packet, **slots}
 
-    schema = {"packet": pl.String, **dict.fromkeys(SLOTS, pl.Boolean)}
+    schema = {"packet": pl.String, **dict.fromkeys(packets, pl.Boolean)}
     return of_each_signature(trace, asked, schema)
 
 

@@ -18,7 +18,8 @@ from opjoule.analyzers.counting.evaluate import COUNTERS, FIGURES
 from opjoule.analyzers.rules import rule_sets
 from opjoule.analyzers.rules.rule import Figures
 from opjoule.analyzers.workload.modules import GLOBAL
-from opjoule.schemas import STAGES, TABLES, ConfigError, RuleError, TraceError
+from opjoule.schemas import STAGES, ConfigError, RuleError, TraceError
+from opjoule.schemas.arrow import SCHEMAS
 
 STORED = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
 
@@ -164,7 +165,7 @@ def with_shapes(stored_rows, op, sizes):
                 operand["shape"] = sizes[operand["role"], operand["slot"]]
                 operand["numel"] = math.prod(operand["shape"])
                 operand["bytes"] = 0
-    return pa.Table.from_pylist(stored_rows, schema=TABLES["signatures"])
+    return pa.Table.from_pylist(stored_rows, schema=SCHEMAS["signatures"])
 
 
 def mm_of(resign, n):

@@ -15,10 +15,10 @@ from opjoule.schemas import (
     ADDED_COLUMNS,
     PART_TABLES,
     STATIC_TABLES,
-    TABLES,
     OpjouleError,
     TraceError,
 )
+from opjoule.schemas.arrow import SCHEMAS
 
 PARTS = [*(f"{name}.parquet" for name in STATIC_TABLES),
          *(f"{name}-00000.parquet" for name in PART_TABLES)]  # fmt: skip
@@ -67,12 +67,12 @@ def test_foreign_content_is_told_though_its_checksum_fits(resign, refusal):
     )
     table = pa.table({"module_id": pa.array([0], pa.int64())})
     line = refusal(resign("modules.parquet", table))
-    assert "is not a part of modules: module_id is int64, not int32" in line
+    assert "is not a part of modules: module_id is Int64, not Int32" in line
 
 
 def changed(stored, name, **columns):
     """Return a table of the stored trace with other values in the first row."""
-    schema = TABLES[name.split("-")[0].split(".")[0]]
+    schema = SCHEMAS[name.split("-")[0].split(".")[0]]
     rows = pq.read_table(stored / name).to_pylist()
     rows[0].update(columns)
     return pa.Table.from_pylist(rows, schema=schema)
@@ -105,7 +105,7 @@ def test_sizes_beyond_64_bits_are_refused(stored, resign):
             operand["shape"] = [2**51, *operand["shape"][1:]]
             operand["numel"] = math.prod(operand["shape"])
             operand["bytes"] = 4 * operand["numel"]
-    table = pa.Table.from_pylist(rows, schema=TABLES["signatures"])
+    table = pa.Table.from_pylist(rows, schema=SCHEMAS["signatures"])
     with pytest.raises(TraceError, match=r"convolution.default is said to count more than 2\*\*63"):
         count(open_trace(resign("signatures.parquet", table)))
 
@@ -160,4 +160,4 @@ def test_an_added_column_has_its_type(stored, resign, refusal):
     if "same_as" in table.column_names:
         table = table.drop_columns(["same_as"])
     wrong = table.append_column("same_as", pa.array(["0"] * table.num_rows))
-    assert "same_as is string, not int32" in refusal(resign(file.name, wrong))
+    assert "same_as is String, not Int32" in refusal(resign(file.name, wrong))

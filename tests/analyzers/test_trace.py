@@ -18,9 +18,9 @@ from opjoule.schemas import ADDED_COLUMNS, STATIC_TABLES, TABLES, TraceError
 
 def test_the_tables_are_those_of_the_format_with_a_rank(stored):
     trace = open_trace(stored)
-    for name, schema in TABLES.items():
+    for name, columns in TABLES.items():
         frame = getattr(trace, name).lazy().collect()
-        assert frame.columns == [*schema.names, "rank"]
+        assert frame.columns == [*(each.name for each in columns), "rank"]
         assert frame["rank"].unique().to_list() == [0]
         assert frame.height == trace.manifest.rows[name] > 0
 
@@ -38,7 +38,7 @@ def test_the_rows_are_those_that_plain_readers_read(stored):
         rows = getattr(trace, name).lazy().drop("rank").collect().to_dicts()
         added = set(ADDED_COLUMNS.get(name, ())) - set(pq.read_schema(files[0]).names)
         assert all(row.pop(column) is None for row in rows for column in added)
-        columns = [column for column in TABLES[name].names if column not in added]
+        columns = [each.name for each in TABLES[name] if each.name not in added]
         tables = [pq.read_table(f, columns=columns) for f in files]
         assert pa.concat_tables(tables).to_pylist() == rows
         assert pl.concat([pl.read_parquet(f, columns=columns) for f in files]).to_dicts() == rows

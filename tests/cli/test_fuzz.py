@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from opjoule.cli.main import run
-from opjoule.schemas import MANIFEST_NAME, TABLES, checksum_of
+from opjoule.schemas import MANIFEST_NAME, checksum_of
+from opjoule.schemas.arrow import SCHEMAS
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
@@ -178,7 +179,7 @@ def test_cells_of_the_tables(stored, tmp_path, asked):
     tried = 0
     for dice, throw in throws("cells", 0.3):
         name = dice.choice(sorted(rows))
-        table = TABLES[name.split("-")[0].split(".")[0]]
+        table = SCHEMAS[name.split("-")[0].split(".")[0]]
         changed = json.loads(json.dumps(rows[name]))
         for _ in range(dice.choice((1, 1, 4))):
             row = dice.randrange(len(changed))

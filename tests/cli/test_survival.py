@@ -126,7 +126,7 @@ def test_a_manifest_knows_its_own_checksum(refused, answered, edit):
 
     path = edit()
     content = json.loads((path / "trace.json").read_text())
-    (path / "trace.json").write_text(Manifest.model_validate(content).text())
+    (path / "trace.json").write_text(Manifest.read(content).text())
     answered("info", path)
     whole = (path / "trace.json").read_text()
     for old, new in (('"steps": 2', '"steps": 3'), ('"checksum"', '"chebksum"'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from opjoule.schemas import TABLES
+from opjoule.schemas.arrow import SCHEMAS
 
 
 def column_rows(table: str) -> list[str]:
@@ -12,7 +12,7 @@ def column_rows(table: str) -> list[str]:
     return [
         f"| `{field.name}` | {_kind(field.type)} | {_text(field, b'unit')} "
         f"| {_text(field, b'meaning')} |"
-        for field in TABLES[table]
+        for field in SCHEMAS[table]
     ]
 
 

@@ -7,6 +7,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,13 @@ def test_the_pytest_plugin_loads_nothing_heavy():
     """Every test run of an environment with opjoule loads it."""
     heavy = {"torch", "polars", "pyarrow", "numpy", "pydantic"}
     assert not loaded_by("import opjoule.testing.plugin") & heavy
+
+
+def test_a_count_loads_what_it_needs():
+    """The first answer on a small trace is mostly imports: these take longer than to count."""
+    trace = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
+    asked = f"import opjoule; repr(opjoule.count({str(trace)!r}, by='module'))"
+    assert not loaded_by(asked) & {"pyarrow", "numpy", "pydantic", "torch"}
 
 
 def test_schemas_load_neither_torch_nor_polars():

@@ -17,7 +17,8 @@ torch = pytest.importorskip("torch")
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from opjoule.schemas import STATIC_TABLES, TABLES  # noqa: E402
+from opjoule.schemas import STATIC_TABLES  # noqa: E402
+from opjoule.schemas.arrow import SCHEMAS  # noqa: E402
 from opjoule.tracer import (  # noqa: E402
     Recorder,
     RecordingWarning,
@@ -124,7 +125,7 @@ class Tables:
             else:
                 files = sorted(self.path.glob(f"{name}-[0-9]*.parquet"))
             parts = [pq.read_table(file) for file in files]
-            whole = pa.concat_tables(parts) if parts else TABLES[name].empty_table()
+            whole = pa.concat_tables(parts) if parts else SCHEMAS[name].empty_table()
             self._rows[name] = whole.to_pylist()
         return self._rows[name]
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from opjoule.schemas import FORMAT_VERSION, PART_TABLES, STATIC_TABLES, TABLES
+from opjoule.schemas.arrow import SCHEMAS
 from opjoule.tracer import Recorder
 
 
@@ -38,8 +39,8 @@ def test_every_file_names_its_format_units_and_encoding(trace, table):
     schema = pq.read_schema(file)
     assert schema.metadata[b"opjoule.format_version"] == str(FORMAT_VERSION).encode()
     assert schema.metadata[b"opjoule.table"] == table.encode()
-    assert schema.equals(TABLES[table])
-    for field, known in zip(schema, TABLES[table], strict=True):
+    assert schema.equals(SCHEMAS[table])
+    for field, known in zip(schema, SCHEMAS[table], strict=True):
         assert field.metadata[b"unit"] == known.metadata[b"unit"]
     assert table in {**STATIC_TABLES, **PART_TABLES}
 
