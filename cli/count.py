@@ -22,6 +22,7 @@ COUNTERS = ("flops", "bytes", "synops", "macs", "acs")
     help="One row for each; several keys together give one row for each combination.",
 )
 @options.rolls_up
+@options.arranges
 @options.counting_rules
 @options.spikes
 @options.strict("a trace with ops that no rule covers")
@@ -36,7 +37,13 @@ COUNTERS = ("flops", "bytes", "synops", "macs", "acs")
 @options.samples
 @options.draws
 def count(
-    source: Source, reply: Reply, by: tuple[str, ...], share: str, per: str | None, **asked: Any
+    source: Source,
+    reply: Reply,
+    by: tuple[str, ...],
+    share: str,
+    per: str | None,
+    rows: dict[str, Any],
+    **asked: Any,
 ) -> None:
     """Count the calls of TRACE.
 
@@ -49,7 +56,7 @@ def count(
     opened = source.opened()
     with reading.working("counting"):
         counts = counted(opened, list(by), per=per or "total", **asked)
-    reply.give(counts, shown={"share": share}, drawn={"figure": share})
+    reply.give(counts, shown={"share": share, **rows}, drawn={"figure": share})
 
 
 @click.command(short_help="Op by op: counted by rule, by class, free, or not at all.")

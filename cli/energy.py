@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..analyzers.energy.report import EnergyReport
 
-KEYS = ("module", "stage", "op", "label", "step", "sample", "component")
+KEYS = ("module", "class", "stage", "op", "label", "step", "sample", "component")
 EVERY = "TRACE"
 """Stands for no name of an estimator: the trace comes first."""
 ON_MACHINE = "machine"
@@ -70,6 +70,7 @@ def _grouped(command: options.Command) -> options.Command:
         options.reads_trace,
         options.groups(*KEYS, help="Rows by these. Of one rank: --rank N; a row does not tell it."),
         options.rolls_up,
+        options.arranges,
         options.divides(),
         options.samples,
         options.strict("what the model does not cover"),
@@ -95,7 +96,9 @@ def _verb(name: str) -> click.Command:
 @click.command(EVERY, short_help="Every estimator that applies to TRACE, one block each.")
 @_grouped
 @options.draws
-def every(source: Source, reply: Reply, by: tuple[str, ...], **asked: Any) -> None:
+def every(
+    source: Source, reply: Reply, by: tuple[str, ...], rows: dict[str, Any], **asked: Any
+) -> None:
     """Estimate with every estimator that applies to TRACE; the others say why they do not.
 
     Their figures speak of different machines: never compare or add them. An estimator's own
@@ -110,7 +113,7 @@ def every(source: Source, reply: Reply, by: tuple[str, ...], **asked: Any) -> No
         found = estimated(opened, per=per or "total", **asked)
     reply.give(
         found,
-        shown={"by": by or ("module",), **shown},
+        shown={"by": by or ("module",), **shown, **rows},
         frame=lambda: found.by(*by, **shown) if by else found.frame,
         data=lambda: found.to_dict() | ({"rows": found.by(*by, **shown)} if by else {}),
         drawn={"by": by or "module", "per": per, "spread": spread},
@@ -130,6 +133,7 @@ def _estimate(
     statement: bool,
     per: str | None,
     spread: bool,
+    rows: dict[str, Any],
     **asked: Any,
 ) -> None:
     if statement and by:
@@ -148,14 +152,14 @@ def _estimate(
     shown: dict[str, Any] = {"exclusive": exclusive, "per": per, "spread": spread}
     plain = not by and per == "total"
 
-    def rows() -> pl.DataFrame:
+    def found() -> pl.DataFrame:
         return report.rows if plain else report.by(*by, **shown)
 
     return reply.give(
         report,
-        shown={"by": by or ("module",), **shown},
-        frame=rows,
-        data=lambda: report.to_dict() | {"rows": rows(), "per": per},
+        shown={"by": by or ("module",), **shown, **rows},
+        frame=found,
+        data=lambda: report.to_dict() | {"rows": found(), "per": per},
         drawn={"by": by or "module", "per": per, "spread": spread},
     )
 

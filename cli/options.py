@@ -18,7 +18,7 @@ Command = Callable[..., Any]
 
 RULES = ("full", "torch", "spikingjelly-2.0", "spikingjelly-2026-08")
 SPIKES = ("binary", "ternary", "scaled", "graded", "none")
-KEYS = ("total", "module", "op", "stage", "label", "step", "sample", "rank")
+KEYS = ("total", "module", "class", "op", "stage", "label", "step", "sample", "rank")
 """What counts can be told apart by."""
 
 ENDINGS = {
@@ -97,6 +97,35 @@ def groups(*keys: str, **options: Any) -> Callable[[Command], Command]:
         return tuple(dict.fromkeys(value))
 
     return click.option("--by", multiple=True, type=click.Choice(keys), callback=once, **options)
+
+
+def arranges(command: Command) -> Command:
+    """Give a command --wide, --depth, --sort and --top, which reach it as one `rows`."""
+
+    @functools.wraps(command)
+    def arranging(
+        wide: bool = False,
+        depth: int | None = None,
+        sort: str | None = None,
+        top: int | None = None,
+        **options: Any,
+    ) -> Any:
+        rows = {"wide": wide, "depth": depth, "sort": sort, "top": top}
+        return command(rows=rows, **options)
+
+    return given(
+        arranging,
+        click.option("--wide", is_flag=True, help="Beside modules: parameters and output shapes."),
+        click.option(
+            "--depth", type=click.IntRange(1), metavar="N",
+            help="So many levels of modules; these include what is below them.",
+        ),
+        click.option("--sort", metavar="COLUMN", help="Rows by a column, such as flops or energy."),
+        click.option(
+            "--top", type=click.IntRange(1), metavar="N",
+            help="So many rows, and a line on the others. CSV, Parquet and JSON have all.",
+        ),
+    )  # fmt: skip
 
 
 def rolls_up(command: Command) -> Command:

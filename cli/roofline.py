@@ -29,9 +29,12 @@ PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 )
 @options.groups(*options.KEYS, default=("module",), show_default="module", help="One row for each.")
 @options.rolls_up
+@options.arranges
 @options.counting_rules
 @options.draws
-def roofline(source: Source, reply: Reply, by: tuple[str, ...], **asked: Any) -> None:
+def roofline(
+    source: Source, reply: Reply, by: tuple[str, ...], rows: dict[str, Any], **asked: Any
+) -> None:
     """Tell how long a device needs for TRACE at least.
 
     \b
@@ -47,4 +50,4 @@ def roofline(source: Source, reply: Reply, by: tuple[str, ...], **asked: Any) ->
     opened = source.opened()
     with reading.working("counting"):
         found = roofed(opened, by, **asked)
-    reply.give(found)
+    reply.give(found, shown=rows)

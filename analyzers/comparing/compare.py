@@ -21,6 +21,7 @@ from ..workload.spikes import check_spikes
 from .alignment import align
 from .attribution import explained
 from .budgets import Failure, budget, check
+from .causes import causes_of
 from .diff import Total, joined, marked, summed, total_of
 from .pages import comparison_page, explained_figures, failed_lines
 from .profiles import (
@@ -197,6 +198,10 @@ class Comparison(Result):
         if figure not in self.known_changes:
             self.known_changes[figure] = explained(self, figure)
         return self.known_changes[figure]
+
+    def causes(self, figure: str) -> pl.DataFrame:
+        """Return `changes` with those that repeat as one, see `causes_of`."""
+        return causes_of(self.changes(figure))
 
     def failures(self, conditions: Sequence[str]) -> list[Failure]:
         """Return those of the conditions that are met: `flops>+0%`, `macs>1e9`, see `budgets`.

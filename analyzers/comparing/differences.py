@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..text import number
 from ..units import UNKNOWN, ratio_text
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def title(total: Total) -> str:
 
 
 def place_text(row: Mapping[str, Any]) -> str:
-    """Return where a row is: module, op and stage."""
+    """Return where a row is: module, how many of its like, op and stage."""
     op = (row["op"] or "").removesuffix(".default")
-    words = (row["module"] or "(no module)", op, row["stage"] or "")
+    like = number(row["modules"], "module") if row.get("modules", 1) > 1 else ""
+    words = (row["module"] or "(no module)", like, op, row["stage"] or "")
     return ", ".join(word for word in words if word)

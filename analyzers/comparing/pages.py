@@ -89,7 +89,7 @@ def _headline(compared: Comparison, figure: str) -> str:
     base = _bounded(figure, compared.base, total.base)
     head = _bounded(figure, compared.head, total.head)
     line = f"{title(total)} {change_text(total)}: {base} -> {head}"
-    for row in compared.changes(figure).head(1).iter_rows(named=True):
+    for row in compared.causes(figure).head(1).iter_rows(named=True):
         amount = signed(show)(row["difference"])
         line += f"; most by {place_text(row)} ({amount}): {row['reason']}"
     return line
@@ -115,7 +115,7 @@ def _totals(compared: Comparison) -> Sheet:
 def _explanation(compared: Comparison, figure: str, top: int) -> Sheet:
     total = compared.totals[figure]
     show = signed(figure_text(figure))
-    frame = compared.changes(figure)
+    frame = compared.causes(figure)
     columns = [
         Column("difference", title(total), show),
         Column("share", "share", share_text),

@@ -13,6 +13,7 @@ import polars as pl
 from ...schemas import STAGES, ConfigError
 from ..answers.page import Page
 from ..answers.result import Result
+from ..answers.rows import Words, asked, no_words
 from ..rules import PRODUCTS, OpRule, RuleSet, rule_set
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import (
@@ -25,6 +26,7 @@ from ..workload.divisors import (
     with_samples,
 )
 from ..workload.hints import spike_hints
+from ..workload.module_facts import in_words, with_classes
 from ..workload.modules import rolled_up, scopes_of, with_paths
 from ..workload.samples import Samples, regrouped, samples_of, unknown_samples
 from ..workload.spikes import check_spikes
@@ -35,7 +37,7 @@ from .pages import counts_page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BY = ("total", "module", "op", "stage", "label", "step", "sample", "rank")
+BY = ("total", "module", "class", "op", "stage", "label", "step", "sample", "rank")
 """What counts can be told apart by."""
 
 DIVIDED = ("calls", *FIGURES)
@@ -64,6 +66,7 @@ class Counts(Result):
             its row, see `divisors`. With a spread also `<figure>_std`, see `deviations`.
         sampled: the samples that they are divided by; None for the total.
         samples_of_trace: finds the samples, also where nothing is divided by them.
+        modules: tells what stands beside a module, see `module_facts.in_words`.
     """
 
     frame: pl.DataFrame
@@ -74,6 +77,7 @@ class Counts(Result):
     per: str = "total"
     sampled: Samples | None = None
     samples_of_trace: Callable[[], Samples] = field(default=unknown_samples, compare=False)
+    modules: Words = field(default=no_words, compare=False)
 
     @property
     def units(self) -> int | None:
@@ -99,13 +103,14 @@ class Counts(Result):
         """What is assumed of data that was not measured."""
         return self.coverage.assumed
 
-    def page(self, share: str = "flops") -> Page:
+    def page(self, share: str = "flops", **rows: Any) -> Page:
         """Return what is shown.
 
         Args:
             share: the counter that shares and bars speak of.
+            **rows: `wide`, `depth`, `sort` and `top`, see `answers.rows.Rows`.
         """
-        return counts_page(self, share)
+        return counts_page(self, share, asked(**rows))
 
     def plot(self, figure: str = "flops", *, most: int = 12, width: float | None = None) -> Figure:
         """Return a picture: bars of one figure, the largest first, the rest as others.
@@ -209,13 +214,14 @@ def count(
     apart = [*keys, per] if spread and per not in keys else keys
     if "sample" in apart:
         trace = with_samples(trace)
-    kept = ["module_id" if key == "module" else key for key in apart if key not in ("op", "rank")]
-    counted = tally(trace, chosen, kept, spikes=spikes)
+    counted = tally(trace, chosen, columns_of(apart), spikes=spikes)
     hints = () if chosen.by_values_only else spike_hints(trace, spikes)
     found = covered(trace, counted, hints)
     if strict:
         refuse_gaps(trace, found, counted)
     gaps = _gaps(counted, chosen.with_classes)
+    if "class" in apart:
+        gaps = with_classes(trace, gaps)
     everything = _summed(gaps, ()).row(0, named=True)
     rows = _by_module(trace, gaps, apart, exclusive) if "module" in keys else gaps
     frame = _summed(rows, keys)
@@ -232,6 +238,7 @@ def count(
         per=per,
         sampled=sampled,
         samples_of_trace=find,
+        modules=partial(in_words, trace.whole),
     )
 
 
@@ -243,6 +250,12 @@ def summed_up(counted: pl.DataFrame, rules: RuleSet) -> dict[str, Any]:
         rules: the rule set that counted.
     """
     return _summed(_gaps(counted, rules.with_classes), ()).row(0, named=True)
+
+
+def columns_of(keys: Sequence[str]) -> list[str]:
+    """Return the columns of calls that have to be kept apart for these keys."""
+    modules = {"module": "module_id", "class": "module_id"}
+    return list(dict.fromkeys(modules.get(key, key) for key in keys if key not in ("op", "rank")))
 
 
 def _per_unit(frame: pl.DataFrame, sampled: Samples, per: str, keys: Sequence[str]) -> pl.DataFrame:

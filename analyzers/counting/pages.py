@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..answers.page import Column, Page, Sheet, is_assumed
+from ..answers.rows import Figures, Rows, arranged
 from ..answers.shares import share_columns, with_shares
-from ..answers.tree import as_tree
 from ..units import bytes_text, count_text, ratio_text, share_text
 from ..workload.divisors import per_text, spread_text
 
@@ -63,18 +63,21 @@ def heads(keys: Sequence[str]) -> list[Column]:
     return [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
 
 
-def counts_page(counts: Counts, share: str) -> Page:
+def counts_page(counts: Counts, share: str, rows: Rows) -> Page:
     """Return counts with shares, modules as a tree, lower bounds with a sign."""
     keys = keys_of(counts.frame)
     frame = with_shares(counts.frame, share, counts.total[share])
-    if keys == ("module",):
-        frame = as_tree(frame)
-    (unit,) = (column.title for column in FIGURES if column.name == share)
+    (shown,) = (column for column in FIGURES if column.name == share)
+    unit = shown.title
     columns = [
         *heads(keys),
         *(replace(column, title=_headed(column, counts), show=str) for column in FIGURES),
         *share_columns(f"of {unit}", optional=4, drawn=7),
     ]
+    each = {c.name: f"{c.name}_per_{counts.per}" for c in FIGURES}
+    named = {name: each[name] if each[name] in frame.columns else name for name in each}
+    figures = Figures(named, share, unit, shown.show)
+    sheet = arranged(Sheet(frame, columns), keys, rows, figures, counts.modules)
     lead = []
     if counts.sampled is not None:
         lead.append(per_text(counts.sampled, counts.per, keys))
@@ -82,7 +85,7 @@ def counts_page(counts: Counts, share: str) -> Page:
             lead.append(spread_text(counts.sampled, counts.per))
     spikes = "" if counts.spikes == "binary" else f", {counts.spikes} spikes"
     return Page(
-        sheets=(Sheet(as_texts(frame, counts.per), columns),),
+        sheets=(replace(sheet, frame=as_texts(sheet.frame, counts.per)),),
         title=f"counts, rules {counts.rules}{spikes}",
         lead=lead,
         notes=(counts.coverage.line(),),

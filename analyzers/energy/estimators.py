@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
@@ -36,6 +37,7 @@ from ..answers.page import Page
 from ..answers.result import Result
 from ..trace.trace import narrowed
 from ..workload.divisors import check_per, known_number, stepped_by_sample
+from ..workload.module_facts import in_words
 from ..workload.samples import regrouped
 from .pages import energies_page
 from .revisions import SOURCE
@@ -93,7 +95,14 @@ def estimate(
     known_number(trace, report.sampled, per)
     left_out = [] if trace.left_out is None else [trace.left_out]
     warnings = type(report.warnings)([*left_out, *trace.assumed, *report.warnings])
-    return replace(report, warnings=warnings, assumed=trace.assumed, by_sample=by_sample, per=per)
+    return replace(
+        report,
+        warnings=warnings,
+        assumed=trace.assumed,
+        by_sample=by_sample,
+        per=per,
+        modules=partial(in_words, trace.whole),
+    )
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,13 +171,10 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
     def page(
         self,
         by: str | Sequence[str] = "module",
-        *,
-        exclusive: bool = False,
-        per: str | None = None,
-        spread: bool = False,
+        **options: Any,
     ) -> Page:
         """Return what is shown; options as of `EnergyReport.page`."""
-        return energies_page(self, (by,) if isinstance(by, str) else by, exclusive, per, spread)
+        return energies_page(self, (by,) if isinstance(by, str) else by, **options)
 
     def plot(
         self,

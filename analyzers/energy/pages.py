@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ..answers.page import Column, Page, Sheet, is_assumed
+from ..answers.rows import Figures, Rows, arranged
 from ..answers.shares import share_columns, with_shares
-from ..answers.tree import as_tree
 from ..units import count_text, energy_text, share_text
 from ..workload.divisors import per_text, spread_text
 
@@ -34,14 +34,17 @@ _APART = "different estimators speak of different machines: do not compare their
 
 
 def report_page(
-    report: EnergyReport, keys: Sequence[str], exclusive: bool, per: str, spread: bool
+    report: EnergyReport, keys: Sequence[str], exclusive: bool, per: str, spread: bool, asked: Rows
 ) -> Page:
     """Return an estimate by some keys, by its parts, and what it leaves out."""
     rows = report.by(*keys, exclusive=exclusive, per=per, spread=spread)
-    if tuple(keys) == ("module",):
-        rows = as_tree(rows)
     heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
-    sheets = [_energies(rows, heads, report, per, spread), _parts(report, per)]
+    named = {"energy": _column(per), "energy_pj": _column(per)} | (
+        {"std": "std_pj"} if spread else {}
+    )
+    figures = Figures(named, "energy", "", energy_text)
+    found = _energies(rows, heads, report, per, spread)
+    sheets = [arranged(found, keys, asked, figures, report.modules), _parts(report, per)]
     if report.left_out.height:
         sheets.append(Sheet(report.left_out, _LEFT_OUT))
     lead = [per_text(report.sampled, per, keys)] if per != "total" else []
@@ -57,13 +60,11 @@ def title_of(report: EnergyReport) -> str:
     return f"{report.estimator}, revision {report.revision}: {whole}{each}"
 
 
-def energies_page(
-    found: Energies, keys: Sequence[str], exclusive: bool, per: str | None, spread: bool
-) -> Page:
+def energies_page(found: Energies, keys: Sequence[str], **options: Any) -> Page:
     """Return all estimates in one table, and a block for each; they are not to be compared."""
     sheets = [Sheet(found.frame, _EVERY)]
     for report in found.values():
-        page = report.page(keys, exclusive=exclusive, per=per, spread=spread)
+        page = report.page(keys, **options)
         first, *others = page.sheets
         sheets += [replace(first, title=page.title), *others]
         sheets[-1] = replace(sheets[-1], notes=(*page.lead, *page.notes))

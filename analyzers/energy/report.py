@@ -11,6 +11,7 @@ import polars as pl
 from ...schemas import ConfigError
 from ..answers.page import Page
 from ..answers.result import Result
+from ..answers.rows import Words, asked, no_words
 from ..workload.account import Account
 from ..workload.divisors import check_per, deviations, divided, divisors, number_of
 from ..workload.modules import no_scopes, rolled_up
@@ -22,7 +23,7 @@ from .statement import statement_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KEYS = (*row_keys.KEYS, "component", "sample")
+KEYS = (*row_keys.KEYS, "class", "component", "sample")
 """What the energies of a report can be told apart by."""
 
 
@@ -72,6 +73,7 @@ class EnergyReport(Result):
         scopes: the module tree, see `workload.modules.scopes_of`.
         by_sample: makes the estimate again, its steps being the samples; None: nobody can.
         per: what `by` gives besides, unless it is told: see there.
+        modules: tells what stands beside a module, see `module_facts.in_words`.
     """
 
     estimator: str
@@ -92,6 +94,7 @@ class EnergyReport(Result):
     scopes: pl.DataFrame = field(default_factory=no_scopes, repr=False, compare=False)
     by_sample: Callable[[], EnergyReport] | None = field(default=None, repr=False, compare=False)
     per: str = "total"
+    modules: Words = field(default=no_words, repr=False, compare=False)
 
     @property
     def per_sample_pj(self) -> float | None:
@@ -140,6 +143,7 @@ class EnergyReport(Result):
         exclusive: bool = False,
         per: str | None = None,
         spread: bool = False,
+        **rows: Any,
     ) -> Page:
         """Return what is shown.
 
@@ -148,11 +152,12 @@ class EnergyReport(Result):
             exclusive: by module: each module's own energy.
             per: "total", "sample" or "step"; by default what the estimate was asked for.
             spread: show deviations, over samples or steps.
+            **rows: `wide`, `depth`, `sort` and `top`, see `answers.rows.Rows`.
         """
         keys = (by,) if isinstance(by, str) else tuple(by)
         per = per or self.per
         return report_page(self, keys, exclusive, "sample" if spread and per == "total" else per,
-                           spread)  # fmt: skip
+                           spread, asked(**rows))  # fmt: skip
 
     def plot(
         self,
@@ -196,7 +201,7 @@ class EnergyReport(Result):
         """Sum the rows over everything but `keys`, highest energy first.
 
         Args:
-            *keys: module, stage, op, label, step, sample or component; none of them: one row for
+            *keys: module, class, stage, op, label, step, sample or component; none: one row for
                 all. Rows by sample are estimated anew, and not together with step.
             exclusive: by module: each module's own energy, which adds up to the total; else a
                 module includes those below it, and `Global` is everything.
@@ -276,8 +281,13 @@ class EnergyReport(Result):
     def _rows(self, keys: Sequence[str]) -> pl.DataFrame:
         whole = "step" not in keys or self.rows["step"].null_count() < self.rows.height
         if whole or self.recount is None:
-            return self.rows
-        return self.recount([key for key in keys if key != "component"])
+            rows = self.rows
+        else:
+            named = dict.fromkeys("module" if key == "class" else key for key in keys)
+            rows = self.recount([key for key in named if key != "component"])
+        if "class" not in keys:
+            return rows
+        return rows.join(self.modules(), on="module", how="left", maintain_order="left")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, ready for JSON."""

@@ -23,8 +23,8 @@ from ..energy.estimators import ESTIMATORS, Energies, estimate
 from ..timing.roofline import Roofline, roofline
 from ..trace.trace import Trace, narrowed
 from ..units import figure_text, share_text
+from ..workload.module_facts import modules_of
 from ..workload.samples import Samples
-from .modules import modules_of
 from .page import page as html_page
 from .tree import TITLES
 
@@ -42,7 +42,7 @@ class Report(Result):
     Attributes:
         trace: the trace, narrowed.
         sampled: its samples.
-        modules: its module tree, see `modules.modules_of`.
+        modules: its module tree, see `workload.module_facts.modules_of`.
         counts: by module; of one sample too, if the trace tells how many there are.
         stages: the same by stage.
         energies: the estimates that apply, and why the others do not.

@@ -246,12 +246,13 @@ def changes(compared: Comparison) -> Iterator[tuple[str, Grid]]:
     """Yield what explains the change of each figure that changed."""
     for name, total in compared.totals.items():
         if total.difference:
-            frame = compared.changes(name)
+            frame = compared.causes(name)
             show = figure_text(name)
             yield name, grid(
                 f"changes.{name}", frame,
-                [("module", "module", None), ("op", "op", None), ("stage", "stage", None),
-                 ("difference", "difference", show), ("share", "share", share_text),
+                [("module", "module", None), ("modules", "modules", str), ("op", "op", None),
+                 ("stage", "stage", None), ("difference", "difference", show),
+                 ("share", "share", share_text),
                  ("reason", "reason", None)],
                 _MOST_CHANGES,
             )  # fmt: skip

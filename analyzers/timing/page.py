@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..answers.page import Column, Page, Sheet
-from ..answers.tree import as_tree
+from ..answers.rows import Figures, Rows, arranged
 from ..units import bytes_text, count_text, ratio_text, share_text, time_text
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ _FIGURES = (
 )
 
 
-def roofline_page(found: Roofline) -> Page:
+def roofline_page(found: Roofline, rows: Rows) -> Page:
     """Return the rows of a roofline, modules as a tree, lower bounds with a sign."""
-    frame = _with_signs(found.frame)
-    keys = tuple(frame.columns[: frame.columns.index("calls")])
-    if keys == ("module",):
-        frame = as_tree(frame)
+    keys = tuple(found.frame.columns[: found.frame.columns.index("calls")])
     heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
     shown = [replace(each, show=str) if each.name == "time_s" else each for each in _FIGURES]
+    named = {each.name: each.name for each in _FIGURES} | {"time": "time_s"}
+    figures = Figures(named, "time", "at the roof", time_text)
+    sheet = arranged(Sheet(found.frame, [*heads, *shown]), keys, rows, figures, found.modules)
     return Page(
-        (Sheet(frame, [*heads, *shown]),),
+        (replace(sheet, frame=_with_signs(sheet.frame)),),
         title=f"{time_text(found.total['time_s'])} at the roof of {found.roof.title}",
         notes=(found.device, *found.notes, found.coverage.line()),
     )

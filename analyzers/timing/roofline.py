@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -14,14 +15,16 @@ from ...schemas.roofs import Roof, load_roof
 from ...schemas.spelling import meant
 from ..answers.page import Page
 from ..answers.result import Result
+from ..answers.rows import Words, asked, no_words
 from ..checking.figures import rate
-from ..counting.count import BY
+from ..counting.count import BY, columns_of
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import tally
 from ..rules import OpRule, rule_set
 from ..text import number
 from ..trace.trace import Trace, narrowed
 from ..units import count_text
+from ..workload.module_facts import in_words, with_classes
 from ..workload.modules import rolled_up, scopes_of, with_paths
 from .page import roofline_page
 from .precisions import precisions_of
@@ -50,6 +53,7 @@ class Roofline(Result):
         precisions: what the calls compute in.
         coverage: how far the counts reach.
         notes: what is not in the times.
+        modules: tells what stands beside a module, see `module_facts.in_words`.
     """
 
     frame: pl.DataFrame
@@ -58,6 +62,7 @@ class Roofline(Result):
     precisions: tuple[str, ...]
     coverage: Coverage
     notes: tuple[str, ...]
+    modules: Words = field(default=no_words, compare=False)
 
     @property
     def device(self) -> str:
@@ -88,9 +93,13 @@ class Roofline(Result):
         """What is not in the times."""
         return self.notes
 
-    def page(self) -> Page:
-        """Return what is shown."""
-        return roofline_page(self)
+    def page(self, **rows: Any) -> Page:
+        """Return what is shown.
+
+        Args:
+            **rows: `wide`, `depth`, `sort` and `top`, see `answers.rows.Rows`.
+        """
+        return roofline_page(self, asked(**rows))
 
     def plot(self, *, labels: int = 6, width: float | None = None) -> Figure:
         """Return a picture: points under the roofs of the device, as large as their share of time.
@@ -151,13 +160,12 @@ def roofline(
     _check_precision(precision, roof)
     keys = _keys(by)
     trace = narrowed(trace, where, assume)
-    kept = ["module_id" if key == "module" else key for key in keys if key not in ("op", "rank")]
-    counted = tally(trace, rule_set(rules, extra_rules), kept)
+    counted = tally(trace, rule_set(rules, extra_rules), columns_of(keys))
     timed = _timed(counted, precisions_of(trace), roof, precision)
     whole = _summed(timed, ()).row(0, named=True)
-    rows = timed
+    rows = with_classes(trace, timed) if "class" in keys else timed
     if "module" in keys:
-        rows = rolled_up(with_paths(trace, timed), scopes_of(trace.modules), exclusive=exclusive)
+        rows = rolled_up(with_paths(trace, rows), scopes_of(trace.modules), exclusive=exclusive)
     share = pl.col("time_s") / (whole["time_s"] or None)
     frame = _summed(rows, keys).with_columns(share=share).select(pl.exclude("unknown"), "unknown")
     return Roofline(
@@ -167,6 +175,7 @@ def roofline(
         precisions=tuple(timed.filter(pl.col("flops") > 0)["precision"].unique().sort()),
         coverage=covered(trace, counted),
         notes=(*filter(None, [trace.left_out]), *_unmoved(trace), *_notes(timed, roof)),
+        modules=partial(in_words, trace.whole),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..trace.files import collected
-from ..workload.modules import rolled_up, scopes_of
+from .modules import rolled_up, scopes_of
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -43,6 +43,31 @@ def modules_of(trace: Trace) -> pl.DataFrame:
             pl.col("parameters").fill_null(0), "own", "inputs", "outputs", "same_as",
         )
     )  # fmt: skip
+
+
+def in_words(trace: Trace, *, wide: bool = False) -> pl.DataFrame:
+    """Return what is shown beside the path of a module.
+
+    Args:
+        trace: the trace.
+        wide: with parameters and shapes.
+
+    Returns:
+        `module` (each path once) and `class` (without its package); if `wide`, also `parameters`
+        and `outputs`, see `modules_of`.
+    """
+    name = pl.col("class").str.split(".").list.last()
+    if wide:
+        return modules_of(trace).select("module", name, "parameters", "outputs")
+    first = trace.modules.sort(_KEY).unique("path", keep="first", maintain_order=True)
+    return first.select(name, module="path").select("module", "class")
+
+
+def with_classes(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with `class`, that of their `module_id`; null outside every module."""
+    name = pl.col("class").str.split(".").list.last()
+    told = trace.modules.select("rank", "module_id", name)
+    return rows.join(told, on=_KEY, how="left", maintain_order="left")
 
 
 def _places(scopes: pl.DataFrame) -> pl.DataFrame:
