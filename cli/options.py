@@ -328,7 +328,8 @@ def _chosen(ctx: click.Context, param: click.Parameter, value: str) -> str:
             no_picture = " (of this answer there is no picture)" if ending in ENDINGS else ""
             raise click.BadParameter(
                 f"{output} ends in {output.suffix}{no_picture}: write {', '.join(known)}, "
-                "or tell the --format"
+                "or tell the --format",
+                param_hint="'-o'",
             )
         value = known.get(ending, value)
     if value in PICTURES:

@@ -136,7 +136,22 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     )
     # Absolute, and the words made now: the script may go to another directory.
     recorder = _recorder(output.absolute(), command=command, steps=limit, **options)
-    ctx.exit(_run(found, args, recorder, words, _placed(device)))
+    from ..schemas import RecordError
+
+    try:
+        status = _run(found, args, recorder, words, _placed(device))
+    except RecordError as error:
+        raise RecordError(f"{error}{_misplaced(ctx, script, args)}") from error
+    ctx.exit(status)
+
+
+def _misplaced(ctx: click.Context, script: str, args: tuple[str, ...]) -> str:
+    """Return where options of ours belong that the script gets; "" if it gets none."""
+    ours = {name for param in ctx.command.params for name in param.opts if name[0] == "-"}
+    for word in args:
+        if (name := word.partition("=")[0]) in ours:
+            return f" {name} after {script} is the script's: options of record go before {script}."
+    return ""
 
 
 def _placed(device: str | None) -> AbstractContextManager[object]:

@@ -70,7 +70,8 @@ def estimate(
 
     Args:
         trace: the trace.
-        name: of `ESTIMATORS`, or "machine.NAME"; with a machine as config, "machine" or any such name.
+        name: of `ESTIMATORS`, or "machine.NAME"; with a machine as config, "machine"
+            or any such name.
         config: the hardware; by default `default_config`.
         per: what the report speaks of by default, see `EnergyReport.by`.
         **options: of `estimate_NAME`: revision, strict, batch, time_steps, where, spikes.

@@ -185,6 +185,10 @@ def test_an_existing_trace_is_refused_and_replaced_on_request(tmp_path, record):
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.count("\n") == 1  # nothing was said to be recorded before
     assert "runs/train" in refused.stderr and "--overwrite" in refused.stderr
+    assert "is the script's" not in refused.stderr
+    refused = record("train.py", "--epochs", "2", "--overwrite", at=tmp_path)
+    told = "--overwrite after train.py is the script's: options of record go before train.py."
+    assert (refused.returncode, refused.stdout) == (2, "") and told in refused.stderr
     assert (tmp_path / "runs/train/mine.txt").read_text() == "precious"
 
 
