@@ -184,5 +184,6 @@ def _cut(
         return frame[: pinned + top], [f"{line} (a module includes those below it)"]
     values = rest[figures.columns[figures.main]]
     sign = "≥ " if values.null_count() else ""
-    total = figures.show(values.sum()) if values.count() else "?"
+    added: Any = values.sum()
+    total = figures.show(added) if values.count() else "?"
     return frame[: pinned + top], [f"{line}: {sign}{total} {figures.title}".rstrip()]
