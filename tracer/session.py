@@ -57,7 +57,7 @@ class Session:
         self.gone: list[tuple[int, int]] = []
         self.values = Values()
         if memory:
-            self.values.let_go = lambda number: self.gone.append((self.seq, number))
+            self.values.let_go = self._note_gone
         self.signatures = Signatures()
         self.claims = Claims()
         self.composites = Composites()
@@ -93,6 +93,9 @@ class Session:
         self.device_failed: Exception | None = None
         self.device_note = ""
         self.unread: dict[str, int] = {}
+
+    def _note_gone(self, storage: int) -> None:
+        self.gone.append((self.seq, storage))
 
     def dispatch(
         self, mode: Any, thread: Thread, func: Any, types: Any, args: Any, kwargs: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,13 @@ class Memory(Result):
             neuron_state, model_input or activation), `storages`, `bytes` and `share`.
         modules: the same by `module`: that in which a storage was made, of parameters the one that
             read them first; with what is below it.
+        notes: what a reader of the figures has to know.
     """
 
     frame: pl.DataFrame
     live: pl.DataFrame
     modules: pl.DataFrame
+    notes: tuple[str, ...] = ()
 
     @property
     def total(self) -> dict[str, Any]:
@@ -81,6 +83,7 @@ class Memory(Result):
                 "bytes of tensors' storages, without what kernels take for themselves and what an "
                 "allocator rounds up or keeps",
             ),
+            warnings=self.notes,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,6 +93,8 @@ class Memory(Result):
             "stages": self.frame.to_dicts(),
             "live": self.live.to_dicts(),
             "modules": self.modules.to_dicts(),
+            "assumed": [],
+            "warnings": list(self.notes),
         }
 
 
@@ -119,20 +124,30 @@ def memory(
         .sort(pl.col("stage").replace_strict({s: i for i, s in enumerate(STAGES)}, default=9))
     )
     named = _named(part, peaks)
-    there = _at(lives, max(named.iter_rows(named=True), key=lambda row: row["peak_bytes"]))
+    highest = max(named.iter_rows(named=True), key=lambda row: row["peak_bytes"])
+    there, whole = _at(lives, highest), highest["peak_bytes"]
     modules = rolled_up(with_paths(part, there), scopes_of(part.modules))
     return Memory(
         frame=named,
-        live=_summed(there, "kind", {kind: n for n, kind in enumerate(_KINDS)}),
-        modules=_summed(modules, "module", dict(modules.select("module", "place").iter_rows())),
+        live=_summed(there, "kind", {kind: n for n, kind in enumerate(_KINDS)}, whole),
+        modules=_summed(
+            modules, "module", dict(modules.select("module", "place").iter_rows()), whole
+        ),
+        notes=tuple(_notes(part)),
     )
 
 
-def _summed(rows: pl.DataFrame, key: str, order: Mapping[str, int]) -> pl.DataFrame:
+def _notes(trace: Trace) -> Iterator[str]:
+    """Yield what is not in the figures, and that they rest on no assumption."""
+    if trace.left_out:
+        yield trace.left_out
+    if trace.assumed:
+        yield "bytes follow from shapes: what is assumed of the data changes none of them"
+
+
+def _summed(rows: pl.DataFrame, key: str, order: Mapping[str, int], whole: int) -> pl.DataFrame:
     found = rows.group_by(key).agg(storages=pl.len().cast(pl.Int64), bytes=pl.col("bytes").sum())
-    share = pl.col("bytes") / (
-        int(found["bytes"].max() or 0) if key == "module" else pl.col("bytes").sum()
-    )
+    share = pl.col("bytes") / (whole or None)
     return found.with_columns(share=share).sort(pl.col(key).replace_strict(order), key)
 
 

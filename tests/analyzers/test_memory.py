@@ -147,6 +147,9 @@ def test_peaks_by_arithmetic(tmp_path, capsys):
     assert modules["Sequential.0"] >= 4 * (32 * 128 + 128)
     run(["memory", str(tmp_path / "trace"), "--format", "json"])
     assert f'"peak_bytes": {peaks["backward"]}' in capsys.readouterr().out
+    assumed = oj.memory(oj.open_trace(tmp_path / "trace", partial=True).assuming("dense"))
+    assert [line[:7] for line in assumed.to_dict()["warnings"]] == ["partial", "bytes f"]
+    assert "partial: " in assumed.to_markdown()
     forward = oj.memory(tmp_path / "trace", where="stage=forward").total
     assert (forward["op"], forward["module"]) == ("aten.relu.default", "Sequential.1")
 
