@@ -4,8 +4,8 @@ A chain of Linear layers is recorded with PyTorch, its page is written, and Chro
 opens it several times, each time as a new process with a new profile. What the browser itself
 measured (Navigation Timing) is read from the page: milliseconds from the start of the navigation
 until the document stands, and until its `load` event. Beside these times of the clock stands the
-processor time of the whole browser, less that of an empty page in the same round, which a busy
-machine disturbs less.
+processor time of a browser in one process, less that of an empty page in the same round, which a
+busy machine disturbs less.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from torch import nn
 import opjoule as oj
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ONE_PROCESS = "--single-process"
+"""Else the system does not tell the time of those processes that the browser does not wait for."""
+
 PROBE = """<script>addEventListener("load", () => {
   const t = performance.getEntriesByType("navigation")[0];
   document.title = `ms ${t.domContentLoadedEventEnd} ${t.loadEventStart}`;
@@ -51,8 +54,9 @@ def main() -> None:
         empty.write_text(f"<!DOCTYPE html><title></title>{PROBE}")
         found = []
         for place in range(chosen.rounds):
-            *_, idle = opened(browser, empty, folder / f"{place}-empty")
-            *times, busy = opened(browser, page, folder / f"{place}-page")
+            *times, _ = opened(browser, page, folder / f"{place}-page")
+            *_, idle = opened(browser, empty, folder / f"{place}-empty", ONE_PROCESS)
+            *_, busy = opened(browser, page, folder / f"{place}-one", ONE_PROCESS)
             found.append((*times, 1e3 * (busy - idle)))
     told = subprocess.run([browser, "--version"], capture_output=True, text=True, check=True)
     parsed, loaded, spent = (sorted(column) for column in zip(*found, strict=True))
@@ -79,11 +83,12 @@ def write(page: Path, modules: int) -> int:
     return len(text.encode())
 
 
-def opened(browser: str, page: Path, profile: Path) -> tuple[float, float, float]:
+def opened(browser: str, page: Path, profile: Path, *options: str) -> tuple[float, float, float]:
     """Return milliseconds until the document stood and was loaded, and processor seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = [
         *(browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"),
+        *options,
         *("--dump-dom", page.as_uri()),
     ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=True)
