@@ -175,8 +175,8 @@ OFFLINE = (["info"], ["count"], ["coverage"], ["compare"], ["sweep"], ["energy",
 @pytest.mark.parametrize("verb", OFFLINE, ids=" ".join)
 def test_every_offline_verb_filters_and_answers_in_every_format(verb, capsys):
     assert run([*verb, "--help"]) == 0
-    text = capsys.readouterr().out
-    for option in ("--where", "--format [table|json|csv|markdown|latex|parquet]", "-o, --output"):
+    text = " ".join(capsys.readouterr().out.split())
+    for option in ("--where", "--format [table|json|csv|markdown|latex|parquet", "-o, --output"):
         assert option in text
 
 
