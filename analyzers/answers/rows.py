@@ -11,13 +11,10 @@ from ...schemas.spelling import meant
 from ..text import number
 from ..units import count_text
 from .page import Column, Sheet
-from .tree import as_tree, parents
+from .tree import EVERYTHING, as_tree, parents
 
 if TYPE_CHECKING:
     import polars as pl
-
-EVERYTHING = "Global"
-"""The row of everything: it stays first, whatever is left out."""
 
 BY_SIZE = (("op",), ("class",))
 """Rows that are sorted by what they count unless something else is asked."""

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 _LINES = " │├└─"
 
 
+EVERYTHING = "Global"
+"""The row of everything: it stays first, whatever is left out."""
+
+
 def lead(text: str) -> int:
     """Return how many characters of a drawn path are lines that lead to its name."""
     return len(text) - len(text.lstrip(_LINES))
@@ -31,7 +35,7 @@ def parents(paths: Sequence[str]) -> list[str | None]:
     return found
 
 
-def drawn(paths: Sequence[str], top: str = "Global") -> tuple[list[int], list[str]]:
+def drawn(paths: Sequence[str], top: str = EVERYTHING) -> tuple[list[int], list[str]]:
     """Lay paths out as a tree, siblings in the order given.
 
     Args:

@@ -220,7 +220,7 @@ def test_a_rule_that_fails_is_named(trace):
     [
         (
             {"by": "colour"},
-            "unknown by='colour': expected some of total, module, op, stage, label, step, sample",
+            "unknown by='colour': expected some of total, module, class, op, stage, label, step, ",
         ),
         ({"by": ["op", "x"]}, "unknown by='x'"),
         ({"rules": "magic"}, "'magic'"),

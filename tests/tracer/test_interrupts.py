@@ -98,6 +98,14 @@ def test_many_interrupts_leave_no_gap_in_a_complete_trace(tmp_path):
             assert "missing" in each["failure"]["message"]
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Raise KeyboardInterrupt at SIGINT, even where this process was started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Interrupted(nn.Module):
     """Is interrupted in three of four calls, the way Ctrl-C does it."""
 
