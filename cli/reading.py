@@ -47,18 +47,19 @@ class Source:
         """Open the trace and narrow it.
 
         Raises:
-            TraceError: there is no readable trace.
+            TraceError: there is no readable trace, or no call in it.
             ConfigError: a --where means nothing, or no call fits.
         """
         from ..analyzers import open_trace
+        from ..analyzers.trace.suggestions import refuse_empty, refuse_nothing
 
         trace = open_trace(self.path, partial=self.partial, rank=self.rank)
+        if self.partial:
+            refuse_empty(trace)
         if self.assume:
             trace = trace.assuming(*self.assume)
         if not self.where:
             return trace
-        from ..analyzers.trace.suggestions import refuse_nothing
-
         refuse_nothing(trace, self.where)
         return trace.where(*self.where)
 

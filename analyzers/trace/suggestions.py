@@ -1,4 +1,4 @@
-"""What filters could have named, for a reader whose filters leave nothing."""
+"""Traces with nothing to answer from, and what filters that leave nothing could have named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ...schemas import ConfigError
+from ...schemas import ConfigError, TraceError
 from .files import collected
 from .filters import Filter, parse_filters
 
@@ -22,6 +22,17 @@ _NAMED = 8
 def has_calls(trace: Trace) -> bool:
     """Tell whether a trace, as narrowed, has any call."""
     return not collected(trace.calls.select("seq").head(1), trace).is_empty()
+
+
+def refuse_empty(trace: Trace) -> None:
+    """Refuse what a recording left that ended before its first calls were saved.
+
+    Raises:
+        TraceError: there is no call; says what was left out.
+    """
+    ended = any(manifest.status != "complete" for manifest in trace.manifests)
+    if ended and not has_calls(trace):
+        raise TraceError(f"{trace.path} holds no calls that can be read; {trace.left_out}.")
 
 
 def refuse_nothing(trace: Trace, filters: Sequence[str]) -> None:

@@ -198,8 +198,7 @@ def open_trace(
 
     Raises:
         TraceVersionError: it is of a format that this opjoule does not read.
-        TraceError: it is no trace, not whole, damaged, has no such rank, or ended before its first
-            calls were saved.
+        TraceError: it is no trace, not whole, damaged, or has no such rank.
     """
     path = Path(path)
     for moment in _MOMENTS_S:
@@ -274,11 +273,7 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
         if gap and manifest.status == "complete":
             raise TraceError(f"{found.path} is damaged: {gap}.")
     if partial:
-        left = _left_out(known)
-        rows = sum(found.calls for _, found in known)
-        if not rows and any(manifest.status != "complete" for manifest, _ in known):
-            raise TraceError(f"{path} holds no calls that can be read; left out: {left}.")
-        told = f"partial: {number_text(rows, 'call')} read, left out: {left}"
+        told = _left_out(known)
     files = {file for _, found in known for name in PART_TABLES for file in found.files[name]}
     return Trace(
         path=path,
@@ -298,7 +293,7 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
 
 
 def _left_out(ranks: Iterable[tuple[Manifest, Found]]) -> str:
-    """Return what is not read of a trace that need not be whole."""
+    """Return what is read of a trace that need not be whole, and what not."""
     ranks = list(ranks)
     faults: list[str] = []
     for manifest, found in ranks:
@@ -310,7 +305,9 @@ def _left_out(ranks: Iterable[tuple[Manifest, Found]]) -> str:
     present = len(ranks)
     if present < (size := max(manifest.world_size for manifest, _ in ranks)):
         faults.append(f"{size - present} of {size} ranks")
-    return "; ".join(dict.fromkeys(faults)) or "nothing"
+    rows = sum(found.calls for _, found in ranks)
+    left = "; ".join(dict.fromkeys(faults)) or "nothing"
+    return f"partial: {number_text(rows, 'call')} read, left out: {left}"
 
 
 def narrowed(

@@ -93,17 +93,6 @@ def test_what_a_killed_recording_left(copied, stored, refusal):
         count(open_trace(copied, partial=True))
 
 
-def test_a_recording_that_ended_before_calls_were_saved(tmp_path, refusal):
-    """As `os._exit` in the first second leaves it: nothing is shown as if it were an answer."""
-    path = tmp_path / "trace"
-    path.mkdir()
-    (path / "recording.json").write_text('{"format_version": 1}')
-    assert refusal(path, partial=True) == (
-        f"{path} holds no calls that can be read; left out: what followed (its recording was not "
-        "finished)."
-    )
-
-
 KILLED = """
     import os, signal, sys, torch
     from torch import nn

@@ -115,6 +115,18 @@ def test_only_regular_files_are_read(refused, copied):
     assert "calls-00000.parquet is not a regular file" in refused("info", "--partial", copied)
 
 
+def test_a_recording_that_ended_before_calls_were_saved(refused, tmp_path):
+    """As `os._exit` in the first second leaves it: nothing is shown as if it were an answer."""
+    path = tmp_path / "trace"
+    path.mkdir()
+    (path / "recording.json").write_text('{"format_version": 1}')
+    for verb in ("count", "info", "coverage"):
+        assert refused(verb, "--partial", path) == (
+            f"opjoule: {path} holds no calls that can be read; partial: 0 calls read, left out: what "
+            "followed (its recording was not finished).\n"
+        )
+
+
 def test_a_manifest_of_a_gigabyte_is_not_read(refused, copied):
     with (copied / "trace.json").open("wb") as file:
         file.truncate(1 << 30)
