@@ -34,7 +34,7 @@ demo: $(VENV)/.demo  ## train a small spiking network on digits, record it, coun
 	$(PY) -m opjoule.cli demo
 
 test: $(VENV)/.installed  ## run the whole test suite
-	$(PY) -m pytest -n $(JOBS) --dist loadfile
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed typing  ## ruff (rules and format) and mypy --strict
 	$(PY) -m ruff check .

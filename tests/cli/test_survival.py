@@ -122,8 +122,8 @@ def test_a_recording_that_ended_before_calls_were_saved(refused, tmp_path):
     (path / "recording.json").write_text('{"format_version": 1}')
     for verb in ("count", "info", "coverage"):
         assert refused(verb, "--partial", path) == (
-            f"opjoule: {path} holds no calls that can be read; partial: 0 calls read, left out: what "
-            "followed (its recording was not finished).\n"
+            f"opjoule: {path} holds no calls that can be read; partial: 0 calls read, left out: "
+            "what followed (its recording was not finished).\n"
         )
 
 
