@@ -82,6 +82,8 @@ def spread_text(samples: Samples, per: str) -> str:
     if batch == 1:
         return f"± is the standard deviation over {noun(runs, 'sample')}"
     of = f" of {batch}" if batch else ""
+    if runs == 1:
+        return f"there is one batch{of}, and so no standard deviation"
     return f"± is the standard deviation over the means of {runs} batches{of}"
 
 

@@ -111,6 +111,16 @@ def test_a_table_of_one_sample_says_so(answered, stored, kind):
     assert "29.9 k ± " in found  # 179,658 / 6 = 29,943
 
 
+def test_one_batch_has_no_deviation(answered, tmp_path):
+    torch = pytest.importorskip("torch")
+    import opjoule
+
+    trace = tmp_path / "trace"
+    opjoule.record(torch.nn.Linear(2, 3).eval(), torch.ones(4, 2), trace)
+    found = answered("count", trace, "--by", "total", "--per", "sample", "--spread")
+    assert "there is one batch of 4, and so no standard deviation" in found.splitlines()
+
+
 def test_json_has_the_whole_and_one_sample(answered, stored):
     found = json.loads(answered("count", stored, "--format", "json"))
     assert found["total"]["flops"] == 179_658
