@@ -33,8 +33,9 @@ help:  ## show this list
 demo: $(VENV)/.demo  ## train a small spiking network on digits, record it, count and cost it
 	$(PY) -m opjoule.cli demo
 
+# One thread a worker: more would wait for each other on the cores that the workers share.
 test: $(VENV)/.installed  ## run the whole test suite
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed typing  ## ruff (rules and format) and mypy --strict
 	$(PY) -m ruff check .

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import textwrap
 
 import polars as pl
@@ -107,11 +105,10 @@ KILLED = """
 """
 
 
-def test_a_recording_that_was_really_killed_can_be_counted(tmp_path, refusal):
+def test_a_recording_that_was_really_killed_can_be_counted(tmp_path, refusal, python):
     pytest.importorskip("torch")
     path = tmp_path / "trace"
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(path)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert python(["-c", textwrap.dedent(KILLED), path]).returncode == -signal.SIGKILL
     refusal(path)
     ops = count(open_trace(path, partial=True), by="op").frame
     linear = ops.row(by_predicate=pl.col("op") == "aten.addmm.default", named=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,15 +12,15 @@ pytest.importorskip("spikingjelly")
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
 
 
-def run(*arguments):
+@pytest.fixture
+def run(python):
     # Reductions count, as without a GPU: Triton's kernels, interpreted, have tests of their own.
     environment = {name: text for name, text in os.environ.items() if name != "TRITON_INTERPRET"}
-    words = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(words, capture_output=True, text=True, env=environment)
+    return lambda *arguments: python([SCRIPT, *arguments], env=environment)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so_in_one_line():
+def test_without_a_gpu_it_says_so_in_one_line(run):
     done = run()
     assert done.returncode == 1
     assert done.stdout == ""
@@ -30,7 +28,7 @@ def test_without_a_gpu_it_says_so_in_one_line():
 
 
 @pytest.mark.slow
-def test_it_runs_on_tensors_that_pass_for_a_gpus():
+def test_it_runs_on_tensors_that_pass_for_a_gpus(run):
     done = run("--device", "cpu", "--quick")
     assert not done.returncode, done.stdout + done.stderr
     lines = done.stdout.splitlines()

@@ -12,6 +12,7 @@ import ctypes
 import json
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import torch
@@ -133,4 +134,5 @@ def main(library: str, directory: str, fault: str = "") -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")
     main(*sys.argv[1:])

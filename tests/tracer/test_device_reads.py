@@ -42,16 +42,14 @@ def library(tmp_path_factory):
     return built
 
 
-def run(library, directory, *fault):
-    """Record training steps on the device, in a process of their own."""
-    script = [sys.executable, "-W", "error", str(HERE / "pretend_device.py")]
-    return subprocess.run(
-        [*script, str(library), str(directory), *fault], capture_output=True, text=True
-    )
+@pytest.fixture
+def run(python, library, tmp_path):
+    """Return a function that records training steps on the device, in a process of their own."""
+    return lambda *fault: python([HERE / "pretend_device.py", library, tmp_path, *fault])
 
 
-def test_a_training_step_reads_no_memory_of_the_device(library, tmp_path, read):
-    done = run(library, tmp_path)
+def test_a_training_step_reads_no_memory_of_the_device(run, tmp_path, read):
+    done = run()
     assert not done.returncode, done.stderr[-4000:]
     told = json.loads(done.stdout)
     for model in MODELS:
@@ -82,11 +80,11 @@ def facts_of(trace):
     ("fault", "message"),
     [("item", "item"), ("copy", "a copy to the host"), ("decide", "aten::nonzero")],
 )
-def test_a_read_that_is_added_fails(library, tmp_path, fault, message):
-    done = run(library, tmp_path, fault)
+def test_a_read_that_is_added_fails(run, fault, message):
+    done = run(fault)
     assert done.returncode == 1
     assert f"the host reads memory of the device: {message}" in done.stderr
 
 
-def test_a_read_of_an_address_ends_the_process(library, tmp_path):
-    assert run(library, tmp_path, "address").returncode == -signal.SIGSEGV
+def test_a_read_of_an_address_ends_the_process(run):
+    assert run("address").returncode == -signal.SIGSEGV

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -136,7 +134,7 @@ TAIL = """
     import json
     from opjoule import count
     found, folder = {}, path
-    for name, case in json.loads(sys.stdin.read()).items():
+    for name, case in json.loads(sys.argv[2]).items():
         path = f"{folder}/{name}/trace"
         os.makedirs(os.path.dirname(path))
         try:
@@ -158,15 +156,12 @@ LINEAR = {
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+def ran(tmp_path_factory, python):
     """Run all cases, one after the other in one process; return its folder and what it found."""
     folder = tmp_path_factory.mktemp("forks")
     script = textwrap.dedent(HEAD) + textwrap.dedent(TAIL)
     cases = json.dumps({name: textwrap.dedent(case) for name, case in CASES.items()})
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(folder)],
-        capture_output=True, text=True, input=cases, timeout=120,
-    )  # fmt: skip
+    done = python(["-c", script, folder, cases])
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)
 

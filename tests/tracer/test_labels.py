@@ -122,14 +122,14 @@ def test_it_loads_nothing():
     subprocess.run([sys.executable, "-c", LIGHT], check=True)
 
 
-def test_a_script_under_record(tmp_path, read):
+def test_a_script_under_record(tmp_path, read, python):
     (tmp_path / "script.py").write_text(
         "import torch, opjoule\n"
         "with opjoule.label('train'):\n    torch.ones(2).exp()\n"
         "with opjoule.label('test'):\n    torch.ones(2).sin()\n"
     )
     words = ["record", "-o", str(tmp_path / "trace"), str(tmp_path / "script.py")]
-    done = subprocess.run([sys.executable, "-m", "opjoule", *words], capture_output=True, text=True)
+    done = python(["-m", "opjoule", *words])
     assert done.returncode == 0, done.stderr
     trace = read(tmp_path / "trace")
     assert labels(trace)["exp"] == "train" and labels(trace)["sin"] == "test"

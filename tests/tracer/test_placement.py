@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -50,7 +48,7 @@ print(json.dumps([parameters, seconds, peak, counter.get_total_flops()]))
 """
 
 
-def test_a_training_step_of_nine_billion_parameters(tmp_path):
+def test_a_training_step_of_nine_billion_parameters(tmp_path, python):
     """FLOPs as torch's own counter, and as arithmetic; time and memory of the process.
 
     Layer: query and out 2 x 8192 x 8192, key and value 2 x 8192 x 1024, three of 8192 x 28672;
@@ -58,8 +56,7 @@ def test_a_training_step_of_nine_billion_parameters(tmp_path):
     in the forward pass, twice that backward. Attention: 4096 x 4096 scores of 64 heads of 128, a
     product to make and one to use them, and twice that backward.
     """
-    words = [sys.executable, "-c", LARGE, str(EXAMPLES), str(tmp_path / "trace")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = python(["-c", LARGE, EXAMPLES, tmp_path / "trace"])
     assert done.returncode == 0, done.stderr
     parameters, seconds, peak, theirs = json.loads(done.stdout)
     weights = 8 * (2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672) + 8192 * 128256
@@ -95,14 +92,12 @@ for inputs, target in loader:
 """
 
 
-def test_a_script_that_chooses_its_device_runs_on_meta(tmp_path, capsys):
+def test_a_script_that_chooses_its_device_runs_on_meta(tmp_path, capsys, python):
     """2 steps of 3 samples: 2 x 3 x (8 x 4 + 4 x 3) MACs forward, twice that backward but for the
     first layer, whose input needs no gradient: 2 FLOP each. What reads a number then fails."""
     (tmp_path / "script.py").write_text(SCRIPT + "print(loss.item())")
     words = ["record", "--device", "meta", "-o", "trace", "script.py"]
-    done = subprocess.run(
-        [sys.executable, "-m", "opjoule.cli", *words], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = python(["-m", "opjoule.cli", *words], cwd=tmp_path)
     assert done.returncode == 1
     assert "cannot be called on meta tensors" in done.stderr
     assert "leave out what reads them, as .item()" in done.stderr

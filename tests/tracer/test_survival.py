@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -137,30 +136,23 @@ def test_the_refusal_names_the_cure(tmp_path):
 
 
 KILLED = """
-    import sys, time, torch
+    import os, signal, sys, torch
     from opjoule.tracer import Recorder, session
     session._PART_CELLS = 20 * session.CALL_WIDTH
     with Recorder(sys.argv[1]) as recorder:
         for k in range(1000):
             torch.relu(torch.ones(3))
-        print("ready", flush=True)
-        time.sleep(60)
+        print(os.getpid(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_recording_is_told_from_a_complete_one(tmp_path):
+def test_a_killed_recording_is_told_from_a_complete_one(tmp_path, python):
     path = tmp_path / "trace"
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(KILLED), str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    done = python(["-c", textwrap.dedent(KILLED), path])
+    assert done.returncode == -signal.SIGKILL
     assert not (path / MANIFEST_NAME).exists()
-    assert json.loads((path / UNFINISHED_NAME).read_text())["process"] == process.pid
+    assert json.loads((path / UNFINISHED_NAME).read_text())["process"] == int(done.stdout)
     parts = sorted(path.glob("calls-*.parquet"))
     assert len(parts) >= 50
     assert sum(pq.read_table(part).num_rows for part in parts) >= 1900
