@@ -285,13 +285,22 @@ def test_prices_of_papers_and_chips():
     """Horowitz's MAC and addition; KerasSpiking 0.3.0: 23.6 + 3.5 pJ, 81 pJ; nJ of SpiNNaker."""
     prices = {
         name: [term.price for term in load_machine(name).term.values()]
-        for name in ("paper", "paper-fp16", "paper-int8", "loihi", "spinnaker", "spinnaker2")
+        for name in (
+            "paper",
+            "paper-fp16",
+            "paper-int8",
+            "loihi",
+            "loihi-sanafe",
+            "spinnaker",
+            "spinnaker2",
+        )
     }
     assert prices == {
         "paper": [4.6, 0.9],
         "paper-fp16": [1.5, 0.4],
         "paper-int8": [0.23, 0.03],
         "loihi": [pytest.approx(23.6 + 3.5, rel=1e-15), 81],
+        "loihi-sanafe": [35.5, 111, 51.2, 21.6, 69.3],
         "spinnaker": [13300, 26000],
         "spinnaker2": [450, 2190],
     }
