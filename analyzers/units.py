@@ -52,9 +52,11 @@ def share_text(share: float | None) -> str:
 
 
 def figure_text(figure: str) -> Callable[[Any], str]:
-    """Return what makes the text of values of a figure: "flops", "bytes", "energy.compute"."""
+    """Return what makes the text of values of a figure: "flops", "energy.compute", ..."""
     if figure.startswith("energy."):
         return energy_text
+    if figure.partition(".")[0] == "twin_ratio":
+        return ratio_text
     return bytes_text if figure == "bytes" else count_text
 
 

@@ -46,10 +46,12 @@ def check(
       opjoule check runs/train --max flops=1G --max "energy.lemaire=5 uJ/sample"
       opjoule check runs/train --max "synops=2M@encoder.*" --where label=inference
 
-    FIGURE is calls, flops, bytes, synops, macs, acs or energy.ESTIMATOR. Numbers take k, M, G, T
-    and P, bytes KiB, MiB, GiB and TiB, energies pJ, nJ, uJ, mJ and J. /sample divides by the
-    samples; @GLOB is of each module that fits, with what is below it. The exit code is 1 if a
-    limit does not hold, or its figure is not known, 2 if the question or the trace is wrong.
+    FIGURE is calls, flops, bytes, synops, macs, acs, energy.ESTIMATOR, or twin_ratio: energy of a
+    spiking network by its quantized twin's, see breakeven; twin_ratio.MACHINE names the machine.
+    Numbers take k, M, G, T and P, bytes KiB, MiB, GiB and TiB, energies pJ, nJ, uJ, mJ and J.
+    /sample divides by the samples; @GLOB is of each module that fits, with what is below it. The
+    exit code is 1 if a limit does not hold, or its figure is not known, 2 if the question or the
+    trace is wrong.
     """  # noqa: D301
     found = _checked(source, limits, asked)
     reply.give(found, shown={"failed": reply.kind != "table"})  # stderr says it

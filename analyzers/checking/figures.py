@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 
 from ...schemas import ConfigError
@@ -16,6 +17,9 @@ COUNTED = ("calls", *COUNTERS)
 
 ENERGY = "energy."
 """Before the name of an estimator: its figure, in pJ."""
+
+TWIN_RATIO = "twin_ratio"
+"""Energy of a spiking network by its quantized twin's, see `breakeven`; `.MACHINE` may follow."""
 
 NAME = r"[\w.-]*\w"
 """A figure, as a regular expression."""
@@ -44,12 +48,37 @@ def check_figure(text: str, figure: str) -> None:
     """
     if figure.startswith(ENERGY):
         config_class(figure.removeprefix(ENERGY))
+    elif (machine := machine_of(figure, TWIN_RATIO)) is not None:
+        check_machine(machine)
     elif figure not in COUNTED:
-        near = meant(figure, (*COUNTED, *(ENERGY + name for name in CONFIGS)))
+        near = meant(figure, (*COUNTED, TWIN_RATIO, *(ENERGY + name for name in CONFIGS)))
         raise ConfigError(
             f"{text!r}: no figure {figure!r}: {near}choose from {', '.join(COUNTED)}, "
-            "energy.ESTIMATOR."
+            f"energy.ESTIMATOR, {TWIN_RATIO}."
         )
+
+
+def machine_of(figure: str, name: str) -> str | None:
+    """Return the machine that a figure of `breakeven` names, "" if none; None: it is another one.
+
+    Args:
+        figure: "twin_ratio", "twin_ratio.loihi", ...
+        name: of the figure, without a machine.
+    """
+    own, _, machine = figure.partition(".")
+    return machine if own == name else None
+
+
+def check_machine(name: str) -> None:
+    """Refuse a machine that there is not; "" names none.
+
+    Raises:
+        ConfigError: no such machine; names the nearest.
+    """
+    if name:
+        from ...schemas.costs import load_machine
+
+        load_machine(name)
 
 
 def quantity(text: str, figure: str, number: str, unit: str) -> Fraction:
@@ -67,7 +96,9 @@ def quantity(text: str, figure: str, number: str, unit: str) -> Fraction:
     Raises:
         ConfigError: the figure has no such unit.
     """
-    if figure.startswith(ENERGY):
+    if machine_of(figure, TWIN_RATIO) is not None:
+        units: Mapping[str, int] = {}
+    elif figure.startswith(ENERGY):
         units = _JOULES
     else:
         units = {**_PREFIXES, **(_BYTES if figure == "bytes" else {})}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ...schemas import ConfigError
-from .figures import NAME, NUMBER, UNIT, check_figure, quantity
+from .figures import NAME, NUMBER, TWIN_RATIO, UNIT, check_figure, machine_of, quantity
 
 Limits = str | Mapping[str, str | int | float] | Sequence[str]
 """How limits are given: texts, or limits by figure."""
@@ -53,6 +53,8 @@ def limit(text: str) -> Limit:
     check_figure(text, figure)
     if each not in ("", "sample"):
         raise ConfigError(f"{text!r}: a limit is of everything or /sample, not /{each}.")
+    if each and machine_of(figure, TWIN_RATIO) is not None:
+        raise ConfigError(f"{text!r}: {TWIN_RATIO} is of one sample already: leave out /sample.")
     most = quantity(text, figure, match["number"], match["unit"])
     return Limit(text.strip(), figure, most, bool(each), match["modules"])
 

@@ -12,12 +12,14 @@ import polars as pl
 
 from ...schemas import ConfigError
 from ...schemas.spelling import meant
+from ..comparing.breakeven import DEFAULT, OTHERS, Breakeven, breakeven
 from ..counting.count import Counts, count
 from ..text import agreeing, listed, number
 from ..trace.filters import fits
 from ..units import figure_text, share_text
+from ..workload.modules import GLOBAL
 from ..workload.samples import regrouped, samples_of
-from .figures import ENERGY
+from .figures import ENERGY, TWIN_RATIO, machine_of
 from .limits import Limit
 
 if TYPE_CHECKING:
@@ -119,6 +121,9 @@ class Figures:
 
     def rows(self, figure: str, scope: str) -> list[Row]:
         """Return a figure in each module or op, or of everything."""
+        machine = machine_of(figure, TWIN_RATIO)
+        if machine is not None:
+            return self._ratios(machine or DEFAULT, scope)
         if figure.startswith(ENERGY):
             report = self.reports[figure.removeprefix(ENERGY)]
             if scope == "total":
@@ -135,6 +140,20 @@ class Figures:
                 figure in (row["at_least"] or "").split(),
             )
             for row in frame.iter_rows(named=True)
+        ]
+
+    @cache  # noqa: B019 - lives as long as one check
+    def _beside(self, machine: str) -> Breakeven:
+        return breakeven(self.trace, machine=machine, spikes=self.spikes, **self.given)
+
+    def _ratios(self, machine: str, scope: str) -> list[Row]:
+        """Return the ratio to the twin of everything, or of each layer whose twin has work."""
+        return [
+            Row(None if row["layer"] == GLOBAL else row["layer"], None, row["ratio"], False)
+            for row in self._beside(machine).frame.iter_rows(named=True)
+            if (row["layer"] == GLOBAL) == (scope == "total")
+            and row["layer"] != OTHERS
+            and row["ratio"] is not None
         ]
 
     def samples(self, figure: str) -> int | None:
@@ -175,7 +194,8 @@ def verdict_of(figures: Figures, limit: Limit, allow_unknown: bool) -> Verdict:
     value, module = _of_sample(known[0].amount or 0, samples), known[0].module
     if not over:
         return Verdict(limit, "within", value, module)
-    total = figures.rows(limit.figure, "total")[0].amount
+    parts = machine_of(limit.figure, TWIN_RATIO) is None  # ratios do not add up to a whole
+    total = figures.rows(limit.figure, "total")[0].amount if parts else None
     blamed = over if limit.modules is not None else figures.rows(limit.figure, "own")
     return Verdict(limit, "over", value, module, "", _blamed(blamed, samples, total))
 

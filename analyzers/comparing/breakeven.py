@@ -39,7 +39,8 @@ DEFAULT = "yan-dram"
 """The machine of a comparison that names none."""
 
 
-def _rate_text(rate: float | None) -> str:
+def rate_text(rate: float | None) -> str:
+    """Return the text of a rate below which a network wins."""
     return "never" if rate is not None and rate <= 0 else share_text(rate)
 
 
@@ -52,7 +53,7 @@ _COLUMNS = (
     Column("twin_pj", "twin", energy_text),
     Column("ratio", "ratio", ratio_text),
     Column("rate", "rate", share_text),
-    Column("breakeven_rate", "breaks even at", _rate_text),
+    Column("breakeven_rate", "breaks even at", rate_text),
 )
 
 _PARTS = {"layer": pl.String, "spikes": pl.Boolean, "energy_pj": pl.Float64}

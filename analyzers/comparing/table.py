@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import config_class
+from ...schemas.spelling import meant
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
+from ..checking.figures import check_machine
 from ..counting.count import Counts, count
 from ..counting.rates import rates
 from ..energy.estimators import ESTIMATORS, estimate
@@ -22,6 +23,8 @@ from ..trace.trace import narrowed
 from ..units import bytes_text, count_text, energy_text, ratio_text, share_text
 from ..workload.divisors import number_of, spread_text
 from ..workload.inference import forward_part
+from .breakeven import DEFAULT as DEFAULT_MACHINE
+from .breakeven import Breakeven, breakeven, rate_text
 from .profiles import sampled_side
 
 if TYPE_CHECKING:
@@ -38,7 +41,11 @@ COUNTED = {"flops": "FLOP", "macs": "MAC", "acs": "AC", "synops": "SynOp", "byte
 SAMPLED = {"samples": "Samples", "time_steps": "T", "batch": "Batch"}
 RATED = {"rate": "Firing rate", "activation_sparsity": "Activation sparsity",
          "effective_macs": "Effective MAC", "effective_acs": "Effective AC"}  # fmt: skip
-COLUMNS = (*SAMPLED, *RATED, *COUNTED, "accuracy", *(f"energy.{name}" for name in ESTIMATORS))
+TWINNED = {"twin_ratio": "Energy by its twin's", "breakeven_rate": "Breaks even at"}
+"""Figures of `breakeven`; `.MACHINE` after one of them names the machine."""
+COLUMNS = (
+    *SAMPLED, *RATED, *COUNTED, "accuracy", *(f"energy.{name}" for name in ESTIMATORS), *TWINNED
+)  # fmt: skip
 """What a table can show; `ratio.` before one of them: by its value in the first row."""
 
 DEFAULT = (*SAMPLED, "rate", "flops", "macs", "acs", "synops")
@@ -218,6 +225,12 @@ class _Network:
                     )
                 except (TraceError, ConfigError) as error:
                     self.refused[estimator] = str(error)
+        self.twins: dict[str, Breakeven] = {}
+        for machine in dict.fromkeys(machine for name in asked for machine in _machines(name)):
+            try:
+                self.twins[machine] = breakeven(part, machine=machine, spikes=spikes, **options)
+            except (TraceError, ConfigError) as error:
+                self.refused[f"twin on {machine}"] = str(error)
         self.per, self.spread = per, several
 
     def figure(self, column: str) -> tuple[Any, float | None]:
@@ -229,6 +242,11 @@ class _Network:
         if column in COUNTED:
             row = self.counts.frame.row(0, named=True)
             return self.counts.each[column], row.get(f"{column}_std")
+        for machine in _machines(column):
+            twin = self.twins.get(machine)
+            if twin is None or twin.rate is None:  # without spikes it has no twin
+                return None, None
+            return twin.ratio if column.startswith("twin_ratio") else twin.breakeven_rate, None
         report = self.reports.get(column.removeprefix(_ENERGY))
         if report is None:
             return None, None
@@ -246,6 +264,12 @@ def _estimators(columns: Iterable[str]) -> list[str]:
     bare = map(_bare, columns)
     machines = (name.removeprefix(_ENERGY) for name in bare if name.startswith(_MACHINE))
     return [*ESTIMATORS, *dict.fromkeys(machines)]
+
+
+def _machines(column: str) -> list[str]:
+    """Return the machine on which a column stands beside the twin; none: it is another column."""
+    name, _, machine = column.partition(".")
+    return [machine or DEFAULT_MACHINE] if name in TWINNED else []
 
 
 def _energy(estimator: str) -> str:
@@ -283,12 +307,13 @@ def _checked(columns: Sequence[str], given: Mapping[str, Any]) -> list[str]:
     for column in columns:
         if _bare(column).startswith(_MACHINE):
             config_class(_bare(column).removeprefix(_ENERGY))
-        elif _bare(column) not in known or (
-            _bare(column) == "accuracy" and "accuracy" not in given
-        ):
-            near = get_close_matches(_bare(column), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near and near[0] != column else ""
-            raise ConfigError(f"no column {column!r}{hint} (there are {', '.join(known)})")
+        elif _machines(_bare(column)):
+            check_machine(_bare(column).partition(".")[2])
+        elif _bare(column) == "accuracy" and "accuracy" not in given:
+            raise ConfigError("no column 'accuracy': no accuracy was told, as --accuracy SNN=0.93")
+        elif _bare(column) not in known:
+            near = meant(_bare(column), known)
+            raise ConfigError(f"no column {column!r}: {near}there are {', '.join(known)}")
     return list(dict.fromkeys(columns))
 
 
@@ -340,6 +365,8 @@ def _footnotes(networks: Sequence[_Network], columns: Sequence[str]) -> Iterator
         if reports and _energy(name) in map(_bare, columns):
             yield model_statement_of(reports[0])
             yield from _of_estimates(name, networks)
+    for machine in dict.fromkeys(machine for name in columns for machine in _machines(_bare(name))):
+        yield from _of_twins(machine, networks)
     if len([name for name in columns if name.startswith(_ENERGY)]) > 1:
         yield "Energies of different estimators speak of different machines: do not compare them."
 
@@ -367,11 +394,25 @@ def _of_estimates(estimator: str, networks: Sequence[_Network]) -> Iterator[str]
                 yield f"{each.name}, {estimator}: {warning}."
 
 
+def _of_twins(machine: str, networks: Sequence[_Network]) -> Iterator[str]:
+    for each in networks:
+        if reason := each.refused.get(f"twin on {machine}"):
+            yield f"{each.name} has no quantized twin on {machine}: {reason}"
+        elif each.twins[machine].rate is None:
+            yield f"{each.name} has no quantized twin: none of its layers has spikes as input."
+        else:
+            for line in each.twins[machine].lines():
+                yield f"{each.name}: {line}."
+
+
 def _title(column: str) -> str:
     if column.startswith(_RATIO):
         return f"{_title(_bare(column))}, ratio"
     if column.startswith(_ENERGY):
         return f"Energy ({column.removeprefix(_ENERGY)})"
+    for machine in _machines(column):
+        title = TWINNED[column.partition(".")[0]]
+        return f"{title} ({machine})" if "." in column else title
     known = {**SAMPLED, **RATED, **COUNTED, "accuracy": "Accuracy", "network": "Network"}
     return known.get(column, column)
 
@@ -390,6 +431,8 @@ def _shown(column: str) -> Callable[[Any], str]:
         return ratio_text
     if column.startswith(_ENERGY):
         return energy_text
+    if _machines(column):
+        return ratio_text if column.startswith("twin_ratio") else rate_text
     if column in ("rate", "activation_sparsity", "accuracy"):
         return share_text
     if column == "bytes":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opjoule import ConfigError, TraceError, breakeven
+from opjoule import ConfigError, TraceError, breakeven, check, table
 from opjoule.schemas.costs import Machine
 
 torch = pytest.importorskip("torch")
@@ -101,6 +101,45 @@ def test_a_network_below_and_one_above_the_rate(spiking):
         )
     )
     assert at_it.ratio == pytest.approx(1, abs=0.05)
+
+
+def test_as_a_limit(spiking):
+    """24 pJ by the twin's 32 as in `test_by_hand`, on a machine without updates 12 by 32."""
+    trace = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
+    ratio = breakeven(trace).ratio
+    assert check(trace, f"twin_ratio={ratio * 1.01}") and not check(trace, "twin_ratio=0.001")
+    found = check(trace, ["twin_ratio.paper=1", "twin_ratio.paper=0.1", "twin_ratio=9@*.0"])
+    paper = breakeven(trace, machine="paper").ratio  # 12 synaptic operations, 8 MACs
+    assert paper == pytest.approx(12 * 0.9 / (8 * 4.6))
+    assert [each.value for each in found.verdicts] == [paper, paper, ratio]
+    assert [each.verdict for each in found.verdicts] == ["within", "over", "within"]
+    assert found.failures[0].line() == "twin_ratio.paper=0.1: 0.293; most by Sequential.0: 0.293"
+    for limit, says in (
+        ("twin_ratio.papr=1", "did you mean paper"), ("twin_ratio=1k", "'k' is not a unit"),
+        ("twin_ratio=1/sample", "of one sample already"), ("twin_ratios=1", "twin_ratio"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=says):
+            check(trace, limit)
+
+
+def test_as_columns_of_a_table(spiking, recorded):
+    """A network without spikes has no twin; a footnote says so, and how the other one fares."""
+    snn = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
+    net = nn.Linear(4, 2).eval()
+    ann = recorded(lambda: net(torch.full((1, 4), 0.5)), model=net, statistics="full")
+    columns = ["twin_ratio", "breakeven_rate", "twin_ratio.paper"]
+    found, twin = table({"SNN": snn, "ANN": ann}, columns), breakeven(snn)
+    assert found.total["SNN"] == {
+        "twin_ratio": twin.ratio, "breakeven_rate": twin.breakeven_rate,
+        "twin_ratio.paper": breakeven(snn, machine="paper").ratio,
+    }  # fmt: skip
+    assert set(found.total["ANN"].values()) == {None}
+    head = found.to_markdown().partition("\n|:")[0]
+    assert "Energy by its twin's (paper)" in head and "Breaks even at" in head
+    assert any(each.startswith("ANN has no quantized twin") for each in found.footnotes)
+    assert f"SNN: {twin.lines()[0]}." in found.footnotes
+    with pytest.raises(ConfigError, match="did you mean paper"):
+        table({"SNN": snn}, ["twin_ratio.papr"])
 
 
 def test_a_convolution_and_two_samples(recorded):

@@ -72,8 +72,8 @@ def test_columns_of_ones_own(traces):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"columns": ["flop"]}, "no column 'flop'; did you mean flops?"),
-        ({"columns": ["accuracy"]}, "no column 'accuracy'"),
+        ({"columns": ["flop"]}, "no column 'flop': did you mean flops?"),
+        ({"columns": ["accuracy"]}, "no accuracy was told, as --accuracy SNN=0.93"),
         ({"accuracy": {"other": 1}}, "accuracy of 'other': there are wide, small"),
         ({"extra": pl.DataFrame({"x": [1]})}, "need a column `network`"),
         ({"extra": pl.DataFrame({"network": ["wide"], "macs": [1]})}, "give yours another name"),
