@@ -53,6 +53,7 @@ def _listed(folder: Path) -> pl.DataFrame:
     """
     import polars as pl
 
+    from ..analyzers.progress import tracked
     from ..analyzers.trace.manifests import DEPTH, is_trace, traces_in
     from ..schemas import TraceError
 
@@ -68,7 +69,7 @@ def _listed(folder: Path) -> pl.DataFrame:
         "trace": pl.String, "status": pl.String, "model": pl.String, "samples": pl.Int64,
         "calls": pl.Int64, "bytes": pl.Int64, "recorded": pl.String, "why": pl.String,
     }  # fmt: skip
-    rows = [{"trace": str(path), **_described(path)} for path in found]
+    rows = [{"trace": str(path), **_described(path)} for path in tracked(found)]
     return pl.DataFrame(rows, schema=schema)
 
 

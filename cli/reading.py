@@ -66,7 +66,7 @@ class Source:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show a spinner on stderr while something runs; silent where that is no terminal."""
+    """Show on stderr that something runs, and how far it is; silent where that is no terminal."""
     import sys
 
     if not is_terminal(sys.stderr):
@@ -74,5 +74,10 @@ def working(what: str) -> Iterator[None]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(what):
+    from ..analyzers.progress import told_to
+
+    with (
+        Console(stderr=True).status(what) as status,
+        told_to(lambda done, whole: status.update(f"{what}: {done} of {whole} done")),
+    ):
         yield

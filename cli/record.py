@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
+import time
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ import click
 
 from ..analyzers.units import bytes_text, count_text, number_text
 from . import invocation, launchers, program
-from .terminal import say
+from .terminal import is_terminal, say
 
 if TYPE_CHECKING:
     from ..tracer import Recorder
@@ -136,6 +139,8 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     )
     # Absolute, and the words made now: the script may go to another directory.
     recorder = _recorder(output.absolute(), command=command, steps=limit, **options)
+    if limit is not None and is_terminal(sys.stderr):
+        recorder.on_step = progress(limit)
     from ..schemas import RecordError
 
     try:
@@ -143,6 +148,25 @@ def record(ctx: click.Context, /, script: str, args: tuple[str, ...], **options:
     except RecordError as error:
         raise RecordError(f"{error}{_misplaced(ctx, script, args)}") from error
     ctx.exit(status)
+
+
+def progress(limit: int, every_s: float = 5.0) -> Callable[[int], None]:
+    """Return what says how many steps are recorded: a line now and then, between the script's own.
+
+    Args:
+        limit: how many are to be recorded.
+        every_s: seconds from one line to the next.
+    """
+    said = time.monotonic()
+
+    def tell(recorded: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= every_s:
+            said = time.monotonic()
+            with suppress(OSError, ValueError):  # the script may have closed the stream
+                say(f"recorded {recorded} of {limit} steps")
+
+    return tell
 
 
 def _misplaced(ctx: click.Context, script: str, args: tuple[str, ...]) -> str:

@@ -71,6 +71,7 @@ class Recorder:
         done: the recording has ended.
         discarded: it failed before any call, and left nothing.
         on_end: called when the recording ends before its context does, after `steps`; None: nobody.
+        on_step: called with how many steps are recorded, as one ends that is not the last of them.
 
     A step ends at `step()`; if that is never called, at each optimizer step, and for inference
     at each new sample (a call of a root module that computes nothing from what an earlier one has
@@ -92,6 +93,7 @@ class Recorder:
         self.done = False
         self.discarded = False
         self.on_end: Callable[[], None] | None = None
+        self.on_step: Callable[[int], None] | None = None
         self._model = model
         self._overwrite = overwrite
         self._warmup = options.number("warmup", warmup, least=0)
@@ -156,7 +158,8 @@ class Recorder:
         self._parts = Parts(session, self._writer, self._calls, self._labels, self._static)
         self._steps = Steps(
             session, warmup=self._warmup, limit=self._limit, start=self._start, finish=self._end,
-            joins=(self._calls.rows.join, self._optimizers.join), note=self._notices.note,
+            ended=self._step_ended, joins=(self._calls.rows.join, self._optimizers.join),
+            note=self._notices.note,
         )  # fmt: skip
         self._calls.steps = self._steps
         self._calls.waiting = self._steps.waiting
@@ -381,6 +384,10 @@ class Recorder:
     def _optimizer_stepped(self, optimizer: int, in_backward: bool) -> None:
         if self._steps.passing or self._counts():
             self._steps.optimizer_stepped(optimizer, in_backward=in_backward)
+
+    def _step_ended(self, recorded: int) -> None:
+        if self.on_step is not None:
+            self.on_step(recorded)
 
     def _end(self) -> None:
         self._finish(None)

@@ -31,6 +31,7 @@ class Steps:
         limit: steps to record, None for all.
         start: called when the warm-up is over.
         finish: called after the last step.
+        ended: called with how many steps are recorded, as one ends that is not the last.
         joins: called with a step to make one step of it and all later ones, in other tables.
         note: tells the user something.
 
@@ -41,6 +42,7 @@ class Steps:
 
     def __init__(self, session: Session, *, warmup: int, limit: int | None,
                  start: Callable[[], None], finish: Callable[[], None],
+                 ended: Callable[[int], None],
                  joins: tuple[Callable[[int], None], ...],
                  note: Callable[[str], None]) -> None:  # fmt: skip
         self.waiting = warmup > 0
@@ -50,6 +52,7 @@ class Steps:
         self._limit = limit
         self._start = start
         self._finish = finish
+        self._tell = ended
         self._joins = joins
         self._note = note
         self._passed = 0
@@ -218,3 +221,4 @@ class Steps:
         else:
             session.step += 1
             self._ended = (session.seq, session.parts)
+            self._tell(session.step)

@@ -14,6 +14,7 @@ from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import COUNTERS, tally
 from ..energy.estimators import estimate
 from ..energy.revisions import SOURCE
+from ..progress import tracked
 from ..rules import RuleSet
 from ..trace.suggestions import has_calls, refuse_nothing
 from ..workload.divisors import check_per, known_number, number_of
@@ -283,7 +284,7 @@ def estimated(
         TraceError: the trace has no part that an estimator fits.
     """
     found = {}
-    for name, config in configs.items():
+    for name, config in tracked([*configs.items()]):
         chosen = revision if isinstance(revision, str) else revision.get(name, SOURCE)
         found[name] = estimate(trace, name, config, revision=chosen, **options)
     return found

@@ -19,6 +19,7 @@ from ..counting.count import Counts, count
 from ..counting.rates import rates
 from ..energy.estimators import ESTIMATORS, estimate
 from ..energy.statement import model_statement_of
+from ..progress import tracked
 from ..trace.trace import narrowed
 from ..units import bytes_text, count_text, energy_text, ratio_text, share_text
 from ..workload.divisors import number_of, spread_text
@@ -176,7 +177,7 @@ def table(
     options = {"samples": samples, "batch": batch, "time_steps": time_steps}
     networks = [
         _Network(name, narrowed(each, where, assume), chosen, per, spread, spikes, options)
-        for name, each in traces.items()
+        for name, each in tracked([*traces.items()])
     ]
     chosen = chosen or _default(networks, given)
     frame = _with_ratios(

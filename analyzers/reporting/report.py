@@ -20,6 +20,7 @@ from ..comparing.profiles import sampled_side
 from ..counting.count import Counts, count
 from ..counting.rates import Rates, rates
 from ..energy.estimators import ESTIMATORS, Energies, estimate
+from ..progress import tracked
 from ..timing.roofline import Roofline, roofline
 from ..trace.trace import Trace, narrowed
 from ..units import figure_text, share_text
@@ -234,7 +235,7 @@ def _energies(
 ) -> Energies:
     """Return the estimates by every estimator that applies, and on the machines among configs."""
     reports, refused = {}, {}
-    for name in dict.fromkeys((*ESTIMATORS, *configs)):
+    for name in tracked([*dict.fromkeys((*ESTIMATORS, *configs))]):
         revision = {"revision": revisions[name]} if name in revisions else {}
         try:
             reports[name] = estimate(trace, name, configs.get(name), **revision, **options)

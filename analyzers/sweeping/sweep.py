@@ -17,6 +17,7 @@ from ..energy.estimators import fitting_config
 from ..energy.report import EnergyReport
 from ..energy.repricing import Measured, measure, structure_of
 from ..energy.revisions import SOURCE
+from ..progress import tracked
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import check_per, known_number
 from .configurations import columns, combinations, configured
@@ -140,7 +141,8 @@ def sweep(
     made = configured(base, rows)
     known: dict[str, Measured] = {}
     energies = [
-        _row(opened, _measured(known, estimator, opened, each, options), each, per) for each in made
+        _row(opened, _measured(known, estimator, opened, each, options), each, per)
+        for each in tracked(made)
     ]
     frame = pl.DataFrame([*columns(rows), *columns(energies)])
     return Sweep(frame, tuple(measured.report for measured in known.values()), per,

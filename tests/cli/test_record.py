@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from opjoule.cli.main import run
+from opjoule.cli.record import progress
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 MODEL = """\
 import torch
@@ -107,6 +108,21 @@ def test_a_script_ends_as_under_python(ending, tmp_path, record):
         ["count", "--partial", "runs/train"],
     )
     assert (len([line for line in ours if "aborted" in line]) == 1) == (ending in ABORTED)
+
+
+def test_it_says_how_far_it_is(tmp_path, capsys):
+    """On a terminal; steps 1 and 2 of 3 end before the last, which `recorded ... calls` tells."""
+
+    from opjoule import Recorder
+
+    net = torch.nn.Linear(2, 2)
+    with Recorder(tmp_path / "trace", model=net, steps=3) as recorder:
+        recorder.on_step = progress(3, every_s=0)
+        for _ in range(5):
+            net(torch.ones(1, 2))
+    assert capsys.readouterr().err == "".join(
+        f"opjoule: recorded {done} of 3 steps\n" for done in (1, 2)
+    )
 
 
 def test_what_it_says_to_type_next_works(tmp_path, record):
