@@ -63,6 +63,7 @@ class Counted:
             (of all) and `calls`; where sums of spikes are known, `summed`.
         sums: additions in containers that are no functional work: `rank`, `signature_id`, and if
             only some of these are, `module_id` and `calls`. None: functional work is not named.
+        warnings: what a reader of the counts has to know.
     """
 
     actions: pl.DataFrame
@@ -70,6 +71,7 @@ class Counted:
     covered: pl.DataFrame
     inputs: pl.DataFrame
     sums: pl.DataFrame | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def action(

@@ -83,7 +83,8 @@ def estimate_lemaire(
     count = partial(variant.count, whole, config, samples=many)
     counted = count(by_step=trace.manifest.steps <= MOST_STEPS)
     rest, charged = left_out(part, counted, variant)
-    account, warnings = account_of(charged, rest), variant.warnings(rest, trace)
+    account = account_of(charged, rest)
+    warnings = (*variant.warnings(rest, trace), *counted.warnings)
     nothing = account.charges_nothing and not (warnings and variant.allows_nothing)
     if nothing or (counted.inputs.is_empty() and not variant.allows_nothing):
         forward_part(part, eval_only=variant.eval_only)

@@ -62,6 +62,7 @@ def count_run(trace: Trace, config: LemaireConfig, *, by_step: bool, samples: Sa
         ),
         covered=pl.concat([geometry.select(MODULE), kinds.select(MODULE)]),
         inputs=layers,
+        warnings=_unmeasured(trace, calls),
     )
 
 
@@ -69,6 +70,17 @@ def _warnings(rest: pl.DataFrame, trace: Trace) -> tuple[str, ...]:
     """Name transposed convolutions: no others are."""
     kinds = layers_of(trace).filter(_TRANSPOSED)["kind"].unique(maintain_order=True)
     return tuple(f"Lemaire takes {k} as dense, which is a lower bound of its memory" for k in kinds)
+
+
+def _unmeasured(trace: Trace, calls: pl.DataFrame) -> tuple[str, ...]:
+    """Tell whether outputs of layers are taken as dense because nobody counted their zeros."""
+    number = calls.filter(pl.col("out_class").is_null()).height
+    if not number:
+        return ()
+    return (
+        f"the outputs of {number:,} of {calls.height:,} layer calls were not measured (statistics "
+        f"= {trace.manifest.statistics}): they are taken as dense; record with statistics='full'",
+    )
 
 
 VARIANT = Variant(

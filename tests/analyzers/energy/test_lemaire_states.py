@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import polars as pl
 import pytest
 
 pytest.importorskip("torch")
@@ -120,3 +123,28 @@ def test_a_neuron_with_operations_of_its_own(run):
     report = estimate_lemaire(trace, LemaireConfig(neurons={"QIFNode": own}), revision=REVISION)
     assert state(report) == [72, 48, 96, 96]
     assert state(estimate_lemaire(trace, revision=REVISION)) != [72, 48, 96, 96]
+
+
+def test_outputs_that_were_not_measured_are_named(run):
+    """They are taken as dense: of 3 rows of 10 elements, one nonzero each, all are written."""
+    net, x = nn.Linear(8, 10, bias=False).eval(), torch.zeros(3, 8)
+    x[:, 0] = 1
+    with torch.no_grad():
+        net.weight.copy_(torch.eye(10, 8))
+    trace = run(net, x)
+    measured = estimate_lemaire(trace, revision=REVISION)
+    assert measured.counts["write_out_bytes"] == 3 * 4
+    assert not [each for each in measured.warnings if "not measured" in each]
+    unknown = [pl.lit(None).cast(t).alias(n) for n, t in trace.calls.collect_schema().items()
+               if n in ("out0_class", "out0_nonzero")]  # fmt: skip
+    blank = [pl.lit(None).cast(t).alias(n) for n, t in trace.values.collect_schema().items()
+             if n in ("class", "nonzero")]  # fmt: skip
+    keep = pl.col("value_id").is_in(
+        trace.calls.select("in0_value").collect()["in0_value"].to_list()
+    )
+    values = pl.concat([trace.values.filter(keep), trace.values.filter(~keep).with_columns(blank)])
+    found = estimate_lemaire(
+        replace(trace, calls=trace.calls.with_columns(unknown), values=values), revision=REVISION
+    )
+    assert found.counts["write_out_bytes"] == 3 * 10 * 4
+    assert any("the outputs of 1 of 1 layer calls were not measured" in w for w in found.warnings)
