@@ -10,6 +10,12 @@ _UP = ("", "k", "M", "G", "T", "P", "E")
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _JOULES = ("pJ", "nJ", "µJ", "mJ", "J", "kJ", "MJ")
 _SECONDS = ("ps", "ns", "µs", "ms", "s")
+_SIZES = {
+    unit: float(base**power)
+    for units, base in ((_UP, 1000), (_JOULES, 1000), (_BYTES, 1024))
+    for power, unit in enumerate(units)
+}
+"""How many of a figure's own unit (1, pJ, B) make each unit."""
 UNKNOWN = "?"
 """Stands for an unknown figure; never 0."""
 
@@ -58,6 +64,15 @@ def figure_text(figure: str) -> Callable[[Any], str]:
     if figure.partition(".")[0] == "twin_ratio":
         return ratio_text
     return bytes_text if figure == "bytes" else count_text
+
+
+def deviating_text(figure: str, value: float | None, deviation: float) -> str:
+    """Return a figure and its deviation in the unit of the figure: "8.74 ± 0.417 µJ"."""
+    number, _, unit = figure_text(figure)(value).partition(" ")
+    if number == UNKNOWN:
+        return UNKNOWN
+    size = _SIZES.get(unit, 1.0)
+    return f"{number} ± {ratio_text(deviation / size)} {unit}".rstrip()
 
 
 class Scale(NamedTuple):

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import options, reading
+from . import configuring, options, reading
+from .choosing import ESTIMATORS
 from .reading import Source
 from .tables import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import polars as pl
+
+_COSTS = ("revisions", "presets", "files", "overrides")
 
 
 @click.command(short_help="Networks beside each other, as in the table of a paper.")
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
 @options.divides(default="sample")
 @click.option("--no-spread", is_flag=True, help="Without standard deviations.")
 @options.narrows
+@options.configurations
 @options.spikes
 @options.samples
 @options.opens
@@ -59,6 +65,7 @@ def table(
     \b
       opjoule table SNN=runs/snn ANN=runs/ann --accuracy SNN=0.93 --accuracy ANN=0.94
       opjoule table SNN=runs/snn ANN=runs/ann --columns rate,acs,energy.compute -o table.tex
+      opjoule table SNN=runs/snn --columns macs,energy.compute --config costs.toml
 
     Of each trace its inference, in eval mode. Deviations are over samples. Footnotes say what
     each energy speaks of, what it leaves out, and how far it reaches.
@@ -72,6 +79,7 @@ def table(
         for name, path in named.items()
     }
     chosen = [each.strip() for text in columns for each in text.split(",") if each.strip()]
+    costs = _costs(chosen, {name: asked.pop(name) for name in _COSTS})
     from ..analyzers import table as laid_out
 
     with reading.working("counting"):
@@ -82,9 +90,20 @@ def table(
             extra=_own(add),
             per=per or "sample",
             spread=not no_spread,
+            **costs,
             **asked,
         )
     reply.give(found, drawn={"columns": chosen or None})
+
+
+def _costs(columns: Sequence[str], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configurations and revisions of the estimators of the columns, or of all."""
+    if not any(told.values()):
+        return {}
+    named = [name for name in ESTIMATORS if {f"energy.{name}", f"ratio.energy.{name}"} & {*columns}]
+    estimators = named if columns else list(ESTIMATORS)
+    revisions, configs = configuring.several(estimators, told, "--columns energy.{}")
+    return {"configs": configs, "revisions": revisions}
 
 
 def _pairs(what: str, texts: tuple[str, ...], *, unnamed: bool = False) -> dict[str, str]:

@@ -17,11 +17,12 @@ from ..answers.result import Result
 from ..checking.figures import check_machine
 from ..counting.count import Counts, count
 from ..counting.rates import rates
-from ..energy.estimators import ESTIMATORS, estimate
+from ..energy.estimators import ESTIMATORS, check_estimators, estimate, fitting_config
+from ..energy.revisions import SOURCE, variant_of
 from ..energy.statement import model_statement_of
 from ..progress import tracked
 from ..trace.trace import narrowed
-from ..units import bytes_text, count_text, energy_text, ratio_text, share_text
+from ..units import count_text, deviating_text, figure_text, ratio_text, share_text
 from ..workload.divisors import number_of, spread_text
 from ..workload.inference import forward_part
 from .breakeven import DEFAULT as DEFAULT_MACHINE
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from ...schemas.costs import CostConfig
     from ..energy.report import EnergyReport
     from ..trace.trace import Trace
     from ..workload.samples import Samples
@@ -51,6 +53,8 @@ COLUMNS = (
 
 DEFAULT = (*SAMPLED, "rate", "flops", "macs", "acs", "synops")
 
+_LEAST = 0.0005
+"""The smallest share of work outside modules that a footnote names: it shows as 0.1 %."""
 _ENERGY, _RATIO = "energy.", "ratio."
 _MACHINE = f"{_ENERGY}machine."
 
@@ -139,6 +143,8 @@ def table(
     spread: bool = True,
     where: str | Sequence[str] | None = None,
     assume: str | Sequence[str] | None = None,
+    configs: Mapping[str, CostConfig] | None = None,
+    revisions: Mapping[str, str] | None = None,
     spikes: str = "binary",
     samples: int | str | None = None,
     batch: int | None = None,
@@ -160,13 +166,16 @@ def table(
         spread: give the standard deviation too, where a trace has several samples or steps.
         where: filters, see `where.parse_filters`.
         assume: what is assumed of data that was not measured, in each; see `Trace.assuming`.
+        configs: estimator -> its hardware, the same for all networks; by default the estimator's.
+        revisions: estimator -> its revision; by default "source".
         spikes: what a spike tensor may hold, for counters and estimators.
         samples: how many samples there are in all, or "per-call"; by default as recorded.
         batch: samples in a batch; by default as recorded.
         time_steps: time steps of a sample; by default as recorded.
 
     Raises:
-        ConfigError: no trace, or a column or network that there is not.
+        ConfigError: no trace; a column, network, estimator or revision that there is not; or a
+            configuration of another estimator.
         TraceError: a trace cannot be read, has no forward pass, or does not tell its samples.
     """
     if not traces:
@@ -175,8 +184,9 @@ def table(
     given |= _extras(extra, traces)
     chosen = None if columns is None else _checked(columns, given)
     options = {"samples": samples, "batch": batch, "time_steps": time_steps}
+    asked = _Asked(chosen, per, spread, spikes, _costs(configs or {}, revisions or {}), options)
     networks = [
-        _Network(name, narrowed(each, where, assume), chosen, per, spread, spikes, options)
+        _Network(name, narrowed(each, where, assume), asked)
         for name, each in tracked([*traces.items()])
     ]
     chosen = chosen or _default(networks, given)
@@ -189,19 +199,22 @@ def table(
     return Table(frame, tuple(chosen), tuple(_footnotes(networks, chosen)), per, assumed, covered)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of every network; columns: None where the usual ones are."""
+
+    columns: Sequence[str] | None
+    per: str
+    spread: bool
+    spikes: str
+    costs: Mapping[str, Mapping[str, Any]]
+    options: Mapping[str, Any]
+
+
 class _Network:
     """What is known of one network, as far as columns ask for it."""
 
-    def __init__(
-        self,
-        name: str,
-        trace: Trace,
-        columns: Sequence[str] | None,
-        per: str,
-        spread: bool,
-        spikes: str,
-        options: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, name: str, trace: Trace, asked: _Asked) -> None:
         self.name, self.trained = name, False
         try:
             part = forward_part(trace, eval_only=True)
@@ -210,26 +223,26 @@ class _Network:
         part = part.with_tables(
             sample_calls=part.module_calls, optimizer_steps=part.optimizer_steps.clear()
         )
-        several = spread and per != "total"
-        self.counts: Counts = count(part, per=per, spread=several, spikes=spikes, **options)
-        self.sampled: Samples = sampled_side(part, **options)
-        asked = [_bare(name) for name in columns or ("rate", *map(_energy, ESTIMATORS))]
-        estimators = _estimators(asked)
-        self.rates = rates(part, **options).totals if set(asked) & set(RATED) else {}
+        per, options = asked.per, {"spikes": asked.spikes, **asked.options}
+        several = asked.spread and per != "total"
+        self.counts: Counts = count(part, per=per, spread=several, **options)
+        self.sampled: Samples = sampled_side(part, **asked.options)
+        columns = [_bare(name) for name in asked.columns or (*DEFAULT, *map(_energy, ESTIMATORS))]
+        self.rates = rates(part, **asked.options).totals if set(columns) & set(RATED) else {}
+        self.outside = _outside(part, self.counts, columns, asked.spikes)
         self.reports: dict[str, EnergyReport] = {}
         self.refused: dict[str, str] = {}
-        for estimator in estimators:
-            if _energy(estimator) in asked:
+        for estimator in _estimators(columns):
+            if _energy(estimator) in columns:
+                costs = asked.costs.get(estimator, {})
                 try:
-                    self.reports[estimator] = estimate(
-                        part, estimator, per=per, spikes=spikes, **options
-                    )
+                    self.reports[estimator] = estimate(part, estimator, per=per, **costs, **options)
                 except (TraceError, ConfigError) as error:
                     self.refused[estimator] = str(error)
         self.twins: dict[str, Breakeven] = {}
-        for machine in dict.fromkeys(machine for name in asked for machine in _machines(name)):
+        for machine in dict.fromkeys(machine for name in columns for machine in _machines(name)):
             try:
-                self.twins[machine] = breakeven(part, machine=machine, spikes=spikes, **options)
+                self.twins[machine] = breakeven(part, machine=machine, **options)
             except (TraceError, ConfigError) as error:
                 self.refused[f"twin on {machine}"] = str(error)
         self.per, self.spread = per, several
@@ -258,6 +271,39 @@ class _Network:
             return None
         found: float | None = report.by(spread=True)["std_pj"][0]
         return found
+
+
+def _costs(
+    configs: Mapping[str, CostConfig], revisions: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Return the options of each estimator of which constants or a revision are given.
+
+    Raises:
+        ConfigError: no such estimator or revision, or a configuration of another estimator.
+    """
+    check_estimators(configs, revisions)
+    found: dict[str, dict[str, Any]] = {}
+    for name in {**configs, **revisions}:
+        revision = revisions.get(name, SOURCE)
+        variant_of(name, revision)
+        config = fitting_config(name, configs.get(name), revision)
+        found[name] = {"config": config, "revision": revision}
+    return found
+
+
+def _outside(part: Trace, counts: Counts, columns: Sequence[str], spikes: str) -> dict[str, float]:
+    """Return which share of each counter that is shown ran outside every module, if any did."""
+    shown = [name for name in COUNTED if name in columns]
+    if not shown:
+        return {}
+    rows = count(part, "module", exclusive=True, spikes=spikes).frame
+    rest = rows.filter(rows["module"].is_null())
+    amounts = {name: (sum(rest[name].drop_nulls()), counts.total[name]) for name in shown}
+    return {
+        name: some / whole
+        for name, (some, whole) in amounts.items()
+        if whole and some / whole >= _LEAST
+    }
 
 
 def _estimators(columns: Iterable[str]) -> list[str]:
@@ -356,8 +402,7 @@ def _footnotes(networks: Sequence[_Network], columns: Sequence[str]) -> Iterator
     first = networks[0]
     unit = {"total": "the whole recording", "sample": "one sample", "step": "one step"}[first.per]
     yield f"Figures of {unit}: operations and energies of inference; nothing is measured power."
-    for each in networks:
-        yield from _of_network(each)
+    yield from _gathered({each.name: list(_of_network(each, columns)) for each in networks})
     ratios = [_title(_bare(name)) for name in columns if name.startswith(_RATIO)]
     if ratios:
         yield f"Ratio: by the value of {first.name}."
@@ -372,27 +417,42 @@ def _footnotes(networks: Sequence[_Network], columns: Sequence[str]) -> Iterator
         yield "Energies of different estimators speak of different machines: do not compare them."
 
 
-def _of_network(network: _Network) -> Iterator[str]:
-    sampled, name = network.sampled, network.name
+def _gathered(lines: Mapping[str, Sequence[str]], what: str = "") -> Iterator[str]:
+    """Yield the lines of networks, each once, after the names of the networks that it is of."""
+    for line in dict.fromkeys(line for each in lines.values() for line in each):
+        names = [name for name, each in lines.items() if line in each]
+        whose = "all networks" if len(names) == len(lines) > 1 else ", ".join(names)
+        yield f"{what}{whose}: {line}"
+
+
+def _of_network(network: _Network, columns: Sequence[str]) -> Iterator[str]:
+    sampled = network.sampled
     if network.trained:
-        yield f"{name}: its forward passes ran in training mode."
+        yield "its forward passes ran in training mode."
     if "guessed" in (sampled.batch_from, sampled.time_steps_from):
-        yield f"{name}: batch or time steps are a guess."
+        yield "batch or time steps are a guess."
     if network.spread and (number_of(sampled, network.per) or 0) > 1 and sampled.frame.height > 1:
-        yield f"{name}: {spread_text(sampled, network.per)}."
-    for line in network.counts.assumed:
-        yield f"{name}: {line}."
-    yield f"{name}: {network.counts.coverage.line()}."
+        yield f"{spread_text(sampled, network.per)}."
+    yield from (f"{line}." for line in network.counts.assumed)
+    shares = [f"{share_text(share)} of {COUNTED[name]}" for name, share in network.outside.items()
+              if name in map(_bare, columns)]  # fmt: skip
+    if shares:
+        yield (
+            f"{', '.join(shares)} ran outside every module, such as in the preparation of data; "
+            '--where "module=*" leaves it out.'
+        )
+    yield f"{network.counts.coverage.line()}."
 
 
 def _of_estimates(estimator: str, networks: Sequence[_Network]) -> Iterator[str]:
+    lines = {}
     for each in networks:
         if estimator in each.refused:
             yield f"{estimator} does not apply to {each.name}: {each.refused[estimator]}"
         elif report := each.reports.get(estimator):
-            yield f"{each.name}, {estimator}: {report.coverage}."
-            for warning in (text for text in report.warnings if text not in report.assumed):
-                yield f"{each.name}, {estimator}: {warning}."
+            told = (text for text in report.warnings if text not in report.assumed)
+            lines[each.name] = [f"{text}." for text in (report.coverage, *told)]
+    yield from _gathered(lines, f"{estimator} of ")
 
 
 def _of_twins(machine: str, networks: Sequence[_Network]) -> Iterator[str]:
@@ -423,19 +483,18 @@ def _cell(column: str, value: Any, deviation: float | None) -> str:
         return "" if column == "accuracy" else "-"
     if isinstance(value, str | bool):
         return str(value)
-    show = _shown(column)
-    return show(value) if deviation is None else f"{show(value)} ± {show(deviation)}"
+    if deviation is not None:
+        return deviating_text(column, value, deviation)
+    return _shown(column)(value)
 
 
 def _shown(column: str) -> Callable[[Any], str]:
     if column.startswith(_RATIO):
         return ratio_text
-    if column.startswith(_ENERGY):
-        return energy_text
     if _machines(column):
         return ratio_text if column.startswith("twin_ratio") else rate_text
     if column in ("rate", "activation_sparsity", "accuracy"):
         return share_text
-    if column == "bytes":
-        return bytes_text
-    return count_text if column in (*COUNTED, *SAMPLED, *RATED) else lambda value: f"{value:g}"
+    if column.startswith(_ENERGY) or column in COUNTED:
+        return figure_text(column)
+    return count_text if column in (*SAMPLED, *RATED) else lambda value: f"{value:g}"

@@ -325,6 +325,17 @@ def fitting_config(name: str, config: CostConfig | None, revision: str = SOURCE)
     return config
 
 
+def check_estimators(*told: Mapping[str, Any] | None) -> None:
+    """Refuse options by estimator for a name that there is not.
+
+    Raises:
+        ConfigError: it is not one of `ESTIMATORS`.
+    """
+    for name in {name: None for each in told if each for name in each}:
+        if name not in ESTIMATORS:
+            raise ConfigError(f"unknown estimator {name!r}: choose from {', '.join(ESTIMATORS)}")
+
+
 def structural_fields(name: str) -> frozenset[str]:
     """Return the fields of an estimator's configuration that decide what is counted."""
     found: frozenset[str] = energies_of(name).STRUCTURAL

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..comparing.table import Table
 
 _ENERGY, _RATIO = "energy.", "ratio."
+_PER_SAMPLE = ("flops", "macs", "acs", "synops", "bytes", "dense_macs", "effective_macs",
+               "effective_acs")  # fmt: skip
 
 
 def table_figure(found: Table, columns: Sequence[str] | None, *, width: float | None) -> Figure:
@@ -26,8 +28,8 @@ def table_figure(found: Table, columns: Sequence[str] | None, *, width: float | 
         raise OpjouleError("a picture of a table needs a column of numbers: an energy, flops, ...")
     page = found.page()
     texts = page.sheets[0].frame
+    titles = {column.name: column.title for column in page.sheets[0].columns}
     names = found.frame["network"].to_list()
-    each = "" if found.per == "total" else f" a {found.per}"
     panels = []
     for column in chosen:
         values = found.frame[column].to_list()
@@ -45,14 +47,18 @@ def table_figure(found: Table, columns: Sequence[str] | None, *, width: float | 
             panel.axvline(1, color="black", linewidth=0.6, linestyle=":")
             if not bars.dense:
                 write_ends(panel, next(iter(bars.parts.values())), ends)
-            name = column.removeprefix(_RATIO)
-            title = (
-                f"{name.removeprefix(_ENERGY)}: energy{each}"
-                if name.startswith(_ENERGY)
-                else (f"{name}{each}")
-            )
-            panel.set_title(shown(title), loc="left")
+            panel.set_title(shown(_heading(column, titles[column], found.per)), loc="left")
     return figure
+
+
+def _heading(column: str, title: str, per: str) -> str:
+    """Return the heading of a panel: what a table calls the column, and what it speaks of."""
+    name = column.removeprefix(_RATIO)
+    if name.startswith(_ENERGY):
+        title = f"{name.removeprefix(_ENERGY)}: energy"
+    elif name not in _PER_SAMPLE:
+        per = "total"
+    return title.removesuffix(", ratio") + ("" if per == "total" else f" a {per}")
 
 
 def _energies(found: Table) -> list[str]:

@@ -19,7 +19,7 @@ from ..comparing.compare import Comparison, compare
 from ..comparing.profiles import sampled_side
 from ..counting.count import Counts, count
 from ..counting.rates import Rates, rates
-from ..energy.estimators import ESTIMATORS, Energies, estimate
+from ..energy.estimators import ESTIMATORS, Energies, check_estimators, estimate
 from ..progress import tracked
 from ..timing.roofline import Roofline, roofline
 from ..trace.trace import Trace, narrowed
@@ -184,7 +184,7 @@ def report(
         rated, without["rates"] = None, str(error)
     roof: dict[str, Any] = {"device": device, "peak": peak, "bandwidth": bandwidth}
     asked = any(value is not None for value in roof.values())
-    _check_estimators(configs, revisions)
+    check_estimators(configs, revisions)
     chosen = {**(configs or {}), **_named(machines)}
     energies = _energies(opened, chosen, revisions or {}, spikes=spikes, **told)
     return Report(
@@ -202,12 +202,6 @@ def report(
         ),
         without=without,
     )  # fmt: skip
-
-
-def _check_estimators(*told: Mapping[str, Any] | None) -> None:
-    for name in {name: None for each in told if each for name in each}:
-        if name not in ESTIMATORS:
-            raise ConfigError(f"unknown estimator {name!r}: choose from {', '.join(ESTIMATORS)}")
 
 
 def _named(machines: Sequence[str | os.PathLike[str] | Machine]) -> dict[str, CostConfig]:

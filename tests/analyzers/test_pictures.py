@@ -258,6 +258,9 @@ def test_networks_are_ratios_one_panel_for_each_estimator(stored):
     for panel, column in zip(axes, columns, strict=False):
         first, second = found.frame[column]
         assert bars(panel) == [{"A": 1.0, "B": second / first}]
+    assert axes[0].get_title(loc="left") == "compute: energy a sample"
+    (panel,) = found.plot(["flops"]).axes
+    assert panel.get_title(loc="left") == "FLOP a sample"
     with pytest.raises(OpjouleError, match="a column of numbers"):
         found.plot(["network"])
 

@@ -56,9 +56,60 @@ def test_the_default_has_every_estimator_that_applies(traces):
     assert "energy.spikesim" not in found.columns  # it knows convolutions only
     notes = " ".join(found.footnotes)
     assert "M. Horowitz" in notes and "E. Lemaire" in notes
-    assert "wide, compute: 100.0% of the MACs of the products are charged." in found.footnotes
+    charged = "100.0% of the MACs of the products are charged."
+    assert f"compute of all networks: {charged}" in found.footnotes
     (sheet,) = found.page().sheets
     assert sheet.frame["accuracy"].to_list() == ["93.0 %", ""]
+
+
+def test_constants_are_those_given_and_a_footnote_names_them(traces):
+    """An accumulation costs 0.5 pJ in place of 0.9 pJ: 12 and 6 of them a sample."""
+    config = opjoule.load_config("compute", overrides=["e_ac_pj=0.5"])
+    found = opjoule.table(traces, ["energy.compute"], configs={"compute": config})
+    assert found.frame["energy.compute"].to_list() == pytest.approx([6.0, 3.0])
+    assert "default constants but e_ac_pj = 0.5" in " ".join(found.footnotes)
+
+
+def test_revisions_are_those_asked(traces):
+    asked = {"compute": "spikingjelly-2.0"}
+    found = opjoule.table(traces, ["energy.compute"], revisions=asked)
+    assert "revision spikingjelly-2.0" in " ".join(found.footnotes)
+
+
+def test_what_networks_share_is_said_once(traces):
+    """Deviations are over 2 and over 3 samples, and each statement of coverage has its calls."""
+    found = opjoule.table({**traces, "again": traces["small"]}, ["macs"])
+    lines = [line for line in found.footnotes if "standard deviation" in line]
+    assert lines == [
+        "wide: ± is the standard deviation over 2 samples.",
+        "small, again: ± is the standard deviation over 3 samples.",
+    ]
+
+
+def test_a_deviation_has_the_unit_of_its_figure(traces):
+    """Of wide 8 and 16 ACs, at 100 pJ: 1,200 and a deviation of 565.7 pJ."""
+    config = opjoule.load_config("compute", overrides=["e_ac_pj=100"])
+    found = opjoule.table(traces, ["acs", "energy.compute"], configs={"compute": config})
+    (sheet,) = found.page().sheets
+    assert sheet.frame.row(0) == ("wide", "12 ± 5.66", "1.20 ± 0.566 nJ")
+
+
+def test_work_outside_modules_is_told(record):
+    """Dividing 8 numbers is 8 FLOP beside the 64 of the layer: 8 / 72 = 11.1 %."""
+    layer = nn.Sequential(nn.Linear(8, 4, bias=False)).eval()
+
+    def run():
+        with torch.no_grad():
+            layer(torch.full((1, 8), 8.0) / 16)
+
+    trace = record(run)
+    told = "net: 11.1 % of FLOP ran outside every module"
+    found = opjoule.table({"net": trace}, ["flops", "macs"])
+    assert found.total["net"]["flops"] == 72
+    assert any(line.startswith(told) for line in found.footnotes)
+    inside = opjoule.table({"net": trace}, ["flops", "macs"], where="module=*")
+    assert inside.total["net"]["flops"] == 64
+    assert "outside every module" not in " ".join(inside.footnotes)
 
 
 def test_columns_of_ones_own(traces):
@@ -74,6 +125,9 @@ def test_columns_of_ones_own(traces):
     [
         ({"columns": ["flop"]}, "no column 'flop': did you mean flops?"),
         ({"columns": ["accuracy"]}, "no accuracy was told, as --accuracy SNN=0.93"),
+        ({"configs": {"chip": None}}, "unknown estimator 'chip'"),
+        ({"revisions": {"lemaire": "x"}}, "unknown revision 'x' of lemaire"),
+        ({"configs": {"simple": opjoule.load_config("compute")}}, "simple takes a SimpleConfig"),
         ({"accuracy": {"other": 1}}, "accuracy of 'other': there are wide, small"),
         ({"extra": pl.DataFrame({"x": [1]})}, "need a column `network`"),
         ({"extra": pl.DataFrame({"network": ["wide"], "macs": [1]})}, "give yours another name"),

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opjoule.analyzers.units import bar, bytes_text, count_text, energy_text, ratio_text, share_text
+from opjoule.analyzers.units import (
+    bar,
+    bytes_text,
+    count_text,
+    deviating_text,
+    energy_text,
+    ratio_text,
+    share_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +32,21 @@ from opjoule.analyzers.units import bar, bytes_text, count_text, energy_text, ra
 )
 def test_counts(value, text):
     assert count_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "deviation", "text"),
+    [
+        ("macs", 36_864, 0, "36.9 ± 0 k"),
+        ("acs", 12, 5.657, "12 ± 5.66"),
+        ("acs", 0, 0, "0 ± 0"),
+        ("energy.compute", 8_740_000, 417_000, "8.74 ± 0.417 µJ"),  # pJ; never "± 417 nJ"
+        ("bytes", 1_572_864, 262_144, "1.50 ± 0.250 MiB"),  # a quarter of 1024²
+        ("flops", None, 0, "?"),
+    ],
+)
+def test_deviations_have_the_unit_of_their_figure(figure, value, deviation, text):
+    assert deviating_text(figure, value, deviation) == text
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,15 @@ def test_columns_from_a_file(answered, stored, tmp_path):
     assert found == "network,chip\nnet,Loihi\n"
 
 
+def test_constants_of_ones_own(answered, stored, tmp_path):
+    """All at a price of 0 but MACs, which cost 2 pJ."""
+    (tmp_path / "costs.toml").write_text("e_mac_pj = 2.0\ne_ac_pj = 1.0\n")
+    words = ("table", f"net={stored}", "--format", "json", "--columns", "macs,energy.compute")
+    given = ("--config", tmp_path / "costs.toml", "--set", "e_ac_pj=0")
+    (row,) = json.loads(answered(*words, *given))["rows"]
+    assert row["macs"] > 0 and row["energy.compute"] == pytest.approx(2 * row["macs"])
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -33,8 +42,10 @@ def test_columns_from_a_file(answered, stored, tmp_path):
         (["a=x", "a=y"], "a stands there twice"),
         (["a=x", "--accuracy", "a=2"], "write a share such as 0.93"),
         (["a=x", "--spread", "--no-spread"], "contradict each other"),
+        (["{stored}", "--preset", "fp16"], "for which estimator? Write compute=fp16"),
+        (["{stored}", "--columns", "macs", "--preset", "compute=fp16"], "--columns energy.compute"),
     ],
     ids=str,
 )
-def test_what_is_refused(refused, words, says):
-    assert says in refused("table", *words)
+def test_what_is_refused(refused, stored, words, says):
+    assert says in refused("table", *(word.format(stored=stored) for word in words))
