@@ -107,7 +107,7 @@ def _broken(trace: Trace, budget: _Budget) -> Iterator[str]:
     found = check(trace, budget.limits, **budget.options)
     if not found:
         yield from (f"over budget: {each.line()}" for each in found.failures)
-        yield from found.warnings
+        yield from (*found.charged, *found.warnings)
 
 
 def _budget(mark: pytest.Mark) -> _Budget:

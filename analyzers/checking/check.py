@@ -75,14 +75,19 @@ class Check(Result):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the estimates has to know, and how much of the products they charge."""
+        """What a reader of the estimates has to know."""
         estimates = (
             f"{name}: {text}"
             for name, report in self.reports.items()
-            for text in (*report.warnings, report.coverage)
+            for text in report.warnings
             if text not in self.assumed
         )
         return (*self.assumed, *estimates)
+
+    @property
+    def charged(self) -> tuple[str, ...]:
+        """How much of the products each estimate charges."""
+        return tuple(f"{name}: {report.coverage}" for name, report in self.reports.items())
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -98,6 +103,7 @@ class Check(Result):
                 for row, each in zip(self.frame.to_dicts(), self.verdicts, strict=True)
             ],
             "coverage": self.coverage.line(),
+            "charged": list(self.charged),
             "assumed": list(self.assumed),
             "warnings": list(self.warnings),
         }

@@ -29,6 +29,6 @@ def check_page(found: Check, failed: bool) -> Page:
     return Page(
         (Sheet(frame, _COLUMNS),),
         title=f"{number} of {len(found.verdicts)} limits failed" if number else "passed",
-        notes=(*lines, found.coverage.line()),
+        notes=(*lines, found.coverage.line(), *found.charged),
         warnings=found.warnings,
     )

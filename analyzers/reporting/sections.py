@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..text import number, plain
+from ..text import number, percent, plain
 from ..units import bytes_text, count_text, energy_text, figure_text, ratio_text, share_text
 from ..workload.divisors import per_text
 from .cells import Cell, Grid, Head, figure, said
@@ -105,7 +105,14 @@ def cards(report: Report) -> Iterator[Card]:
     for name, found in report.energies.items():
         value = found.total_pj if counts.per == "total" else found.per_sample_pj
         yield _card(f"energy.{name}", f"energy {unit}, {name}", value, energy_text, compared,
-                    f"stages {', '.join(found.scope.stages)}")  # fmt: skip
+                    _scope(found))  # fmt: skip
+
+
+def _scope(found: EnergyReport) -> str:
+    """Return what an energy is of, and that it charges a part of the products, if it does."""
+    share = found.account.share
+    part = "" if share == 1 else f"; {percent(share)} of the MACs of the products charged"
+    return f"stages {', '.join(found.scope.stages)}{part}"
 
 
 def _sampled(report: Report) -> Iterator[Card]:

@@ -231,9 +231,12 @@ def test_modules_that_did_not_run_do_not_pass(trace):
 
 
 def test_plain_data(trace):
-    data = json.loads(json.dumps(oj.check(trace, ["flops=1", "macs=1G"]).to_dict()))
+    limits = ["flops=1", "macs=1G", "energy.compute=1J"]
+    data = json.loads(json.dumps(oj.check(trace, limits).to_dict()))
     assert data["passed"] is False
-    assert [each["verdict"] for each in data["limits"]] == ["over", "within"]
+    assert [each["verdict"] for each in data["limits"]] == ["over", "within", "within"]
+    assert data["charged"] == ["compute: 100.0% of the MACs of the products are charged"]
+    assert data["warnings"] == []
     assert data["limits"][0]["culprits"][0]["module"] == "Sequential.0"
     assert data["coverage"].startswith("coverage: of ")
 

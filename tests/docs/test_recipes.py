@@ -58,6 +58,7 @@ def test_every_recipe_that_is_promised_is_there():
         "Several processes: torchrun",
         "A notebook",
         "A whole test set, with its spread",
+        "Send a trace to somebody",
         "SEW-ResNet and Spikformer",
         "DuckDB and pandas",
         "Continuous integration",
