@@ -214,6 +214,42 @@ def test_a_transposed_convolution_is_left_out_by_name(tmp_path):
         estimate_simple(trace, strict=True)
 
 
+class Rows(nn.Module):
+    """A linear layer that holds its weight by rows of inputs, as GPT-2's do."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(inputs, outputs))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+def test_weights_of_modules_that_are_no_layers_are_left_out_by_name(tmp_path):
+    """2 · 8 · 4 MACs in each of two steps run in Rows, 2 · 4 · 4 in Linear: two thirds."""
+    model = nn.Sequential(Rows(8, 4), nn.Linear(4, 4)).eval()
+    with Recorder(tmp_path / "t", model=model) as recorder:
+        for _ in range(2):
+            model(torch.rand(2, 8))
+            recorder.step()
+    trace = open_trace(tmp_path / "t")
+    said = "no memory of Rows: weights of Sequential.0 left out, where 66.7% of the MACs run"
+    assert said in estimate_simple(trace).warnings[0]
+    with pytest.raises(TraceError, match=said):
+        estimate_simple(trace, strict=True)
+    assert not any("Rows" in text for text in estimate_compute(trace).warnings)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"), [(nn.LSTM(3, 4), "LSTM"), (nn.MultiheadAttention(4, 2), "Attention")]
+)
+def test_weights_of_recurrent_and_attention_layers_too(layer, kind, tmp_path):
+    width = 3 if kind == "LSTM" else 4
+    inputs = (torch.rand(2, 1, width),) * (1 if kind == "LSTM" else 3)
+    trace = open_trace(record(layer.eval(), inputs, tmp_path / "t"))
+    assert any(f"{kind}: weights of" in text for text in estimate_simple(trace).warnings)
+
+
 def test_time_steps(x, tmp_path):
     """A neuron's state is read and written once a step: 3 steps of 2 * 5 potentials of 4 B."""
     from spikingjelly.activation_based import neuron
