@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import TraceError
+from ..text import percent
 from ..trace.files import collected
 from ..workload.layer_calls import MOST_DIMS
 from ..workload.layers import BYTES, MODULE, layers_of, weight_products
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
+
+_MOST = 3
+"""So many modules are named."""
 
 
 def parameter_uses(
@@ -130,3 +134,36 @@ def _numel(tensor: pl.Expr) -> pl.Expr:
     shape = tensor.struct.field("shape")
     sizes = [shape.list.get(d, null_on_oob=True).fill_null(1) for d in range(MOST_DIMS)]
     return pl.reduce(lambda a, b: a * b, sizes)
+
+
+def free_weights(part: Trace, counted: pl.DataFrame) -> list[str]:
+    """Return one sentence on weights that `parameter_uses` does not know: those of other modules.
+
+    Args:
+        part: the trace.
+        counted: what `tally` returned of it, with facts and `module`.
+    """
+    held = (
+        part.modules.join(layers_of(part), on=MODULE, how="anti")
+        .explode("parameters")
+        .filter(pl.col("parameters").struct.field("shape").list.len() > 1)
+        .group_by(MODULE)
+        .agg(pl.col("class").first(), held=pl.col("parameters").struct.field("numel"))
+    )
+    second = pl.col("second_numel")  # null: a recurrent or fused layer, whose weights are its own
+    ran = (
+        counted.filter(pl.col("dense_macs") > 0)
+        .join(weight_products(part), on=["rank", "signature_id"], how="left", maintain_order="left")
+        .join(held, on=MODULE, maintain_order="left")
+        .filter(second.is_null() | second.is_in("held"))
+    )
+    if ran.is_empty():
+        return []
+    kinds = ran["class"].str.split(".").list.last().unique().sort()
+    share = percent(int(ran["dense_macs"].sum()) / int(counted["dense_macs"].sum()))
+    paths = ran["module"].unique(maintain_order=True).to_list()
+    more = f" and {len(paths) - _MOST} more" if len(paths) > _MOST else ""
+    return [
+        f"the model has no memory of {', '.join(kinds)}: weights of {', '.join(paths[:_MOST])}"
+        f"{more} left out, where {share} of the MACs run"
+    ]

@@ -14,6 +14,7 @@ from ....schemas.spelling import meant
 from ...text import listed, number
 from ...trace.filters import parse_filters
 from ...workload.account import Account, account_of
+from ..memory_accesses import free_weights
 from ..report import Scope
 from .actions import Actions, Counted, asked_of
 
@@ -103,7 +104,7 @@ def warnings_of(
     ]
     if counts and all(found.unknown and not found.known for found in counts.values()):
         raise TraceError(f"{actions.part.path}: {unknown[0]}")
-    found = [*unknown, *_uncovered(actions, machine)]
+    found = [*unknown, *_uncovered(actions, machine), *_free(actions, machine)]
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
     return [*found, *_unmatched(actions.part, machine, counts)]
@@ -115,6 +116,13 @@ def _uncovered(actions: Actions, machine: Machine) -> list[str]:
         return []
     ops = actions.tables.of("calls").filter(how="uncovered")["op"].unique().sort()
     return [f"no rule covers {', '.join(ops)}: left out"] if len(ops) else []
+
+
+def _free(actions: Actions, machine: Machine) -> list[str]:
+    """Return one sentence on the weights that are read for free, if a term counts such reads."""
+    if not any("weight_reads" in term.quantity for term in machine.term.values()):
+        return []
+    return free_weights(actions.part, actions.tables.of("calls"))
 
 
 def _unmatched(trace: Trace, machine: Machine, counts: Mapping[str, Counted]) -> Iterator[str]:

@@ -7,10 +7,11 @@ from dataclasses import replace
 import polars as pl
 
 from ....schemas import TraceError
-from ...text import number, percent
+from ...text import number
 from ...trace.files import collected
-from ...workload.layers import MODULE, layers_of, weight_products
+from ...workload.layers import layers_of
 from ..arithmetic import Operations
+from ..memory_accesses import free_weights
 from ..report import Scope
 from .actions import LAYERS, Actions
 from .variant import Variant
@@ -30,9 +31,6 @@ SCOPE = Scope(
     ),
     leaves_out="activations, spikes, addressing, parameters of other layers, mapping to hardware",
 )
-
-_MOST = 3
-"""So many modules are named."""
 
 _UNPUBLISHED = (
     "this model and its price of a byte come from SpikingJelly 2.0, there is no other publication; "
@@ -70,7 +68,7 @@ def warnings_of(
         found.append(f"weights of {calls} left out: input not measured")
     found += operations.uncovered()
     if variant.names_uncovered:
-        found += [*_without_memory(operations), *_weights_elsewhere(operations)]
+        found += [*_without_memory(operations), *free_weights(operations.part, operations.counted)]
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
     return found if variant.tool_additions else [*found, _UNPUBLISHED]
@@ -88,33 +86,4 @@ def _without_memory(operations: Operations) -> list[str]:
     return [
         f"the model has no memory of {', '.join(ran['kind'].unique().sort())}: parameters of "
         f"{', '.join(ran['module'].unique(maintain_order=True))} left out"
-    ]
-
-
-def _weights_elsewhere(operations: Operations) -> list[str]:
-    """Return one sentence on the weights of modules that are no layers: they are not charged."""
-    part, counted = operations.part, operations.counted
-    held = (
-        part.modules.join(layers_of(part), on=MODULE, how="anti")
-        .explode("parameters")
-        .filter(pl.col("parameters").struct.field("shape").list.len() > 1)
-        .group_by(MODULE)
-        .agg(pl.col("class").first(), held=pl.col("parameters").struct.field("numel"))
-    )
-    second = pl.col("second_numel")  # null: a recurrent or fused layer, whose weights are its own
-    ran = (
-        counted.filter(pl.col("dense_macs") > 0)
-        .join(weight_products(part), on=["rank", "signature_id"], how="left", maintain_order="left")
-        .join(held, on=MODULE, maintain_order="left")
-        .filter(second.is_null() | second.is_in("held"))
-    )
-    if ran.is_empty():
-        return []
-    kinds = ran["class"].str.split(".").list.last().unique().sort()
-    share = percent(int(ran["dense_macs"].sum()) / int(counted["dense_macs"].sum()))
-    paths = ran["module"].unique(maintain_order=True).to_list()
-    more = f" and {len(paths) - _MOST} more" if len(paths) > _MOST else ""
-    return [
-        f"the model has no memory of {', '.join(kinds)}: weights of {', '.join(paths[:_MOST])}"
-        f"{more} left out, where {share} of the MACs run"
     ]

@@ -16,6 +16,7 @@ pytest.importorskip("spikingjelly")
 import torch
 from torch import nn
 
+import opjoule as oj
 from opjoule import Recorder, open_trace, record
 from opjoule.analyzers.energy import estimate_compute, estimate_simple
 from opjoule.schemas import ConfigError, TraceError
@@ -234,9 +235,11 @@ def test_weights_of_modules_that_are_no_layers_are_left_out_by_name(tmp_path):
             recorder.step()
     trace = open_trace(tmp_path / "t")
     said = "no memory of Rows: weights of Sequential.0 left out, where 66.7% of the MACs run"
-    assert said in estimate_simple(trace).warnings[0]
-    with pytest.raises(TraceError, match=said):
-        estimate_simple(trace, strict=True)
+    for report in (estimate_simple(trace), oj.energy(trace, machine="simple")):
+        assert said in report.warnings[0]
+    for options in ({"estimator": "simple"}, {"machine": "simple"}):
+        with pytest.raises(TraceError, match=said):
+            oj.energy(trace, strict=True, **options)
     assert not any("Rows" in text for text in estimate_compute(trace).warnings)
 
 
