@@ -11,7 +11,8 @@ from .page import Page, Sheet
 _ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    '"': r"\textquotedblright{}",  # \textquotedbl is an error in OT1, which is LaTeX's default
     "±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$", "µ": r"\textmu{}", "·": r"$\cdot$",
     "\u00d7": r"$\times$", "[": "{[}", "]": "{]}", "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}", "…": r"\ldots{}",

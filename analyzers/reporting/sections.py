@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST_ROWS = 200
 """Rows of a table; the tree of modules has no limit."""
 
+_NEURONS = ("IF", "LIF", "other")
+"""Kinds of layers that fire; all others are activations."""
 _MOST_CHANGES = 12
 _MOST_STEPS = 16
 """Rates at so many time steps stand in a table; a line shows all of them."""
@@ -97,9 +99,10 @@ def cards(report: Report) -> Iterator[Card]:
         if each[name] != 0:
             show = bytes_text if name == "bytes" else count_text
             yield _card(name, f"{title} {unit}", each[name], show, compared)
-    if report.rates is not None:
+    if report.rates is not None and not report.rates.layers.is_empty():
         totals = report.rates.totals
-        yield Card("rate", "mean firing rate", figure(totals["rate"], share_text))
+        if report.rates.layers["kind"].is_in(_NEURONS).any():
+            yield Card("rate", "mean firing rate", figure(totals["rate"], share_text))
         sparsity = figure(totals["activation_sparsity"], share_text)
         yield Card("activation_sparsity", "activation sparsity", sparsity)
     for name, found in report.energies.items():

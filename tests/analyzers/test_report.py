@@ -191,6 +191,13 @@ def test_a_trace_without_a_forward_pass_has_a_page(stored):
     assert found.rates is None and "forward pass" in " ".join(Page(found.to_html()).words)
 
 
+def test_rates_have_a_card_where_something_fires(stored):
+    dense = oj.report(stored, where="module=Sequential.0")
+    assert 'data-card="flops"' in dense.to_html()
+    assert 'data-card="rate"' not in dense.to_html()
+    assert 'data-card="activation_sparsity"' not in dense.to_html()
+
+
 def test_headline_figures_are_those_of_the_other_answers(stored):
     found = oj.report(stored, device="h100")
     counts, compute = oj.count(stored, per="sample"), oj.energy(stored, "compute")

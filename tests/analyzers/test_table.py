@@ -156,6 +156,8 @@ def test_latex_is_escaped():
     text = latex.escaped(HOSTILE)
     assert text.startswith(r"\textbackslash{}input\{x\} \& 50\% \$x\$ \#1 a\_b ")
     assert "\x1b" not in text and "--" not in text
+    # OT1, the encoding of a document that names none, has neither \\textquotedbl nor a plain "
+    assert latex.escaped('"a"') == r"\textquotedblright{}a\textquotedblright{}"
     sheet = Sheet(pl.DataFrame({"a": [HOSTILE]}), [Column("a", HOSTILE, left=True)])
     lines = latex.written(Page((sheet,), notes=[HOSTILE])).splitlines()
     assert lines.count(rf"{text} \\") == 2 and rf"\item {text}" in lines
