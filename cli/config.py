@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ..schemas.costs import CostConfig
 
 
-@click.group(short_help="Show, check and describe the constants of an estimator.")
+@click.group(short_help="Show and check the constants of an estimator.")
 def config() -> None:
-    """Show, check and describe the constants of an estimator."""
+    """Show and check the constants of an estimator."""
 
 
 @config.command(short_help="Print a configuration as TOML.")
