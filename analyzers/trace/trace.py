@@ -57,6 +57,7 @@ class Trace:
         left_out: if it was opened with `partial`, what was read and what not, in words; else None.
         opened: the trace that this one was narrowed from, or None.
         facts: what was derived from the whole trace once, by name: see `workload`.
+        own: what was derived from this trace as it is narrowed once, by name.
     """
 
     path: Path
@@ -78,9 +79,11 @@ class Trace:
     untold: pl.LazyFrame | None = field(default=None, repr=False, compare=False)
     opened: Trace | None = field(default=None, repr=False, compare=False)
     facts: dict[Any, Any] = field(init=False, repr=False, compare=False)
+    own: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", self.opened.facts if self.opened else {})
+        object.__setattr__(self, "own", {})
 
     def _page(self) -> Page:
         first = self.manifest
@@ -157,6 +160,12 @@ class Trace:
         Raises:
             ConfigError: a filter means nothing, or names a module that is not there.
         """
+        if ("where", filters) not in self.own:
+            self.own["where", filters] = self._where(filters)
+        found: Trace = self.own["where", filters]
+        return found
+
+    def _where(self, filters: tuple[str, ...]) -> Trace:
         parsed: Sequence[Filter] = parse_filters(filters)
         trace = self
         for each in parsed:
