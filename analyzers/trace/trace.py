@@ -296,8 +296,8 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
         calls=table("calls"),
         call_operands=table("call_operands"),
         values=table("values"),
-        module_calls=table("module_calls"),
-        sample_calls=table("module_calls"),
+        module_calls=(module_calls := table("module_calls")),
+        sample_calls=module_calls,
     )
 
 

@@ -175,7 +175,9 @@ def samples_of(
         if number is not None and number < 1:
             raise ConfigError(f"{name}={number}: expected a number of at least 1")
     chosen = trace.module_calls if ran is None else ran
-    known = _known(trace, eval_only).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
+    known = _known(trace, eval_only).filter(pl.col("sample").is_not_null())
+    if chosen is not trace.sample_calls:  # which all samples are of
+        known = known.join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
     frame = known.pipe(collected, trace).sort(SAMPLE)
     warnings = [
         text for name, number in given.items() if (text := _overridden(name, number, frame))
