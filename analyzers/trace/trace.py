@@ -160,10 +160,12 @@ class Trace:
         Raises:
             ConfigError: a filter means nothing, or names a module that is not there.
         """
-        if ("where", filters) not in self.own:
-            self.own["where", filters] = self._where(filters)
-        found: Trace = self.own["where", filters]
-        return found
+        known: dict[tuple[str, ...], Trace] = self.own.setdefault("where", {})
+        if filters not in known:
+            if len(known) >= _MOST_PARTS:
+                known.pop(next(iter(known)))
+            known[filters] = self._where(filters)
+        return known[filters]
 
     def _where(self, filters: tuple[str, ...]) -> Trace:
         parsed: Sequence[Filter] = parse_filters(filters)
@@ -192,6 +194,10 @@ class Trace:
         """
         found = assuming(self.whole, assumptions)
         return found.where(*self.filters) if self.filters else found
+
+
+_MOST_PARTS = 8
+"""Narrowed traces that are kept, with what was derived from them: every estimator asks for one."""
 
 
 def open_trace(

@@ -15,7 +15,7 @@ import polars as pl
 from ..rules.geometry import Matmul, Norm, Product, product_of
 from ..trace.files import collected
 from ..trace.filters import of_signatures
-from ..trace.signatures import SIGNATURE, distinct_signatures
+from ..trace.signatures import SIGNATURE, distinct_signatures, signature_rows
 from .layer_calls import ID
 from .layers import MODULE
 from .products import product_signatures
@@ -46,8 +46,8 @@ def geometries_of(trace: Trace) -> Geometries:
     if "geometries" not in trace.facts:
         each = product_signatures(trace).filter(pl.col("each").is_null())
         unknown = set(each.select(SIGNATURE).iter_rows())
-        distinct, places = distinct_signatures(trace)
-        products = {row["content"]: product_of(row) for row in distinct.iter_rows(named=True)}
+        _, places = distinct_signatures(trace)
+        products = {row["content"]: product_of(row) for row in signature_rows(trace)}
         trace.facts["geometries"] = {
             (rank, number): found
             for rank, number, content in places.rows()
