@@ -27,11 +27,11 @@ def interpolated(x: float, at: Sequence[float], of: Sequence[float]) -> float:
 
 def interpolation(x: pl.Expr, at: Sequence[float], of: Sequence[float]) -> pl.Expr:
     """Return the values at the numbers of a column, see `interpolated`."""
-    found = pl.when(x < at[0]).then(pl.lit(of[0], pl.Float64))
-    for place, end in enumerate(at[1:]):
+    found = pl.lit(of[-1], pl.Float64)
+    for place in reversed(range(len(at) - 1)):
         line = _slope(at, of, place) * (x - at[place]) + of[place]
-        found = found.when(x < end).then(line)
-    return found.otherwise(pl.lit(of[-1], pl.Float64))
+        found = pl.when(x < at[place + 1]).then(line).otherwise(found)
+    return pl.when(x < at[0]).then(pl.lit(of[0], pl.Float64)).otherwise(found)
 
 
 def _slope(at: Sequence[float], of: Sequence[float], place: int) -> float:

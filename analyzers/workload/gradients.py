@@ -76,12 +76,13 @@ def product_calls(
     """
     geometries = geometries_of(trace)
     layouts = pl.DataFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
+    roles = layouts.select(*SIGNATURE, "role").filter(pl.col("role").list.len() > 0).explode("role")
 
     def calls_among(calls: pl.LazyFrame) -> pl.DataFrame:
-        calls = of_signatures(calls, layouts)
+        calls = of_signatures(calls, layouts.drop("role"))
         spiking = with_spikes(trace, SLOTS[:3], mode, by_values_only=by_values_only, calls=calls)
         found = spiking.select(
-            *_CALL, "sort", "role",
+            *_CALL, "sort",
             first=_at_slot("value"), second=_at_slot("value", 1),
             first_spikes=_at_slot("spikes"), second_spikes=_at_slot("spikes", 1),
         )  # fmt: skip
@@ -92,7 +93,7 @@ def product_calls(
     if trace.opened is not None:
         of = calls.select("rank", seq="forward_seq").drop_nulls().unique().lazy()
         known = calls_among(trace.whole.calls.join(of, on=["rank", "seq"], how="semi"))
-    calls = calls.filter(pl.col("role").list.len() > 0).explode("role")
+    calls = calls.join(roles, on=list(SIGNATURE), maintain_order="left_right")
     return _with_forward(calls, known, trace, geometries).select(
         *_CALL, "sort", "role", "of_signature", "first_spikes", "input_spikes"
     )

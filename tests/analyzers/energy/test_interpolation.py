@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 
 from opjoule.analyzers.energy.interpolation import interpolated, interpolation
 
-POINTS = st.lists(st.floats(0, 1e9), min_size=1, max_size=6, unique=True).map(sorted)
+POINTS = st.lists(st.integers(0, 10**9), min_size=1, max_size=6, unique=True).map(sorted)
+VALUES = st.lists(st.floats(0, 1e3), min_size=6, max_size=6)
 
 
 @settings(max_examples=60, deadline=None)
-@given(POINTS, st.lists(st.floats(0, 1e3), min_size=6, max_size=6), st.lists(st.floats(-1, 2e9)))
+@given(POINTS, VALUES, st.lists(st.floats(-1, 2e9), max_size=6))
 def test_it_is_what_numpy_interpolates(at, values, where):
-    of, where = values[: len(at)], [*where, *at]
+    """Between whole bytes or bits, as all machines have it."""
+    of, where = values[: len(at)], [*where, *map(float, at)]
     theirs = np.interp(where, at, of).tolist()
-    if not np.isfinite(theirs).all():
-        return  # points too near to each other for a slope: no machine has such
     assert [interpolated(x, at, of) for x in where] == theirs
-    frame = pl.DataFrame({"x": where}, schema={"x": pl.Float64})
+    frame = pl.DataFrame({"x": where})
     assert frame.select(interpolation(pl.col("x"), at, of)).to_series().to_list() == theirs
 
 
