@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ..rules.amount import STATISTICS
 from ..rules.call import FLAGGED
 from ..trace.files import collected
-from ..workload.ran import tell_what_ran
-from ..workload.spikes import alike, with_spikes
+from ..workload.kinds import SHARED, SUMS, kinds_of, summed
+from ..workload.spikes import deciding, with_larger, with_spikes
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -59,69 +58,28 @@ def collapsed(
         flags[f"{slot}_spikes"] = pl.when(optimizing).then(known.fill_null(False)).otherwise(known)
     for slot in FLAGGED[:-1]:
         flags[f"{slot}_decided"] = pl.col(f"{slot}_decided")
-    sums = (*STATISTICS, *(f"{name}_unknown" for name in STATISTICS))
-    summed = (
-        told.select("rank", "signature_id", *kept, "calls", "first_seq", *sums, **flags)
+    found = (
+        told.select("rank", "signature_id", *kept, *SUMS, "first_seq", **flags)
         .group_by("rank", "signature_id", *kept, *flags)
         .agg(
-            pl.col("calls").cast(pl.Int64).sum(),
+            pl.col("calls").sum(),
             pl.col("first_seq").min(),
-            pl.col(sums).cast(pl.Int64).sum(),
+            pl.col(SUMS[1:]).sum(),
         )
     )
-    return collected(summed, trace, engine="auto").sort("rank", "first_seq")
+    return collected(found, trace, engine="auto").sort("rank", "first_seq")
 
 
-_SHARED = ("module_id", "stage", "label", "training", "grad_enabled")
-"""What most questions keep apart: their groups are summed once, and answer for parts too."""
+_ALWAYS = ("rank", "module_id", "signature_id", "stage")
+"""What evidence about constants speaks of."""
 
 
 def _groups(trace: Trace, keys: Sequence[str], spikes: str, by_values_only: bool) -> pl.DataFrame:
     """Return the sums of calls whose operands are alike, for at least `keys` and `stage`."""
-    if not set(keys) <= set(_SHARED):
-        return _summed(trace, (*keys, "stage"), spikes, by_values_only)
-    name = ("groups", spikes, by_values_only)
-    if name not in trace.facts:
-        trace.facts[name] = _summed(trace.whole, _SHARED, spikes, by_values_only)
-        tell_what_ran(trace, trace.facts[name])
-    kept = trace.kept(trace.facts[name])
-    if kept is None:
-        return _summed(trace, _SHARED, spikes, by_values_only)
-    sure, rest = kept
-    if rest is None:
-        return sure
-    return pl.concat([sure, _summed(rest, _SHARED, spikes, by_values_only)])
-
-
-def _summed(trace: Trace, keys: Sequence[str], spikes: str, by_values_only: bool) -> pl.DataFrame:
-    calls, same = alike(trace, _with_fourth(trace), FLAGGED, spikes, by_values_only=by_values_only)
-    groups = calls.group_by(*dict.fromkeys((*same, *keys))).agg(
-        calls=pl.len(),
-        first_seq=pl.col("seq").min(),
-        **{name: pl.col(name).sum() for name in STATISTICS},
-        **{f"{name}_unknown": pl.col(name).null_count() for name in STATISTICS},
-    )
-    return collected(groups, trace)
-
-
-def _with_fourth(trace: Trace) -> pl.LazyFrame:
-    """Return the calls with class and nonzero elements of the fourth operand where rules ask.
-
-    These are backward passes of attention, of a gradient, queries, keys and values; null elsewhere.
-    """
-    packet = pl.col("packet")
-    asking = trace.signatures.filter(
-        packet.str.contains("attention", literal=True)
-        & packet.str.contains("backward", literal=True)
-    ).select("rank", "signature_id")
-    if asking.is_empty():
-        return trace.calls.with_columns(
-            in3_class=pl.lit(None, pl.Int16), in3_nonzero=pl.lit(None, pl.Int64)
-        )
-    seqs = trace.calls.join(asking.lazy(), on=["rank", "signature_id"], how="semi")
-    fourth = (
-        trace.call_operands.filter((pl.col("role").cast(pl.String) == "in") & (pl.col("slot") == 3))
-        .join(seqs.select("rank", "seq"), on=["rank", "seq"], how="semi")
-        .select("rank", "seq", in3_class="class", in3_nonzero="nonzero")
-    )
-    return trace.calls.join(fourth, on=["rank", "seq"], how="left")
+    if set(keys) <= set(SHARED):
+        kinds, bits = kinds_of(trace), None
+    else:
+        bits = deciding(spikes, by_values_only)
+        apart = dict.fromkeys((*_ALWAYS, *keys))
+        kinds = summed(trace, trace.calls, (*apart,), bits)
+    return kinds if by_values_only else with_larger(trace, kinds, spikes, bits)

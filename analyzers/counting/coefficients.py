@@ -13,7 +13,7 @@ from ..rules.amount import CALLS, STATISTICS, amount
 from ..rules.call import FLAGGED, Call, call_of
 from ..rules.rule import Figures
 from ..trace.manifests import plain
-from ..trace.signatures import SIGNATURE, distinct_signatures
+from ..trace.signatures import SIGNATURE, distinct_signatures, signature_rows
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -62,7 +62,7 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = Fal
         TraceError: a signature is missing or damaged.
         RuleError: a rule fails.
     """
-    distinct, places = distinct_signatures(trace)
+    _, places = distinct_signatures(trace)
     _check_signatures(trace, rows, places)
     kinds = (
         rows.select(KIND)
@@ -71,7 +71,7 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = Fal
     )
     alike = ["content", *KIND[len(SIGNATURE) :]]
     asked = kinds.select(alike).unique(maintain_order=True)
-    signatures = {row["content"]: row for row in distinct.iter_rows(named=True)}
+    signatures = {row["content"]: row for row in signature_rows(trace)}
     told: dict[tuple[Any, ...], dict[str, Any]] = {}
     if not rules.extra:  # the same for every question about a trace
         told = trace.facts.setdefault(("forms", rules.name, dense), told)

@@ -16,6 +16,7 @@ from ..rules import PRODUCTS, OpRule, rule_set
 from ..text import agreeing, number
 from ..trace.files import collected
 from ..trace.trace import Trace, narrowed
+from ..workload.ran import ran_of
 from .evaluate import tally
 from .pages import coverage_page
 
@@ -226,11 +227,10 @@ def _whole(name: str) -> pl.Expr:
 
 
 def _unattributed(trace: Trace) -> int:
-    lost = trace.calls.filter(
-        (pl.col("stage") == "backward")
-        & pl.col("module_id").is_null()
-        & pl.col("forward_seq").is_null()
-    )
+    outside = (pl.col("stage") == "backward") & pl.col("module_id").is_null()
+    if ran_of(trace).filter(outside).is_empty():
+        return 0
+    lost = trace.calls.filter(outside & pl.col("forward_seq").is_null())
     return int(collected(lost.select(pl.len()), trace).item())
 
 

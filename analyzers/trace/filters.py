@@ -219,3 +219,18 @@ def of_signatures(calls: pl.LazyFrame, signatures: pl.DataFrame) -> pl.LazyFrame
     return calls.filter(pl.col("signature_id").is_in(numbers)).join(
         signatures.lazy(), on=["rank", "signature_id"]
     )
+
+
+def of_numbers(calls: pl.LazyFrame, found: pl.DataFrame) -> pl.LazyFrame:
+    """Return single calls, with the other columns of what tells them.
+
+    Parts that hold none of them are not read.
+
+    Args:
+        calls: the calls.
+        found: `rank` and `seq`, each once, and what is wanted of them.
+    """
+    within = pl.col("seq").is_between(found["seq"].min(), found["seq"].max())
+    if found.is_empty():
+        within = _NONE
+    return calls.filter(within).join(found.lazy(), on=["rank", "seq"])

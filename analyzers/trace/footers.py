@@ -59,7 +59,7 @@ def footer_of(file: Path) -> Content:
         OSError: the file cannot be read.
         Exception: it is no Parquet file, of whatever kind the first fault is.
     """
-    told = _Reader(_content(file)).struct()
+    told, _ = _struct(_content(file), 0)
     return Content(told[3], tuple(map(_group, told[4])))
 
 
@@ -93,65 +93,89 @@ def _number(content: bytes) -> int:
     return int.from_bytes(content, "little", signed=True)
 
 
-class _Reader:
-    """Reads values in Thrift's compact protocol: structs as dictionaries by number of the field."""
+def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
+    """Return the struct that begins at a place, by number of the field, and where it ends.
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.place = data, 0
+    Thousands of parts have millions of such bytes: numbers of one byte are read in line.
+    """
+    found: dict[int, Any] = {}
+    number = 0
+    while head := data[at]:
+        at += 1
+        kind = head & 15
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, at = _signed(data, at)
+        if kind in _NUMBERS:
+            coded = data[at]
+            if coded < 128:
+                found[number], at = (coded >> 1) ^ -(coded & 1), at + 1
+            else:
+                found[number], at = _signed(data, at)
+        elif kind in (1, 2):
+            found[number] = kind == 1
+        else:
+            found[number], at = _value(data, at, kind)
+    return found, at + 1
 
-    def struct(self) -> dict[int, Any]:
-        """Read a struct."""
-        found: dict[int, Any] = {}
-        number = 0
-        while head := self.byte():
-            number = number + (head >> 4) if head >> 4 else self.signed()
-            kind = head & 15
-            found[number] = kind == 1 if kind in (1, 2) else self.value(kind)
-        return found
 
-    def value(self, kind: int) -> Any:
-        """Read a value of a kind, as lists hold it."""
-        if kind in (4, 5, 6):
-            return self.signed()
-        if kind == 8:
-            return self.bytes(self.varint())
-        if kind == 12:
-            return self.struct()
-        if kind in (9, 10):
-            head = self.byte()
-            size = self.varint() if head >> 4 == 15 else head >> 4
-            return [self.value(head & 15) for _ in range(size)]
-        if kind in (1, 2, 3):
-            return self.byte()
-        if kind == 7:
-            return self.bytes(8)
-        raise ValueError(f"no kind {kind}")  # maps: no footer has one
+_NUMBERS = (4, 5, 6)
+"""Whole numbers of 16, 32 and 64 bits."""
 
-    def byte(self) -> int:
-        """Read a byte."""
-        self.place += 1
-        return self.data[self.place - 1]
 
-    def bytes(self, size: int) -> bytes:
-        """Read so many bytes."""
-        first, self.place = self.place, self.place + size
-        if self.place > len(self.data):
-            raise ValueError("it is cut off")
-        return self.data[first : self.place]
+def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
+    """Return the value of a kind that begins at a place, as lists hold it, and where it ends."""
+    if kind in _NUMBERS:
+        return _signed(data, at)
+    if kind == 8:
+        size, at = _varint(data, at)
+        return _bytes(data, at, size)
+    if kind == 12:
+        return _struct(data, at)
+    if kind in (9, 10):
+        return _list(data, at)
+    if kind in (1, 2, 3):
+        return data[at], at + 1
+    if kind == 7:
+        return _bytes(data, at, 8)
+    raise ValueError(f"no kind {kind}")  # maps: no footer has one
 
-    def varint(self) -> int:
-        """Read a whole number that is not negative."""
-        found = shift = 0
-        while True:
-            byte = self.byte()
-            found |= (byte & 127) << shift
-            if byte < 128:
-                return found
-            shift += 7
-            if shift > 63:
-                raise ValueError("a number is too long")
 
-    def signed(self) -> int:
-        """Read a whole number."""
-        coded = self.varint()
-        return (coded >> 1) ^ -(coded & 1)
+def _list(data: bytes, at: int) -> tuple[list[Any], int]:
+    head, at = data[at], at + 1
+    size, kind = head >> 4, head & 15
+    if size == 15:
+        size, at = _varint(data, at)
+    found = []
+    for _ in range(size):
+        each, at = _value(data, at, kind)
+        found.append(each)
+    return found, at
+
+
+def _bytes(data: bytes, at: int, size: int) -> tuple[bytes, int]:
+    end = at + size
+    if end > len(data):
+        raise ValueError("it is cut off")
+    return data[at:end], end
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the whole number, not negative, that begins at a place, and where it ends."""
+    found = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        found |= (byte & 127) << shift
+        if byte < 128:
+            return found, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is too long")
+
+
+def _signed(data: bytes, at: int) -> tuple[int, int]:
+    """Return the whole number that begins at a place, and where it ends."""
+    coded, at = _varint(data, at)
+    return (coded >> 1) ^ -(coded & 1), at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -42,6 +42,21 @@ def _distinct(signatures: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return groups.drop("of"), places.select(*SIGNATURE, "content")
 
 
+_MOST_ROWS = 5_000
+"""Signatures whose rows are kept; one is a few thousand bytes, and a model has some hundred."""
+
+
+def signature_rows(trace: Trace) -> Iterable[Mapping[str, Any]]:
+    """Return the rows of the distinct signatures of a trace, with `content`."""
+    distinct, _ = distinct_signatures(trace)
+    if distinct.height > _MOST_ROWS:
+        return distinct.iter_rows(named=True)
+    if "signature rows" not in trace.facts:
+        trace.facts["signature rows"] = distinct.rows(named=True)
+    found: list[dict[str, Any]] = trace.facts["signature rows"]
+    return found
+
+
 def of_each_signature(
     trace: Trace,
     told: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
@@ -58,10 +73,10 @@ def of_each_signature(
     Returns:
         `SIGNATURE` and the columns, in the order of `trace.signatures`.
     """
-    distinct, places = distinct_signatures(trace)
+    _, places = distinct_signatures(trace)
     found = [
         {"content": row["content"], **columns}
-        for row in distinct.iter_rows(named=True)
+        for row in signature_rows(trace)
         if (columns := told(row)) is not None
     ]
     frame = pl.DataFrame(found, schema={"content": pl.UInt32, **schema})

@@ -57,6 +57,7 @@ class Trace:
         left_out: if it was opened with `partial`, what was read and what not, in words; else None.
         opened: the trace that this one was narrowed from, or None.
         facts: what was derived from the whole trace once, by name: see `workload`.
+        own: what was derived from this trace as it is narrowed once, by name.
     """
 
     path: Path
@@ -78,9 +79,11 @@ class Trace:
     untold: pl.LazyFrame | None = field(default=None, repr=False, compare=False)
     opened: Trace | None = field(default=None, repr=False, compare=False)
     facts: dict[Any, Any] = field(init=False, repr=False, compare=False)
+    own: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", self.opened.facts if self.opened else {})
+        object.__setattr__(self, "own", {})
 
     def _page(self) -> Page:
         first = self.manifest
@@ -157,6 +160,14 @@ class Trace:
         Raises:
             ConfigError: a filter means nothing, or names a module that is not there.
         """
+        known: dict[tuple[str, ...], Trace] = self.own.setdefault("where", {})
+        if filters not in known:
+            if len(known) >= _MOST_PARTS:
+                known.pop(next(iter(known)))
+            known[filters] = self._where(filters)
+        return known[filters]
+
+    def _where(self, filters: tuple[str, ...]) -> Trace:
         parsed: Sequence[Filter] = parse_filters(filters)
         trace = self
         for each in parsed:
@@ -183,6 +194,10 @@ class Trace:
         """
         found = assuming(self.whole, assumptions)
         return found.where(*self.filters) if self.filters else found
+
+
+_MOST_PARTS = 8
+"""Narrowed traces that are kept, with what was derived from them: every estimator asks for one."""
 
 
 def open_trace(
@@ -287,8 +302,8 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
         calls=table("calls"),
         call_operands=table("call_operands"),
         values=table("values"),
-        module_calls=table("module_calls"),
-        sample_calls=table("module_calls"),
+        module_calls=(module_calls := table("module_calls")),
+        sample_calls=module_calls,
     )
 
 

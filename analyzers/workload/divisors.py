@@ -229,6 +229,13 @@ def with_samples(trace: Trace) -> Trace:
 
 def stepped_by_sample(trace: Trace) -> Trace:
     """Return a trace whose steps are its samples: what is told by step is then told by sample."""
+    if "stepped by sample" not in trace.own:
+        trace.own["stepped by sample"] = _stepped_by_sample(trace)
+    found: Trace = trace.own["stepped by sample"]
+    return found
+
+
+def _stepped_by_sample(trace: Trace) -> Trace:
     told = with_samples(trace)
     numbers = numbers_of(trace).select(*SAMPLE, "number").unique().lazy()
 

@@ -15,7 +15,7 @@ import polars as pl
 from ..rules.geometry import Matmul, Norm, Product, product_of
 from ..trace.files import collected
 from ..trace.filters import of_signatures
-from ..trace.signatures import SIGNATURE, distinct_signatures
+from ..trace.signatures import SIGNATURE, distinct_signatures, signature_rows
 from .layer_calls import ID
 from .layers import MODULE
 from .products import product_signatures
@@ -46,8 +46,8 @@ def geometries_of(trace: Trace) -> Geometries:
     if "geometries" not in trace.facts:
         each = product_signatures(trace).filter(pl.col("each").is_null())
         unknown = set(each.select(SIGNATURE).iter_rows())
-        distinct, places = distinct_signatures(trace)
-        products = {row["content"]: product_of(row) for row in distinct.iter_rows(named=True)}
+        _, places = distinct_signatures(trace)
+        products = {row["content"]: product_of(row) for row in signature_rows(trace)}
         trace.facts["geometries"] = {
             (rank, number): found
             for rank, number, content in places.rows()
@@ -76,12 +76,13 @@ def product_calls(
     """
     geometries = geometries_of(trace)
     layouts = pl.DataFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
+    roles = layouts.select(*SIGNATURE, "role").filter(pl.col("role").list.len() > 0).explode("role")
 
     def calls_among(calls: pl.LazyFrame) -> pl.DataFrame:
-        calls = of_signatures(calls, layouts)
+        calls = of_signatures(calls, layouts.drop("role"))
         spiking = with_spikes(trace, SLOTS[:3], mode, by_values_only=by_values_only, calls=calls)
         found = spiking.select(
-            *_CALL, "sort", "role",
+            *_CALL, "sort",
             first=_at_slot("value"), second=_at_slot("value", 1),
             first_spikes=_at_slot("spikes"), second_spikes=_at_slot("spikes", 1),
         )  # fmt: skip
@@ -92,7 +93,7 @@ def product_calls(
     if trace.opened is not None:
         of = calls.select("rank", seq="forward_seq").drop_nulls().unique().lazy()
         known = calls_among(trace.whole.calls.join(of, on=["rank", "seq"], how="semi"))
-    calls = calls.filter(pl.col("role").list.len() > 0).explode("role")
+    calls = calls.join(roles, on=list(SIGNATURE), maintain_order="left_right")
     return _with_forward(calls, known, trace, geometries).select(
         *_CALL, "sort", "role", "of_signature", "first_spikes", "input_spikes"
     )

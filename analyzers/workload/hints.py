@@ -10,7 +10,9 @@ from ...schemas import SpikeClass
 from ..rules import factors_of
 from ..text import agreeing, number
 from ..trace.files import collected
-from ..trace.filters import of_signatures
+from ..trace.filters import of_numbers
+from ..trace.signatures import SIGNATURE
+from .kinds import kinds_of
 from .spike_sums import spike_sums
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ _WORDS = {
 _BITS = {"graded": SpikeClass.WHOLE, "scaled": SpikeClass.SCALED}
 
 
-_CALL = ("rank", "seq", "module_id", "signature_id", "stage", "label", "step", "training")
-"""Of a call, what a trace may be narrowed by."""
+_KIND = ("rank", "module_id", "signature_id")
+"""Whose operands are all what the first one is."""
 
 
 def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
@@ -43,9 +45,11 @@ def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
         return []
     found = []
     operands = _dense_operands(trace)
-    for setting, rows in operands.items():
-        calls = rows.select("rank", "seq").n_unique() if rows.height else 0
-        if calls:
+    for setting, bit in _BITS.items():
+        rows = operands.filter((pl.col("bits") & int(bit)) != 0)
+        if setting == "graded":
+            rows = _of_sums(trace, rows)
+        if calls := int(rows["calls"].sum()):
             them = agreeing(calls, "it", "them")
             found.append(
                 f"{number(calls, 'product')} {agreeing(calls, 'counts', 'count')} as dense "
@@ -55,31 +59,11 @@ def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
     return found
 
 
-def _dense_operands(trace: Trace) -> dict[str, pl.DataFrame]:
-    """Return `rank`, `seq` and `value` of first factors that only another setting calls spikes."""
-    if "operands of hints" not in trace.facts:
-        trace.facts["operands of hints"] = _with_other_bits(trace.whole)
-    found: pl.DataFrame = trace.facts["operands of hints"]
-    kept = trace.kept(found)
-    if kept is not None and kept[1] is None:
-        found = kept[0]
-    elif found.height:
-        key = ["rank", "seq"]
-        left = trace.calls.select(key).join(found.lazy().select(key), on=key, how="semi")
-        found = found.join(collected(left, trace), on=key, how="semi")
-    by_setting = {
-        name: found.filter((pl.col("bits") & int(bit)) != 0).drop("bits")
-        for name, bit in _BITS.items()
-    }
-    by_setting["graded"] = _of_sums(trace, by_setting["graded"])
-    return by_setting
-
-
-def _with_other_bits(trace: Trace) -> pl.DataFrame:
+def _dense_operands(trace: Trace) -> pl.DataFrame:
     """Return first factors of forward products that another setting may call spikes.
 
     Returns:
-        `_CALL`, `value_id` and `bits` (their class).
+        `_KIND`, `slot`, `bits` (their class), `calls` and `first_seq`.
     """
     rows = [
         (rank, signature, factors[0])
@@ -88,24 +72,18 @@ def _with_other_bits(trace: Trace) -> pl.DataFrame:
     ]
     schema = {"rank": pl.Int32, "signature_id": pl.Int32, "slot": pl.Int32}
     signatures = pl.DataFrame(rows, schema=schema, orient="row")
-    bits, value = (
-        pl.when(pl.col("slot") == 0)
-        .then(f"in0_{what}")
-        .when(pl.col("slot") == 1)
-        .then(f"in1_{what}")
-        .otherwise(f"in2_{what}")
-        for what in ("class", "value")
+    return (
+        kinds_of(trace)
+        .filter(pl.col("stage") == "forward")
+        .join(signatures, on=list(SIGNATURE))
+        .select(*_KIND, "slot", "calls", "first_seq", bits=_at_slot("class"))
+        .filter(_only_another_setting("bits"))
     )
-    asked = [_only_another_setting(f"in{slot}_class") for slot in sorted({row[2] for row in rows})]
-    forward = trace.calls.filter(
-        (pl.col("stage") == "forward") & pl.any_horizontal(pl.lit(False), *asked)
-    )
-    return collected(
-        of_signatures(forward, signatures)
-        .select(*_CALL, value_id=value, bits=bits)
-        .filter(_only_another_setting("bits")),
-        trace,
-    )
+
+
+def _at_slot(what: str) -> pl.Expr:
+    slot = pl.col("slot")
+    return pl.coalesce(pl.when(slot == each).then(f"in{each}_{what}") for each in range(3))
 
 
 def _only_another_setting(bits: str) -> pl.Expr:
@@ -122,10 +100,11 @@ def _of_sums(trace: Trace, operands: pl.DataFrame) -> pl.DataFrame:
     """
     if operands.is_empty():
         return operands
-    key = ["rank", "module_id", "signature_id"]
-    firsts = operands.sort("rank", "seq").unique(key, keep="first", maintain_order=True)
+    firsts = operands.group_by(*_KIND, "slot").agg(seq=pl.col("first_seq").min())
     whole = trace.whole
+    taken = of_numbers(whole.calls, firsts.select("rank", "seq", "slot"))
+    values = collected(taken.select(*_KIND, value_id=_at_slot("value")), trace)
     begun = whole.with_tables(calls=whole.calls.filter(pl.col("seq") <= firsts["seq"].max()))
     sums = spike_sums(begun).select("rank", "value_id")
-    proved = firsts.join(sums, on=["rank", "value_id"], how="semi").select(key)
-    return operands.join(proved, on=key, how="semi", nulls_equal=True)
+    proved = values.join(sums, on=["rank", "value_id"], how="semi").select(_KIND)
+    return operands.join(proved, on=list(_KIND), how="semi", nulls_equal=True)

@@ -8,6 +8,7 @@ import polars as pl
 
 from ...schemas import TraceError
 from ..trace.files import collected
+from ..trace.filters import of_numbers
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -24,15 +25,22 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
     Raises:
         TraceError: nothing is left; says what is missing.
     """
+    key = ("forward part", eval_only)
+    if key not in trace.own:
+        trace.own[key] = _forward_part(trace, eval_only)
+    found: Trace = trace.own[key]
+    return found
+
+
+def _forward_part(trace: Trace, eval_only: bool) -> Trace:
     forward = _stage() == "forward"
     if eval_only:
         trace = without_training(trace)
     calls, told, untold = trace.calls.filter(forward), forward, None
     if eval_only:
-        outside = _outside_in_eval_mode(trace, calls).lazy()
+        outside = _outside_in_eval_mode(trace, calls)
         told = forward & ~pl.col("training")
-        untold = calls.filter(pl.col("training").is_null())
-        untold = untold.join(outside, on=["rank", "seq"], how="semi")
+        untold = of_numbers(calls.filter(pl.col("training").is_null()), outside)
         calls = pl.concat([calls.filter(~pl.col("training")), untold])
     part = trace.with_tables(
         calls=calls,
@@ -52,6 +60,13 @@ def without_training(trace: Trace) -> Trace:
     that is not trained). That part is no inference if the trace has passes of whole models in eval
     mode: samples whose root calls ran in training mode are left out then, with all inside.
     """
+    if "without training" not in trace.own:
+        trace.own["without training"] = _without_training(trace)
+    found: Trace = trace.own["without training"]
+    return found
+
+
+def _without_training(trace: Trace) -> Trace:
     root, training = pl.col("parent_call_id").is_null(), pl.col("training")
     sample = ["rank", "sample"]
     told = (
@@ -78,11 +93,12 @@ def without_training(trace: Trace) -> Trace:
 def _outside_in_eval_mode(trace: Trace, calls: pl.LazyFrame) -> pl.DataFrame:
     """Return `rank` and `seq` of calls outside every module, next to a module call in eval mode."""
     mode, rank = pl.col("training"), pl.col("rank")
+    near = mode.is_null() | mode.shift(1).is_null() | mode.shift(-1).is_null()
     told = pl.when(mode.is_not_null()).then(rank)  # the rank that a mode is filled in from
     before = pl.when(told.forward_fill() == rank).then(mode.forward_fill())
     after = pl.when(told.backward_fill() == rank).then(mode.backward_fill())
     filled = pl.coalesce(before, after, pl.lit(False))
-    modes = calls.select("rank", "seq", "training", filled=filled)
+    modes = calls.select("rank", "seq", "training").filter(near).with_columns(filled=filled)
     return collected(modes.filter(mode.is_null() & ~pl.col("filled")).select("rank", "seq"), trace)
 
 

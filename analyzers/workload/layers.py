@@ -188,7 +188,10 @@ def weight_products(trace: Trace) -> pl.DataFrame:
         `second_numel` (elements of the second factor), `out_numel` (of the result) and `adds` (it
         adds a third operand, as a bias, to the product).
     """
-    return of_each_signature(trace, _weight_product, _WEIGHT_PRODUCTS)
+    if "weight products" not in trace.facts:
+        trace.facts["weight products"] = of_each_signature(trace, _weight_product, _WEIGHT_PRODUCTS)
+    found: pl.DataFrame = trace.facts["weight products"]
+    return found
 
 
 def _weight_product(row: Mapping[str, Any]) -> dict[str, Any] | None:

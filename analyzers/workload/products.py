@@ -13,7 +13,8 @@ import polars as pl
 
 from ..rules import PRODUCTS, RULE_SETS, family_of
 from ..rules.call import call_of
-from ..trace.signatures import SIGNATURE, of_each_signature
+from ..rules.rule import Figures
+from ..trace.signatures import SIGNATURE, of_each_signature, signature_rows
 from .ran import ran_of
 
 if TYPE_CHECKING:
@@ -30,17 +31,31 @@ def product_signatures(trace: Trace) -> pl.DataFrame:
         matrices) and `each`: the dense MACs of a call (null: a size is not known).
     """
     if "product signatures" not in trace.facts:
-        trace.facts["product signatures"] = of_each_signature(trace, _product, _STATIC)
+        figures = figures_of(trace)
+
+        def product(row: Mapping[str, Any]) -> dict[str, Any] | None:
+            macs, family = figures[row["content"]].dense_macs, family_of(row["op"])
+            if macs or (macs is None and family in PRODUCTS):
+                return {"op": row["op"], "family": family, "each": macs}
+            return None
+
+        trace.facts["product signatures"] = of_each_signature(trace, product, _STATIC)
     found: pl.DataFrame = trace.facts["product signatures"]
     return found
 
 
-def _product(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    macs = RULE_SETS["full"].figures(call_of(row, {}))[2].dense_macs
-    family = family_of(row["op"])
-    if macs or (macs is None and family in PRODUCTS):
-        return {"op": row["op"], "family": family, "each": macs}
-    return None
+def figures_of(trace: Trace) -> Mapping[int, Figures]:
+    """Return what opjoule's rules count of a call of each distinct signature, by its `content`.
+
+    Whatever its operands hold: it is not asked which are spikes.
+    """
+    if "figures" not in trace.facts:
+        full = RULE_SETS["full"]
+        trace.facts["figures"] = {
+            row["content"]: full.figures(call_of(row, {}))[2] for row in signature_rows(trace)
+        }
+    found: Mapping[int, Figures] = trace.facts["figures"]
+    return found
 
 
 def products_of(

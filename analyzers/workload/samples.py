@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
@@ -175,7 +176,22 @@ def samples_of(
         if number is not None and number < 1:
             raise ConfigError(f"{name}={number}: expected a number of at least 1")
     chosen = trace.module_calls if ran is None else ran
-    known = _known(trace, eval_only).join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
+    key = ("samples of", batch, time_steps, samples, eval_only)
+    return _latest(
+        trace, key, lambda: _samples_of(trace, given, samples, eval_only, chosen), chosen
+    )
+
+
+def _samples_of(
+    trace: Trace,
+    given: Mapping[str, int | None],
+    samples: int | str | None,
+    eval_only: bool,
+    chosen: pl.LazyFrame,
+) -> Samples:
+    known = _known(trace, eval_only).filter(pl.col("sample").is_not_null())
+    if chosen is not trace.sample_calls:  # which all samples are of
+        known = known.join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
     frame = known.pipe(collected, trace).sort(SAMPLE)
     warnings = [
         text for name, number in given.items() if (text := _overridden(name, number, frame))
@@ -185,7 +201,7 @@ def samples_of(
             frame = frame.with_columns(
                 pl.lit(number, pl.Int64).alias(name), pl.lit("told").alias(f"{name}_from")
             )
-    frame = frame.with_columns(given=pl.lit(batch is not None or time_steps is not None))
+    frame = frame.with_columns(given=pl.lit(any(each is not None for each in given.values())))
     if frame["batch"].null_count() and frame["time_steps"].count():
         frame = _by_shape(trace, frame)
     told = samples if isinstance(samples, int) else None
@@ -198,12 +214,7 @@ def numbers_of(trace: Trace) -> pl.DataFrame:
     Returns:
         `SAMPLE`, `step`, `label` and `number`, a row for each step and label of a sample.
     """
-    if trace.sample_calls is not trace.whole.sample_calls:
-        return _numbered(trace)
-    if "numbers of samples" not in trace.facts:
-        trace.facts["numbers of samples"] = _numbered(trace.whole)
-    found: pl.DataFrame = trace.facts["numbers of samples"]
-    return found
+    return _latest(trace, ("numbers of samples",), lambda: _numbered(trace))
 
 
 def _numbered(trace: Trace) -> pl.DataFrame:
@@ -264,14 +275,33 @@ def _forward(trace: Trace, eval_only: bool) -> pl.LazyFrame:
 
 
 def _known(trace: Trace, eval_only: bool) -> pl.LazyFrame:
-    """Return what the forward calls know of each sample, and how; once for the whole trace."""
-    if trace.sample_calls is not trace.whole.sample_calls:
-        return _told(trace, _forward(trace, eval_only))
-    key = ("samples", eval_only)
-    if key not in trace.facts:
-        trace.facts[key] = collected(_told(trace, _forward(trace, eval_only)), trace)
-    found: pl.DataFrame = trace.facts[key]
-    return found.lazy()
+    """Return what the forward calls know of each sample, and how."""
+    told = _latest(
+        trace,
+        ("known of samples", eval_only),
+        lambda: collected(_told(trace, _forward(trace, eval_only)), trace),
+    )
+    return told.lazy()
+
+
+T = TypeVar("T")
+
+
+def _latest(
+    trace: Trace, key: tuple[Any, ...], make: Callable[[], T], chosen: pl.LazyFrame | None = None
+) -> T:
+    """Return what is told of the samples of a trace, made once.
+
+    Of the whole trace, and of the latest part that somebody asked about: the parts of a trace that
+    its estimators speak of have the same calls.
+    """
+    calls = trace.sample_calls
+    key = (*key, calls is trace.whole.sample_calls)
+    known = trace.facts.get(key)
+    if known is None or known[0] is not calls or known[1] is not chosen:
+        known = trace.facts[key] = calls, chosen, make()
+    found: T = known[2]
+    return found
 
 
 def _told(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:

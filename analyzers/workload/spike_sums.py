@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from ..trace.trace import Trace
 
 _TOTALS = {"rank": pl.Int32, "value_id": pl.Int64, "total": pl.Int64}
+_SUMS = {
+    "op": pl.String,
+    "alpha": pl.Float64,
+    "numel": pl.Int64,
+    "first": pl.Int64,
+    "channels": pl.Int64,
+    "sizes": pl.Int64,
+}
 _SIDES = ("in0", "in1")
 _ADDS = ("add", "add_")
 
@@ -36,24 +44,34 @@ def spike_sums(trace: Trace, *, by_values_only: bool = False) -> pl.DataFrame:
     Returns:
         `rank`, `value_id` and `total`, the spikes: the sum of the value's elements.
     """
-    known, rest = pl.DataFrame(schema=_TOTALS), _additions(trace, by_values_only)
+    rest = _additions(trace, by_values_only)
+    rest = rest.with_columns(pl.lit(None, pl.Int64).alias(f"{side}_total") for side in _SIDES)
     spikes = {side: pl.coalesce(f"{side}_spikes", f"{side}_total") for side in _SIDES}
     fits = [spikes[side].is_not_null() | (pl.col(f"{side}_nonzero") == 0) for side in _SIDES]
     found = fits[0] & fits[1] & pl.any_horizontal(each.is_not_null() for each in spikes.values())
+    key, known = ["rank", "value_id"], [pl.DataFrame(schema=_TOTALS)]
     while rest.height:
-        told = rest
-        for side in _SIDES:
-            totals = known.rename({"value_id": f"{side}_value", "total": f"{side}_total"})
-            told = told.join(totals, on=["rank", f"{side}_value"], how="left")
-        told = told.with_columns(found=found.fill_null(False))
-        new = told.filter("found").select(
+        rest = rest.with_columns(found=found.fill_null(False))
+        new = rest.filter("found").select(
             "rank", value_id="out0_value", total=pl.sum_horizontal(*spikes.values())
         )
         if new.is_empty():
             break
-        known = pl.concat([known, new]).unique(["rank", "value_id"])
-        rest = told.filter(~pl.col("found")).select(rest.columns)
-    return known.sort("rank", "value_id")
+        known.append(new.unique(key))
+        rest = _told(rest.filter(~pl.col("found")).drop("found"), known[-1])
+    return pl.concat(known).unique(key).sort(key)
+
+
+def _told(additions: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Return additions with the totals of values that were found to be sums."""
+    for side in _SIDES:
+        totals = new.rename({"value_id": f"{side}_value", "total": "new"})
+        additions = (
+            additions.join(totals, on=["rank", f"{side}_value"], how="left")
+            .with_columns(pl.coalesce(f"{side}_total", "new").alias(f"{side}_total"))
+            .drop("new")
+        )
+    return additions
 
 
 def _additions(trace: Trace, by_values_only: bool) -> pl.DataFrame:
@@ -90,15 +108,10 @@ def sum_signatures(trace: Trace) -> pl.DataFrame:
         `numel`, `first` (size of its first dimension), `channels` (of its second) and `sizes` (of
         all after the first added up).
     """
-    schema = {
-        "op": pl.String,
-        "alpha": pl.Float64,
-        "numel": pl.Int64,
-        "first": pl.Int64,
-        "channels": pl.Int64,
-        "sizes": pl.Int64,
-    }
-    return of_each_signature(trace, _sum, schema)
+    if "sum signatures" not in trace.facts:
+        trace.facts["sum signatures"] = of_each_signature(trace, _sum, _SUMS)
+    found: pl.DataFrame = trace.facts["sum signatures"]
+    return found
 
 
 def _sum(row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -19,8 +19,8 @@ from ...schemas import ConfigError, SpikeClass
 from ..rules import RULE_SETS
 from ..rules.call import FLAGGED, call_of
 from ..trace.files import collected
-from ..trace.filters import of_signatures
-from ..trace.signatures import of_each_signature
+from ..trace.signatures import SIGNATURE, of_each_signature
+from .kinds import CLASSES, SUMS, kinds_of, summed
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -105,7 +105,7 @@ def with_spikes(
         mode: one of `SPIKE_MODES`.
         by_values_only: take constants for what their values are.
         calls: the calls to look at, with `{slot}_class`; by default those of the trace. Or groups
-            of calls (without `seq`), alike in what `alike` returns.
+            of calls (without `seq`), as `with_larger` returns them.
 
     Returns:
         The calls with `{slot}_spikes` (null: not measured) and `{slot}_decided` (it is a constant
@@ -117,7 +117,7 @@ def with_spikes(
     if by_values_only or mode == "none":
         return calls.with_columns(**{f"{slot}_spikes": plain[slot] for slot in slots}, **nothing)
     schema = calls.collect_schema()
-    others, larger = _evidence(trace, mode)
+    others, larger, _ = _evidence(trace, mode)
     if others.height:
         told = others.lazy().cast({"stage": schema["stage"]})
         calls = calls.join(told, on=list(_WHERE), how="left")
@@ -134,31 +134,46 @@ def with_spikes(
     return calls.with_columns(**columns).drop(joined)
 
 
-def alike(
-    trace: Trace, calls: pl.LazyFrame, slots: Sequence[str], mode: str, *, by_values_only: bool
-) -> tuple[pl.LazyFrame, list[str]]:
-    """Return calls, and the columns by which to group them: in a group, operands are all alike.
+def deciding(mode: str, by_values_only: bool) -> int:
+    """Return the bits of a class that decide whether an operand is spikes."""
+    bits = int(_BITS.get(mode, 0))
+    return bits if by_values_only else bits | int(SpikeClass.CONSTANT | SpikeClass.EVENTS)
 
-    Of the classes, only the bits that decide are left.
+
+def with_larger(
+    trace: Trace, kinds: pl.DataFrame, mode: str, bits: int | None = None
+) -> pl.DataFrame:
+    """Return kinds of calls with what the larger values say of which their operands are parts.
+
+    Calls of one kind may differ in that alone: those kinds are summed anew, from their calls.
 
     Args:
-        trace: the trace that evidence comes from.
-        calls: the calls, with `{slot}_class`.
-        slots: of `FLAGGED`.
+        trace: the trace that the calls are of.
+        kinds: what `kinds.summed` returned of them, for at least `_WHERE`.
         mode: one of `SPIKE_MODES`.
-        by_values_only: see `with_spikes`.
+        bits: with which it was asked.
+
+    Returns:
+        The kinds, with the columns of evidence where there are any; see `with_spikes`.
     """
-    bits = int(_BITS.get(mode, 0))
-    keys = ["rank", "signature_id"]
-    if bits and not by_values_only:
-        bits |= int(SpikeClass.CONSTANT | SpikeClass.EVENTS)
-        others, larger = _evidence(trace, mode)
-        keys = list(_WHERE) if others.height else keys
-        if larger.height:
-            calls = calls.join(larger.lazy(), on=["rank", "seq"], how="left")
-            keys += [name for name in larger.columns if name.endswith(_TELLING)]
-    classes = {f"{slot}_class": _class(slot) & bits for slot in slots}
-    return calls.with_columns(**classes), [*keys, *classes]
+    if mode == "none":
+        return kinds
+    _, larger, silent = _evidence(trace, mode)
+    if larger.is_empty():
+        return kinds
+    told = [name for name in larger.columns if name.endswith(_TELLING)]
+    slots = [name.removesuffix("_larger") for name in told]
+    opened = pl.any_horizontal(_opened(slots, mode).values()).fill_null(False)
+    asked = kinds.filter(opened).join(silent, on=list(_WHERE), how="semi", nulls_equal=True)
+    if asked.is_empty():
+        return kinds.with_columns(pl.lit(None, pl.Boolean).alias(name) for name in told)
+    keys = [name for name in kinds.columns if name not in (*SUMS, "first_seq")]
+    rest = kinds.join(asked, on=keys, how="anti", nulls_equal=True)
+    calls = _silent_calls(trace, silent, slots, mode).join(
+        larger.lazy(), on=["rank", "seq"], how="left"
+    )
+    apart = [name for name in (*keys, *told) if name not in CLASSES]
+    return pl.concat([rest, summed(trace, calls, apart, bits)], how="diagonal")
 
 
 _TELLING = ("_others", "_larger")
@@ -179,47 +194,56 @@ def _undecided(prefix: str) -> pl.Expr:
     return ((known & constant) != 0) & ((known & events) == 0)
 
 
-def _evidence(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+Evidence = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
+"""What `_evidence` returns."""
+
+
+def _evidence(trace: Trace, mode: str) -> Evidence:
     """Return what undecided constants are, derived once from the whole trace.
 
     Returns:
-        `_WHERE` and `{slot}_others` (from the module's other calls), and `rank`, `seq` and
+        `_WHERE` and `{slot}_others` (from the module's other calls); `rank`, `seq` and
         `{slot}_larger` (from the value that an operand is a part of); both only for operands that
-        are undecided somewhere, and without columns if there are none.
+        are undecided somewhere, and without columns if there are none; and `_WHERE` of the calls
+        that were looked up for the second.
     """
     key = ("spike evidence", mode)
     if key not in trace.facts:
         trace.facts[key] = _derived(trace.whole, mode)
-    found: tuple[pl.DataFrame, pl.DataFrame] = trace.facts[key]
+    found: Evidence = trace.facts[key]
     return found
 
 
-def _derived(trace: Trace, mode: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    asking = _asking(trace, _open_packets(trace, mode))
+def _derived(trace: Trace, mode: str) -> Evidence:
+    nothing = pl.DataFrame(), pl.DataFrame(), pl.DataFrame()
+    kinds = kinds_of(trace)
+    asking = _asking(trace, _open_packets(trace, kinds, mode))
     slots = [slot for slot in SLOTS[:3] if asking[slot].any()]
-    asking = asking.filter(pl.any_horizontal(pl.lit(False), *slots))
-    calls = of_signatures(trace.calls, asking)
+    if not slots:
+        return nothing
     sums = []
     for slot in slots:
         asked, opened = pl.col(slot), _undecided(slot).fill_null(False)
         fits = spike_expr(slot, mode)
-        sums += [
-            (asked & opened & constant_expr(slot, mode)).sum().alias(f"{slot}_open"),
-            (asked & ~opened & fits.is_not_null()).sum().alias(f"{slot}_known"),
-            (asked & ~opened & fits.fill_null(False)).sum().alias(f"{slot}_fit"),
-        ]
-    if not sums:
-        return pl.DataFrame(), pl.DataFrame()
-    groups = collected(calls.group_by(*_WHERE, "packet").agg(sums), trace)
+        for name, holds in (
+            ("open", opened & constant_expr(slot, mode)),
+            ("known", ~opened & fits.is_not_null()),
+            ("fit", ~opened & fits.fill_null(False)),
+        ):
+            sums.append(pl.col("calls").filter(asked & holds).sum().alias(f"{slot}_{name}"))
+    asking = asking.filter(pl.any_horizontal(slots))
+    groups = kinds.join(asking, on=list(SIGNATURE)).group_by(*_WHERE, "packet").agg(sums)
     opened = pl.any_horizontal(pl.col(f"{slot}_open") > 0 for slot in slots)
     if groups.filter(opened).is_empty():
-        return pl.DataFrame(), pl.DataFrame()
+        return nothing
     judged = groups.with_columns(**_judged(slots)).filter(opened).sort(_WHERE)
     by_module = judged.select(*_WHERE, *(f"{slot}_others" for slot in slots))
-    silent = pl.any_horizontal(
-        (pl.col(f"{slot}_open") > 0) & pl.col(f"{slot}_others").is_null() for slot in slots
-    )
-    return by_module, _by_larger_value(trace, judged.filter(silent), slots, mode)
+    silent = judged.filter(
+        pl.any_horizontal(
+            (pl.col(f"{slot}_open") > 0) & pl.col(f"{slot}_others").is_null() for slot in slots
+        )
+    ).select(_WHERE)
+    return by_module, _by_larger_value(trace, silent, slots, mode), silent
 
 
 def _judged(slots: Sequence[str]) -> dict[str, pl.Expr]:
@@ -244,15 +268,11 @@ def _by_larger_value(
     trace: Trace, silent: pl.DataFrame, slots: Sequence[str], mode: str
 ) -> pl.DataFrame:
     """Return `rank`, `seq` and `{slot}_larger` (true) of undecided operands in a spike tensor."""
-    opened = {slot: _undecided(slot) & constant_expr(slot, mode) for slot in slots}
-    places = silent.lazy().select(_WHERE).cast({"stage": pl.Categorical})
-    numbers = silent["signature_id"].unique().implode()
-    asked = (
-        trace.calls.filter(
-            pl.col("signature_id").is_in(numbers) & pl.any_horizontal(opened.values())
-        )
-        .join(places, on=list(_WHERE), how="semi", nulls_equal=True)
-        .select("rank", "seq", *(pl.when(opened[s]).then(f"{s}_value").alias(s) for s in slots))
+    if silent.is_empty():
+        return pl.DataFrame()
+    opened = _opened(slots, mode)
+    asked = _silent_calls(trace, silent, slots, mode).select(
+        "rank", "seq", *(pl.when(opened[s]).then(f"{s}_value").alias(s) for s in slots)
     )
     operands = (
         collected(asked, trace)
@@ -278,13 +298,29 @@ def _by_larger_value(
     return found.group_by("rank", "seq").agg(**columns) if found.height else pl.DataFrame()
 
 
-def _open_packets(trace: Trace, mode: str) -> dict[str, set[str]]:
+def _opened(slots: Sequence[str], mode: str) -> dict[str, pl.Expr]:
+    """Return for each slot whether the operand is undecided."""
+    return {slot: _undecided(slot) & constant_expr(slot, mode) for slot in slots}
+
+
+def _silent_calls(
+    trace: Trace, silent: pl.DataFrame, slots: Sequence[str], mode: str
+) -> pl.LazyFrame:
+    """Return the calls, some of whose operands are undecided, of what `silent` tells (`_WHERE`)."""
+    numbers = silent["signature_id"].unique().implode()
+    places = silent.lazy().cast({"stage": pl.Categorical})
+    opened = pl.any_horizontal(_opened(slots, mode).values())
+    return trace.calls.filter(pl.col("signature_id").is_in(numbers) & opened).join(
+        places, on=list(_WHERE), how="semi", nulls_equal=True
+    )
+
+
+def _open_packets(trace: Trace, kinds: pl.DataFrame, mode: str) -> dict[str, set[str]]:
     """Return for each slot the ops of which it is undecided somewhere: nothing else is asked."""
     slots = SLOTS[:3]
-    opened = {slot: (_undecided(slot) & constant_expr(slot, mode)).any() for slot in slots}
-    rows = trace.calls.group_by("rank", "signature_id").agg(**opened)
-    packets = trace.signatures.lazy().select("rank", "signature_id", "packet")
-    found = collected(rows.join(packets, on=["rank", "signature_id"]), trace)
+    packets = trace.signatures.select(*SIGNATURE, "packet")
+    opened = {slot: each.fill_null(False).any() for slot, each in _opened(slots, mode).items()}
+    found = kinds.join(packets, on=list(SIGNATURE)).group_by("packet").agg(**opened)
     return {slot: set(found.filter(slot)["packet"]) for slot in slots}
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import (
@@ -35,11 +39,48 @@ _LONGEST = 60
 
 
 class CostPart(BaseModel):
-    """A group of constants inside a configuration, e.g. one memory."""
+    """A group of constants inside a configuration, e.g. one memory.
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
+    It is built, and its source read for what the fields mean, when that is asked for: each takes
+    longer than to estimate a small trace.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+        """Return the JSON schema, with the docstrings of the fields; see pydantic."""
+        # What configurations hold is built before them.
+        for part in sorted(_below(CostPart), key=lambda part: issubclass(part, CostConfig)):
+            for name, text in _field_docstrings(part):
+                part.model_fields[name].description = text
+            part.model_rebuild(force=True)
+        return super().model_json_schema(*args, **options)
+
+
+def _below(part: type[CostPart]) -> Iterator[type[CostPart]]:
+    """Return the classes below one, in the order of their definition."""
+    for each in part.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
+def _field_docstrings(part: type[CostPart]) -> Iterator[tuple[str, str]]:
+    """Return names and docstrings of the fields of a class, of those that it inherits first."""
+    for each in part.__bases__:
+        if issubclass(each, CostPart) and each is not CostPart:
+            yield from _field_docstrings(each)
+    try:
+        found = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
+    except (OSError, TypeError):  # of a class that was typed at a prompt
+        return
+    for field, text in pairwise(found.body if isinstance(found, ast.ClassDef) else ()):
+        match field, text:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(docstring))),
+            ):
+                yield name, inspect.cleandoc(docstring)
 
 
 class CostConfig(CostPart):

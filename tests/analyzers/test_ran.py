@@ -96,7 +96,7 @@ def test_sums_of_a_part_are_those_of_its_calls(both_modes, narrow, filters):
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 def test_what_ran_is_told_by_whoever_summed_all_calls(both_modes, filters):
     collapsed(both_modes.where(*filters), ("module_id",))
-    assert "what ran" in both_modes.facts
+    assert "kinds" in both_modes.facts
     part = eval_part(both_modes)
     assert set(ran_of(both_modes).rows()) == looped(both_modes)
     assert set(ran_of(part).rows()) == looped(part)

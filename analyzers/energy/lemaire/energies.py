@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from ....schemas.costs import LemaireConfig
+from ....schemas.costs.lemaire import LemaireConfig
+from ..interpolation import interpolation
 from ..revisions import variant_of
 from .actions import ACCESSES, OPERATIONS
 from .variant import Variant
@@ -39,8 +38,6 @@ STRUCTURAL = frozenset(
 _ADDITIONS = ("synop", "ac", "state_ac", "acc_addr")
 _MACS = ("mac", "state_mac", "mac_addr")
 
-Floats = NDArray[np.float64]
-
 
 def priced(counts: pl.DataFrame, config: LemaireConfig, variant: Variant) -> pl.DataFrame:
     """Add `energy_pj` to action counts.
@@ -50,15 +47,11 @@ def priced(counts: pl.DataFrame, config: LemaireConfig, variant: Variant) -> pl.
         config: energies.
         variant: what a word is and which memory cost holds.
     """
-    what = counts["what"]
-    each = np.where(
-        what.is_in(list(OPERATIONS)).to_numpy(),
-        what.replace_strict(_operations(config), default=0.0).to_numpy(),
-        _access_pj(counts["size"].fill_null(0.0).to_numpy(), config, variant),
-    )
-    return counts.with_columns(
-        energy_pj=pl.Series(counts["count"].to_numpy() * each, dtype=pl.Float64)
-    )
+    what = pl.col("what")
+    operation = what.replace_strict(_operations(config), default=0.0, return_dtype=pl.Float64)
+    access = _access_pj(pl.col("size").fill_null(0.0), config, variant)
+    each = pl.when(what.is_in(list(OPERATIONS))).then(operation).otherwise(access)
+    return counts.with_columns(energy_pj=pl.col("count") * each)
 
 
 def _operations(config: LemaireConfig) -> dict[str, float]:
@@ -75,7 +68,7 @@ def word_bytes(config: LemaireConfig, variant: Variant) -> float:
     return config.word_bits / 8 if variant.word_bytes is None else variant.word_bytes
 
 
-def _access_pj(words: Floats, config: LemaireConfig, variant: Variant) -> Floats:
+def _access_pj(words: pl.Expr, config: LemaireConfig, variant: Variant) -> pl.Expr:
     """Return the energy of moving one word from or to memories of so many words.
 
     Authors: base + slope · bits, for every width. Piecewise: pJ a byte, linear between the
@@ -85,7 +78,7 @@ def _access_pj(words: Floats, config: LemaireConfig, variant: Variant) -> Floats
         return config.ram_base_pj + config.ram_slope_pj_per_bit * (words * config.word_bits)
     word = word_bytes(config, variant)
     sizes, costs = zip(*config.memory_breakpoints, strict=True)
-    return np.asarray(np.interp(words * word, sizes, costs) * word)
+    return interpolation(words * word, sizes, costs) * word
 
 
 def breakdown_pj(energies: pl.DataFrame) -> dict[str, float]:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ...rules import RULE_SETS
-from ...rules.call import call_of
 from ...text import listed
 from ...trace.files import collected
 from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.layers import MODULE, layers_of
-from ...workload.products import product_signatures, products_of, uncharged
+from ...workload.products import figures_of, product_signatures, products_of, uncharged
 from ...workload.ran import ran_of
 from .actions import Counted
 
@@ -162,10 +160,11 @@ def _computing(trace: Trace, calls: pl.DataFrame, free: set[str]) -> pl.DataFram
         calls: the calls.
         free: names of functions that count for nothing.
     """
+    figures = figures_of(trace)
 
     def told(row: Mapping[str, Any]) -> dict[str, Any] | None:
-        _, _, figures = RULE_SETS["full"].figures(call_of(row, {}))
         name = row["packet"].rpartition(".")[2].rstrip("_")
-        return {"what": row["op"]} if figures.flops != 0 and name not in free else None
+        computes = figures[row["content"]].flops != 0 and name not in free
+        return {"what": row["op"]} if computes else None
 
     return of_each_signature(trace, told, {"what": pl.String})

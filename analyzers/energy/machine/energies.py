@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from ....schemas.costs.machine import Machine, Term, bytes_of
+from ..interpolation import interpolated
 from ..row_keys import KEYS
 from .actions import CAPACITY, asked_of
 
@@ -41,7 +41,7 @@ def price_pj(
     """
     bits = term.bits if bits is None else bits
     if term.price_by_bits is not None:
-        return float(np.interp(bits or 0, term.price_by_bits.at_bits, term.price_by_bits.pj))
+        return interpolated(bits or 0, term.price_by_bits.at_bits, term.price_by_bits.pj)
     if term.memory is None:
         price = term.price or 0.0
         if term.per == "second":
@@ -53,7 +53,7 @@ def price_pj(
     if memory.price_per_bit is not None:
         size = capacity if term.capacity == "weights" else bytes_of(term.capacity or "")
         curve = memory.price_per_bit
-        return float(np.interp(size or 0.0, curve.at_bytes, curve.pj)) * _width(bits)
+        return interpolated(size or 0.0, curve.at_bytes, curve.pj) * _width(bits)
     price = memory.price or 0.0
     return price * (_width(bits) if memory.per == "bit" else _width(bits) / 8)
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ....schemas.costs.machine import Machine
 from .actions import Actions, Counted, asked_of
 from .energies import price_pj
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 
@@ -35,6 +34,8 @@ def priced_all(actions: Actions, machines: Sequence[Machine]) -> Priced:
     Each distinct count (quantities, filters, size of the memory that it meets) is a column, each
     machine a row of prices: the totals are the matrix times the counts.
     """
+    import numpy as np  # for this alone
+
     places: dict[tuple[object, float | None], int] = {}
     counts: list[float] = []
     entries: list[tuple[int, int, float]] = []

@@ -94,7 +94,7 @@ def add_norms(found: Fragments, run: Run, calls: pl.DataFrame, counted: Counted 
         counts = counted(row["stage"], stage.phase, row["role"])
         return [norm_fragment(row, run)] if counts else []
 
-    found.add(calls, NORM_KEYS, cut)
+    found.add(run.with_shapes(calls), NORM_KEYS, cut)
 
 
 def norm_fragment(row: dict[str, Any], run: Run) -> Fragment:

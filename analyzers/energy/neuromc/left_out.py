@@ -85,7 +85,7 @@ def left_out_of(run: Run, fragments: Fragments, variant: Variant) -> LeftOut:
     """Return what of a run its fragments do not charge."""
     ran = _ran(run, variant)
     charged = run.calls.join(fragments.products(), on=["rank", "seq"], how="semi")
-    charged = charged.unique(["rank", "seq"]).group_by(_KEYS).agg(calls=pl.len().cast(pl.Int64))
+    charged = charged.group_by(_KEYS).agg(calls=pl.col("seq").n_unique().cast(pl.Int64))
     products = ran.filter("product")
     rest = uncharged(products, charged)
     charged_macs = int(products["macs"].sum()) - int(rest["macs"].sum())

@@ -22,6 +22,10 @@ _PHASES = {"forward": "forward", "recompute": "forward", "backward": "backward"}
 _POSITION = re.compile(r"(?<![a-z0-9])([bt])([0-9]+)(?![a-z0-9])")
 
 
+SHAPES = ("last_seq", "grad_enabled", "multi_step", "in_shape", "out_shape")
+"""What products of layers and batch norms may depend on of their module's call."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage that fragments are charged to.
@@ -50,8 +54,8 @@ class Run:
         config: its structural fields decide.
         samples: of the whole trace.
         calls: `workload.gradients.product_calls`, with `kind`, `in_channels`, `out_channels` and
-            `weight_numel` of the layer that they ran in (null outside layers), and of their module
-            call `last_seq`, `grad_enabled`, `multi_step`, `in_shape` and `out_shape`.
+            `weight_numel` of the layer that they ran in (null outside layers).
+        shapes: `workload.gradients.shaped_calls` of the modules that they ran in, and of neurons.
         geometries: sizes of what multiplies or normalises, by signature.
         neurons: the neurons, see `workload.layers.neurons_of`.
         neuron_calls: `workload.gradients.shaped_calls` of the neurons in the whole trace.
@@ -62,11 +66,17 @@ class Run:
     config: NeuroMCConfig
     samples: Samples
     calls: pl.DataFrame
+    shapes: pl.DataFrame
     geometries: Geometries
     neurons: pl.DataFrame
     neuron_calls: pl.DataFrame
     by_name: bool
     _stages: dict[tuple[str | None, str], Stage] = field(default_factory=dict)
+
+    def with_shapes(self, calls: pl.DataFrame) -> pl.DataFrame:
+        """Return rows of `calls` with `SHAPES` of the module calls that they ran in."""
+        shapes = self.shapes.select(*ID, *SHAPES)
+        return calls.join(shapes, on=ID, how="left", maintain_order="left")
 
     def stage(self, label: str | None, recorded: str) -> Stage:
         """Return the stage of calls under a label that were recorded as part of a stage."""
@@ -84,12 +94,10 @@ def run_of(
     layers = layers_of(trace).select(*MODULE, "kind", "in_channels", "out_channels", "weight_numel")
     ran, neurons = calls.select(MODULE).drop_nulls().unique(), neurons_of(trace)
     shaped = shaped_calls(trace.whole, pl.concat([ran, neurons.select(MODULE)]))
-    of = shaped.select(*ID, "last_seq", "grad_enabled", "multi_step", "in_shape", "out_shape")
     calls = calls.join(layers, on=MODULE, how="left", maintain_order="left")
-    calls = calls.join(of, on=ID, how="left", maintain_order="left")
     fired = shaped.join(neurons, on=MODULE, how="semi", maintain_order="left")
     geometries, by_name = geometries_of(trace), variant.stages_by_name
-    return Run(trace, config, samples, calls, geometries, neurons, fired, by_name)
+    return Run(trace, config, samples, calls, shaped, geometries, neurons, fired, by_name)
 
 
 def _stage_of(label: str | None, stage: str, config: NeuroMCConfig, *, by_name: bool) -> Stage:

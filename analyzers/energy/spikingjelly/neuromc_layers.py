@@ -87,9 +87,10 @@ def layer_rows(run: Run, *, release: bool) -> pl.DataFrame:
             calls, and knows no convolution's backward.
     """
     shaped = pl.col("in_shape").is_not_null() & pl.col("out_shape").is_not_null()
-    layers = run.calls.filter(
-        pl.col("kind").is_in(LAYERS) & (pl.col("sort") != "norm") & shaped
-    ).with_columns(product="seq", spikes="input_spikes")
+    products = run.calls.filter(pl.col("kind").is_in(LAYERS) & (pl.col("sort") != "norm"))
+    layers = (
+        run.with_shapes(products).filter(shaped).with_columns(product="seq", spikes="input_spikes")
+    )
     gradient = pl.col("role").is_in(["grad_input", "grad_weight"])
     forward = (
         layers.filter((pl.col("role") == "forward") & (pl.col("stage") != "backward"))
