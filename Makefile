@@ -24,6 +24,9 @@ KERNELS := triton
 # What is compiled where there is a C compiler; without one NumPy does the same.
 BUILT_FROM := setup.py tracer/_statistics.c
 
+# Where this is set, each process compiles PyTorch and Polars anew: seconds every time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint typing notorch docs versions bench clean
 
