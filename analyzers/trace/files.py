@@ -186,6 +186,33 @@ def scan(ranks: Mapping[int, list[Path]], name: str) -> pl.LazyFrame:
     return pl.concat([_scanned(files, name, rank) for rank, files in ranks.items()])
 
 
+_SMALL_ROWS, _MANY_PARTS, _MOST_HELD = 4096, 32, 400_000
+"""Rows of a small part on average; so many of them are read once, if they have no more rows in all
+than the last: of some 250 bytes each in memory."""
+
+
+def scan_once(ranks: Mapping[int, list[Path]], name: str, rows: int | None) -> pl.LazyFrame:
+    """Return a table with a `rank` column, as `scan` does; many small parts are read once.
+
+    A question asks a trace some twenty times, and Polars reads the footers of all parts each time.
+
+    Args:
+        ranks: the parts of the table by rank.
+        name: of the table.
+        rows: of the table; None: not told.
+    """
+    parts, frame = sum(map(len, ranks.values())), scan(ranks, name)
+    most = min(parts * _SMALL_ROWS, _MOST_HELD)
+    if rows is None or rows > most or parts < _MANY_PARTS:
+        return frame
+
+    @cache
+    def held() -> pl.DataFrame:
+        return frame.collect(engine="in-memory")
+
+    return pl.defer(held, schema=frame.collect_schema())
+
+
 def _tells_rank_alone(file: Path) -> bool:
     """Tell whether `rank=00000` is the only part of a path that reads as a column and its value."""
     return str(file).count("=") == 1

@@ -26,6 +26,7 @@ from .files import (
     missing_calls,
     readable_files,
     scan,
+    scan_once,
 )
 from .filters import Filter, parse_filters
 from .manifests import check_ranks, ending, find_ranks, read_manifest
@@ -261,7 +262,9 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
     opening = _Opening(path, {k: v for _, found in known for k, v in found.identities.items()})
 
     def table(name: str) -> pl.LazyFrame:
-        return scan({each.rank: found.files[name] for each, found in known}, name)
+        parts = {each.rank: found.files[name] for each, found in known}
+        told = [each.rows for each, _ in known]  # a killed recording has not told
+        return scan_once(parts, name, sum(r.get(name, 0) for r in told) if all(told) else None)
 
     twins = {name: _twins(known, name) for name in STATIC_TABLES}
     once = {

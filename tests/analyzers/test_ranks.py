@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from opjoule.analyzers import count, open_trace
-from opjoule.schemas import RuleError
+from opjoule.schemas import PART_TABLES, RuleError, TraceError
 
 
 @pytest.fixture
@@ -186,6 +186,19 @@ def test_static_tables_that_ranks_have_in_common_are_there_for_each(twins):
     for name in ("signatures", "modules", "optimizer_steps"):
         alone = [getattr(open_trace(twins, rank=rank), name) for rank in (0, 1)]
         assert getattr(trace, name).equals(pl.concat(alone))
+
+
+def test_many_small_parts_are_read_once(twins, monkeypatch):
+    by_file = open_trace(twins)
+    monkeypatch.setattr("opjoule.analyzers.trace.files._MANY_PARTS", 2)
+    held = open_trace(twins)
+    for name in PART_TABLES:
+        assert getattr(held, name).collect().equals(getattr(by_file, name).collect())
+    assert count(held, strict=False).to_dict() == count(by_file, strict=False).to_dict()
+    (twins / "rank=00001" / "calls-00000.parquet").unlink()
+    assert held.calls.filter(pl.col("rank") == 1).collect().height > 0
+    with pytest.raises(TraceError, match="was replaced while it was read"):
+        count(held)
 
 
 @pytest.mark.parametrize("name", ["modules.parquet", "calls-00000.parquet"])
