@@ -36,6 +36,7 @@
 enum { VERSION = 1 }; /* raised when what `measure` takes or tells changes */
 enum { BINARY = 1, TERNARY = 2, SCALED = 4, WHOLE = 8, CONSTANT = 16 }; /* as in SpikeClass */
 enum { ROW = 64, BLOCK = 255 * ROW, FIRST_BLOCK = 8 * ROW };            /* bytes */
+enum { MOST_COLUMNS = 1024 };
 enum { LONG = 1 << 18 }; /* bytes from which on other threads may run meanwhile */
 
 /* ---- One element. */
@@ -442,6 +443,54 @@ static PyObject *measure(PyObject *Py_UNUSED(module), PyObject *const *given, Py
     return told_facts(kind, &facts);
 }
 
+PyDoc_STRVAR(column_sums_doc,
+"column_sums(address, rows, columns, /)\n--\n\n"
+"Return the sums modulo 2 to the 64 of the columns of a table of integers of 8 bytes, as bytes.");
+
+/* Four rows at a time: the sums are in the processor's cache, and are read and written as often as
+   there are blocks of rows. */
+VECTORS static void add_columns(const char *at, size_t rows, size_t columns, uint64_t *sums) {
+    const size_t row = columns * sizeof *sums;
+    for (; rows >= 4; rows -= 4, at += 4 * row) {
+        for (size_t i = 0; i < columns; i++) {
+            const char *first = at + i * sizeof *sums;
+            uint64_t a, b, c, d;
+            memcpy(&a, first, sizeof a);
+            memcpy(&b, first + row, sizeof b);
+            memcpy(&c, first + 2 * row, sizeof c);
+            memcpy(&d, first + 3 * row, sizeof d);
+            sums[i] += a + b + c + d;
+        }
+    }
+    for (; rows; rows--, at += row) {
+        for (size_t i = 0; i < columns; i++) {
+            uint64_t a;
+            memcpy(&a, at + i * sizeof a, sizeof a);
+            sums[i] += a;
+        }
+    }
+}
+
+static PyObject *column_sums(PyObject *Py_UNUSED(module), PyObject *const *given,
+                             Py_ssize_t count) {
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "column_sums takes an address, rows and columns");
+        return NULL;
+    }
+    const char *at = PyLong_AsVoidPtr(given[0]);
+    const Py_ssize_t rows = PyLong_AsSsize_t(given[1]), columns = PyLong_AsSsize_t(given[2]);
+    if (PyErr_Occurred()) return NULL;
+    if (!at || rows < 0 || columns < 1 || columns > MOST_COLUMNS) {
+        PyErr_SetString(PyExc_ValueError, "there is no such table at this address");
+        return NULL;
+    }
+    uint64_t sums[MOST_COLUMNS] = {0};
+    Py_BEGIN_ALLOW_THREADS
+    add_columns(at, (size_t)rows, (size_t)columns, sums);
+    Py_END_ALLOW_THREADS
+    return PyBytes_FromStringAndSize((const char *)sums, columns * (Py_ssize_t)sizeof *sums);
+}
+
 static int fill(PyObject *module) {
     PyObject *kinds = PyTuple_New(COUNT_OF_KINDS);
     int failed = kinds == NULL;
@@ -457,6 +506,7 @@ static int fill(PyObject *module) {
 
 static PyMethodDef methods[] = {
     {"measure", (PyCFunction)(void (*)(void))measure, METH_FASTCALL, measure_doc},
+    {"column_sums", (PyCFunction)(void (*)(void))column_sums, METH_FASTCALL, column_sums_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -29,6 +29,12 @@ def _on_class(cls: type[nn.Module]) -> frozenset[str]:
     return frozenset(name for c in cls.__mro__ for name in vars(c))
 
 
+@lru_cache(maxsize=1 << 14)
+def _asks_class(cls: Any, name: str) -> bool:
+    """Tell whether an attribute is found otherwise than in the dicts of a module."""
+    return not (issubclass(cls, nn.Module) and _is_known(cls) and name not in _on_class(cls))
+
+
 def attribute(module: Any, name: str, default: Any = None) -> Any:
     """Return an attribute of a module, or of another object of the user's.
 
@@ -36,36 +42,41 @@ def attribute(module: Any, name: str, default: Any = None) -> Any:
         The default if it has none, or if its own code refuses, with whatever exception.
     """
     cls: Any = type(module)
-    if issubclass(cls, nn.Module) and _is_known(cls) and name not in _on_class(cls):
-        own = vars(module)
-        if name in own:
-            return own[name]
-        return next((own[k][name] for k in _HELD if name in own.get(k, ())), default)
-    try:
-        return getattr(module, name, default)
-    except Exception:  # a property that fails; nothing may stop a recording
-        return default
-
-
-_set_of: Any = lru_cache(maxsize=16)(frozenset)
+    if _asks_class(cls, name):
+        try:
+            return getattr(module, name, default)
+        except Exception:  # a property that fails; nothing may stop a recording
+            return default
+    own = vars(module)
+    if name in own:
+        return own[name]
+    for held in _HELD:
+        if (place := own.get(held)) and name in place:
+            return place[name]
+    return default
 
 
 @lru_cache(maxsize=4096)
-def _also_on_class(cls: Any, names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(names) & _on_class(cls)
+def _also_on_class(cls: Any, names: frozenset[str]) -> frozenset[str]:
+    return names & _on_class(cls)
 
 
-def attributes(module: nn.Module, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return those of many attributes that a module has, in the order of their names."""
+def attributes(module: nn.Module, names: frozenset[str]) -> dict[str, Any]:
+    """Return those of many attributes that a module has, in no order."""
     cls: Any = type(module)
     if not _is_known(cls):
         each = ((name, attribute(module, name, _MISSING)) for name in names)
         return {name: value for name, value in each if value is not _MISSING}
     own = vars(module)
-    wanted = _set_of(names)
     found: dict[str, Any] = {}
-    for place in (*(own[k] for k in reversed(_HELD) if own.get(k)), own):
-        found.update((name, place[name]) for name in wanted.intersection(place))
+    for held in reversed(_HELD):
+        if place := own.get(held):
+            found.update((name, place[name]) for name in names & place.keys())
+    for name in names & own.keys():
+        found[name] = own[name]
     for name in _also_on_class(cls, names):
-        found[name] = attribute(module, name, _MISSING)
-    return {n: found[n] for n in names if n in found and found[n] is not _MISSING}
+        if (value := attribute(module, name, _MISSING)) is not _MISSING:
+            found[name] = value
+        else:
+            found.pop(name, None)
+    return found

@@ -70,9 +70,9 @@ def column(values: Any, kind: pa.DataType) -> pa.Array:
 
 def lists(sizes: list[int | None], values: pa.Array, kind: pa.DataType) -> pa.Array:
     """Return a column of lists: the next so many of `values` each; None is null."""
-    missing = np.array([size is None for size in sizes], np.bool_)
-    ends = np.cumsum([0, *(size or 0 for size in sizes)], dtype=np.int32)
-    mask = pa.array(missing) if missing.any() else None
+    mask = pa.array([size is None for size in sizes]) if None in sizes else None
+    found = np.fromiter([0, *sizes] if mask is None else [0, *(n or 0 for n in sizes)], np.int64)
+    ends = np.cumsum(found, dtype=np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), values, type=kind, mask=mask)
 
 

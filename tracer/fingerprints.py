@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..schemas import Fingerprint
 from .device_cells import unseen
+from .measurers import column_sums
 
 _COLUMNS = 1021  # prime: no row of a weight is as long
 _ROW = 8 * _COLUMNS
@@ -46,13 +46,13 @@ def _checked(tensor: torch.Tensor, total: int) -> int:
         pointer = tensor.data_ptr()
         if not pointer:
             raise ValueError("the storage was given back")
-        return _checked_here((ctypes.c_char * tensor.nbytes).from_address(pointer), total)
+        return _checked_here(pointer, tensor.nbytes, total)
     flat = tensor.detach().contiguous().view(-1)
     if flat.numel() == 1:  # its stride may be any
         flat = flat.clone(memory_format=torch.contiguous_format)
     flat = flat.view(torch.uint8)
     if flat.is_cpu:
-        return _checked_here(flat.numpy(), total)
+        return _checked_here(flat.data_ptr(), flat.numel(), total)
     rows = flat.numel() // _ROW
     if rows > 1:
         whole = flat[: rows * _ROW]
@@ -71,14 +71,13 @@ def _lies_here(tensor: torch.Tensor) -> bool:
     return here and not tensor.is_neg()
 
 
-def _checked_here(memory: Any, total: int) -> int:
+def _checked_here(pointer: int, size: int, total: int) -> int:
     """Go on with bytes in this machine's memory: sums of columns modulo 2 to the 64, the rest."""
-    rows = len(memory) // _ROW
+    rows = size // _ROW
     if rows > 1:
-        flat = np.frombuffer(memory, np.uint8)
-        words = flat[: rows * _ROW].view(np.uint64).reshape(-1, _COLUMNS)
-        total, memory = zlib.crc32(np.add.reduce(words, axis=0), total), flat[rows * _ROW :]
-    return zlib.crc32(memory, total)
+        total = zlib.crc32(column_sums(pointer, rows, _COLUMNS), total)
+        pointer, size = pointer + rows * _ROW, size - rows * _ROW
+    return zlib.crc32(ctypes.string_at(pointer, size), total)
 
 
 def copies(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:

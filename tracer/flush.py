@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -24,34 +23,28 @@ _SYNAPTIC = ("x_fanout", "grad_fanout", "overlap", "zero_pairs", "active_outputs
 _LISTS = ("active_patches", "tile_rows")
 
 
-_FACTS = ("number", "measured", "bits", "events", "nonzero")
 _OPTIONAL = {"ones": "ones", "minus_ones": "minus_ones", "min": "low", "max": "high"}
-_ROW = (
-    "number",
-    "storage.number",
-    "version",
-    "written_seq",
-    "layout.numel",
-    "layout.nbytes",
-    "kind",
-    "storage.nbytes",
-)
-"""Columns of `values` that are whole numbers, in its order."""
 
 
-def _cells(values: list[Value], names: tuple[str, ...]) -> Any:
-    """Return attributes of values that are numbers, one row for each attribute."""
-    flat = chain.from_iterable(map(attrgetter(*names), values))
-    return np.fromiter(flat, np.int64, len(values) * len(names)).reshape(-1, len(names)).T
+def _cells(numbers: list[int]) -> Any:
+    """Return numbers as an array.
+
+    What is asked of many values is asked in a comprehension each: Python looks slots up there at
+    once, and `attrgetter` does not.
+    """
+    return np.fromiter(numbers, np.int64, len(numbers))
 
 
 class Facts:
     """Class bits and nonzero counts of values by number, for the rows of one flush."""
 
     def __init__(self, values: list[Value]) -> None:
-        numbers, measured, bits, events, nonzero = _cells(values, _FACTS)
+        numbers = _cells([value.number for value in values])
+        bits = _cells([value.bits for value in values])
+        events = _cells([value.events for value in values])
+        nonzero = _cells([value.nonzero for value in values])
+        known = _cells([value.measured for value in values]) == 1
         order = np.argsort(numbers, kind="stable")
-        known = measured == 1
         self._numbers = numbers[order]
         self._bits = np.where(known, bits | (events * _EVENTS), NULL)[order]
         self._nonzero = np.where(known, nonzero, NULL)[order]
@@ -69,6 +62,8 @@ class Facts:
 
 def live_values(session: Session) -> list[Value]:
     """Return every value that rows since the last flush may name, once each."""
+    if not session.values.written:  # then all that there ever were are fresh
+        return [*session.values.fresh]
     found = dict.fromkeys(session.values.fresh)
     found.update(dict.fromkeys(session.values.retired))
     for storage in session.values.storages.values():
@@ -109,10 +104,8 @@ def _synaptic_columns(seqs: Any, synaptic: list[tuple[int, Any]]) -> dict[str, p
     columns: dict[str, pa.Array] = {}
     for name in _SYNAPTIC:
         cells = np.full(len(seqs), NULL, np.int64)
-        for place, (_, row) in zip(places, synaptic, strict=True):
-            found = getattr(row, name)
-            if found is not None:
-                cells[place] = found
+        told = [getattr(row, name) for _, row in synaptic]
+        cells[places] = _cells([NULL if number is None else number for number in told])
         columns[name] = column(cells, pa.int64())
     for name in _LISTS:
         lists: list[Any] = [None] * len(seqs)
@@ -152,23 +145,24 @@ def values_table(values: list[Value], facts: Facts) -> pa.Table:
     """Return rows of the `values` table."""
     values = sorted(values, key=attrgetter("number"))
     schema = SCHEMAS["values"]
-    number, storage, version, written, numel, size, kind, whole = _cells(values, _ROW)
-    bases = [NULL if v.base is None else v.base.number for v in values]
+    number = _cells([value.number for value in values])
+    written = _cells([value.written_seq for value in values])
+    whole = _cells([value.storage.nbytes for value in values])
     bits, nonzero = facts.of(number)
     columns = {
         "value_id": number,
-        "storage_id": storage,
-        "version": version,
-        "base_value_id": np.array(bases, np.int64),
+        "storage_id": _cells([value.storage.number for value in values]),
+        "version": _cells([value.version for value in values]),
+        "base_value_id": _cells([NULL if v.base is None else v.base.number for v in values]),
         "written_seq": np.where(written < 0, NULL, written),
-        "numel": numel,
-        "bytes": size,
+        "numel": _cells([value.layout.numel for value in values]),
+        "bytes": _cells([value.layout.nbytes for value in values]),
         "class": bits,
         "nonzero": nonzero,
         "storage_bytes": np.where(whole < 0, NULL, whole),
     }
     found = {name: column(cells, schema.field(name).type) for name, cells in columns.items()}
-    found["kind"] = words(kind, list(VALUE_KINDS))
+    found["kind"] = words(_cells([value.kind for value in values]), list(VALUE_KINDS))
     for name, attribute in _OPTIONAL.items():
         cells = list(map(attrgetter(attribute), values))
         found[name] = pa.array(cells, schema.field(name).type)

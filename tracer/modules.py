@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import marshal
+import math
 import weakref
 from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from types import FrameType
 from typing import Any
 
@@ -30,16 +33,22 @@ _ATTRIBUTES = (
 )  # fmt: skip
 
 
+_PLACES = {name: place for place, name in enumerate(_ATTRIBUTES)}
+_ASKED = frozenset(_ATTRIBUTES)
+_PLAIN = frozenset({bool, int, str, type(None)})
+"""What most attributes are: to ask for the very type is faster than `isinstance`."""
+
+
 def _plain(value: Any) -> Any:
     """Return a value that JSON can hold, or None."""
-    if isinstance(value, bool | int | str) or value is None:
+    if type(value) in _PLAIN or isinstance(value, int | str):
         return value
     if isinstance(value, float):
-        return (
-            value if value == value and value not in (float("inf"), float("-inf")) else str(value)
-        )
-    if isinstance(value, tuple | list) and all(isinstance(v, int | float | str) for v in value):
-        return list(value)
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, tuple | list):
+        plain = _PLAIN.issuperset(map(type, value)) and None not in value
+        if plain or all(isinstance(v, int | float | str) for v in value):
+            return list(value)
     if isinstance(value, torch.Tensor):
         return _number(value)
     return None
@@ -57,12 +66,32 @@ def _number(tensor: torch.Tensor) -> float | None:
 
 def attributes_of(module: nn.Module) -> str:
     """Return the attributes that analyzers use, as JSON."""
-    given = attributes(module, _ATTRIBUTES)
-    plain = ((name, _plain(value)) for name, value in given.items())
-    found = {name: value for name, value in plain if value is not None}
+    given = attributes(module, _ASKED)
+    found = {}
+    for name in sorted(given, key=_PLACES.__getitem__):
+        if (value := _plain(given[name])) is not None:
+            found[name] = value
     if given.get("v_reset", "none") is None:
         found["v_reset"] = None
-    return json.dumps(found)
+    try:
+        return _as_json(marshal.dumps(found, _EXACT))
+    except ValueError:  # a number or text of a class of its own
+        return json.dumps(found)
+
+
+_EXACT = 2
+"""A version of marshal in which equal values, and no others, have the same bytes."""
+
+
+@lru_cache(maxsize=4096)
+def _as_json(told: bytes) -> str:
+    """Return JSON; modules of a network are much alike, and most of it was made before."""
+    return json.dumps(marshal.loads(told))
+
+
+@cache
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _describe(tensors: Any) -> list[dict[str, Any]]:
@@ -71,14 +100,14 @@ def _describe(tensors: Any) -> list[dict[str, Any]]:
         if tensor is None:
             continue
         try:
-            shape, numel = [int(n) for n in tensor.shape], int(tensor.numel())
+            shape, numel = [*map(int, tensor.shape)], int(tensor.numel())
         except Exception:  # uninitialized (lazy) parameters have no shape yet
             shape, numel = [], 0
         rows.append(
             {
                 "name": name,
                 "shape": shape,
-                "dtype": str(tensor.dtype).removeprefix("torch."),
+                "dtype": _dtype_name(tensor.dtype),
                 "numel": numel,
                 "bytes": numel * tensor.dtype.itemsize,
                 "requires_grad": bool(tensor.requires_grad),

@@ -15,16 +15,21 @@ from .columns import lists
 from .layouts import Layout
 from .operands import Op, other_arguments
 
+_PLAIN = frozenset({bool, int, str, type(None)})
+"""What most arguments are: to ask for the very type is faster than `isinstance`."""
+
 
 def plain_argument(value: Any) -> Any:
     """Return a non-tensor argument as JSON can hold it."""
-    if value is None or isinstance(value, bool | int | str):
+    if type(value) in _PLAIN or isinstance(value, int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, torch.dtype | torch.layout | torch.memory_format):
         return str(value).removeprefix("torch.")
     if isinstance(value, list | tuple):
+        if _PLAIN.issuperset(map(type, value)):
+            return list(value)
         return [plain_argument(v) for v in value]
     if isinstance(value, torch.Tensor):
         return None

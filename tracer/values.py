@@ -171,6 +171,7 @@ class Values:
 
     Attributes:
         hollow: how many of the storages that were seen have no elements.
+        written: values there were as the last ones came into the tables; 0: none has.
         let_go: called with the number of each storage as it is let go; None: they are not followed.
     """
 
@@ -184,7 +185,7 @@ class Values:
         self.epoch = 1
         self.distrust = 0
         self._next_value = 0
-        self._written = 0
+        self.written = 0
         self.storages_seen = 0
         self.hollow = 0
         self.let_go: Callable[[int], None] | None = None
@@ -256,10 +257,10 @@ class Values:
 
     def _retire(self, storage: Storage) -> None:
         """Forget values, but for those in the tables that unwritten calls may name."""
-        if storage.value is not None and storage.value.number < self._written:
+        if storage.value is not None and storage.value.number < self.written:
             self.retired += storage.values()
         elif storage.more is not None:
-            self.retired += [v for v in storage.more.values() if v.number < self._written]
+            self.retired += [v for v in storage.more.values() if v.number < self.written]
         storage.clear()
 
     @property
@@ -288,7 +289,7 @@ class Values:
         self.fresh = [value for value in self.fresh if value.number not in done]
         if seen == self._next_value:  # else calls that are not written yet may name them
             del self.retired[:retired]
-        self._written = seen
+        self.written = seen
 
     def wrote(self, storage: Storage, seq: int, counted: int) -> None:
         """Note that call `seq` wrote to the storage; `counted`: PyTorch will count it so often."""

@@ -94,18 +94,26 @@ class Footer:
     spans: tuple[tuple[int, int, int], ...] = ()
 
 
-Footers = dict[tuple[str, str], Footer]
-"""Footers that were checked, by table and checksum of the whole part."""
+@dataclass(frozen=True)
+class Checked:
+    """What was checked so far, of any rank: ranks of one model have much in common.
+
+    Attributes:
+        footers: by table and checksum of the whole part.
+        like: by table, a footer whose columns are right.
+    """
+
+    footers: dict[tuple[str, str], Footer] = field(default_factory=dict)
+    like: dict[str, Content] = field(default_factory=dict)
 
 
-def files_of(folder: Path, manifest: Manifest, footers: Footers) -> Found:
+def files_of(folder: Path, manifest: Manifest, checked: Checked) -> Found:
     """Return the parts of one rank, each checked for name, size, rows, columns and checksum.
 
     Args:
         folder: of the rank.
         manifest: its manifest.
-        footers: checked so far, of any rank: ranks of one model have the same static tables. What
-            is read here is added.
+        checked: so far, of any rank; what is checked here is added.
 
     Raises:
         TraceError: a part is missing, damaged, truncated, foreign or badly named.
@@ -120,26 +128,25 @@ def files_of(folder: Path, manifest: Manifest, footers: Footers) -> Found:
     for part in manifest.parts:
         if part.table in TABLES:
             file, key = folder / part.name, (part.table, part.checksum)
-            if key not in footers:
-                footers[key] = _footer(file, part.table)
-            if footers[key].rows != part.rows:
-                raise TraceError(
-                    f"{file} is damaged: {footers[key].rows} rows instead of {part.rows}."
-                )
-            _take(found, file, part.table, footers[key])
+            footer = checked.footers.get(key)
+            if footer is None:
+                footer = checked.footers[key] = _footer(file, part.table, checked)
+            if footer.rows != part.rows:
+                raise TraceError(f"{file} is damaged: {footer.rows} rows instead of {part.rows}.")
+            _take(found, file, part.table, footer)
     return found
 
 
 def readable_files(folder: Path) -> Found:
     """Return what can be read of a recording without a manifest, and what cannot, in words."""
-    found = Found(folder)
+    found, checked = Found(folder), Checked()
     for name in TABLES:
         pattern = f"{name}.parquet" if name in STATIC_TABLES else f"{name}-*.parquet"
         for file in sorted(folder.glob(pattern)):
             try:
                 found.identities[file] = _regular(file)
                 _check_pages(file)  # no checksum of the whole stands anywhere
-                _take(found, file, name, _footer(file, name))
+                _take(found, file, name, _footer(file, name, checked))
             except TraceError as error:
                 found.identities.pop(file, None)
                 found.left_out.append(str(error))
@@ -177,6 +184,33 @@ def scan(ranks: Mapping[int, list[Path]], name: str) -> pl.LazyFrame:
     if len(ranks) > 1 and all(map(_tells_rank_alone, chain.from_iterable(ranks.values()))):
         return _scanned_as_one([*chain.from_iterable(ranks.values())], name)
     return pl.concat([_scanned(files, name, rank) for rank, files in ranks.items()])
+
+
+_SMALL_ROWS, _MANY_PARTS, _MOST_HELD = 4096, 32, 400_000
+"""Rows of a small part on average; so many of them are read once, if they have no more rows in all
+than the last: of some 250 bytes each in memory."""
+
+
+def scan_once(ranks: Mapping[int, list[Path]], name: str, rows: int | None) -> pl.LazyFrame:
+    """Return a table with a `rank` column, as `scan` does; many small parts are read once.
+
+    A question asks a trace some twenty times, and Polars reads the footers of all parts each time.
+
+    Args:
+        ranks: the parts of the table by rank.
+        name: of the table.
+        rows: of the table; None: not told.
+    """
+    parts, frame = sum(map(len, ranks.values())), scan(ranks, name)
+    most = min(parts * _SMALL_ROWS, _MOST_HELD)
+    if rows is None or rows > most or parts < _MANY_PARTS:
+        return frame
+
+    @cache
+    def held() -> pl.DataFrame:
+        return frame.collect(engine="in-memory")
+
+    return pl.defer(held, schema=frame.collect_schema())
 
 
 def _tells_rank_alone(file: Path) -> bool:
@@ -354,26 +388,31 @@ def _take(found: Found, file: Path, table: str, footer: Footer) -> None:
         found.spans.extend(footer.spans)
 
 
-def _footer(file: Path, table: str) -> Footer:
+def _footer(file: Path, table: str, checked: Checked) -> Footer:
     """Return what the footer of a part tells, once columns and what they may hold are checked.
+
+    Columns that are as those of a part before are not checked again.
 
     Raises:
         TraceError: the file is no part of the table.
     """
     try:
-        return _checked_footer(file, table)
+        return _checked_footer(file, table, checked)
     except TraceError:
         raise
     except (Exception, pl.exceptions.PanicException):  # of bytes that are none of their own
         raise TraceError(f"{file} is damaged: it is not a Parquet file.") from None
 
 
-def _checked_footer(file: Path, table: str) -> Footer:
-    told = footer_of(file)
-    schema = pl.scan_parquet(file, glob=False).collect_schema()
-    if schema != _schema(table):
-        for name in _schema(table):
-            _check_column(file, table, schema, name)
+def _checked_footer(file: Path, table: str, checked: Checked) -> Footer:
+    like = checked.like.get(table)
+    told = footer_of(file, like)
+    if like is None or told.schema != like.schema:
+        schema = pl.scan_parquet(file, glob=False).collect_schema()
+        if schema != _schema(table):
+            for name in _schema(table):
+                _check_column(file, table, schema, name)
+        checked.like[table] = told
     if table not in STATIC_TABLES:
         return Footer(told.rows, tuple(_checked_numbers(file, table, told)))
     _check_bounds(file, told)

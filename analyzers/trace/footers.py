@@ -46,21 +46,33 @@ class Group:
 
 @dataclass(frozen=True)
 class Content:
-    """What a footer says: all rows, and the row groups."""
+    """What a footer says.
+
+    Attributes:
+        rows: all rows.
+        groups: the row groups.
+        schema: the bytes that tell the columns and their types; files that agree in them agree.
+    """
 
     rows: int
     groups: tuple[Group, ...]
+    schema: tuple[bytes, ...]
 
 
-def footer_of(file: Path) -> Content:
+def footer_of(file: Path, like: Content | None = None) -> Content:
     """Return the footer of a file.
+
+    Args:
+        file: the file.
+        like: of one that may have the same columns: these are then not read again.
 
     Raises:
         OSError: the file cannot be read.
         Exception: it is no Parquet file, of whatever kind the first fault is.
     """
-    told, _ = _struct(_content(file), 0)
-    return Content(told[3], tuple(map(_group, told[4])))
+    told, _ = _struct(_content(file), 0, _FOOTER, () if like is None else like.schema)
+    schema = (told[2], told.get(5, b""))
+    return Content(told[3], tuple(map(_group, told[4])), schema)
 
 
 def _content(file: Path) -> bytes:
@@ -93,89 +105,128 @@ def _number(content: bytes) -> int:
     return int.from_bytes(content, "little", signed=True)
 
 
-def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
-    """Return the struct that begins at a place, by number of the field, and where it ends.
+_RAW: Any = object()
+"""Stands for a list that is kept as its bytes."""
 
-    Thousands of parts have millions of such bytes: numbers of one byte are read in line.
+_STATISTICS = dict.fromkeys((1, 2, 3, 5, 6))
+_COLUMN = {3: {1: None, 3: None, 12: _STATISTICS}}
+_GROUP = {1: _COLUMN, 2: None, 3: None}
+_FOOTER = {2: _RAW, 3: None, 4: _GROUP, 5: _RAW}
+"""The fields that are kept, by number: those of the structs inside, or None. The most by far are
+passed over, for a trace of many ranks has thousands of footers."""
+
+_WHOLE_KINDS = (4, 5, 6)
+_LONGEST = 10
+"""Bytes of a number."""
+
+
+def _struct(
+    data: bytes, place: int, kept: dict[int, Any], known: tuple[bytes, ...] = ()
+) -> tuple[dict[int, Any], int]:
+    """Read a struct, a dictionary by number of the field; return it and where it ends.
+
+    Args:
+        data: the footer.
+        place: where the struct begins.
+        kept: what is kept of it.
+        known: raw fields as they may be.
     """
     found: dict[int, Any] = {}
     number = 0
-    while head := data[at]:
-        at += 1
-        kind = head & 15
-        if head >> 4:
+    while head := data[place]:
+        place += 1
+        if head > 15:
             number += head >> 4
         else:
-            number, at = _signed(data, at)
-        if kind in _NUMBERS:
-            coded = data[at]
-            if coded < 128:
-                found[number], at = (coded >> 1) ^ -(coded & 1), at + 1
-            else:
-                found[number], at = _signed(data, at)
-        elif kind in (1, 2):
+            number, place = _signed(data, place)
+        kind = head & 15
+        if number not in kept:
+            place = place if kind < 3 else _past(data, place, kind)
+        elif kept[number] is _RAW:
+            if kind != 9:
+                raise ValueError("columns are told by lists")
+            start = place
+            same = next((each for each in known if each and data.startswith(each, place)), None)
+            place = _past(data, place, kind) if same is None else place + len(same)
+            found[number] = data[start:place]
+        elif kind < 3:
             found[number] = kind == 1
         else:
-            found[number], at = _value(data, at, kind)
-    return found, at + 1
+            found[number], place = _value(data, place, kind, kept[number])
+    return found, place + 1
 
 
-_NUMBERS = (4, 5, 6)
-"""Whole numbers of 16, 32 and 64 bits."""
-
-
-def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
-    """Return the value of a kind that begins at a place, as lists hold it, and where it ends."""
-    if kind in _NUMBERS:
-        return _signed(data, at)
+def _value(data: bytes, place: int, kind: int, kept: Any) -> tuple[Any, int]:
+    """Read a value of a kind, as lists hold it; return it and where it ends."""
+    if kind in _WHOLE_KINDS:
+        return _signed(data, place)
     if kind == 8:
-        size, at = _varint(data, at)
-        return _bytes(data, at, size)
+        size, place = _varint(data, place)
+        if place + size > len(data):
+            raise ValueError("it is cut off")
+        return data[place : place + size], place + size
     if kind == 12:
-        return _struct(data, at)
+        return _struct(data, place, kept)
     if kind in (9, 10):
-        return _list(data, at)
-    if kind in (1, 2, 3):
-        return data[at], at + 1
-    if kind == 7:
-        return _bytes(data, at, 8)
+        values = []
+        size, kind, place = _list(data, place)
+        for _ in range(size):
+            value, place = _value(data, place, kind, kept)
+            values.append(value)
+        return values, place
+    raise ValueError(f"no kind {kind} is kept")
+
+
+def _past(data: bytes, place: int, kind: int) -> int:
+    """Return where a value of a kind ends, as lists hold it."""
+    if kind == 12:
+        while head := data[place]:
+            place = place + 1 if head > 15 else _past(data, place + 1, 5)
+            kind = head & 15
+            if kind in _WHOLE_KINDS and data[place] < 128:
+                place += 1
+            elif kind > 2:
+                place = _past(data, place, kind)
+        return place + 1
+    if kind in _WHOLE_KINDS:
+        return _varint(data, place)[1]
+    if kind == 8:
+        size, place = _varint(data, place)
+        return place + size
+    if kind in (9, 10):
+        size, kind, place = _list(data, place)
+        for _ in range(size):
+            place = _past(data, place, kind)
+        return place
+    if kind in (1, 2, 3, 7):
+        data[place]  # nothing goes on past the end for ever
+        return place + (8 if kind == 7 else 1)
     raise ValueError(f"no kind {kind}")  # maps: no footer has one
 
 
-def _list(data: bytes, at: int) -> tuple[list[Any], int]:
-    head, at = data[at], at + 1
-    size, kind = head >> 4, head & 15
-    if size == 15:
-        size, at = _varint(data, at)
-    found = []
-    for _ in range(size):
-        each, at = _value(data, at, kind)
-        found.append(each)
-    return found, at
+def _list(data: bytes, place: int) -> tuple[int, int, int]:
+    """Return how many values a list has, their kind, and where the first one begins."""
+    head = data[place]
+    size, place = (head >> 4, place + 1) if head < 240 else _varint(data, place + 1)
+    return size, head & 15, place
 
 
-def _bytes(data: bytes, at: int, size: int) -> tuple[bytes, int]:
-    end = at + size
-    if end > len(data):
-        raise ValueError("it is cut off")
-    return data[at:end], end
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the whole number, not negative, that begins at a place, and where it ends."""
-    found = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """Read a whole number that is not negative; return it and where it ends."""
+    found, place = data[place], place + 1
+    if found < 128:
+        return found, place
+    found, shift = found & 127, 7
+    for byte in data[place : place + _LONGEST - 1]:
         found |= (byte & 127) << shift
+        place += 1
         if byte < 128:
-            return found, at
+            return found, place
         shift += 7
-        if shift > 63:
-            raise ValueError("a number is too long")
+    raise ValueError("a number is too long, or cut off")
 
 
-def _signed(data: bytes, at: int) -> tuple[int, int]:
-    """Return the whole number that begins at a place, and where it ends."""
-    coded, at = _varint(data, at)
-    return (coded >> 1) ^ -(coded & 1), at
+def _signed(data: bytes, place: int) -> tuple[int, int]:
+    """Read a whole number; return it and where it ends."""
+    coded, place = _varint(data, place)
+    return (coded >> 1) ^ -(coded & 1), place

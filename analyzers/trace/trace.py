@@ -11,14 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from ...schemas import MANIFEST_NAME, PART_TABLES, Manifest, TraceError
+from ...schemas import MANIFEST_NAME, PART_TABLES, STATIC_TABLES, Manifest, TraceError
 from ..answers import html, table
 from ..answers.page import Column, Page, Sheet
 from ..units import number_text
 from .assumptions import assuming
 from .checks import check_static
 from .files import (
-    Footers,
+    Checked,
     Found,
     Identity,
     collected,
@@ -26,6 +26,7 @@ from .files import (
     missing_calls,
     readable_files,
     scan,
+    scan_once,
 )
 from .filters import Filter, parse_filters
 from .manifests import check_ranks, ending, find_ranks, read_manifest
@@ -252,14 +253,14 @@ def _open(path: Path, partial: bool, rank: int | None) -> Trace:
         check_ranks(path, found, partial=partial)
     elif None in found and found[None].rank != rank:
         raise TraceError(f"{path} has no rank {rank}; it is of rank {found[None].rank}.")
-    footers: Footers = {}
-    opened = [(told, _files(folders[each], told, footers)) for each, told in found.items()]
+    checked = Checked()
+    opened = [(told, _files(folders[each], told, checked)) for each, told in found.items()]
     return _joined(path, opened, partial=partial)
 
 
-def _files(folder: Path, manifest: Manifest, footers: Footers) -> Found:
+def _files(folder: Path, manifest: Manifest, checked: Checked) -> Found:
     if manifest.parts or manifest.status != "unfinished":
-        return files_of(folder, manifest, footers)
+        return files_of(folder, manifest, checked)
     return readable_files(folder)
 
 
@@ -276,12 +277,17 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
     opening = _Opening(path, {k: v for _, found in known for k, v in found.identities.items()})
 
     def table(name: str) -> pl.LazyFrame:
-        return scan({each.rank: found.files[name] for each, found in known}, name)
+        parts = {each.rank: found.files[name] for each, found in known}
+        told = [each.rows for each, _ in known]  # a killed recording has not told
+        return scan_once(parts, name, sum(r.get(name, 0) for r in told) if all(told) else None)
 
-    signatures, modules, optimizer_steps = (
-        collected(table(name), opening) for name in ("signatures", "modules", "optimizer_steps")
-    )
-    check_static(path, signatures, modules, optimizer_steps)
+    twins = {name: _twins(known, name) for name in STATIC_TABLES}
+    once = {
+        name: collected(scan({first: files for first, (files, _) in found.items()}, name), opening)
+        for name, found in twins.items()
+    }
+    check_static(path, **once)
+    static = {name: _of_all(once[name], found) for name, found in twins.items()}
     told = None
     for manifest, found in known:
         gap = missing_calls(found)
@@ -296,14 +302,39 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
         manifests=tuple(manifest for manifest, _ in known),
         identities={file: opening.identities[file] for file in files},
         left_out=told,
-        signatures=signatures,
-        modules=modules,
-        optimizer_steps=optimizer_steps,
+        signatures=static["signatures"],
+        modules=static["modules"],
+        optimizer_steps=static["optimizer_steps"],
         calls=table("calls"),
         call_operands=table("call_operands"),
         values=table("values"),
         module_calls=(module_calls := table("module_calls")),
         sample_calls=module_calls,
+    )
+
+
+_Twins = dict[int, tuple[list[Path], list[int]]]
+"""By the first of ranks with an equal static table its files, and all of these ranks."""
+
+
+def _twins(ranks: Iterable[tuple[Manifest, Found]], name: str) -> _Twins:
+    """Return which ranks have an equal static table, by checksum; those without one stand alone."""
+    found: dict[object, tuple[list[Path], list[int]]] = {}
+    for manifest, files in ranks:
+        sums = [part.checksum for part in manifest.parts if part.table == name]
+        key = sums[0] if sums else manifest.rank
+        found.setdefault(key, (files.files[name], []))[1].append(manifest.rank)
+    return {alike[0]: (files, alike) for files, alike in found.values()}
+
+
+def _of_all(once: pl.DataFrame, twins: _Twins) -> pl.DataFrame:
+    """Return a static table of all ranks, of which equal ones were read once and are held once."""
+    first = {rank: first for first, (_, alike) in twins.items() for rank in alike}
+    if len(first) == len(twins):
+        return once
+    frames = {rank: once.filter(pl.col("rank") == rank) for rank in twins}
+    return pl.concat(
+        frames[first[rank]].with_columns(rank=pl.lit(rank, pl.Int32)) for rank in sorted(first)
     )
 
 

@@ -29,6 +29,14 @@ def test_rows_sizes_and_statistics_are_those_that_pyarrow_reads(stored):
                 assert chunk.nulls == (found.null_count if found.has_null_count else None)
 
 
+def test_columns_that_another_footer_has_are_passed_over(stored):
+    """Whatever footer is given to compare with: what is read is the same."""
+    files = sorted(stored.glob("*.parquet"))
+    for file in files:
+        alone = footer_of(file)
+        assert [footer_of(file, footer_of(other)) for other in files] == [alone] * len(files)
+
+
 @pytest.mark.parametrize("size", [0, 8, 100, -9, -1])
 def test_what_is_cut_off_has_no_footer(stored, tmp_path, size):
     file = tmp_path / "cut.parquet"

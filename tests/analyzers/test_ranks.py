@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from hashlib import blake2b
 
+import polars as pl
 import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 
 from opjoule.analyzers import count, open_trace
-from opjoule.schemas import RuleError
+from opjoule.schemas import PART_TABLES, RuleError, TraceError
 
 
 @pytest.fixture
@@ -160,6 +163,42 @@ def test_what_ranks_have_in_common_is_checked_once(twins, monkeypatch):
     trace = open_trace(twins)
     assert asked == ["rank=00000"] * 7
     assert trace.calls.collect().height == 2 * open_trace(twins, rank=1).calls.collect().height
+
+
+def test_the_columns_of_every_part_are_checked(twins, refusal):
+    """The second rank's part is another one, so its columns are its own."""
+    folder = twins / "rank=00001"
+    file = folder / "calls-00000.parquet"
+    rows = pq.read_table(file)
+    pq.write_table(rows.rename_columns({"in0_value": "in9_value"}), file)
+    told = json.loads((folder / "trace.json").read_text())
+    content = file.read_bytes()
+    sums = "blake2b:" + blake2b(content, digest_size=16).hexdigest()
+    for part in told["parts"]:
+        if part["name"] == file.name:
+            part |= {"bytes": len(content), "checksum": sums}
+    (folder / "trace.json").write_text(json.dumps(told))
+    assert f"{file} is not a part of calls: column in0_value is missing" in refusal(twins)
+
+
+def test_static_tables_that_ranks_have_in_common_are_there_for_each(twins):
+    trace = open_trace(twins)
+    for name in ("signatures", "modules", "optimizer_steps"):
+        alone = [getattr(open_trace(twins, rank=rank), name) for rank in (0, 1)]
+        assert getattr(trace, name).equals(pl.concat(alone))
+
+
+def test_many_small_parts_are_read_once(twins, monkeypatch):
+    by_file = open_trace(twins)
+    monkeypatch.setattr("opjoule.analyzers.trace.files._MANY_PARTS", 2)
+    held = open_trace(twins)
+    for name in PART_TABLES:
+        assert getattr(held, name).collect().equals(getattr(by_file, name).collect())
+    assert count(held, strict=False).to_dict() == count(by_file, strict=False).to_dict()
+    (twins / "rank=00001" / "calls-00000.parquet").unlink()
+    assert held.calls.filter(pl.col("rank") == 1).collect().height > 0
+    with pytest.raises(TraceError, match="was replaced while it was read"):
+        count(held)
 
 
 @pytest.mark.parametrize("name", ["modules.parquet", "calls-00000.parquet"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import zlib
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from opjoule.tracer.fingerprints import fingerprint, state_of
+from opjoule.tracer.measurers import CHOICE, column_sums
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32,
           torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn]  # fmt: skip
@@ -19,6 +21,20 @@ def test_a_small_tensor_is_checked_as_a_whole():
     header = b"torch.float32(3,)"
     told = zlib.crc32(x.numpy().tobytes(), zlib.crc32(header))
     assert fingerprint([x]) == f"sum64-crc32:{told:08x}"
+
+
+@pytest.mark.parametrize("counted_in", ["", "NumPy"])
+@pytest.mark.parametrize("rows", [2, 4, 7])
+@pytest.mark.parametrize("start", [0, 3])
+def test_sums_of_columns_are_modulo_2_to_the_64(monkeypatch, counted_in, rows, start):
+    """In C four rows are added at a time; a table may lie at any address."""
+    monkeypatch.setenv(CHOICE, counted_in)
+    numbers = [[pow(3, 1021 * k + c, 1 << 64) for c in range(1021)] for k in range(rows)]
+    table = b"".join(n.to_bytes(8, "little") for row in numbers for n in row)
+    memory = ctypes.create_string_buffer(bytes(start) + table)
+    told = column_sums(ctypes.addressof(memory) + start, rows, 1021)
+    right = [sum(column) % (1 << 64) for column in zip(*numbers, strict=True)]
+    assert bytes(told) == b"".join(n.to_bytes(8, "little") for n in right)
 
 
 def test_of_a_large_one_the_sums_of_columns_are():

@@ -173,7 +173,7 @@ class Elsewhere(nn.Module):
 
 @pytest.mark.parametrize("module", [Plain(), Elsewhere(), nn.Linear(2, 3), nn.LSTM(2, 3)])
 def test_many_attributes_are_those_that_are_asked_for_one_by_one(module):
-    names = ("kernel_size", "stride", "beta", "threshold", "tau", "in_features", "p", "bias")
+    names = frozenset("kernel_size stride beta threshold tau in_features p bias".split())
     missing = object()
     each = {name: attribute(module, name, missing) for name in names}
     assert attributes(module, names) == {k: v for k, v in each.items() if v is not missing}
