@@ -90,8 +90,9 @@ def compare(
       opjoule compare runs/base runs/head --fail-on "flops>+0%" --format markdown
 
     Conditions: FIGURE>+5% (grown by more than that), FIGURE>+1e6 (by so much), FIGURE>1e9 (HEAD's
-    total); >=, < and <= too. A condition of an energy estimates it. The exit code is 1 if a
-    condition holds, 2 if the question or a trace is wrong.
+    total); >=, < and <= too. A condition of an energy estimates it; one of twin_ratio puts each
+    side beside its quantized twin, see breakeven. The exit code is 1 if a condition holds, 2 if
+    the question or a trace is wrong.
     """  # noqa: D301
     comparison = _compared((base, head), conditions, figures, asked)
     told = reply.kind != "table"  # else stderr says what failed
@@ -118,10 +119,12 @@ def _compared(
     asked: Mapping[str, Any],
 ) -> Comparison:
     from ..analyzers import compare as compared
+    from ..analyzers.checking.figures import TWIN_RATIO, machine_of
     from ..analyzers.comparing.budgets import budget
 
     named = [*(budget(condition).figure for condition in conditions), *figures]
     names = [name.removeprefix(_ENERGY) for name in named if name.startswith(_ENERGY)]
+    twins = [name for name in named if machine_of(name, TWIN_RATIO) is not None]
     estimators = list(dict.fromkeys((*asked["estimators"], *names)))
     revision, energies = configuring.several(estimators, asked, "--energy {}")
     traces = [
@@ -131,5 +134,6 @@ def _compared(
     others = ("where", "rules", "spikes", "per", "samples", "batch", "time_steps", "strict")
     with reading.working("comparing"):
         return compared(
-            *traces, energies=energies, revision=revision, **{name: asked[name] for name in others}
-        )
+            *traces, energies=energies, revision=revision, twins=twins,
+            **{name: asked[name] for name in others},
+        )  # fmt: skip

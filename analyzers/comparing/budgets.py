@@ -102,12 +102,12 @@ def check(comparison: Comparison, condition: Budget) -> Failure | None:
         ConfigError: its figure was not compared.
     """
     figure = condition.figure
-    if figure not in comparison.totals:
+    if figure not in comparison.total:
         raise ConfigError(
             f"{condition.text!r}: {figure!r} was not compared; there are "
-            f"{', '.join(comparison.totals)}."
+            f"{', '.join(comparison.total)}."
         )
-    total = comparison.totals[figure]
+    total = comparison.total[figure]
     met = _met(condition, total)
     if met is False:
         return None
@@ -134,7 +134,7 @@ def _culprits(comparison: Comparison, condition: Budget, total: Total) -> pl.Dat
     moved = pl.col("difference") > 0 if grown else pl.col("difference") < 0
     blamed = changes.filter(moved | pl.col("difference").is_null())
     columns = ("module", "op", "stage", "amount", "reason")
-    if blamed.height or not grown:
+    if blamed.height or not grown or condition.figure in comparison.twins:
         return blamed.rename({"difference": "amount"}).select(columns).head(_CULPRITS)
     head = f"{condition.figure}_head"
     largest = comparison.rows.sort(head, descending=True, nulls_last=True).head(_CULPRITS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from .profiles import (
     side_data,
 )
 from .recording_differences import circumstances
+from .twins import Twinned, twinned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,6 +65,7 @@ class Comparison(Result):
         joined: what `rows` are made of, see `diff.joined`.
         scopes: the module tree of both sides, see `workload.modules.scopes_of`.
         per: what all figures speak of: "total", or one "sample" or "step" of each side.
+        twins: of each figure of `breakeven` that was asked for, what it is on both sides.
         known_changes: what `changes` found before.
     """
 
@@ -78,6 +80,7 @@ class Comparison(Result):
     joined: pl.DataFrame = field(repr=False)
     scopes: pl.DataFrame = field(repr=False)
     per: str = "total"
+    twins: Mapping[str, Twinned] = field(default_factory=dict, repr=False)
     known_changes: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def unit_line(self) -> str:
@@ -101,8 +104,8 @@ class Comparison(Result):
 
     @property
     def total(self) -> Mapping[str, Total]:
-        """The same as `totals`."""
-        return self.totals
+        """The same as `totals`, and those of `twins`."""
+        return {**self.totals, **{name: each.total for name, each in self.twins.items()}}
 
     def page(
         self,
@@ -155,7 +158,10 @@ class Comparison(Result):
         from ..plotting.differences import comparison_figure
 
         asked = (figures,) if isinstance(figures, str) else figures
-        shown = explained_figures(self, asked, self.failures(conditions))
+        if ratios := [name for name in asked if name in self.twins]:
+            raise ConfigError(f"{ratios[0]} has no parts that add up: it cannot be drawn as bars")
+        explained = explained_figures(self, asked, self.failures(conditions))
+        shown = [name for name in explained if name in self.totals]
         return comparison_figure(self, shown or ["flops"], by or "module", most=most, width=width)
 
     def by(self, *keys: str, exclusive: bool = False) -> pl.DataFrame:
@@ -182,26 +188,31 @@ class Comparison(Result):
         """Return what explains the change of a total, biggest first.
 
         Args:
-            figure: a key of `totals`.
+            figure: a key of `total`.
 
         Returns:
             `module`, `op`, `stage`, `mark`, `base`, `head`, `difference`, `share` (of the total's
             difference; null if that is 0 or unknown) and `reason`, in words. A module that only
             one side has is one row with all below it; its `op` and `stage` are null. The
-            differences add up to that of the total.
+            differences add up to that of the total; not so ratios to a twin, whose rows are layers.
 
         Raises:
             ConfigError: there is no such figure.
         """
+        if figure in self.twins:
+            return self.twins[figure].changes
         if figure not in self.totals:
-            raise ConfigError(f"no figure {figure!r}: choose from {', '.join(self.totals)}")
+            raise ConfigError(f"no figure {figure!r}: choose from {', '.join(self.total)}")
         if figure not in self.known_changes:
             self.known_changes[figure] = explained(self, figure)
         return self.known_changes[figure]
 
     def causes(self, figure: str) -> pl.DataFrame:
-        """Return `changes` with those that repeat as one, see `causes_of`."""
-        return causes_of(self.changes(figure))
+        """Return `changes` with those that repeat as one, see `causes_of`; ratios stay apart."""
+        changes = self.changes(figure)
+        if figure in self.twins:
+            return changes.with_columns(modules=pl.lit(1, pl.UInt32))
+        return causes_of(changes)
 
     def failures(self, conditions: Sequence[str]) -> list[Failure]:
         """Return those of the conditions that are met: `flops>+0%`, `macs>1e9`, see `budgets`.
@@ -231,8 +242,8 @@ class Comparison(Result):
             "coverage": {"base": self.base.coverage.line(), "head": self.head.coverage.line()},
             "assumed": _assumed(self.base, self.head),
             "warnings": list(self.warnings),
-            "totals": [asdict(total) for total in self.totals.values()],
-            "changes": {name: self.changes(name).to_dicts() for name in self.totals},
+            "totals": [asdict(total) for total in self.total.values()],
+            "changes": {name: self.changes(name).to_dicts() for name in self.total},
             "rows": self.rows.to_dicts(),
             "failures": [failure.to_dict() for failure in self.failures(conditions)],
         }
@@ -248,6 +259,7 @@ def compare(
     rules: str = "full",
     spikes: str = "binary",
     per: str | None = None,
+    twins: Sequence[str] = (),
     **options: Any,
 ) -> Comparison:
     """Compare two traces: counters and estimates, aligned by module path, op and stage.
@@ -263,6 +275,7 @@ def compare(
         spikes: what a spike tensor may hold, for counters and estimators.
         per: "total", "sample" or "step": what all figures speak of. By default one sample, if the
             traces have different numbers of samples that are both known; else the total.
+        twins: figures of `breakeven` to compare too: "twin_ratio", "twin_ratio.MACHINE".
         **options: of the estimators: revision (a name, or one for each estimator), strict,
             samples, batch, time_steps.
 
@@ -282,10 +295,23 @@ def compare(
         counted_side(trace, chosen, spikes, costed, found, per)
         for trace, costed, found in zip((one, two), reports, sampled, strict=True)
     )
-    return _compared(*sides, rules=rules, spikes=spikes, notes=notes)
+    given = {name: options[name] for name in _REGROUPED if options.get(name) is not None}
+    beside = (dict.fromkeys(twins), {"spikes": spikes, **given})
+    return _compared(*sides, rules=rules, spikes=spikes, notes=notes, beside=beside)
 
 
-def _compared(base: Side, head: Side, *, rules: str, spikes: str, notes: list[str]) -> Comparison:
+_REGROUPED = ("samples", "batch", "time_steps")
+
+
+def _compared(
+    base: Side,
+    head: Side,
+    *,
+    rules: str,
+    spikes: str,
+    notes: list[str],
+    beside: tuple[Iterable[str], Mapping[str, Any]],
+) -> Comparison:
     aligned = align(base.trace.modules, head.trace.modules)
     figures = [*COUNTED, *(f"{ENERGY}{name}" for name in base.reports)]
     both = _in_order(joined(base.rows(aligned), head.rows({}), figures), base, head, aligned)
@@ -304,6 +330,9 @@ def _compared(base: Side, head: Side, *, rules: str, spikes: str, notes: list[st
         joined=both,
         scopes=scopes_of(head.trace.modules, _renamed(base.trace.modules, aligned)),
         per=base.per,
+        twins={
+            name: twinned(name, base.trace, head.trace, aligned, **beside[1]) for name in beside[0]
+        },
     )
 
 

@@ -51,7 +51,7 @@ def total_of(figure: str, base: Side, head: Side, joined: pl.DataFrame) -> Total
     if figure in COUNTERS:
         uneven = joined[f"{figure}_unknown_base"] != joined[f"{figure}_unknown_head"]
         known = known and not uneven.any()
-    difference = _difference(one, two) if known else None
+    difference = difference_of(one, two) if known else None
     return Total(
         figure=figure,
         unit=UNITS.get(figure, "pJ"),
@@ -63,7 +63,8 @@ def total_of(figure: str, base: Side, head: Side, joined: pl.DataFrame) -> Total
     )
 
 
-def _difference(one: int | float | None, two: int | float | None) -> int | float | None:
+def difference_of(one: int | float | None, two: int | float | None) -> int | float | None:
+    """Return two - one; 0 if they differ by rounding alone, None if either is not known."""
     if one is None or two is None:
         return None
     difference = two - one

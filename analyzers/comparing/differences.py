@@ -37,6 +37,9 @@ def title(total: Total) -> str:
     """Return what a total is of: "FLOP", "SynOp", "compute energy"."""
     if total.figure.startswith("energy."):
         return f"{total.figure.removeprefix('energy.')} energy"
+    own, _, machine = total.figure.partition(".")
+    if own == "twin_ratio":
+        return f"energy by its twin's{f' ({machine})' if machine else ''}"
     return {"flops": "FLOP", "synops": "SynOp", "macs": "MAC", "acs": "AC"}.get(
         total.figure, total.figure
     )

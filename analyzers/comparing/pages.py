@@ -34,7 +34,8 @@ def comparison_page(
     sheets += [
         _explanation(compared, figure, top) for figure in figures if compared.changes(figure).height
     ]
-    sheets += [_rows(compared, figure, by, exclusive) for figure in figures if by]
+    parted = [figure for figure in figures if by and figure in compared.totals]
+    sheets += [_rows(compared, figure, by, exclusive) for figure in parted]
     return Page(
         sheets,
         title=f"{compared.base.trace.path} -> {compared.head.trace.path}",
@@ -85,7 +86,7 @@ def failed_lines(compared: Comparison, failures: Sequence[Failure]) -> Iterator[
 def _headline(compared: Comparison, figure: str) -> str:
     """Return the change of a figure and what explains most of it, in one line."""
     show = figure_text(figure)
-    total = compared.totals[figure]
+    total = compared.total[figure]
     base = _bounded(figure, compared.base, total.base)
     head = _bounded(figure, compared.head, total.head)
     line = f"{title(total)} {change_text(total)}: {base} -> {head}"
@@ -105,7 +106,7 @@ def _totals(compared: Comparison) -> Sheet:
             signed(figure_text(name))(total.difference),
             change_text(total),
         )
-        for name, total in compared.totals.items()
+        for name, total in compared.total.items()
     ]
     names = ("mark", "figure", "base", "head", "difference", "change")
     columns = [Column(name, name, left=name in names[:2]) for name in names]
@@ -113,20 +114,21 @@ def _totals(compared: Comparison) -> Sheet:
 
 
 def _explanation(compared: Comparison, figure: str, top: int) -> Sheet:
-    total = compared.totals[figure]
+    total = compared.total[figure]
     show = signed(figure_text(figure))
     frame = compared.causes(figure)
     columns = [
         Column("difference", title(total), show),
-        Column("share", "share", share_text),
+        *([Column("share", "share", share_text)] if figure in compared.totals else []),
         Column("where", "where", left=True, wrap=True),
         Column("reason", "why", left=True, wrap=True),
     ]
     places = [place_text(row) for row in frame.iter_rows(named=True)]
     rows = frame.with_columns(pl.Series("where", places, dtype=pl.String))
     rest = rows.slice(top)
-    amount = show(rest["difference"].sum())
-    notes = [f"{number_text(rest.height, 'more row')}: {amount} in all"] if rest.height else []
+    added = figure in compared.totals  # ratios do not add up
+    amount = f": {show(rest['difference'].sum())} in all" if added else ""
+    notes = [f"{number_text(rest.height, 'more row')}{amount}"] if rest.height else []
     heading = f"What changes {title(total)}, biggest first"
     return Sheet(rows.head(top), columns, heading, notes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opjoule import ConfigError, TraceError, breakeven, check, table
+from opjoule import ConfigError, TraceError, breakeven, check, compare, table
 from opjoule.schemas.costs import Machine
 
 torch = pytest.importorskip("torch")
@@ -120,6 +120,31 @@ def test_as_a_limit(spiking):
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=says):
             check(trace, limit)
+
+
+def test_in_a_comparison(spiking):
+    """Recorded at 4 and at 6 of 12 spikes: 4 x 2 and 6 x 2 synaptic operations by 8 MACs."""
+    base = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 4))
+    head = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
+    figure = "twin_ratio.paper"
+    found = compare(base, head, twins=[figure])
+    total = found.total[figure]
+    assert total.base == breakeven(base, machine="paper").ratio
+    assert total.base == pytest.approx(8 * 0.9 / (8 * 4.6))
+    assert total.head == pytest.approx(12 * 0.9 / (8 * 4.6)) and total.ratio == pytest.approx(1.5)
+    (row,) = found.changes(figure).to_dicts()
+    assert (row["module"], row["mark"]) == ("Sequential.0", "changed")
+    assert row["reason"] == "spike rate 33.3 % -> 50.0 %"
+    (failure,) = found.failures([f"{figure}>0.2", f"{figure}>1", f"{figure}>+60%"])
+    assert failure.culprits["module"].to_list() == ["Sequential.0"]
+    totals, explained = found.page([figure]).sheets
+    assert "energy by its twin's (paper)" in totals.frame["figure"].to_list()
+    assert [each.title for each in explained.columns][1:] == ["where", "why"]
+    assert figure in {each["figure"] for each in found.to_dict()["totals"]}
+    with pytest.raises(ConfigError, match="no parts that add up"):
+        found.plot(figure)
+    same = compare(base, base, twins=["twin_ratio"])
+    assert same.total["twin_ratio"].mark == "equal" and not same.changes("twin_ratio").height
 
 
 def test_as_columns_of_a_table(spiking, recorded):
