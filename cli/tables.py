@@ -69,7 +69,7 @@ class Reply:
             return self._warn(page)
         if self.kind in FRAMES:
             rows: pl.DataFrame = frame() if frame else found.frame  # type: ignore[attr-defined]
-            return self.rows(rows, page.below)
+            return self.rows(_marked(rows, found), page.below)
         return self.page(page)
 
     def page(self, page: Page) -> None:
@@ -110,6 +110,16 @@ class Reply:
     def _warn(page: Page) -> None:
         for warning in page.warnings:
             say(f"warning: {warning}")
+
+
+def _marked(rows: pl.DataFrame, found: Result) -> pl.DataFrame:
+    """Add what is assumed to every row, if anything is: rows are passed on without notes."""
+    assumed: Sequence[str] = getattr(found, "assumed", ())
+    if not assumed:
+        return rows
+    import polars as pl
+
+    return rows.with_columns(assumed=pl.lit("; ".join(assumed)))
 
 
 def written(page: Page, kind: str) -> str:

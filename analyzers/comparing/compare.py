@@ -103,6 +103,11 @@ class Comparison(Result):
         return self.rows
 
     @property
+    def assumed(self) -> tuple[str, ...]:
+        """What is assumed of data that was not measured, on each side."""
+        return tuple(_assumed(self.base, self.head))
+
+    @property
     def total(self) -> Mapping[str, Total]:
         """The same as `totals`, and those of `twins`."""
         return {**self.totals, **{name: each.total for name, each in self.twins.items()}}
@@ -240,7 +245,7 @@ class Comparison(Result):
             "spikes": self.spikes,
             "per": self.per,
             "coverage": {"base": self.base.coverage.line(), "head": self.head.coverage.line()},
-            "assumed": _assumed(self.base, self.head),
+            "assumed": list(self.assumed),
             "warnings": list(self.warnings),
             "totals": [asdict(total) for total in self.total.values()],
             "changes": {name: self.changes(name).to_dicts() for name in self.total},

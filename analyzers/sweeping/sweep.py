@@ -60,6 +60,11 @@ class Sweep(Result):
         """
         return {str(place): report.total_pj for place, report in enumerate(self.reports)}
 
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What is assumed of data that was not measured."""
+        return self.reports[0].assumed
+
     def page(self) -> Page:
         """Return what is shown."""
         return sweep_page(self)
@@ -93,7 +98,7 @@ class Sweep(Result):
             "coverage": report.coverage,
             "per": self.per,
             "samples": report.samples,
-            "assumed": list(report.assumed),
+            "assumed": list(self.assumed),
             "warnings": list(self.warnings),
             "config": self.config,
             "rows": self.frame.to_dicts(),

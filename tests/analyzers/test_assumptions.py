@@ -184,6 +184,9 @@ def test_every_answer_says_what_is_assumed(planned, words, kind, tmp_path, capsy
         return
     beside = tmp_path / "answer.notes.txt" if kind == "csv" else output
     assert "assumed (spikes=0.25), not measured" in " ".join(beside.read_text().split())
+    if kind == "csv":
+        head, *rows = output.read_text().splitlines()
+        assert head.endswith(",assumed") and all("assumed (spikes=0.25)" in row for row in rows)
 
 
 def test_answers_about_several_traces_and_the_page(planned, tmp_path):
