@@ -102,6 +102,8 @@ def quantity(text: str, figure: str, number: str, unit: str) -> Fraction:
         units = _JOULES
     else:
         units = {**_PREFIXES, **(_BYTES if figure == "bytes" else {})}
+    if unit and not units:
+        raise ConfigError(f"{text!r}: {figure} has no unit: write a number alone.")
     if unit and unit not in units:
         known = ", ".join(name for name in units if name not in _MICRO[1:])
         raise ConfigError(f"{text!r}: {unit!r} is not a unit of {figure}: choose from {known}.")

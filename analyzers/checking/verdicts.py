@@ -148,6 +148,8 @@ class Figures:
 
     def _ratios(self, machine: str, scope: str) -> list[Row]:
         """Return the ratio to the twin of everything, or of each layer whose twin has work."""
+        if self._beside(machine).ratio is None:
+            return []
         return [
             Row(None if row["layer"] == GLOBAL else row["layer"], None, row["ratio"], False)
             for row in self._beside(machine).frame.iter_rows(named=True)
@@ -155,6 +157,12 @@ class Figures:
             and row["layer"] != OTHERS
             and row["ratio"] is not None
         ]
+
+    def without_ratio(self, machine: str) -> str:
+        """Return why nothing that was asked for has a ratio to the twin, in words."""
+        if self._beside(machine).ratio is None:
+            return "none of its layers has spikes as input, so it has no quantized twin"
+        return "no layer fits: ratios to a twin are of layers, and of the whole"
 
     def samples(self, figure: str) -> int | None:
         """Return how many samples a figure is of, None: not known."""
@@ -217,6 +225,9 @@ def _asked(figures: Figures, limit: Limit) -> list[Row]:
 
 def _unknown(figures: Figures, limit: Limit, rows: Sequence[Row], hidden: int) -> str:
     """Return why the figures are not known, in words; "" if they are."""
+    machine = machine_of(limit.figure, TWIN_RATIO)
+    if not rows and machine is not None:
+        return figures.without_ratio(machine or DEFAULT)
     if not rows:
         charged = limit.figure.startswith(ENERGY)
         return f"nothing {'is charged' if charged else 'ran'} in a module that fits"

@@ -86,12 +86,12 @@ class Breakeven(Result):
 
     @property
     def ratio(self) -> float | None:
-        """Energy of the spiking network by that of its twin."""
-        return self._whole["ratio"]  # type: ignore[no-any-return]
+        """Energy of the spiking network by that of its twin; None: it has no spikes, so no twin."""
+        return None if self.rate is None else self._whole["ratio"]
 
     @property
     def rate(self) -> float | None:
-        """Spike rate of the whole."""
+        """Spike rate of the whole; None: none of its layers has spikes as input."""
         return self._whole["rate"]  # type: ignore[no-any-return]
 
     @property

@@ -258,7 +258,7 @@ class _Network:
             return self.counts.each[column], row.get(f"{column}_std")
         for machine in _machines(column):
             twin = self.twins.get(machine)
-            if twin is None or twin.rate is None:  # without spikes it has no twin
+            if twin is None:
                 return None, None
             return twin.ratio if column.startswith("twin_ratio") else twin.breakeven_rate, None
         report = self.reports.get(column.removeprefix(_ENERGY))

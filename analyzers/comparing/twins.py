@@ -67,6 +67,8 @@ def _total(figure: str, base: float | None, head: float | None) -> Total:
 
 
 def _layers(found: Breakeven, names: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    if found.ratio is None:
+        return {}
     return {
         names.get(row["layer"], row["layer"]): row
         for row in found.frame.tail(-1).iter_rows(named=True)

@@ -115,11 +115,37 @@ def test_as_a_limit(spiking):
     assert [each.verdict for each in found.verdicts] == ["within", "over", "within"]
     assert found.failures[0].line() == "twin_ratio.paper=0.1: 0.293; most by Sequential.0: 0.293"
     for limit, says in (
-        ("twin_ratio.papr=1", "did you mean paper"), ("twin_ratio=1k", "'k' is not a unit"),
+        ("twin_ratio.papr=1", "did you mean paper"),
+        ("twin_ratio=1k", "twin_ratio has no unit: write a number alone"),
         ("twin_ratio=1/sample", "of one sample already"), ("twin_ratios=1", "twin_ratio"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=says):
             check(trace, limit)
+
+
+@pytest.fixture
+def dense(recorded):
+    """Return a trace of a network without spikes."""
+    net = nn.Linear(4, 2, bias=False).eval()
+    return recorded(lambda: net(torch.rand(3, 1, 4)), model=net, statistics="full")
+
+
+def test_a_network_without_spikes_has_no_twin(spiking, dense):
+    """Nowhere: not in `breakeven`, a limit of the whole or of layers, or beside one with spikes."""
+    given = {"batch": 1, "time_steps": 3}
+    found = breakeven(dense, **given)
+    assert found.ratio is None and not found.wins and found.breakeven_rate is None
+    for limit in ("twin_ratio=1", "twin_ratio=1@Linear"):
+        (verdict,) = check(dense, limit, **given).verdicts
+        assert verdict.verdict == "unknown"
+        assert verdict.why == "none of its layers has spikes as input, so it has no quantized twin"
+    trace = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
+    (verdict,) = check(trace, "twin_ratio=1@Sequential").verdicts
+    assert verdict.why == "no layer fits: ratios to a twin are of layers, and of the whole"
+    beside = compare(trace, dense, twins=["twin_ratio"], **given)
+    total = beside.total["twin_ratio"]
+    assert (total.head, total.difference, total.mark) == (None, None, "unknown")
+    assert set(beside.changes("twin_ratio")["mark"]) == {"removed"}
 
 
 def test_in_a_comparison(spiking):
