@@ -27,7 +27,8 @@ _COSTS = ("revisions", "presets", "files", "overrides")
     multiple=True,
     metavar="NAME,...",
     help="samples, time_steps, batch, rate, flops, macs, acs, synops, bytes, accuracy, "
-    "energy.ESTIMATOR, twin_ratio, breakeven_rate, ratio.COLUMN, ...  [default: the usual ones]",
+    "energy.ESTIMATOR, twin_ratio, input_rate, breakeven_rate, ratio.COLUMN, ...  "
+    "[default: the usual ones]",
 )
 @click.option(
     "--accuracy", "accuracies", multiple=True, metavar="NAME=SHARE", help="Accuracy, such as 0.93."

@@ -14,7 +14,7 @@ from ...schemas.costs import config_class
 from ...schemas.spelling import meant
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
-from ..checking.figures import check_machine
+from ..checking.figures import check_machine, machine_of
 from ..counting.count import Counts, count
 from ..counting.rates import rates
 from ..energy.estimators import ESTIMATORS, check_estimators, estimate, fitting_config
@@ -44,8 +44,10 @@ COUNTED = {"flops": "FLOP", "macs": "MAC", "acs": "AC", "synops": "SynOp", "byte
 SAMPLED = {"samples": "Samples", "time_steps": "T", "batch": "Batch"}
 RATED = {"rate": "Firing rate", "activation_sparsity": "Activation sparsity",
          "effective_macs": "Effective MAC", "effective_acs": "Effective AC"}  # fmt: skip
-TWINNED = {"twin_ratio": "Energy by its twin's", "breakeven_rate": "Breaks even at"}
-"""Figures of `breakeven`; `.MACHINE` after one of them names the machine."""
+TWINNED = {"twin_ratio": "Energy by its twin's", "input_rate": "Rate of input spikes",
+           "breakeven_rate": "Wins below an input rate of"}  # fmt: skip
+"""Figures of `breakeven`; `.MACHINE` after one of them names the machine. The rate is that of the
+layers' inputs, weighted by their dense MACs, and not the neurons' firing rate."""
 COLUMNS = (
     *SAMPLED, *RATED, *COUNTED, "accuracy", *(f"energy.{name}" for name in ESTIMATORS), *TWINNED
 )  # fmt: skip
@@ -260,7 +262,10 @@ class _Network:
             twin = self.twins.get(machine)
             if twin is None:
                 return None, None
-            return twin.ratio if column.startswith("twin_ratio") else twin.breakeven_rate, None
+            name = column.partition(".")[0]
+            return {"twin_ratio": twin.ratio, "input_rate": twin.rate}.get(
+                name, twin.breakeven_rate
+            ), None
         report = self.reports.get(column.removeprefix(_ENERGY))
         if report is None:
             return None, None
@@ -315,8 +320,8 @@ def _estimators(columns: Iterable[str]) -> list[str]:
 
 def _machines(column: str) -> list[str]:
     """Return the machine on which a column stands beside the twin; none: it is another column."""
-    name, _, machine = column.partition(".")
-    return [machine or DEFAULT_MACHINE] if name in TWINNED else []
+    named = (machine_of(column, name) for name in TWINNED)
+    return [machine or DEFAULT_MACHINE for machine in named if machine is not None]
 
 
 def _energy(estimator: str) -> str:
@@ -492,7 +497,9 @@ def _shown(column: str) -> Callable[[Any], str]:
     if column.startswith(_RATIO):
         return ratio_text
     if _machines(column):
-        return ratio_text if column.startswith("twin_ratio") else rate_text
+        if column.startswith("twin_ratio"):
+            return ratio_text
+        return rate_text if column.startswith("breakeven_rate") else share_text
     if column in ("rate", "activation_sparsity", "accuracy"):
         return share_text
     if column.startswith(_ENERGY) or column in COUNTED:

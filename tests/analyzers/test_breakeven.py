@@ -178,15 +178,16 @@ def test_as_columns_of_a_table(spiking, recorded):
     snn = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
     net = nn.Linear(4, 2).eval()
     ann = recorded(lambda: net(torch.full((1, 4), 0.5)), model=net, statistics="full")
-    columns = ["twin_ratio", "breakeven_rate", "twin_ratio.paper"]
+    columns = ["twin_ratio", "input_rate", "breakeven_rate", "twin_ratio.paper"]
     found, twin = table({"SNN": snn, "ANN": ann}, columns), breakeven(snn)
     assert found.total["SNN"] == {
         "twin_ratio": twin.ratio, "breakeven_rate": twin.breakeven_rate,
+        "input_rate": 0.5,
         "twin_ratio.paper": breakeven(snn, machine="paper").ratio,
     }  # fmt: skip
     assert set(found.total["ANN"].values()) == {None}
     head = found.to_markdown().partition("\n|:")[0]
-    assert "Energy by its twin's (paper)" in head and "Breaks even at" in head
+    assert "Energy by its twin's (paper)" in head and "Wins below an input rate of" in head
     assert any(each.startswith("ANN has no quantized twin") for each in found.footnotes)
     assert f"SNN: {twin.lines()[0]}." in found.footnotes
     with pytest.raises(ConfigError, match="did you mean paper"):
