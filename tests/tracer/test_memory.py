@@ -111,10 +111,10 @@ def test_many_small_storages_are_not_looked_through_at_every_turn(new, monkeypat
 
 @pytest.mark.slow
 def test_steps_on_large_tensors_take_less_than_twice_the_memory(tmp_path, megabytes):
-    """Eleven tensors of 4 MB a step: each kept in the heap for 30 steps would be 1.3 GB."""
+    """Eleven tensors of 4 MB a step: one of them, kept for 30 steps, would be 120 MB."""
     plain = megabytes(STEPS, "plain")
     for level in ("none", "full"):
-        assert megabytes(STEPS, level, tmp_path / level) < 2 * plain
+        assert megabytes(STEPS, level, tmp_path / level) < min(2 * plain, plain + 100)
 
 
 @pytest.mark.slow
