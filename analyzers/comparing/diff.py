@@ -51,10 +51,17 @@ def total_of(figure: str, base: Side, head: Side, joined: pl.DataFrame) -> Total
     if figure in COUNTERS:
         uneven = joined[f"{figure}_unknown_base"] != joined[f"{figure}_unknown_head"]
         known = known and not uneven.any()
+    return total_between(figure, UNITS.get(figure, "pJ"), one, two, known=known)
+
+
+def total_between(
+    figure: str, unit: str, one: float | None, two: float | None, *, known: bool = True
+) -> Total:
+    """Return a figure of both sides; `known`: whether they can be compared."""
     difference = difference_of(one, two) if known else None
     return Total(
         figure=figure,
-        unit=UNITS.get(figure, "pJ"),
+        unit=unit,
         base=one,
         head=two,
         difference=difference,

@@ -11,7 +11,7 @@ import polars as pl
 from ..checking.figures import TWIN_RATIO, machine_of
 from ..units import ratio_text, share_text
 from .breakeven import DEFAULT, OTHERS, breakeven
-from .diff import Total, difference_of
+from .diff import Total, difference_of, total_between
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -50,20 +50,7 @@ def twinned(
     machine = machine_of(figure, TWIN_RATIO) or DEFAULT
     one, two = (breakeven(trace, machine=machine, **options) for trace in (base, head))
     changes = _changes(_layers(one, names), _layers(two, {}))
-    return Twinned(_total(figure, one.ratio, two.ratio), changes)
-
-
-def _total(figure: str, base: float | None, head: float | None) -> Total:
-    difference = difference_of(base, head)
-    return Total(
-        figure=figure,
-        unit="",
-        base=base,
-        head=head,
-        difference=difference,
-        ratio=head / base if difference is not None and base and head is not None else None,
-        mark="unknown" if difference is None else "changed" if difference else "equal",
-    )
+    return Twinned(total_between(figure, "", one.ratio, two.ratio), changes)
 
 
 def _layers(found: Breakeven, names: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
