@@ -73,7 +73,8 @@ def _changes(
         mark = "added" if not one else "removed" if not two else "changed"
         if difference != 0:
             ratios = (one.get("ratio"), two.get("ratio"))
-            reason = "only on one side" if not (one and two) else _reason(one, two)
+            alone = "one side has no such layer, or no spikes"
+            reason = _reason(one, two) if one and two else alone
             rows.append((layer, None, None, mark, *ratios, difference, None, reason))
     rows.sort(key=lambda row: (row[6] is not None, -abs(row[6] or 0)))
     text = dict.fromkeys(("module", "op", "stage", "mark"), pl.String)
