@@ -2,7 +2,8 @@
 
 Effective operations are those of NeuroBench: a pair of a nonzero input element and a nonzero weight
 that meet in a Linear or a convolution. They are ACs where all elements of the input are -1, 0 and
-1, else MACs. Activation sparsity is the share of zeros in what neurons and activation modules give.
+1, else MACs. The products of recurrent cells with their weights are among them; NeuroBench adds the
+products of an LSTM's and a GRU's gates, which meet no weight. Activation sparsity is the share of zeros in what neurons and activation modules give.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Rates(Result):
             of a sample), `rate` (nonzero by elements: spikes a neuron and time step) and `sparsity`
             (1 - rate). Null: not measured.
         steps: `module`, `time_step` and `rate` of neurons that are called once for each time step.
-        products: a row for each Linear and convolution: `module`, `kind`, `calls`, `inputs`
+        products: a row for each Linear, convolution and recurrent cell: `module`, `kind`, `calls`, `inputs`
             (elements), `nonzero`, `nonzero_share`, `dense` (pairs of input and weight elements that
             meet), `effective_macs` and `effective_acs` (pairs without zeros), in all, and each also
             `_per_sample`.
@@ -84,7 +85,7 @@ class Rates(Result):
         found = []
         if self.left_out:
             found.append(
-                f"no Linear and no convolution, so not among them: {', '.join(self.left_out)}"
+                f"no Linear, convolution or cell, so not among them: {', '.join(self.left_out)}"
             )
         silent = self.layers.filter(pl.col("nonzero").is_null())["module"].to_list()
         if silent:
@@ -280,7 +281,7 @@ def effective_operations(trace: Trace, keys: Sequence[str]) -> pl.DataFrame:
 
 
 def layer_products(
-    trace: Trace, keys: Sequence[str], *, spikes: str = "ternary"
+    trace: Trace, keys: Sequence[str], *, spikes: str = "ternary", cells: bool = False
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the products of Linear and convolution modules, and the other products.
 
@@ -288,6 +289,7 @@ def layer_products(
         trace: the trace.
         keys: of `aggregate.KEYS`, `module_id` among them: what is kept apart.
         spikes: what an input may hold to drive a layer as spikes; its values decide alone.
+        cells: recurrent cells are layers too.
 
     Returns:
         Rows of `collapsed`; those of layers with `module` (path), `kind`, `driven` (its input is
@@ -297,6 +299,8 @@ def layer_products(
     """
     rows = collapsed(trace, keys, spikes=spikes, by_values_only=True)
     layers = layers_of(trace).select(*MODULE, "module", "kind", second_numel="weight_numel")
+    if cells:
+        layers = pl.concat([layers, _cells(trace)])
     weights = weight_products(trace).select(*SIGNATURE, "slot", "second_numel")
     rows = rows.join(weights, on=list(SIGNATURE), how="left", maintain_order="left")
     counted = _effective(trace, rows)
@@ -311,9 +315,26 @@ def layer_products(
     ), rest
 
 
+def _cells(trace: Trace) -> pl.DataFrame:
+    """Return the weights of recurrent cells: two each, or one row if both are of a size."""
+    own = pl.col("parameters").list.eval(
+        pl.element().filter(pl.element().struct.field("shape").list.len() == 2)
+    )
+    return (
+        trace.modules.filter(pl.col("class").is_in(_CELLS))
+        .select(*MODULE, module="path", kind=pl.col("class").str.split(".").list.last(), own=own)
+        .explode("own")
+        .select(*MODULE, "module", "kind", second_numel=pl.col("own").struct.field("numel"))
+        .unique(maintain_order=True)
+    )
+
+
+_CELLS = [f"torch.nn.modules.rnn.{name}Cell" for name in ("RNN", "LSTM", "GRU")]
+
+
 def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the products of Linear and convolution modules, and the ops of other products."""
-    own, rest = layer_products(trace, ["module_id"])
+    """Return the products of Linear, convolutions and cells, and the ops of other products."""
+    own, rest = layer_products(trace, ["module_id"], cells=True)
     summed = (
         own.group_by("module", "kind", maintain_order=True)
         .agg(

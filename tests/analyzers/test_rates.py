@@ -110,6 +110,101 @@ def test_a_spiking_network_equals_neurobench(record, prune):
     assert found.steps.filter(module="Sequential.2")["rate"].mean() == pytest.approx(rate)
 
 
+def stack(sizes, activation):
+    pairs = zip(sizes, sizes[1:], strict=False)
+    layers = [(nn.Linear(n, m, bias=False), activation()) for n, m in pairs]
+    return nn.Sequential(*(each for pair in layers for each in pair))
+
+
+def shared():
+    """One activation that is called three times."""
+    relu = nn.ReLU()
+    return nn.Sequential(nn.Identity(), relu, nn.Identity(), relu, nn.Identity(), relu)
+
+
+OF_NEUROBENCH = {
+    # name: (model, input, Effective_MACs by its tests' own arithmetic, activation sparsity)
+    "sigmoid": (lambda: stack((20, 20, 25, 25, 25), nn.Sigmoid), (1, 20), 400 + 500 + 2 * 625, 0.0),
+    "relu": (lambda: nn.Sequential(nn.Identity(), nn.ReLU()), (1, 20), 0, 0.5),
+    "shared": (shared, (1, 20), 0, 0.5),
+    "conv2d": (lambda: nn.Sequential(nn.Conv2d(1, 1, 3, bias=False)), (1, 1, 12, 12), 900, None),
+    "conv1d": (lambda: nn.Sequential(nn.Conv1d(5, 1, 5, bias=False)), (1, 5, 10), 150, None),
+}
+
+
+@pytest.mark.parametrize("name", OF_NEUROBENCH)
+def test_the_models_of_neurobench_s_own_tests(record, name):
+    models = pytest.importorskip("neurobench.models", reason="NeuroBench is not installed")
+    build, shape, macs, sparsity = OF_NEUROBENCH[name]
+    net, x = build().eval(), torch.full(shape, 5.0)
+    if name in ("relu", "shared"):
+        x[:, :10] = -1
+
+    def run():
+        with torch.no_grad():
+            net(x)
+
+    net(x)  # it counts layers only of models that have them
+    theirs, _ = by_neurobench(models.TorchModel(net), [x])
+    found = opjoule.rates(record(run)).totals
+    assert found["dense"] == theirs["Dense"] == macs
+    assert found["effective_macs"] == theirs["Effective_MACs"] == macs
+    assert found["activation_sparsity"] == sparsity
+
+
+def test_spikes_of_ones_into_a_layer_of_snntorch_as_in_neurobench_s_tests(record):
+    """20 x 5 pairs in each of 10 time steps, all inputs ones."""
+    models = pytest.importorskip("neurobench.models", reason="NeuroBench is not installed")
+    snn = pytest.importorskip("snntorch")
+    net = nn.Sequential(
+        nn.Linear(20, 5, bias=False), snn.Leaky(beta=0.9, init_hidden=True, output=True)
+    )
+    x = torch.ones(5, 10, 20)
+
+    def run():
+        with torch.no_grad():
+            models.SNNTorchModel(net)(x)
+
+    trace = record(run)
+    theirs, sparsity = by_neurobench(models.SNNTorchModel(net), [x])
+    found = opjoule.rates(trace)
+    assert_equal(found, theirs, sparsity)
+    assert found.totals["effective_acs"] == 10 * 20 * 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "gates", "total"),
+    [(nn.RNNCell, 0, 150), (nn.LSTMCell, 3, 615), (nn.GRUCell, 3, 465)],
+    ids=["rnn", "lstm", "gru"],
+)
+@pytest.mark.parametrize("prune", [False, True], ids=["dense", "pruned"])
+def test_cells_equal_neurobench_but_for_products_of_gates(record, kind, gates, total, prune):
+    """25 inputs, 5 units: 4 x 5 x (25 + 5) + 3 x 5 = 615 for an LSTM; 15 of them meet no weight."""
+    layers = pytest.importorskip("neurobench.metrics.utils.layers", reason="no NeuroBench")
+    cell = kind(25, 5).eval()
+    x, h, c = torch.rand(2, 25) + 0.5, torch.rand(2, 5) + 0.5, torch.rand(2, 5) + 0.5
+    x[0, :7] = h[1, 2] = 0
+    if prune:
+        with torch.no_grad():
+            cell.weight_ih[:, ::3] = cell.weight_hh[::2, 1] = 0
+    states = (h, c) if kind is nn.LSTMCell else h
+
+    def run():
+        with torch.no_grad():
+            cell(x, states)
+
+    found = opjoule.rates(record(run)).products.row(0, named=True)
+    ih, hh = (weight != 0 for weight in (cell.weight_ih, cell.weight_hh))
+    pairs = int((x != 0).float().matmul(ih.float().T).sum())
+    pairs += int((h != 0).float().matmul(hh.float().T).sum())
+    assert found["kind"] == kind.__name__
+    assert found["dense"] == 2 * (total - gates * 5)
+    assert (found["effective_macs"], found["effective_acs"]) == (pairs, 0)
+    if kind is not nn.GRUCell:  # NeuroBench loses a unit of a GRU where 1 - z is zero
+        theirs, _ = layers.single_layer_MACs((x, states), cell)
+        assert theirs - pairs == gates * 2 * 5
+
+
 def test_by_hand(record):
     """x = 1 0 2 meets 4 outputs, 2 weights of input 0 and 1 of input 2 are zero: 8 - 3 pairs."""
     layer = nn.Linear(3, 4).eval()
@@ -171,4 +266,4 @@ def test_other_products_are_named(record):
     found = opjoule.rates(record(run))
     assert found.products.is_empty()
     assert len(found.left_out) == 1  # the kernel of this device
-    assert "no Linear and no convolution" in found.warnings[0]
+    assert "no Linear, convolution or cell" in found.warnings[0]
