@@ -52,9 +52,12 @@ def ratio_text(value: float | None) -> str:
     return "0" if value == 0 else _digits(value)
 
 
-def share_text(share: float | None) -> str:
-    """Return a share of 1 in percent."""
-    return UNKNOWN if share is None or math.isnan(share) else f"{share:.1%}".replace("%", " %")
+def share_text(share: float | None, deviation: float | None = None) -> str:
+    """Return a share of 1, and its deviation if it is known, in percent: "6.9 ± 0.31 %"."""
+    if share is None or math.isnan(share):
+        return UNKNOWN
+    spread = "" if deviation is None else f" ± {100 * deviation:.2g}"
+    return f"{100 * share:.1f}{spread} %"
 
 
 def figure_text(figure: str) -> Callable[[Any], str]:

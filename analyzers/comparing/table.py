@@ -16,7 +16,7 @@ from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
 from ..checking.figures import check_machine, machine_of
 from ..counting.count import Counts, count
-from ..counting.rates import rates
+from ..counting.rates import Rates, rates
 from ..energy.estimators import ESTIMATORS, check_estimators, estimate, fitting_config
 from ..energy.revisions import SOURCE, variant_of
 from ..energy.statement import model_statement_of
@@ -230,7 +230,8 @@ class _Network:
         self.counts: Counts = count(part, per=per, spread=several, **options)
         self.sampled: Samples = sampled_side(part, **asked.options)
         columns = [_bare(name) for name in asked.columns or (*DEFAULT, *map(_energy, ESTIMATORS))]
-        self.rates = rates(part, **asked.options).totals if set(columns) & set(RATED) else {}
+        rated = set(columns) & set(RATED)
+        self.rates: Rates | None = rates(part, **asked.options) if rated else None
         self.outside = _outside(part, self.counts, columns, asked.spikes)
         self.reports: dict[str, EnergyReport] = {}
         self.refused: dict[str, str] = {}
@@ -254,7 +255,10 @@ class _Network:
         if column in SAMPLED:
             return getattr(self.sampled, column), None
         if column in RATED:
-            return self.rates.get(column), None
+            if self.rates is None:
+                return None, None
+            deviation = self.rates.deviations.get(column) if self.per == "sample" else None
+            return self.rates.totals[column], deviation if self.spread else None
         if column in COUNTED:
             row = self.counts.frame.row(0, named=True)
             return self.counts.each[column], row.get(f"{column}_std")
@@ -488,6 +492,8 @@ def _cell(column: str, value: Any, deviation: float | None) -> str:
         return "" if column == "accuracy" else "-"
     if isinstance(value, str | bool):
         return str(value)
+    if deviation is not None and _shown(column) is share_text:
+        return share_text(value, deviation)
     if deviation is not None:
         return deviating_text(column, value, deviation)
     return _shown(column)(value)

@@ -150,7 +150,10 @@ def rates_page(found: Rates, of: str | None) -> Page:
         lines = ["no neuron was called once for each time step: rates over time are not recorded"]
     elif of == "time":
         sheets.append(_over_time(found.steps))
-    return Page(sheets, "firing rates", lead=lines, notes=(found.line(),), warnings=found.warnings)
+    notes = [found.line()]
+    if any(each is not None for each in found.deviations.values()):
+        notes.append(spread_text(found.sampled, "sample"))
+    return Page(sheets, "firing rates", lead=lines, notes=notes, warnings=found.warnings)
 
 
 def _over_time(steps: pl.DataFrame) -> Sheet:

@@ -3,7 +3,8 @@
 Effective operations are those of NeuroBench: a pair of a nonzero input element and a nonzero weight
 that meet in a Linear or a convolution. They are ACs where all elements of the input are -1, 0 and
 1, else MACs. The products of recurrent cells with their weights are among them; NeuroBench adds the
-products of an LSTM's and a GRU's gates, which meet no weight. Activation sparsity is the share of zeros in what neurons and activation modules give.
+products of an LSTM's and a GRU's gates, which meet no weight. Activation sparsity is the share of
+zeros in what neurons and activation modules give.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from ..units import count_text, share_text
 from ..workload.inference import forward_part
 from ..workload.layer_calls import neuron_calls
 from ..workload.layers import MODULE, layers_of, weight_products
-from ..workload.modules import scopes_of
-from ..workload.samples import SAMPLE, regrouped, samples_of
+from ..workload.samples import regrouped, samples_of
 from .aggregate import collapsed
 from .coefficients import KIND, forms
 from .evaluate import evaluated
+from .firing import active_of, by_layer, deviating, known_sum, over_time
 from .pages import rates_page
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
     from ..trace.trace import Trace
     from ..workload.samples import Samples
-
-_ACTIVATIONS = "torch.nn.modules.activation."
-_NO_ACTIVATIONS = ("MultiheadAttention", "Softmax", "Softmax2d", "Softmin", "LogSoftmax")
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,15 +50,18 @@ class Rates(Result):
         layers: a row for each neuron and activation layer: `module`, `kind` (IF, LIF, other, or the
             activation's class), `neurons` (null: batch or time steps are not known, or they
             differ), `calls`, `elements` and `nonzero` of its outputs, `nonzero_per_sample` (spikes
-            of a sample), `rate` (nonzero by elements: spikes a neuron and time step) and `sparsity`
+            of a sample), `rate` (nonzero by elements: spikes a neuron and time step), `rate_std`
+            (its standard deviation over samples, or the means of their batches) and `sparsity`
             (1 - rate). Null: not measured.
         steps: `module`, `time_step` and `rate` of neurons that are called once for each time step.
-        products: a row for each Linear, convolution and recurrent cell: `module`, `kind`, `calls`, `inputs`
-            (elements), `nonzero`, `nonzero_share`, `dense` (pairs of input and weight elements that
-            meet), `effective_macs` and `effective_acs` (pairs without zeros), in all, and each also
-            `_per_sample`.
+        products: a row for each Linear, convolution and recurrent cell: `module`, `kind`, `calls`,
+            `inputs` (elements), `nonzero`, `nonzero_share`, `dense` (pairs of input and weight
+            elements that meet), `effective_macs` and `effective_acs` (pairs without zeros), in all,
+            and each also `_per_sample`.
         totals: `dense`, `effective_macs`, `effective_acs` and `nonzero` (spikes) of one sample,
             `activation_sparsity`, and `rate`, of all neurons together. None: not known.
+        deviations: the standard deviation over samples of `rate`, `nonzero` and
+            `activation_sparsity`. None: fewer than two samples, or not known.
         sampled: the samples.
         left_out: other products that ran, by op: attention, recurrent layers and the like.
         assumed: what is assumed of data that was not measured.
@@ -71,6 +72,7 @@ class Rates(Result):
     steps: pl.DataFrame
     products: pl.DataFrame
     totals: Mapping[str, float | None]
+    deviations: Mapping[str, float | None]
     sampled: Samples
     left_out: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
@@ -101,13 +103,16 @@ class Rates(Result):
         """Return the totals in one line."""
         each = self.totals
         samples = self.sampled.samples
-        rate = "" if each["rate"] is None else f"mean firing rate {share_text(each['rate'])}, "
+        rate = "" if each["rate"] is None else f"mean firing rate {self._share('rate')}, "
         return (
-            f"{rate}activation sparsity {share_text(each['activation_sparsity'])}; "
+            f"{rate}activation sparsity {self._share('activation_sparsity')}; "
             f"a sample: effective MAC {count_text(each['effective_macs'])}, "
             f"effective AC {count_text(each['effective_acs'])} of {count_text(each['dense'])} "
             f"({number(samples, 'sample') if samples else 'samples unknown'})"
         )
+
+    def _share(self, name: str) -> str:
+        return share_text(self.totals[name], self.deviations[name])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rates as plain data, ready for JSON."""
@@ -116,6 +121,7 @@ class Rates(Result):
             "batch": self.sampled.batch,
             "time_steps": self.sampled.time_steps,
             "totals": dict(self.totals),
+            "deviations": dict(self.deviations),
             "layers": self.layers.to_dicts(),
             "steps": self.steps.to_dicts(),
             "products": self.products.to_dicts(),
@@ -184,22 +190,25 @@ def rates(
     """
     part = forward_part(regrouped(narrowed(trace, where, assume), samples), eval_only=False)
     sampled = samples_of(part, batch, time_steps, samples=samples, ran=part.sample_calls)
-    active = _active(part)
+    active = active_of(part)
     calls = neuron_calls(part, active)
     products, left_out = _products(part)
-    layers = _layers(part, active, calls)
+    layers = by_layer(part, active, calls)
+    by_module, deviations = deviating(part, active, calls, sampled)
     each = sampled.samples or None
     products = _per_sample(products, ("dense", "effective_macs", "effective_acs"), each)
     layers = _per_sample(layers, ("nonzero",), each)
     return Rates(
-        layers=layers.select(
+        layers=layers.join(by_module, on="module", how="left", maintain_order="left").select(
             "module", "kind", "neurons", "calls", "elements", "nonzero", "nonzero_per_sample",
             rate=pl.col("nonzero") / pl.col("elements"),
+            rate_std="rate_std",
             sparsity=1 - pl.col("nonzero") / pl.col("elements"),
         ),
-        steps=_over_time(active, calls),
+        steps=over_time(active, calls),
         products=products,
         totals=_totals(layers, products, each),
+        deviations=deviations,
         sampled=sampled,
         left_out=left_out,
         assumed=part.assumed,
@@ -212,55 +221,6 @@ def _on_devices(trace: Trace) -> bool:
     asked = trace.signatures.join(ran, on=list(SIGNATURE), how="semi")
     devices = asked["operands"].explode().struct.field("device").drop_nulls()
     return bool((devices != "cpu").any())
-
-
-def _active(trace: Trace) -> pl.DataFrame:
-    """Return `MODULE`, `module`, `kind` and `spiking` of neurons and activation modules."""
-    name = pl.col("class").str.split(".").list.last()
-    activation = pl.col("class").str.starts_with(_ACTIVATIONS) & ~name.is_in(_NO_ACTIVATIONS)
-    neuron = pl.col("neuron").is_not_null()
-    return trace.modules.filter(neuron | activation).select(
-        *MODULE, module="path", kind=pl.coalesce("neuron", name), spiking=neuron
-    )
-
-
-def _layers(trace: Trace, active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
-    places = scopes_of(trace.modules).select(module="scope", place="place").unique()
-    size = pl.col("out_numel") / (pl.col("batch") * pl.col("time_steps"))
-    one = size.n_unique() == 1
-    return (
-        calls.join(active, on=list(MODULE))
-        .sort("rank", "module_call_id")
-        .group_by("module", "kind", "spiking", maintain_order=True)
-        .agg(
-            neurons=pl.when(one).then(size.first()).round().cast(pl.Int64),
-            calls=pl.len().cast(pl.Int64),
-            elements=_sum("out_numel"),
-            nonzero=_sum("out_nonzero"),
-        )
-        .join(places, on="module", how="left", maintain_order="left")
-        .sort("place", maintain_order=True)
-    )
-
-
-def _sum(name: str) -> pl.Expr:
-    """Return a sum that is null if a part of it is not known."""
-    return pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum())
-
-
-def _over_time(active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
-    """Return the rate of neurons at each time step, of those that one call is one step of."""
-    stepped = active.filter("spiking").join(
-        calls.filter(pl.col("time_steps") == 1), on=list(MODULE)
-    )
-    within = pl.int_range(pl.len(), dtype=pl.Int64).over(*SAMPLE, "module_id")
-    return (
-        stepped.sort("rank", "module_call_id")
-        .with_columns(time_step=within)
-        .group_by("module", "time_step", maintain_order=True)
-        .agg(rate=_sum("out_nonzero") / _sum("out_numel"))
-        .sort("module", "time_step")
-    )
 
 
 def effective_operations(trace: Trace, keys: Sequence[str]) -> pl.DataFrame:
@@ -339,7 +299,7 @@ def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
         own.group_by("module", "kind", maintain_order=True)
         .agg(
             pl.col("calls").sum(),
-            *(_sum(name).alias(name) for name in
+            *(known_sum(name).alias(name) for name in
               ("inputs", "nonzero", "dense", "effective_macs", "effective_acs")),
             place=pl.col("first_seq").min(),
         )

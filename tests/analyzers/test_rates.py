@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 import opjoule
@@ -110,9 +112,57 @@ def test_a_spiking_network_equals_neurobench(record, prune):
     assert found.steps.filter(module="Sequential.2")["rate"].mean() == pytest.approx(rate)
 
 
+@pytest.mark.parametrize("batches", [(1, 1, 1, 1), (3, 1, 2)], ids=["alone", "of many"])
+def test_deviations_are_those_of_the_batches_rates(record, batches):
+    """Each batch weighs as many samples as it has; n - 1 of n batches in the divisor."""
+    np, snn = pytest.importorskip("numpy"), pytest.importorskip("snntorch")
+    torch.manual_seed(1)
+    net = nn.Sequential(
+        nn.Linear(8, 16), snn.Leaky(beta=0.9, init_hidden=True),
+        nn.Linear(16, 4), snn.Leaky(beta=0.8, init_hidden=True, output=True),
+    ).eval()  # fmt: skip
+    inputs = [3 * torch.rand(size, 8) for size in batches]
+    spikes = []
+
+    def run():
+        for x in inputs:
+            snn.utils.reset(net)
+            hidden = net[1](net[0](x))
+            snn.utils.reset(net)
+            spikes.append((hidden, net(x)[0]))
+
+    with torch.no_grad():
+        run()
+        trace = record(lambda: [(snn.utils.reset(net), net(x)) for x in inputs])
+    found = opjoule.rates(trace)
+    first = np.array([hidden.mean().item() for hidden, _ in spikes])
+    both = np.array([torch.cat(pair, 1).mean().item() for pair in spikes])
+    weights, many = np.array(batches), len(batches)
+
+    def deviation(rates):
+        mean = np.average(rates, weights=weights)
+        return (np.average((rates - mean) ** 2, weights=weights) * many / (many - 1)) ** 0.5
+
+    assert deviation(first) > 0
+    assert found.layers["rate_std"][0] == pytest.approx(deviation(first))
+    assert found.deviations["rate"] == pytest.approx(deviation(both))
+    assert found.deviations["nonzero"] == pytest.approx(20 * deviation(both))
+    assert found.deviations["activation_sparsity"] == found.deviations["rate"]
+    if set(batches) == {1}:
+        assert deviation(both) == pytest.approx(both.std(ddof=1))
+    assert f"± {100 * deviation(both):.2g} %" in found.line()
+
+
+def test_one_batch_has_no_deviation(record):
+    net = perceptron().eval()
+    with torch.no_grad():
+        found = opjoule.rates(record(lambda: net(torch.rand(4, 8))))
+    assert set(found.deviations.values()) == {None} and "±" not in found.line()
+    assert found.layers["rate_std"].to_list() == [None, None]
+
+
 def stack(sizes, activation):
-    pairs = zip(sizes, sizes[1:], strict=False)
-    layers = [(nn.Linear(n, m, bias=False), activation()) for n, m in pairs]
+    layers = [(nn.Linear(n, m, bias=False), activation()) for n, m in pairwise(sizes)]
     return nn.Sequential(*(each for pair in layers for each in pair))
 
 
