@@ -106,7 +106,14 @@ def _types(before: Mapping[str, Operands], after: Mapping[str, Operands]) -> lis
 def _arguments(before: Kind, after: Kind) -> list[str]:
     one, two = json.loads(before.arguments), json.loads(after.arguments)
     names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
-    return [f"{n} {_plain(one.get(n))} -> {_plain(two.get(n))}" for n in names[:_MOST]]
+    return [f"{n} {' -> '.join(_texts(one.get(n), two.get(n)))}" for n in names[:_MOST]]
+
+
+def _texts(one: Any, two: Any) -> tuple[str, str]:
+    """Return two values that differ; of numbers six digits, if these tell them apart."""
+    short = [f"{each:.6g}" if isinstance(each, float) else _plain(each) for each in (one, two)]
+    found = short if short[0] != short[1] else [_plain(one), _plain(two)]
+    return found[0], found[1]
 
 
 def _plain(value: Any) -> str:

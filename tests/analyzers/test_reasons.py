@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from opjoule.analyzers.comparing.call_groups import Kind, Operands, kinds_of
@@ -54,6 +57,20 @@ def conv(*, weight=(64, 3, 3, 3), x=(8, 3, 9, 9), dtype="float32", calls=4, stri
 )
 def test_one_difference_is_one_reason(base, head, words):
     assert reasons([base], [head], data=True) == words
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "words"),
+    [
+        (0.2041241452319315, 0.25, "scale 0.204124 -> 0.25"),
+        (0.2041241452319315, 0.2041241452319316, "scale 0.2041241452319315 -> 0.2041241452319316"),
+        (1, 0.5, "scale 1 -> 0.5"),
+        (None, 1e-12, "scale null -> 1e-12"),
+    ],
+)
+def test_numbers_are_as_long_as_it_takes_to_tell_them_apart(one, two, words):
+    base, head = (replace(conv(), arguments=json.dumps({"scale": each})) for each in (one, two))
+    assert reasons([base], [head], data=True) == [words]
 
 
 def test_what_operands_held_is_no_reason_for_what_does_not_depend_on_it():
