@@ -17,7 +17,7 @@ SITE := mkdocs-material
 # Other libraries that tests compare with, and what these import; without them those tests are skipped.
 PEERS := snntorch norse nir nirtorch h5py qualia-core qualia-plugin-snn qualia-codegen-core \
          qualia-codegen-plugin-snn lightning lightning-utilities torchmetrics tomlkit tabulate \
-         sinabs pbr neurobench sanafe
+         sinabs pbr neurobench sanafe accelerate psutil duckdb pandas
 # Counts on GPUs; tests interpret its kernels on the CPU. There are builds for Linux only.
 KERNELS := triton
 
