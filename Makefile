@@ -100,7 +100,7 @@ $(PAGES)/.installed: constraints.txt
 
 $(OTHER)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
 	$(call new_venv,$(OTHER))
-	grep -v '^torch==' constraints.txt > $(OTHER)/constraints.txt
+	grep -vE '^(torch|triton)==' constraints.txt > $(OTHER)/constraints.txt
 	$(OTHER)/bin/python -m pip install -q -c $(OTHER)/constraints.txt setuptools $(OFFLINE) \
 	    pytest pytest-xdist hypothesis scipy loguru tqdm torch==$(TORCH)
 	$(OTHER)/bin/python -m pip install -q -c $(OTHER)/constraints.txt --no-deps spikingjelly==2.0.0
