@@ -39,6 +39,12 @@ _COSTS = ("revisions", "presets", "files", "overrides")
     metavar="FILE",
     help="CSV file with columns of your own; its column network names the row.",
 )
+@click.option(
+    "--rows",
+    type=click.Choice(("networks", "figures")),
+    default="networks",
+    help="What has a row of its own: with figures as rows many columns fit a page.",
+)
 @options.divides(default="sample")
 @click.option("--no-spread", is_flag=True, help="Without standard deviations.")
 @options.narrows
@@ -53,6 +59,7 @@ def table(
     columns: tuple[str, ...],
     accuracies: tuple[str, ...],
     add: Path | None,
+    rows: str,
     per: str | None,
     spread: bool,
     no_spread: bool,
@@ -94,7 +101,7 @@ def table(
             **costs,
             **asked,
         )
-    reply.give(found, drawn={"columns": chosen or None})
+    reply.give(found, shown={"rows": rows}, drawn={"columns": chosen or None})
 
 
 def _costs(columns: Sequence[str], told: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def _sheet(sheet: Sheet) -> str:
     columns = [column for column in sheet.columns if not column.drawn]
     sides = [f' style="text-align: {"left" if c.left else "right"}"' for c in columns]
     shown = Sheet(sheet.frame.head(MOST_ROWS), columns)
-    head = "".join(f"<th{s}>{escape(c.title)}</th>" for c, s in zip(columns, sides, strict=True))
+    head = "".join(
+        f"<th{s}>{escape(plain(c.title))}</th>" for c, s in zip(columns, sides, strict=True)
+    )
     rows = "".join(
         "<tr>" + "".join(f"<td{s}>{escape(t)}</td>" for t, s in zip(row, sides, strict=True))
         + "</tr>"

@@ -69,7 +69,7 @@ def _sheet(sheet: Sheet, room: int | None, colours: bool) -> str:
 
 def _table(sheet: Sheet, room: int | None, colours: bool) -> str:
     columns = sheet.columns
-    rows = [[column.title for column in columns], *sheet.rows(columns)]
+    rows = [[plain(column.title) for column in columns], *sheet.rows(columns)]
     widths = [max(map(cells, texts)) for texts in zip(*rows, strict=True)]
     kept, caps = list(range(len(columns))), dict[int, int]()
     if room is not None:
@@ -89,7 +89,7 @@ def _table(sheet: Sheet, room: int | None, colours: bool) -> str:
         lines += _lines(shown, sizes, left, styles if colours else [None] * len(kept))
         if not number:
             lines.append("─" * (sum(sizes) + GAP * (len(sizes) - 1)))
-    hidden = [c.title for place, c in enumerate(columns) if place not in kept and c.title]
+    hidden = [head for place, head in enumerate(rows[0]) if place not in kept and head]
     note = [f"(too narrow for {', '.join(hidden)})"] if hidden else []
     return "".join(f"{line}\n" for line in [*lines, *note])
 

@@ -55,6 +55,9 @@ COLUMNS = (
 
 DEFAULT = (*SAMPLED, "rate", "flops", "macs", "acs", "synops")
 
+ROWS = ("networks", "figures")
+"""What may have a row of its own as a table is shown."""
+
 _LEAST = 0.0005
 """The smallest share of work outside modules that a footnote names: it shows as 0.1 %."""
 _ENERGY, _RATIO = "energy.", "ratio."
@@ -88,24 +91,48 @@ class Table(Result):
         rows = self.frame.iter_rows(named=True)
         return {row["network"]: {k: v for k, v in row.items() if k != "network"} for row in rows}
 
-    def page(self) -> Page:
-        """Return what is shown: the table with the units that people read, and its footnotes."""
+    def page(self, rows: str = "networks") -> Page:
+        """Return what is shown: the table with the units that people read, and its footnotes.
+
+        Args:
+            rows: what has a row of its own, "networks" or "figures". With figures as rows a table
+                of many columns fits a page.
+
+        Raises:
+            ConfigError: unknown `rows`.
+        """
+        if rows not in ROWS:
+            raise ConfigError(f"unknown rows={rows!r}: expected one of {', '.join(ROWS)}")
+        per = "in all" if self.per == "total" else f"figures of one {self.per}"
+        sheet = self._by_network() if rows == "networks" else self._by_figure()
+        return Page((sheet,), title=f"networks, {per}", notes=self.footnotes)
+
+    def _by_network(self) -> Sheet:
         names = ("network", *self.columns)
-        texts = [
-            [_cell(name, row[name], row.get(f"{name}_std")) for name in names]
-            for row in self.frame.iter_rows(named=True)
-        ]
         columns = [
             Column(name, _title(name), left=self.frame.schema[name] == pl.String,
                    style=None if place else "bold", optional=place)
             for place, name in enumerate(names)
         ]  # fmt: skip
-        schema = dict.fromkeys(names, pl.String)
-        return Page(
-            (Sheet(pl.DataFrame(texts, schema=schema, orient="row"), columns),),
-            title=f"networks, {'in all' if self.per == 'total' else f'figures of one {self.per}'}",
-            notes=self.footnotes,
-        )
+        return Sheet(_of_texts(names, self._texts(names)), columns)
+
+    def _by_figure(self) -> Sheet:
+        networks = self.frame["network"].to_list()
+        cells = zip(*self._texts(self.columns), strict=True)
+        texts = [[_title(name), *each] for name, each in zip(self.columns, cells, strict=True)]
+        names = ["figure", *map(str, range(len(networks)))]
+        columns = [
+            Column(name, title, left=not place, style=None if place else "bold")
+            for place, (name, title) in enumerate(zip(names, ("", *networks), strict=True))
+        ]
+        return Sheet(_of_texts(names, texts), columns)
+
+    def _texts(self, names: Sequence[str]) -> list[list[str]]:
+        """Return the cells of these columns, a list for each network."""
+        return [
+            [_cell(name, row[name], row.get(f"{name}_std")) for name in names]
+            for row in self.frame.iter_rows(named=True)
+        ]
 
     def plot(self, columns: Sequence[str] | None = None, *, width: float | None = None) -> Figure:
         """Return a picture: for each column a panel with its ratio to the first row.
@@ -473,6 +500,10 @@ def _of_twins(machine: str, networks: Sequence[_Network]) -> Iterator[str]:
         else:
             for line in each.twins[machine].lines():
                 yield f"{each.name}: {line}."
+
+
+def _of_texts(names: Sequence[str], texts: Sequence[Sequence[str]]) -> pl.DataFrame:
+    return pl.DataFrame(texts, schema=dict.fromkeys(names, pl.String), orient="row")
 
 
 def _title(column: str) -> str:

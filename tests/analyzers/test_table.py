@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import opjoule
-from opjoule.analyzers.answers import latex, markdown
+from opjoule.analyzers.answers import html, latex, markdown, table
 from opjoule.analyzers.answers.page import Column, Page, Sheet
 from opjoule.schemas import ConfigError
 
@@ -92,6 +92,27 @@ def test_a_deviation_has_the_unit_of_its_figure(traces):
     found = opjoule.table(traces, ["acs", "energy.compute"], configs={"compute": config})
     (sheet,) = found.page().sheets
     assert sheet.frame.row(0) == ("wide", "12 ± 5.66", "1.20 ± 0.566 nJ")
+
+
+def test_figures_as_rows_are_the_same_cells(traces):
+    found = opjoule.table(traces, ["flops", "ratio.flops"], spread=False)
+    # Linear(8, 4) and Linear(8, 2): 2 x 32 and 2 x 16 FLOP
+    cells = [["FLOP", "64", "32"], ["FLOP, ratio", "1.00", "0.500"]]
+    (sheet,) = found.page(rows="figures").sheets
+    assert sheet.rows(sheet.columns) == cells
+    assert [column.title for column in sheet.columns] == ["", "wide", "small"]
+    assert r"FLOP, ratio & 1.00 & 0.500 \\" in found.to_latex(rows="figures")
+    with pytest.raises(ConfigError, match="rows='nets': expected one of networks, figures"):
+        found.page(rows="nets")
+
+
+def test_names_of_networks_steer_nothing_as_headings(traces):
+    found = opjoule.table({HOSTILE: traces["wide"]}, ["flops"]).page(rows="figures")
+    for written in (table, html, markdown, latex):
+        text = written.written(found)
+        assert all(c.isprintable() or c == "\n" for c in text)
+        assert "<z>" not in text or written is not html
+        assert r"\<z>" in text or written is not markdown
 
 
 def test_work_outside_modules_is_told(record):

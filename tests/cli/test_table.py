@@ -19,6 +19,13 @@ def test_every_format_has_the_row(answered, stored, tmp_path):
     assert r"\toprule" in text and r"net\_1 & 3 & 16.6 k & 93.0 \% \\" in text
 
 
+def test_figures_as_rows(answered, stored):
+    words = ("table", f"net_1={stored}", "--columns", "samples,flops", "--rows", "figures")
+    assert "| FLOP | 16.6 k |" in answered(*words, "--format", "markdown")
+    data = json.loads(answered(*words, "--format", "json"))
+    assert [row["network"] for row in data["rows"]] == ["net_1"]  # data have networks as rows
+
+
 def test_columns_from_a_file(answered, stored, tmp_path):
     (tmp_path / "own.csv").write_text("network,chip\nnet,Loihi\n")
     found = answered("table", f"net={stored}", "--columns", "chip", "--add", tmp_path / "own.csv",
