@@ -98,9 +98,11 @@ $(PAGES)/.installed: constraints.txt
 	$(PAGES)/bin/python -m pip install -q -c constraints.txt $(SITE)
 	@touch $@
 
+# Another PyTorch brings its own Triton; that of PyTorch 2.9 interprets kernels with NumPy before 2.4.
 $(OTHER)/.installed: constraints.txt pyproject.toml $(BUILT_FROM)
 	$(call new_venv,$(OTHER))
-	grep -vE '^(torch|triton)==' constraints.txt > $(OTHER)/constraints.txt
+	grep -vE '^(torch|triton|numpy)==' constraints.txt > $(OTHER)/constraints.txt
+	echo 'numpy<2.4' >> $(OTHER)/constraints.txt
 	$(OTHER)/bin/python -m pip install -q -c $(OTHER)/constraints.txt setuptools $(OFFLINE) \
 	    pytest pytest-xdist hypothesis scipy loguru tqdm torch==$(TORCH)
 	$(OTHER)/bin/python -m pip install -q -c $(OTHER)/constraints.txt --no-deps spikingjelly==2.0.0

@@ -21,7 +21,10 @@ _COMPILER = "torch._dynamo.eval_frame"
 def traces_for_an_operator() -> bool:
     """Tell whether a higher-order operator is having its functions traced, or runs them traced."""
     asked = getattr(operators, "_in_hop_compile", None)
-    return asked is not None and asked()
+    if asked is not None:
+        return bool(asked())
+    config = getattr(sys.modules.get("torch._dynamo"), "config", None)  # set meanwhile by 2.9
+    return config is not None and config.allow_empty_graphs and config.capture_scalar_outputs
 
 
 def can_be_eager() -> bool:
