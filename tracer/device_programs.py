@@ -33,6 +33,7 @@ _PLAIN = {
 _WIDTHS = tl.constexpr(len(TILE_WIDTHS))
 _TILE = tl.constexpr(TILE_WIDTHS[0])
 _SIGN = tl.constexpr(-(1 << 63))
+_ONES = tl.constexpr((1 << 64) - 1)  # `~` of a uint64 is beyond the interpreter of Triton 3.5
 
 
 @triton.jit
@@ -195,7 +196,7 @@ def _tally(
             nans += nan.to(tl.int32)
             ranked = some & (nan == 0)
             high = tl.maximum(high, tl.where(ranked, key, 0))
-            low = tl.maximum(low, tl.where(ranked, ~key, 0))
+            low = tl.maximum(low, tl.where(ranked, key ^ _ONES, 0))
     if first < blocks:
         to = cells.to(tl.pointer_type(tl.int64))
         total = tl.sum(count.to(tl.int64))
