@@ -25,7 +25,7 @@ def hidden(trace):
     return [(each["what"], each["calls"]) for each in trace.manifest["hidden"]]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("way", ["trace", "trace_module", "graph"])
 def test_a_traced_model_is_what_it_is_without_a_recorder(tmp_path, read, way):
     """The exported convolution depends on its input: it is no constant."""
@@ -66,7 +66,7 @@ def test_the_functions_are_put_back(tmp_path):
     assert before == (torch.jit.trace, torch._C._create_graph_by_tracing)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_the_old_onnx_export(tmp_path, read):
     pytest.importorskip("onnx")
     model, x = net(), torch.rand(1, 1, 6, 6)

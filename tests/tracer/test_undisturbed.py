@@ -105,7 +105,7 @@ COMPILED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("how", COMPILED)
 def test_torchscript(trace_of, how, known):
