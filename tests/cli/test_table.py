@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 
 import pytest
 
@@ -17,6 +19,25 @@ def test_every_format_has_the_row(answered, stored, tmp_path):
     answered(*words, "-o", tmp_path / "t.tex")
     text = (tmp_path / "t.tex").read_text()
     assert r"\toprule" in text and r"net\_1 & 3 & 16.6 k & 93.0 \% \\" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no LaTeX")
+@pytest.mark.parametrize("encoding", ["", r"\usepackage[T1]{fontenc}"], ids=["OT1", "T1"])
+def test_latex_can_be_set(answered, stored, tmp_path, encoding):
+    name = r"\input{x} & 50% $x$ #1 a_b ^~ 'y' \"z\" <z> --"
+    for words in ([], ["--rows", "figures"]):
+        answered("table", f"{name}={stored}", *words, "-o", tmp_path / "t.tex")
+        page = (
+            rf"\documentclass{{article}}\usepackage{{booktabs}}{encoding}"
+            r"\begin{document}\input{t.tex}\end{document}"
+        )
+        (tmp_path / "page.tex").write_text(page)
+        run = subprocess.run(
+            ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stdout[-1000:]
+        assert "Missing character" not in (tmp_path / "page.log").read_text(errors="replace")
 
 
 def test_figures_as_rows(answered, stored):
