@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from ...schemas import ConfigError
-from ...schemas.costs import config_class
-from ...schemas.costs.loading import CONFIGS
 from ...schemas.spelling import meant
 from ..counting.evaluate import COUNTERS
 
@@ -46,11 +44,15 @@ def check_figure(text: str, figure: str) -> None:
     Raises:
         ConfigError: there is no such figure or estimator; names the nearest.
     """
+    if figure in COUNTED:
+        return
+    from ...schemas.costs.loading import CONFIGS, config_class  # what is counted needs no prices
+
     if figure.startswith(ENERGY):
         config_class(figure.removeprefix(ENERGY))
     elif (machine := machine_of(figure, TWIN_RATIO)) is not None:
         check_machine(machine)
-    elif figure not in COUNTED:
+    else:
         near = meant(figure, (*COUNTED, TWIN_RATIO, *(ENERGY + name for name in CONFIGS)))
         raise ConfigError(
             f"{text!r}: no figure {figure!r}: {near}choose from {', '.join(COUNTED)}, "

@@ -12,7 +12,6 @@ import polars as pl
 
 from ...schemas import ConfigError
 from ...schemas.spelling import meant
-from ..comparing.breakeven import DEFAULT, OTHERS, Breakeven, breakeven
 from ..counting.count import Counts, count
 from ..text import agreeing, listed, number
 from ..trace.filters import fits
@@ -23,6 +22,7 @@ from .figures import ENERGY, TWIN_RATIO, machine_of
 from .limits import Limit
 
 if TYPE_CHECKING:
+    from ..comparing.breakeven import Breakeven
     from ..energy.report import EnergyReport
     from ..trace.trace import Trace
 
@@ -123,7 +123,7 @@ class Figures:
         """Return a figure in each module or op, or of everything."""
         machine = machine_of(figure, TWIN_RATIO)
         if machine is not None:
-            return self._ratios(machine or DEFAULT, scope)
+            return self._ratios(machine, scope)
         if figure.startswith(ENERGY):
             report = self.reports[figure.removeprefix(ENERGY)]
             if scope == "total":
@@ -144,10 +144,16 @@ class Figures:
 
     @cache  # noqa: B019 - lives as long as one check
     def _beside(self, machine: str) -> Breakeven:
+        """Return the comparison with the twin; "" is the usual machine."""
+        from ..comparing.breakeven import DEFAULT, breakeven  # loaded where a twin is asked for
+
+        machine = machine or DEFAULT
         return breakeven(self.trace, machine=machine, spikes=self.spikes, **self.given)
 
     def _ratios(self, machine: str, scope: str) -> list[Row]:
         """Return the ratio to the twin of everything, or of each layer whose twin has work."""
+        from ..comparing.breakeven import OTHERS
+
         if self._beside(machine).ratio is None:
             return []
         return [
@@ -227,7 +233,7 @@ def _unknown(figures: Figures, limit: Limit, rows: Sequence[Row], hidden: int) -
     """Return why the figures are not known, in words; "" if they are."""
     machine = machine_of(limit.figure, TWIN_RATIO)
     if not rows and machine is not None:
-        return figures.without_ratio(machine or DEFAULT)
+        return figures.without_ratio(machine)
     if not rows:
         charged = limit.figure.startswith(ENERGY)
         return f"nothing {'is charged' if charged else 'ran'} in a module that fits"

@@ -12,7 +12,6 @@ from ...schemas import ConfigError
 from ..checking.figures import COUNTED, ENERGY
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import COUNTERS, tally
-from ..energy.estimators import estimate
 from ..energy.revisions import SOURCE
 from ..progress import tracked
 from ..rules import RuleSet
@@ -283,6 +282,10 @@ def estimated(
         ConfigError: no such estimator.
         TraceError: the trace has no part that an estimator fits.
     """
+    if not configs:
+        return {}
+    from ..energy.estimators import estimate  # the models are loaded where energies are asked for
+
     found = {}
     for name, config in tracked([*configs.items()]):
         chosen = revision if isinstance(revision, str) else revision.get(name, SOURCE)

@@ -10,7 +10,6 @@ import polars as pl
 
 from ..checking.figures import TWIN_RATIO, machine_of
 from ..units import ratio_text, share_text
-from .breakeven import DEFAULT, OTHERS, breakeven
 from .diff import Total, difference_of, total_between
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ def twinned(
         ConfigError: there is no such machine, or it charges nothing of the twin.
         TraceError: samples or time steps are not known, or spikes were not measured.
     """
+    from .breakeven import DEFAULT, breakeven  # machines are loaded where a twin is asked for
+
     machine = machine_of(figure, TWIN_RATIO) or DEFAULT
     one, two = (breakeven(trace, machine=machine, **options) for trace in (base, head))
     changes = _changes(_layers(one, names), _layers(two, {}))
@@ -54,6 +55,8 @@ def twinned(
 
 
 def _layers(found: Breakeven, names: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    from .breakeven import OTHERS
+
     if found.ratio is None:
         return {}
     return {

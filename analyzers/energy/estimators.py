@@ -23,15 +23,7 @@ from typing import TYPE_CHECKING, Any, overload
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
-from ...schemas.costs import (
-    CONFIGS,
-    CostConfig,
-    Machine,
-    config_class,
-    load_config,
-    load_machine,
-    preset_names,
-)
+from ...schemas.costs import CONFIGS, CostConfig, config_class, load_config, preset_names
 from ...schemas.spelling import meant
 from ..answers.page import Page
 from ..answers.result import Result
@@ -45,6 +37,7 @@ from .revisions import SOURCE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ...schemas.costs import Machine
     from ..trace.trace import Trace
     from .report import EnergyReport
 
@@ -82,7 +75,7 @@ def estimate(
             how many there are.
     """
     check_per(per)
-    if isinstance(config, Machine) and _package(name) == ON_MACHINE:
+    if _package(name) == ON_MACHINE and isinstance(config, config_class(ON_MACHINE)):
         name = ON_MACHINE  # the machine is here; its name need not be one of opjoule's
     config = fitting_config(name, config, options.get("revision", SOURCE))
     made = getattr(_file(name, "report"), f"estimate_{_package(name)}")
@@ -272,6 +265,8 @@ def energy(
     if machine is not None:
         if estimator is not None or config is not None:
             raise ConfigError("a machine stands in the place of estimator and configuration")
+        from ...schemas.costs import load_machine  # machines are loaded where one is asked for
+
         return estimate(opened, ON_MACHINE, load_machine(machine), **options)
     if estimator is not None:
         return estimate(opened, estimator, config, **options)
@@ -316,7 +311,7 @@ def fitting_config(name: str, config: CostConfig | None, revision: str = SOURCE)
         ConfigError: it is of another estimator.
     """
     expected = config_class(name)
-    if config is None and expected is Machine and "." not in name:
+    if config is None and name == ON_MACHINE:
         raise ConfigError("a machine has no default: name it, as machine.loihi or a .toml file")
     if config is None:
         return default_config(name, revision)

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ..errors import ConfigError
 from ..spelling import meant
 from .base import CostConfig, CostPart
-from .compute import ComputeConfig, SimpleConfig
-from .lemaire import LemaireConfig
-from .machine import Machine
-from .machine_files import machine_data, machine_text
-from .neuromc import NeuroMCConfig
-from .spikesim import SpikeSimConfig
 
-CONFIGS: Mapping[str, type[CostConfig]] = MappingProxyType(
-    {
-        "compute": ComputeConfig,
-        "simple": SimpleConfig,
-        "lemaire": LemaireConfig,
-        "neuromc": NeuroMCConfig,
-        "spikesim": SpikeSimConfig,
-    }
-)
-"""The configuration class of every estimator."""
+_HOMES = {
+    "compute": "compute.ComputeConfig",
+    "simple": "compute.SimpleConfig",
+    "lemaire": "lemaire.LemaireConfig",
+    "neuromc": "neuromc.NeuroMCConfig",
+    "spikesim": "spikesim.SpikeSimConfig",
+}
+"""Estimator -> where its configuration stands."""
+
+
+class _Configs(Mapping[str, type[CostConfig]]):
+    """The configuration class of every estimator; each is loaded when it is asked for."""
+
+    def __getitem__(self, estimator: str) -> type[CostConfig]:
+        file, _, name = _HOMES[estimator].partition(".")
+        found: type[CostConfig] = getattr(import_module(f".{file}", __package__), name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_HOMES)
+
+    def __len__(self) -> int:
+        return len(_HOMES)
+
+
+CONFIGS = _Configs()
+"""The configuration class of every estimator, by its name."""
 
 
 MACHINE = "machine."
@@ -41,9 +52,12 @@ def config_class(estimator: str) -> type[CostConfig]:
     Raises:
         ConfigError: there is no such estimator or machine.
     """
-    if estimator.startswith(MACHINE):
-        machine_text(estimator.removeprefix(MACHINE))
     if estimator == "machine" or estimator.startswith(MACHINE):
+        from .machine import Machine
+        from .machine_files import machine_text
+
+        if estimator.startswith(MACHINE):
+            machine_text(estimator.removeprefix(MACHINE))
         return Machine
     try:
         return CONFIGS[estimator]
@@ -109,6 +123,8 @@ def load_config(
     config = config_class(estimator)
     data: dict[str, Any] = {}
     if estimator.startswith(MACHINE):
+        from .machine_files import machine_data
+
         data = machine_data(estimator.removeprefix(MACHINE))
     if preset is not None:
         data = _merged(data, tomllib.loads(preset_text(estimator, preset)))

@@ -31,15 +31,17 @@ PACKAGES = (
     "cli",
     "testing",
 )
-LOADED = "; import json, sys; print(json.dumps([m.partition('.')[0] for m in sys.modules]))"
+LOADED = "; import json, sys; print(json.dumps([*sys.modules]))"
+STORED = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
 
 
-def loaded_by(statement: str) -> set[str]:
-    """Return the top names of the modules that a statement loads in a fresh interpreter."""
+def loaded_by(statement: str, *, whole: bool = False) -> set[str]:
+    """Return the modules that a statement loads in a fresh interpreter: top or whole names."""
     done = subprocess.run(
         [sys.executable, "-c", statement + LOADED], capture_output=True, text=True, check=True
     )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    names = json.loads(done.stdout.splitlines()[-1])
+    return {name if whole else name.partition(".")[0] for name in names}
 
 
 def test_the_root_loads_nothing_heavy():
@@ -56,9 +58,21 @@ def test_the_pytest_plugin_loads_nothing_heavy():
 
 def test_a_count_loads_what_it_needs():
     """The first answer on a small trace is mostly imports: these take longer than to count."""
-    trace = Path(__file__).resolve().parents[1] / "data" / "spiking-1"
-    asked = f"import opjoule; repr(opjoule.count({str(trace)!r}, by='module'))"
-    assert not loaded_by(asked) & {"pyarrow", "numpy", "pydantic", "torch"}
+    lines = ["import opjoule as oj", f"trace = oj.open_trace({str(STORED)!r})"]
+    lines += ["repr(oj.count(trace, by='module'))", "repr(oj.rates(trace))"]
+    lines += ["repr(oj.compare(trace, trace))", "repr(oj.check(trace, ['flops=1T']))"]
+    assert not loaded_by("; ".join(lines)) & {"pyarrow", "numpy", "pydantic", "torch"}
+
+
+def test_an_estimate_loads_its_own_configuration():
+    """Each has many fields, of which pydantic makes a model as its file is loaded."""
+    asked = f"import opjoule as oj; repr(oj.energy({str(STORED)!r}, 'compute'))"
+    loaded = loaded_by(asked, whole=True)
+    costs = "opjoule.schemas.costs"
+    assert f"{costs}.compute" in loaded
+    assert not loaded & {
+        f"{costs}.{name}" for name in ("lemaire", "machine", "neuromc", "spikesim")
+    }
 
 
 def test_schemas_load_neither_torch_nor_polars():
