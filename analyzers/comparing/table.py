@@ -15,16 +15,18 @@ from ...schemas.spelling import meant
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
 from ..checking.figures import check_machine, machine_of
-from ..counting.count import Counts, count
+from ..counting.count import Counts, count, summed_up
+from ..counting.evaluate import tally
 from ..counting.rates import Rates, rates
 from ..energy.estimators import ESTIMATORS, check_estimators, estimate, fitting_config
 from ..energy.revisions import SOURCE, variant_of
 from ..energy.statement import model_statement_of
 from ..progress import tracked
+from ..rules import rule_set
 from ..trace.trace import narrowed
 from ..units import count_text, deviating_text, figure_text, ratio_text, share_text
 from ..workload.divisors import number_of, spread_text
-from ..workload.inference import forward_part
+from ..workload.inference import forward_alone
 from .breakeven import DEFAULT as DEFAULT_MACHINE
 from .breakeven import Breakeven, breakeven, rate_text
 from .profiles import sampled_side
@@ -246,12 +248,9 @@ class _Network:
     def __init__(self, name: str, trace: Trace, asked: _Asked) -> None:
         self.name, self.trained = name, False
         try:
-            part = forward_part(trace, eval_only=True)
+            part = forward_alone(trace, eval_only=True)
         except TraceError:
-            part, self.trained = forward_part(trace, eval_only=False), True
-        part = part.with_tables(
-            sample_calls=part.module_calls, optimizer_steps=part.optimizer_steps.clear()
-        )
+            part, self.trained = forward_alone(trace, eval_only=False), True
         per, options = asked.per, {"spikes": asked.spikes, **asked.options}
         several = asked.spread and per != "total"
         self.counts: Counts = count(part, per=per, spread=several, **options)
@@ -332,9 +331,10 @@ def _outside(part: Trace, counts: Counts, columns: Sequence[str], spikes: str) -
     shown = [name for name in COUNTED if name in columns]
     if not shown:
         return {}
-    rows = count(part, "module", exclusive=True, spikes=spikes).frame
-    rest = rows.filter(rows["module"].is_null())
-    amounts = {name: (sum(rest[name].drop_nulls()), counts.total[name]) for name in shown}
+    rules = rule_set(counts.rules)
+    outside = tally(part, rules, ["module_id"], spikes=spikes).filter(pl.col("module_id").is_null())
+    rest = summed_up(outside, rules)
+    amounts = {name: (rest[name] or 0, counts.total[name]) for name in shown}
     return {
         name: some / whole
         for name, (some, whole) in amounts.items()

@@ -32,6 +32,20 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
     return found
 
 
+def forward_alone(trace: Trace, *, eval_only: bool) -> Trace:
+    """Return the forward part of a trace as if nothing else had been recorded.
+
+    Samples are those of the part, and no optimizer made a step. It is its own forward part, so
+    that what one estimator derives of it the others find there.
+    """
+    part = forward_part(trace, eval_only=eval_only)
+    steps = part.optimizer_steps.clear()
+    alone = part.with_tables(sample_calls=part.module_calls, optimizer_steps=steps)
+    for known in {eval_only, False}:
+        alone.own["forward part", known] = alone
+    return alone
+
+
 def _forward_part(trace: Trace, eval_only: bool) -> Trace:
     forward = _stage() == "forward"
     if eval_only:
