@@ -30,10 +30,9 @@ _NAMED = 2
 _Row = Mapping[str, Any]
 
 
-def explained(comparison: Comparison, figure: str) -> pl.DataFrame:
+def explained(comparison: Comparison, figure: str, why: Reasons) -> pl.DataFrame:
     """Return what changes a figure, with reasons; see `Comparison.changes`."""
     total = comparison.totals[figure].difference
-    why = Reasons(comparison)
     data = []
     for unit, rows in _units(comparison, _changing(comparison.rows, figure)).items():
         module, op, stage, mark = unit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -16,10 +17,10 @@ from ..checking.figures import COUNTED, ENERGY
 from ..rules import rule_set
 from ..text import number
 from ..trace.trace import Trace, narrowed
-from ..workload.modules import rolled_up, scopes_of
+from ..workload.modules import rolled_up, scopes_in
 from ..workload.spikes import check_spikes
 from .alignment import align
-from .attribution import explained
+from .attribution import Reasons, explained
 from .budgets import Failure, budget, check
 from .causes import causes_of
 from .diff import Total, joined, marked, summed, total_of
@@ -63,7 +64,7 @@ class Comparison(Result):
         rules: name of the rule set, of both sides.
         spikes: what a spike tensor may hold, on both sides.
         joined: what `rows` are made of, see `diff.joined`.
-        scopes: the module tree of both sides, see `workload.modules.scopes_of`.
+        scopes: the module tree of both sides, see `workload.modules.scopes_in`.
         per: what all figures speak of: "total", or one "sample" or "step" of each side.
         twins: of each figure of `breakeven` that was asked for, what it is on both sides.
         known_changes: what `changes` found before.
@@ -209,8 +210,13 @@ class Comparison(Result):
         if figure not in self.totals:
             raise ConfigError(f"no figure {figure!r}: choose from {', '.join(self.total)}")
         if figure not in self.known_changes:
-            self.known_changes[figure] = explained(self, figure)
+            self.known_changes[figure] = explained(self, figure, self._reasons)
         return self.known_changes[figure]
+
+    @cached_property
+    def _reasons(self) -> Reasons:
+        """Why rows differ, for the changes of every figure."""
+        return Reasons(self)
 
     def causes(self, figure: str) -> pl.DataFrame:
         """Return `changes` with those that repeat as one, see `causes_of`; ratios stay apart."""
@@ -333,7 +339,7 @@ def _compared(
         rules=rules,
         spikes=spikes,
         joined=both,
-        scopes=scopes_of(head.trace.modules, _renamed(base.trace.modules, aligned)),
+        scopes=scopes_in(head.trace.modules, _renamed(base.trace.modules, aligned)),
         per=base.per,
         twins={
             name: twinned(name, base.trace, head.trace, aligned, **beside[1]) for name in beside[0]

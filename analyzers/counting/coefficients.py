@@ -63,12 +63,12 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = Fal
         RuleError: a rule fails.
     """
     _, places = distinct_signatures(trace)
-    _check_signatures(trace, rows, places)
     kinds = (
         rows.select(KIND)
         .unique(maintain_order=True)
-        .join(places, on=list(SIGNATURE), maintain_order="left")
+        .join(places, on=list(SIGNATURE), how="left", maintain_order="left")
     )
+    _check_signatures(trace, kinds)
     alike = ["content", *KIND[len(SIGNATURE) :]]
     asked = kinds.select(alike).unique(maintain_order=True)
     signatures = {row["content"]: row for row in signature_rows(trace)}
@@ -84,16 +84,10 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = Fal
     return kinds.join(found, on=alike, nulls_equal=True, maintain_order="left").drop("content")
 
 
-def _check_signatures(trace: Trace, rows: pl.DataFrame, places: pl.DataFrame) -> None:
-    """Refuse a trace that tells a signature twice, or not at all."""
-    twice = places.filter(places.select(SIGNATURE).is_duplicated())
-    if twice.height:
-        raise TraceError(
-            f"{trace.path} is damaged: it tells signature {twice['signature_id'][0]} twice."
-        )
-    lost = rows.select(SIGNATURE).join(places, on=list(SIGNATURE), how="anti")
-    if lost.height:
-        rank, number = lost.row(0)
+def _check_signatures(trace: Trace, kinds: pl.DataFrame) -> None:
+    """Refuse a trace that does not tell a signature; none is told twice, see `trace.checks`."""
+    if kinds["content"].null_count():
+        rank, number = kinds.filter(pl.col("content").is_null()).select(SIGNATURE).row(0)
         raise TraceError(
             f"{trace.path} is damaged: a call of rank {rank} is of signature {number}, which it "
             "does not tell."
@@ -154,11 +148,16 @@ def _figures(trace: Trace, rules: RuleSet, call: Call) -> tuple[str, str, Figure
         ) from error
 
 
+_NAMES = {counter: [(part, f"{counter}:{part}") for part in PARTS] for counter in COUNTERS}
+"""Counter -> what its form is linear in, and the column of that coefficient."""
+
+
 def _coefficients(figures: Figures) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
-    for counter in COUNTERS:
+    for counter, names in _NAMES.items():
         figure = getattr(figures, counter)
         parts = {} if figure is None else amount(figure).parts
-        for part in PARTS:
-            found[f"{counter}:{part}"] = None if figure is None else parts.get(part, 0)
+        rest = None if figure is None else 0
+        for part, name in names:
+            found[name] = parts.get(part, rest)
     return found

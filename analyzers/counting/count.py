@@ -326,7 +326,7 @@ def _by_module(
     """Return the rows of each scope, signatures added up before they are copied for every scope."""
     alone = ["rank", "module_id", *(key for key in keys if key not in ("module", "rank"))]
     own = counted.group_by(alone).agg(*_figures(), pl.col("first_seq").min())
-    return rolled_up(with_paths(trace, own), scopes_of(trace.modules), exclusive=exclusive)
+    return rolled_up(with_paths(trace, own), scopes_of(trace), exclusive=exclusive)
 
 
 def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:

@@ -38,7 +38,7 @@ def active_of(trace: Trace) -> pl.DataFrame:
 
 def by_layer(trace: Trace, active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
     """Return neurons, calls and what outputs hold of each module of `active_of`, in their order."""
-    places = scopes_of(trace.modules).select(module="scope", place="place").unique()
+    places = scopes_of(trace).select(module="scope", place="place").unique()
     size = pl.col("out_numel") / (pl.col("batch") * pl.col("time_steps"))
     one = size.n_unique() == 1
     return (

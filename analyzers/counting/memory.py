@@ -126,7 +126,7 @@ def memory(
     named = _named(part, peaks)
     highest = max(named.iter_rows(named=True), key=lambda row: row["peak_bytes"])
     there, whole = _at(lives, highest), highest["peak_bytes"]
-    modules = rolled_up(with_paths(part, there), scopes_of(part.modules))
+    modules = rolled_up(with_paths(part, there), scopes_of(part))
     return Memory(
         frame=named,
         live=_summed(there, "kind", {kind: n for n, kind in enumerate(_KINDS)}, whole),

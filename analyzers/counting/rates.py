@@ -28,6 +28,7 @@ from ..units import count_text, share_text
 from ..workload.inference import forward_part
 from ..workload.layer_calls import neuron_calls
 from ..workload.layers import MODULE, layers_of, weight_products
+from ..workload.products import product_signatures
 from ..workload.samples import regrouped, samples_of
 from .aggregate import collapsed
 from .coefficients import KIND, forms
@@ -262,7 +263,12 @@ def layer_products(
     if cells:
         layers = pl.concat([layers, _cells(trace)])
     weights = weight_products(trace).select(*SIGNATURE, "slot", "second_numel")
-    rows = rows.join(weights, on=list(SIGNATURE), how="left", maintain_order="left")
+    products = pl.concat(
+        [weights.select(SIGNATURE), product_signatures(trace).select(SIGNATURE)]
+    ).unique()
+    rows = rows.join(products, on=list(SIGNATURE), how="semi", maintain_order="left").join(
+        weights, on=list(SIGNATURE), how="left", maintain_order="left"
+    )
     counted = _effective(trace, rows)
     own = counted.join(layers, on=[*MODULE, "second_numel"], how="inner", maintain_order="left")
     rest = counted.filter(pl.col("dense_macs").is_null() | (pl.col("dense_macs") > 0)).join(
@@ -308,8 +314,7 @@ def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
     )  # fmt: skip
     columns = ("module", "kind", "calls", "inputs", "nonzero", "nonzero_share", "dense",
                "effective_macs", "effective_acs")  # fmt: skip
-    others = rest.filter(pl.col("how") != "uncovered")["op"]
-    return summed.select(columns), tuple(others.unique(maintain_order=True))
+    return summed.select(columns), tuple(rest["op"].unique(maintain_order=True))
 
 
 def _effective(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:

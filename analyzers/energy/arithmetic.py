@@ -92,7 +92,7 @@ class Operations:
 def operations_of(
     trace: Trace, how: Arithmetic, *, spikes: str, where: str | Sequence[str] | None
 ) -> Operations:
-    """Count the forward passes of a trace.
+    """Count the forward passes of a trace; estimators that ask alike share the counts.
 
     Args:
         trace: the trace.
@@ -106,7 +106,10 @@ def operations_of(
     """
     check_spikes(spikes, how.spike_modes)
     part = forward_part(narrowed(trace, where), eval_only=how.eval_only)
-    return Operations(part, _counted(part, how, keys_of(part), spikes), how, spikes)
+    asked = ("operations", how.rules, spikes)
+    if asked not in part.own:
+        part.own[asked] = _counted(part, how, keys_of(part), spikes)
+    return Operations(part, part.own[asked], how, spikes)
 
 
 def _counted(part: Trace, how: Arithmetic, keys: Sequence[str], spikes: str) -> pl.DataFrame:

@@ -70,7 +70,7 @@ class EnergyReport(Result):
         input_types: what the inputs were: how many of them spikes, how sparse.
         details: tables and figures that only this estimator has, as plain data or frames.
         recount: for long runs, whose rows do not tell steps apart: makes the rows for given keys.
-        scopes: the module tree, see `workload.modules.scopes_of`.
+        scopes: the module tree, see `workload.modules.scopes_in`.
         by_sample: makes the estimate again, its steps being the samples; None: nobody can.
         per: what `by` gives besides, unless it is told: see there.
         modules: tells what stands beside a module, see `module_facts.in_words`.

@@ -28,7 +28,10 @@ def keys_of(trace: Trace) -> tuple[str, ...]:
 
 def keyed(rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows with all of `KEYS`: null where they are not told apart."""
-    missing = [pl.lit(None).alias(key) for key in KEYS if key not in rows.columns]
-    return rows.with_columns(missing).with_columns(
-        pl.col(key).cast(kind) for key, kind in KINDS.items()
-    )
+    return rows.with_columns(key_columns(rows))
+
+
+def key_columns(rows: pl.DataFrame) -> list[pl.Expr]:
+    """Return all of `KEYS` as columns of rows: null where they are not told apart."""
+    known = {key: pl.col(key) if key in rows.columns else pl.lit(None) for key in KEYS}
+    return [each.cast(KINDS[key]).alias(key) for key, each in known.items()]

@@ -144,7 +144,7 @@ def facts_of(part: Trace, sampled: Samples) -> Facts:
     layers = _layers(part, counted)
     marks = layers.select(*_PRODUCT, layer="module")
     inside = (
-        scopes_of(part.modules)
+        scopes_of(part)
         .join(neurons_of(part).select(scope="module"), on="scope", how="semi")
         .select("module", inside=pl.lit(True))
         .unique()

@@ -49,6 +49,10 @@ class Figures:
     dense_macs: int | None = None
 
 
+Counted = tuple[str, str, Figures]
+"""How a call is counted (`rule`, `class`, `free` or `uncovered`), its family, and the counters."""
+
+
 @dataclass(frozen=True)
 class OpRule:
     """How the calls of some ops are counted.

@@ -31,7 +31,7 @@ from . import (
 )
 from .call import Call
 from .classes import class_of
-from .rule import PRODUCTS, Figures, OpRule
+from .rule import PRODUCTS, Counted, Figures, OpRule
 
 FULL = (
     *products.RULES,
@@ -102,7 +102,7 @@ class RuleSet:
     by_values_only: bool = False
     products_only: bool = False
 
-    def figures(self, call: Call) -> tuple[str, str, Figures]:
+    def figures(self, call: Call) -> Counted:
         """Count a call.
 
         Returns:
@@ -110,15 +110,15 @@ class RuleSet:
             the counters, all None if nothing covers it; its dense products are known whichever
             rules count.
         """
-        how, family, found = self._counted(call)
-        found = replace(found, dense_macs=_dense_macs(call, self.extra))
+        rule = self.rule_of(call.op)
+        how, family, found = self._counted(call, rule)
+        found = replace(found, dense_macs=_dense_macs(call, self.extra, rule, found))
         if self.products_only and how != "uncovered" and _named(self.extra, call.op) is None:
             dense = found.dense_macs
             found = replace(found, flops=None if dense is None else 2 * dense)
         return how, family, found
 
-    def _counted(self, call: Call) -> tuple[str, str, Figures]:
-        rule = self.rule_of(call.op)
+    def _counted(self, call: Call, rule: OpRule | None) -> Counted:
         if rule is not None:
             if rule.free:
                 return "free", rule.family, rule.figures(call)
@@ -182,10 +182,18 @@ def _named(rules: Mapping[str, OpRule], op: str) -> OpRule | None:
     return rules.get(op) or rules.get(".".join(op.split(".")[:2]))
 
 
-def _dense_macs(call: Call, extra: Mapping[str, OpRule]) -> int | None:
+def _dense_macs(
+    call: Call, extra: Mapping[str, OpRule], used: OpRule | None, counted: Figures
+) -> int | None:
     """Return the multiply-accumulates of a call's products if no operand were spikes.
 
     A rule of one's own decides if it states them or is of a family of products, else opjoule's.
+
+    Args:
+        call: the call.
+        extra: the user's own rules.
+        used: the rule that counted the call; None: its class did, or nothing.
+        counted: what that rule counted: most ops are no products, and are not counted again.
     """
     asked = [rule for rules in (extra, _FULL) if (rule := _named(rules, call.op)) is not None]
     for rule in asked:
@@ -196,11 +204,13 @@ def _dense_macs(call: Call, extra: Mapping[str, OpRule]) -> int | None:
             if product:
                 return None
             continue
-        found = rule.figures(call.dense())
+        if product:
+            dense = rule.figures(call.dense())
+            macs = dense.macs if isinstance(dense.macs, int) else None
+            return macs if dense.dense_macs is None else dense.dense_macs
+        found = counted if rule is used else rule.figures(call)
         if found.dense_macs is not None:
             return found.dense_macs
-        if product:
-            return found.macs if isinstance(found.macs, int) else None
     return 0 if asked or class_of(call) is not None else None
 
 

@@ -165,7 +165,7 @@ def roofline(
     whole = _summed(timed, ()).row(0, named=True)
     rows = with_classes(trace, timed) if "class" in keys else timed
     if "module" in keys:
-        rows = rolled_up(with_paths(trace, rows), scopes_of(trace.modules), exclusive=exclusive)
+        rows = rolled_up(with_paths(trace, rows), scopes_of(trace), exclusive=exclusive)
     share = pl.col("time_s") / (whole["time_s"] or None)
     frame = _summed(rows, keys).with_columns(share=share).select(pl.exclude("unknown"), "unknown")
     return Roofline(

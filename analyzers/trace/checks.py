@@ -54,11 +54,12 @@ def check_static(
 def _check(
     path: Path, name: str, frame: pl.DataFrame, faults: Callable[[], Iterator[Fault]]
 ) -> None:
+    said, wrong = zip(*faults(), strict=True)
     found = frame.select(
-        wrong.fill_null(True).any().alias(str(place)) for place, (_, wrong) in enumerate(faults())
+        each.fill_null(True).any().alias(str(place)) for place, each in enumerate(wrong)
     )
-    for place, (what, _) in enumerate(faults()):
-        if frame.height and found[str(place)].item():
+    for what, holds in zip(said, found.row(0), strict=True):
+        if frame.height and holds:
             raise _damaged(path, f"{name}: {what}")
 
 

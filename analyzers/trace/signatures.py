@@ -21,7 +21,7 @@ def distinct_signatures(trace: Trace) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     Returns:
         The first of equal signatures with `content`, a number; and `SIGNATURE` with `content`, a
-        row for each row of `trace.signatures`.
+        row for each row of `trace.signatures`, in its order.
     """
     if "distinct signatures" not in trace.facts:
         trace.facts["distinct signatures"] = _distinct(trace.whole.signatures)
@@ -39,7 +39,8 @@ def _distinct(signatures: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     of = pl.struct(SIGNATURE).alias("of")
     groups = signatures.group_by(told, maintain_order=True).agg(*first, of).with_columns(number)
     places = groups.select("content", "of").explode("of").unnest("of")
-    return groups.drop("of"), places.select(*SIGNATURE, "content")
+    order = signatures.select(SIGNATURE)
+    return groups.drop("of"), order.join(places, on=list(SIGNATURE), maintain_order="left")
 
 
 _MOST_ROWS = 5_000
@@ -80,9 +81,4 @@ def of_each_signature(
         if (columns := told(row)) is not None
     ]
     frame = pl.DataFrame(found, schema={"content": pl.UInt32, **schema})
-    order = trace.whole.signatures.select(SIGNATURE)
-    return (
-        order.join(places, on=list(SIGNATURE), maintain_order="left")
-        .join(frame, on="content", maintain_order="left")
-        .drop("content")
-    )
+    return places.join(frame, on="content", maintain_order="left").drop("content")

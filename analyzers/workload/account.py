@@ -75,8 +75,9 @@ def account_of(charged_macs: int, rest: pl.DataFrame, notes: tuple[str, ...] = (
         rest: `what`, `calls` and `macs` of what it does not charge; rows of one `what` are added.
         notes: see `Account`.
     """
-    macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
-    rest = rest.select(_REST.names()).cast(_REST).group_by("what").agg(pl.col("calls").sum(), macs)
+    calls, macs = pl.col("calls").cast(pl.Int64), pl.col("macs").cast(pl.Int64)
+    known_macs = pl.when(macs.null_count() == 0).then(macs.sum())
+    rest = rest.group_by("what").agg(calls.sum(), known_macs.alias("macs"))
     whole = charged_macs + int(rest["macs"].sum())
     known = not rest["macs"].null_count()
     share = pl.col("macs") / (whole or 1) if known else pl.lit(None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -20,8 +21,8 @@ _PAIRS = {
     "rank": pl.Int32,
     "neuron": pl.Int32,
     "layer": pl.Int32,
-    "seq": pl.Int64,
     "direct": pl.Boolean,
+    "last": pl.Boolean,
 }
 
 
@@ -39,29 +40,45 @@ def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) ->
         neurons: rows of `neuron_calls`.
 
     Returns:
-        `rank`, `layer` and `neuron` (module ids), `direct` (the neuron took in what the layer
+        `rank`, `neuron` and `layer` (module ids), `direct` (the neuron took in what the layer
         made, with nothing between) and `last`.
     """
     firsts = neurons.drop_nulls("in_value").unique(MODULE, keep="first", maintain_order=True)
-    makers = _makers(trace, layers, neurons, _spans(trace, firsts))
-    front = firsts.select("rank", neuron="module_id", value="in_value", before="first_seq")
-    pairs = [pl.DataFrame(schema=_PAIRS)]
+    made: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
+    for rank, seq, value, *maker in _makers(trace, layers, neurons, _spans(trace, firsts)).rows():
+        made.setdefault((rank, value), []).append((seq, *maker))
+    front = set(firsts.select("rank", "module_id", "in_value", "first_seq").iter_rows())
+    found: dict[tuple[int, int, int], tuple[int, bool]] = {}
     for depth in range(_DEEPEST):
-        made = front.join(makers, on=["rank", "value"]).filter(pl.col("seq") < pl.col("before"))
-        found = made.drop_nulls("layer").with_columns(direct=pl.lit(depth == 0))
-        pairs.append(found.select(list(_PAIRS)))
-        front = (
-            made.filter(pl.col("layer").is_null() & ~pl.col("in_neuron"))
-            .select("rank", "neuron", value="source", before="seq")
-            .drop_nulls("value")
-            .unique()
-        )
-        if front.is_empty():
+        further = set()
+        for rank, neuron, value, before in front:
+            for seq, source, layer, in_neuron in made.get((rank, value), ()):
+                if seq >= before:
+                    continue
+                if layer is not None:
+                    key = rank, neuron, layer
+                    latest, direct = found.get(key, (seq, False))
+                    found[key] = max(latest, seq), direct or depth == 0
+                elif not in_neuron and source is not None:
+                    further.add((rank, neuron, source, seq))
+        if not further:
             break
-    last = pl.col("seq") == pl.col("seq").max().over("rank", "neuron")
-    groups = pl.concat(pairs).group_by("rank", "neuron", "layer")
-    both = groups.agg(pl.col("seq").max(), pl.col("direct").any())
-    return both.with_columns(last=last).sort("rank", "neuron", "seq").drop("seq")
+        front = further
+    return _pairs(found)
+
+
+def _pairs(found: Mapping[tuple[int, int, int], tuple[int, bool]]) -> pl.DataFrame:
+    """Return the rows of `neurons_behind` from (rank, neuron, layer) -> (last seq, direct)."""
+    last: dict[tuple[int, int], int] = {}
+    for (rank, neuron, _), (seq, _) in found.items():
+        last[rank, neuron] = max(last.get((rank, neuron), seq), seq)
+    rows = [
+        (rank, neuron, layer, direct, seq == last[rank, neuron])
+        for (rank, neuron, layer), (seq, direct) in sorted(
+            found.items(), key=lambda item: (*item[0][:2], item[1][0])
+        )
+    ]
+    return pl.DataFrame(rows, schema=_PAIRS, orient="row")
 
 
 def _spans(trace: Trace, firsts: pl.DataFrame) -> list[tuple[int, int, int]]:

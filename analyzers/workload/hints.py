@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -30,7 +31,7 @@ _KIND = ("rank", "module_id", "signature_id")
 """Whose operands are all what the first one is."""
 
 
-def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
+def spike_hints(trace: Trace, mode: str = "binary") -> tuple[str, ...]:
     """Return a sentence for each setting of `spikes` that takes more products for spike-driven.
 
     Args:
@@ -42,8 +43,14 @@ def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
         other number (`scaled`), and count as dense.
     """
     if mode != "binary":
-        return []
-    found = []
+        return ()
+    if "spike hints" not in trace.own:
+        trace.own["spike hints"] = (*_spike_hints(trace),)
+    found: tuple[str, ...] = trace.own["spike hints"]
+    return found
+
+
+def _spike_hints(trace: Trace) -> Iterator[str]:
     operands = _dense_operands(trace)
     for setting, bit in _BITS.items():
         rows = operands.filter((pl.col("bits") & int(bit)) != 0)
@@ -51,12 +58,11 @@ def spike_hints(trace: Trace, mode: str = "binary") -> list[str]:
             rows = _of_sums(trace, rows)
         if calls := int(rows["calls"].sum()):
             them = agreeing(calls, "it", "them")
-            found.append(
+            yield (
                 f"{number(calls, 'product')} {agreeing(calls, 'counts', 'count')} as dense "
                 f"although {agreeing(calls, 'its', 'their')} input is {_WORDS[setting]}: "
                 f"--spikes {setting} counts {them} as spike-driven"
             )
-    return found
 
 
 def _dense_operands(trace: Trace) -> pl.DataFrame:

@@ -91,13 +91,12 @@ def summed(
         **{f"{name}_unknown": pl.col(name).null_count().cast(pl.Int64) for name in names},
     )
     found = collected(groups, trace)
+    columns = {name: pl.col(name) for name in (*keys, *CLASSES, *SUMS, "first_seq")}
     if not asking.height:
-        found = found.with_columns(
-            in3_class=pl.lit(None, pl.Int16),
-            in3_nonzero=pl.lit(0, pl.Int64),
-            in3_nonzero_unknown="calls",
-        )
-    return found.select(*keys, *CLASSES, *SUMS, "first_seq")
+        columns["in3_class"] = pl.lit(None, pl.Int16)
+        columns["in3_nonzero"] = pl.lit(0, pl.Int64)
+        columns["in3_nonzero_unknown"] = pl.col("calls")
+    return found.select(**columns)
 
 
 def _asking_for_fourth(trace: Trace) -> pl.DataFrame:
@@ -105,11 +104,14 @@ def _asking_for_fourth(trace: Trace) -> pl.DataFrame:
 
     These are backward passes of attention, of a gradient, queries, keys and values.
     """
-    packet = pl.col("packet")
-    return trace.signatures.filter(
-        packet.str.contains("attention", literal=True)
-        & packet.str.contains("backward", literal=True)
-    ).select("rank", "signature_id")
+    if "asking for fourth" not in trace.facts:
+        packet = pl.col("packet")
+        trace.facts["asking for fourth"] = trace.whole.signatures.filter(
+            packet.str.contains("attention", literal=True)
+            & packet.str.contains("backward", literal=True)
+        ).select("rank", "signature_id")
+    found: pl.DataFrame = trace.facts["asking for fourth"]
+    return found
 
 
 def _with_fourth(trace: Trace, calls: pl.LazyFrame, asking: pl.DataFrame) -> pl.LazyFrame:

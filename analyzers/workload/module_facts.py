@@ -26,7 +26,7 @@ def modules_of(trace: Trace) -> pl.DataFrame:
         16x3x3x3"), `inputs` and `outputs` (shapes in its first call; null: it was not called) and
         `same_as` (first path of a shared module).
     """
-    scopes = scopes_of(trace.modules)
+    scopes = scopes_of(trace)
     first = trace.modules.sort(_KEY).unique("path", keep="first", maintain_order=True)
     paths = trace.modules.select("rank", same_as="module_id", first="path")
     told = first.join(paths, on=["rank", "same_as"], how="left", maintain_order="left").select(
@@ -56,6 +56,14 @@ def in_words(trace: Trace, *, wide: bool = False) -> pl.DataFrame:
         `module` (each path once) and `class` (without its package); if `wide`, also `parameters`
         and `outputs`, see `modules_of`.
     """
+    key = ("modules in words", wide)
+    if key not in trace.facts:
+        trace.facts[key] = _in_words(trace.whole, wide)
+    found: pl.DataFrame = trace.facts[key]
+    return found
+
+
+def _in_words(trace: Trace, wide: bool) -> pl.DataFrame:
     name = pl.col("class").str.split(".").list.last()
     if wide:
         return modules_of(trace).select("module", name, "parameters", "outputs")

@@ -23,7 +23,15 @@ def no_scopes() -> pl.DataFrame:
     return pl.DataFrame(schema=_SCOPES)
 
 
-def scopes_of(*trees: pl.DataFrame) -> pl.DataFrame:
+def scopes_of(trace: Trace) -> pl.DataFrame:
+    """Return the scopes of the modules of a trace, see `scopes_in`."""
+    if "scopes" not in trace.facts:
+        trace.facts["scopes"] = scopes_in(trace.whole.modules)
+    found: pl.DataFrame = trace.facts["scopes"]
+    return found
+
+
+def scopes_in(*trees: pl.DataFrame) -> pl.DataFrame:
     """Return the scopes that each module is in: itself and every module above it.
 
     Args:
@@ -54,7 +62,7 @@ def rolled_up(rows: pl.DataFrame, scopes: pl.DataFrame, *, exclusive: bool = Fal
 
     Args:
         rows: rows with `module`, the path of the innermost module (null: outside every module).
-        scopes: what `scopes_of` returned; a module that is not in it is a scope of its own.
+        scopes: what `scopes_in` returned; a module that is not in it is a scope of its own.
         exclusive: return each row once, for its innermost module alone.
 
     Returns:
@@ -68,10 +76,9 @@ def rolled_up(rows: pl.DataFrame, scopes: pl.DataFrame, *, exclusive: bool = Fal
         return rows.with_columns(pl.col("place").fill_null(last))
     everything = rows.with_columns(module=pl.lit(GLOBAL), place=pl.lit(-1, pl.Int32))
     inside = rows.filter(pl.col("module").is_not_null()).join(scopes, on="module", how="left")
-    inside = inside.with_columns(
-        module=pl.coalesce("scope", "module"), place=pl.coalesce("place", last)
-    )
-    return pl.concat([everything, inside.select(everything.columns)])
+    placed = {"module": pl.coalesce("scope", "module"), "place": pl.coalesce("place", last)}
+    columns = [placed.get(name, pl.col(name)).alias(name) for name in everything.columns]
+    return pl.concat([everything, inside.select(columns)])
 
 
 def with_paths(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:

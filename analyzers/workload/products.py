@@ -13,7 +13,7 @@ import polars as pl
 
 from ..rules import PRODUCTS, RULE_SETS, family_of
 from ..rules.call import call_of
-from ..rules.rule import Figures
+from ..rules.rule import Counted
 from ..trace.signatures import SIGNATURE, of_each_signature, signature_rows
 from .ran import ran_of
 
@@ -34,7 +34,7 @@ def product_signatures(trace: Trace) -> pl.DataFrame:
         figures = figures_of(trace)
 
         def product(row: Mapping[str, Any]) -> dict[str, Any] | None:
-            macs, family = figures[row["content"]].dense_macs, family_of(row["op"])
+            macs, family = figures[row["content"]][2].dense_macs, family_of(row["op"])
             if macs or (macs is None and family in PRODUCTS):
                 return {"op": row["op"], "family": family, "each": macs}
             return None
@@ -44,17 +44,17 @@ def product_signatures(trace: Trace) -> pl.DataFrame:
     return found
 
 
-def figures_of(trace: Trace) -> Mapping[int, Figures]:
-    """Return what opjoule's rules count of a call of each distinct signature, by its `content`.
+def figures_of(trace: Trace) -> Mapping[int, Counted]:
+    """Return how opjoule's rules count a call of each distinct signature, by its `content`.
 
-    Whatever its operands hold: it is not asked which are spikes.
+    Whatever its operands hold: it is not asked which are spikes. See `RuleSet.figures`.
     """
     if "figures" not in trace.facts:
         full = RULE_SETS["full"]
         trace.facts["figures"] = {
-            row["content"]: full.figures(call_of(row, {}))[2] for row in signature_rows(trace)
+            row["content"]: full.figures(call_of(row, {})) for row in signature_rows(trace)
         }
-    found: Mapping[int, Figures] = trace.facts["figures"]
+    found: Mapping[int, Counted] = trace.facts["figures"]
     return found
 
 

@@ -354,9 +354,11 @@ def _by_module(calls: pl.LazyFrame) -> LazyGroupBy:
 
 def _overridden(name: str, given: int | None, frame: pl.DataFrame) -> str | None:
     """Return a warning if the user's number replaces another one that is more than a guess."""
+    if given is None:
+        return None
     sure = frame.filter(pl.col(f"{name}_from") != "guessed")[name]
     found = sure.drop_nulls().unique().sort().to_list()
-    if given is None or not found or found == [given]:
+    if not found or found == [given]:
         return None
     said = ", ".join(str(each) for each in found[:4]) + (", ..." if len(found) > 4 else "")
     return f"{name}={given} replaces what was recorded: {said}"

@@ -68,7 +68,7 @@ def estimate_compute(
     warnings = warnings_of(operations, gaps.warnings(), variant, strict)
     rows = priced(operations.rows(), config)
     outside = outside_modules(rows) if variant.names_uncovered else []
-    hints = spike_hints(part, spikes) if variant.names_uncovered else []
+    hints = spike_hints(part, spikes) if variant.names_uncovered else ()
     many = samples_of(part, batch, time_steps, samples=samples, eval_only=variant.eval_only)
     counts = {n: float(operations.total(f"{n}s")) for n in ("mac", "ac", "synop", "flop")}
     parts = breakdown_pj(counts, config)
@@ -79,7 +79,7 @@ def estimate_compute(
         breakdown_pj=parts,
         counts=counts,
         rows=rows,
-        scopes=scopes_of(part.modules),
+        scopes=scopes_of(part),
         config=config.model_dump(),
         scope=SCOPE,
         warnings=(*warnings, *outside, *hints, *many.warnings),

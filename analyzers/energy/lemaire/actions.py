@@ -85,6 +85,8 @@ def action(
         count: operations, or words moved.
         size: words of the memory that they are moved from or to.
     """
+    if calls.is_empty():
+        return pl.DataFrame(schema=SCHEMA)
     component = OPERATIONS.get(what) or ACCESSES[what]
     layer = "layer" if "layer" in calls.columns else "module"
     return calls.select(

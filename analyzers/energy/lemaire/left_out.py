@@ -164,7 +164,7 @@ def _computing(trace: Trace, calls: pl.DataFrame, free: set[str]) -> pl.DataFram
 
     def told(row: Mapping[str, Any]) -> dict[str, Any] | None:
         name = row["packet"].rpartition(".")[2].rstrip("_")
-        computes = figures[row["content"]].flops != 0 and name not in free
+        computes = figures[row["content"]][2].flops != 0 and name not in free
         return {"what": row["op"]} if computes else None
 
     return of_each_signature(trace, told, {"what": pl.String})

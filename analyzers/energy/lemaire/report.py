@@ -102,7 +102,7 @@ def estimate_lemaire(
         breakdown_pj=breakdown,
         counts=_counts(counts, word, variant),
         rows=_rows(energies),
-        scopes=scopes_of(part.modules),
+        scopes=scopes_of(part),
         config=config.model_dump(),
         scope=SCOPE,
         warnings=(*warnings, *unmatched(trace, config), *many.warnings),

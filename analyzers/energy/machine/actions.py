@@ -12,7 +12,7 @@ import polars as pl
 from ....schemas.costs.machine import Machine, Term
 from ....schemas.quantities import QUANTITIES
 from ...trace.filters import parse_filters
-from ..row_keys import KEYS, KINDS, keyed
+from ..row_keys import KEYS, KINDS, key_columns
 from .tables import BYTES, Tables
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Actions:
     part: Trace
     tables: Tables
     _known: dict[Asked, Counted] = field(default_factory=dict)
+    _rows: dict[tuple[str, Asked], pl.DataFrame] = field(default_factory=dict)
 
     def by(self, keys: Sequence[str]) -> Actions:
         """Return the same actions, told apart by some of `KEYS`."""
@@ -111,10 +112,10 @@ class Actions:
         parts, matched, unknown = [], 0, 0
         for name in asked.quantity:
             rows = self.rows(name, asked)
-            lost = rows.filter(pl.col("count").is_null())
             matched += int(rows["calls"].sum())
-            unknown += int(lost["calls"].sum())
-            parts.append(keyed(rows.filter(pl.col("count") > 0)).select(*KEYS, CAPACITY, "count"))
+            unknown += int(rows["calls"].filter(rows["count"].is_null()).sum())
+            counted = rows.filter(pl.col("count") > 0)
+            parts.append(counted.select(*key_columns(counted), CAPACITY, "count"))
         keys = [*KEYS, CAPACITY]
         rows = pl.concat(parts).group_by(keys, maintain_order=True).agg(pl.col("count").sum())
         sums = rows.group_by(CAPACITY).agg(pl.col("count").sum()).sort(CAPACITY)
@@ -122,6 +123,11 @@ class Actions:
 
     def rows(self, name: str, asked: Asked) -> pl.DataFrame:
         """Return the rows that fit, with `count` and `CAPACITY`."""
+        if (name, asked) not in self._rows:
+            self._rows[name, asked] = self._made(name, asked)
+        return self._rows[name, asked]
+
+    def _made(self, name: str, asked: Asked) -> pl.DataFrame:
         table = self.tables.of(QUANTITIES[name].source)
         held = self.fitting(table, name, asked)
         if name == "input_events":
@@ -136,7 +142,7 @@ class Actions:
 
     def fitting(self, table: pl.DataFrame, name: str, asked: Asked) -> pl.DataFrame:
         """Return the rows of a table that the filters of a term fit."""
-        conditions = [pl.lit(True)]
+        conditions = []
         if asked.of != "all":
             conditions.append(pl.col("of") == asked.of)
         if asked.kind is not None:
@@ -156,7 +162,7 @@ class Actions:
                     each.field != "stage" or "forward" in each.values
                 )
                 conditions.append(pl.lit(fits))
-        return table.filter(pl.all_horizontal(conditions))
+        return table.filter(*conditions) if conditions else table
 
 
 def _cores(outputs: int | None) -> pl.Expr:

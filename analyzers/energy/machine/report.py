@@ -78,7 +78,7 @@ def estimate_machine(
     warnings = warnings_of(actions, config, counts, strict)
     rows, parts = priced(rows_of(actions, config), config), breakdown_pj(counts, config)
     outside = outside_modules(rows) if config.machine.scope == "forward" else []
-    hints = spike_hints(part, spikes) if variant.names_uncovered else []
+    hints = spike_hints(part, spikes) if variant.names_uncovered else ()
     return EnergyReport(
         estimator=f"machine.{config.machine.name}",
         revision=revision,
@@ -87,7 +87,7 @@ def estimate_machine(
         counts={name: float(found.total) for name, found in counts.items()
                 if found.known or not found.unknown},
         rows=rows,
-        scopes=scopes_of(part.modules),
+        scopes=scopes_of(part),
         config=config.model_dump(mode="json"),
         scope=scope_of(config),
         warnings=(*warnings, *outside, *hints, *many.warnings),

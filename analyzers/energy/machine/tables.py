@@ -77,7 +77,7 @@ class Tables:
         weights = weight_products(self.part).select(*SIGNATURE, "second_numel")
         layers = self._layer_sizes()
         paths = set(self.variant.neurons(self.part)["module"])
-        below = scopes_of(self.part.modules).filter(pl.col("scope").is_in(paths))["module"]
+        below = scopes_of(self.part).filter(pl.col("scope").is_in(paths))["module"]
         own = pl.col("weight_numel") == pl.col("second_numel")
         neuron = pl.col("module").is_in(below.unique().implode())
         return (

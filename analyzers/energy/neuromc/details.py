@@ -62,8 +62,9 @@ def details_of(
         parts: energy by component.
         default_core: a core that is named beside the counts of operations.
     """
+    ran = found.counts()
     by = {
-        name: _sums(found, priced, key)
+        name: _sums(found, ran, priced, key)
         for name, key in (
             ("stage", lambda one: one.stage),
             ("op", lambda one: one.op),
@@ -88,7 +89,7 @@ def details_of(
             **({"core_type": default_core} if default_core else {}),
         },
         **_of_memory(priced),
-        "mapping_summary": _mapping_summary(found),
+        "mapping_summary": _mapping_summary(found, ran),
         "amounts": totals_of(priced),
     }
 
@@ -98,12 +99,12 @@ def _only(sums: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[s
 
 
 def _sums(
-    found: Fragments, priced: pl.DataFrame, key: Callable[[Fragment], str]
+    found: Fragments, ran: Sequence[int], priced: pl.DataFrame, key: Callable[[Fragment], str]
 ) -> dict[str, dict[str, Any]]:
     """Return fragments, MACs, operations and energy by a property of fragments."""
     names = ("fragments", "mac", *OPERATIONS)
     sums: dict[str, dict[str, Any]] = {}
-    for one, n in zip(found.kinds, found.counts(), strict=True):
+    for one, n in zip(found.kinds, ran, strict=True):
         of = sums.setdefault(key(one), {**dict.fromkeys(names, 0), "energy_pj": 0.0})
         of["fragments"] += n
         of["mac"] += one.macs * n
@@ -136,14 +137,14 @@ def _of_memory(priced: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _mapping_summary(found: Fragments) -> list[dict[str, Any]]:
+def _mapping_summary(found: Fragments, ran: Sequence[int]) -> list[dict[str, Any]]:
     """Return the fragments as they ran, modules and optimizers first, then the traced ones.
 
     Of more than `MOST_LISTED` each kind is listed once, with `calls`.
     """
-    told, counts = [_told(one) for one in found.kinds], found.counts()
-    if sum(counts) > MOST_LISTED:
-        return [{**each, "calls": n} for each, n in zip(told, counts, strict=True) if n]
+    told = [_told(one) for one in found.kinds]
+    if sum(ran) > MOST_LISTED:
+        return [{**each, "calls": n} for each, n in zip(told, ran, strict=True) if n]
     return [told[place] for place in found.in_order().to_list()]
 
 

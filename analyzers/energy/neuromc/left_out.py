@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from ...rules import RULE_SETS
-from ...rules.call import call_of
 from ...rules.geometry import Convolution, Norm, Product
+from ...rules.rule import Counted
 from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.account import Account, account_of
 from ...workload.gradients import inside_neurons
 from ...workload.layers import MODULE
-from ...workload.products import product_signatures, uncharged
+from ...workload.products import figures_of, product_signatures, uncharged
 from ...workload.ran import ran_of
 from .addons import refused_optimizers
 
@@ -61,19 +60,25 @@ class LeftOut:
     recomputed: int
 
 
-def fate_of(signature: Mapping[str, Any], one: Product | None) -> Fate:
-    """Return what becomes of the calls of a signature, whose sizes are `one`."""
+def fate_of(signature: Mapping[str, Any], one: Product | None, counted: Counted) -> Fate:
+    """Return what becomes of the calls of a signature.
+
+    Args:
+        signature: the signature.
+        one: its sizes.
+        counted: how it is counted, see `products.figures_of`.
+    """
     if one is not None and (isinstance(one, Norm) or spatial_of(one) <= 2):
         return "charged"
-    call = call_of(signature, {})
-    how, family, figures = RULE_SETS["full"].figures(call)
+    how, family, figures = counted
+    base = signature["packet"].rpartition(".")[2]
     if how == "free" or family == "comparison" or (family in _MOVES and figures.flops == 0):
         return "free"
-    if family == "loss" or "log_softmax" in call.base or "_loss" in call.base:
+    if family == "loss" or "log_softmax" in base or "_loss" in base:
         return "loss"
     if family in _ARITHMETIC:
         return "element-wise"
-    return _MORE.get(call.base.removesuffix("_"), "left out")
+    return _MORE.get(base.removesuffix("_"), "left out")
 
 
 def spatial_of(one: Product | None) -> int:
@@ -119,12 +124,12 @@ _KEYS = ["rank", "signature_id", "stage", "module_id"]
 
 def _ran(run: Run, variant: Variant) -> pl.DataFrame:
     """Return all that ran: `_KEYS`, `calls`, `what`, `fate`, `product`, `each` and `macs`."""
-    trace = run.trace
+    trace, figures = run.trace, figures_of(run.trace)
 
     def told(row: Mapping[str, Any]) -> dict[str, Any]:
         one = run.geometries.get((row["rank"], row["signature_id"]))
         what = f"{row['op']} (3-d)" if spatial_of(one) > 2 else row["op"]
-        return {"what": what, "fate": variant.fate(row, one)}
+        return {"what": what, "fate": variant.fate(row, one, figures[row["content"]])}
 
     fates = of_each_signature(trace, told, {"what": pl.String, "fate": pl.String})
     dense = product_signatures(trace).select(*SIGNATURE, "each", product=pl.lit(True))

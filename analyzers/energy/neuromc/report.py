@@ -96,7 +96,7 @@ def estimate_neuromc(
         breakdown_pj={f"{name}_pj": value for name, value in parts.items()},
         counts={**details["primitive_counts"]["totals"], "fragments": sum(counts)},
         rows=rows,
-        scopes=scopes_of(part.modules),
+        scopes=scopes_of(part),
         config=config.model_dump(),
         scope=scope_of(rows, variant, revision),
         warnings=tuple(warnings_of(run, found, missing, variant, revision, many)),

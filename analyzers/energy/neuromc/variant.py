@@ -8,6 +8,7 @@ from typing import Any
 
 from ....schemas.costs import NeuroMCConfig
 from ...rules.geometry import Product
+from ...rules.rule import Counted
 from . import products, traffic
 from .fragments import Fragment, Fragments
 from .left_out import Fate, fate_of
@@ -22,7 +23,7 @@ class Variant:
         cut: returns the fragments of a run.
         base_moves: returns what the operands of a fragment with MACs move.
         extra_moves: returns what the add-on of a fragment moves.
-        fate: returns what becomes of the calls of a signature with these sizes.
+        fate: returns what becomes of the calls of a signature of these sizes, counted so.
         spike_modes: what a spike tensor may hold.
         by_values_only: constants are spikes if their values are.
         stages_by_name: options of declared stages are read off their names.
@@ -35,7 +36,7 @@ class Variant:
     cut: Callable[[Run], Fragments]
     base_moves: Callable[[Fragment, NeuroMCConfig], list[traffic.Move]]
     extra_moves: Callable[[Fragment], list[traffic.Move]]
-    fate: Callable[[Mapping[str, Any], Product | None], Fate]
+    fate: Callable[[Mapping[str, Any], Product | None, Counted], Fate]
     spike_modes: tuple[str, ...] = ("binary", "none")
     by_values_only: bool = False
     stages_by_name: bool = False

@@ -76,7 +76,7 @@ def estimate_simple(
     parts = breakdown_pj(sums, config)
     rows = priced(actions.rows, config)
     outside = outside_modules(rows) if variant.names_uncovered else []
-    hints = spike_hints(part, spikes) if variant.names_uncovered else []
+    hints = spike_hints(part, spikes) if variant.names_uncovered else ()
     many = samples_of(part, batch, time_steps, samples=samples, eval_only=variant.eval_only)
     moved = sum(n for what, n in sums.items() if what.endswith("_bytes"))
     counts = {**sums, "synop": operations.total("synops"), "memory_access_bytes": moved}
@@ -87,7 +87,7 @@ def estimate_simple(
         breakdown_pj=parts,
         counts={name: float(n) for name, n in counts.items()},
         rows=rows,
-        scopes=scopes_of(part.modules),
+        scopes=scopes_of(part),
         config=config.model_dump(),
         scope=scope_of(variant),
         warnings=(*warnings, *outside, *hints, *many.warnings),

@@ -172,7 +172,7 @@ def _edges(trace: Trace, until: Any) -> pl.DataFrame:
 def _in_neurons(trace: Trace) -> pl.DataFrame:
     """Return the ids of neurons and of all modules below them."""
     neurons = trace.modules.filter(pl.col("neuron").is_not_null()).select(scope="path")
-    inside = scopes_of(trace.modules).join(neurons, on="scope", how="semi").select(path="module")
+    inside = scopes_of(trace).join(neurons, on="scope", how="semi").select(path="module")
     return trace.modules.join(inside, on="path", how="semi").select("rank", "module_id")
 
 

@@ -96,7 +96,7 @@ def estimate_spikesim(
             "stage_count": counts["module"].n_unique(),
         },
         rows=rows,
-        scopes=scopes_of(trace.modules),
+        scopes=scopes_of(trace),
         config=config.model_dump(),
         scope=SCOPE,
         warnings=(*warnings, *many.warnings),

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from ...rules.geometry import Norm, Product
+from ...rules.rule import Counted
 from ...rules.spikingjelly import NEUROMC_CHARGED, NEUROMC_FREE
 from ..neuromc.addons import add_neurons, add_norms, add_optimizers
 from ..neuromc.fragments import Fragments
@@ -53,7 +54,7 @@ def _trainable(run: Run) -> frozenset[tuple[int, ...]]:
     )
 
 
-def _fate_of(signature: Mapping[str, Any], one: Product | None) -> Fate:
+def _fate_of(signature: Mapping[str, Any], one: Product | None, counted: Counted) -> Fate:
     """Return what becomes of an op; neither revision knows any of three dimensions in space."""
     if signature["op"] in NEUROMC_FREE:
         return "free"

@@ -10,7 +10,7 @@ import pytest
 
 from opjoule.analyzers.energy import EnergyReport, Scope
 from opjoule.analyzers.workload.account import account_of
-from opjoule.analyzers.workload.modules import scopes_of
+from opjoule.analyzers.workload.modules import scopes_in
 from opjoule.analyzers.workload.samples import Samples, unknown_samples
 from opjoule.schemas import ConfigError
 from opjoule.schemas.costs import ComputeConfig, LemaireConfig, SpikeSimConfig
@@ -108,7 +108,7 @@ MODULES = pl.DataFrame(
 
 def test_a_module_includes_those_below_it():
     """Net.a 1 + 2 and Net.b 4 are in Net; 8 outside every module in Global alone."""
-    report = replace(REPORT, scopes=scopes_of(MODULES))
+    report = replace(REPORT, scopes=scopes_in(MODULES))
     inclusive = [("Global", 15.0), ("Net", 7.0), ("Net.b", 4.0), ("Net.a", 3.0)]
     assert report.by("module").select("module", "energy_pj").rows() == inclusive
     own = [(None, 8.0), ("Net.b", 4.0), ("Net.a", 3.0)]
