@@ -66,7 +66,9 @@ def test_the_functions_are_put_back(tmp_path):
     assert before == (torch.jit.trace, torch._C._create_graph_by_tracing)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
 def test_the_old_onnx_export(tmp_path, read):
     pytest.importorskip("onnx")
     model, x = net(), torch.rand(1, 1, 6, 6)
