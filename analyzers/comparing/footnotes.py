@@ -1,0 +1,82 @@
+"""What stands under a table of networks: models, coverage, guesses and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..energy.statement import model_statement_of
+from ..units import share_text
+from ..workload.divisors import number_of, spread_text
+from .columns import COUNTED, ENERGY, RATIO, bare, energy_of, estimators_of, machines_of, title_of
+from .networks import Network
+
+
+def footnotes_of(networks: Sequence[Network], columns: Sequence[str]) -> Iterator[str]:
+    """Yield the lines under a table of these columns."""
+    first = networks[0]
+    unit = {"total": "the whole recording", "sample": "one sample", "step": "one step"}[first.per]
+    yield f"Figures of {unit}: operations and energies of inference; nothing is measured power."
+    yield from _gathered({each.name: list(_of_network(each, columns)) for each in networks})
+    ratios = [title_of(bare(name)) for name in columns if name.startswith(RATIO)]
+    if ratios:
+        yield f"Ratio: by the value of {first.name}."
+    for name in estimators_of(columns):
+        reports = [each.reports[name] for each in networks if name in each.reports]
+        if reports and energy_of(name) in map(bare, columns):
+            yield model_statement_of(reports[0])
+            yield from _of_estimates(name, networks)
+    for machine in dict.fromkeys(
+        machine for name in columns for machine in machines_of(bare(name))
+    ):
+        yield from _of_twins(machine, networks)
+    if len([name for name in columns if name.startswith(ENERGY)]) > 1:
+        yield "Energies of different estimators speak of different machines: do not compare them."
+
+
+def _gathered(lines: Mapping[str, Sequence[str]], what: str = "") -> Iterator[str]:
+    """Yield the lines of networks, each once, after the names of the networks that it is of."""
+    for line in dict.fromkeys(line for each in lines.values() for line in each):
+        names = [name for name, each in lines.items() if line in each]
+        whose = "all networks" if len(names) == len(lines) > 1 else ", ".join(names)
+        yield f"{what}{whose}: {line}"
+
+
+def _of_network(network: Network, columns: Sequence[str]) -> Iterator[str]:
+    sampled = network.sampled
+    if network.trained:
+        yield "its forward passes ran in training mode."
+    if "guessed" in (sampled.batch_from, sampled.time_steps_from):
+        yield "batch or time steps are a guess."
+    if network.spread and (number_of(sampled, network.per) or 0) > 1 and sampled.frame.height > 1:
+        yield f"{spread_text(sampled, network.per)}."
+    yield from (f"{line}." for line in network.counts.assumed)
+    shares = [f"{share_text(share)} of {COUNTED[name]}" for name, share in network.outside.items()
+              if name in map(bare, columns)]  # fmt: skip
+    if shares:
+        yield (
+            f"{', '.join(shares)} ran outside every module, such as in the preparation of data; "
+            '--where "module=*" leaves it out.'
+        )
+    yield f"{network.counts.coverage.line()}."
+
+
+def _of_estimates(estimator: str, networks: Sequence[Network]) -> Iterator[str]:
+    lines = {}
+    for each in networks:
+        if estimator in each.refused:
+            yield f"{estimator} does not apply to {each.name}: {each.refused[estimator]}"
+        elif report := each.reports.get(estimator):
+            told = (text for text in report.warnings if text not in report.assumed)
+            lines[each.name] = [f"{text}." for text in (report.coverage, *told)]
+    yield from _gathered(lines, f"{estimator} of ")
+
+
+def _of_twins(machine: str, networks: Sequence[Network]) -> Iterator[str]:
+    for each in networks:
+        if reason := each.refused.get(f"twin on {machine}"):
+            yield f"{each.name} has no quantized twin on {machine}: {reason}"
+        elif each.twins[machine].rate is None:
+            yield f"{each.name} has no quantized twin: none of its layers has spikes as input."
+        else:
+            for line in each.twins[machine].lines():
+                yield f"{each.name}: {line}."
