@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,16 @@ class Rows:
         self.gone = total
 
 
+def packed(numbers: list[int]) -> Any:
+    """Return integers as an array.
+
+    What is asked of many values is asked in a comprehension each: Python looks slots up there at
+    once, and `attrgetter` does not.
+    """
+    return np.fromiter(numbers, np.int64, len(numbers))
+
+
+_INT64S = pa.list_(pa.int64())
 _NARROW = {pa.int16(): np.int16, pa.int32(): np.int32}
 
 
@@ -59,37 +71,40 @@ def column(values: Any, kind: pa.DataType) -> pa.Array:
         OverflowError: `kind` is too narrow for one of them.
     """
     missing = values == NULL
-    mask = missing if missing.any() else None
+    nulls = np.count_nonzero(missing)
+    if nulls == len(values):
+        return pa.nulls(nulls, kind)
     if kind in _NARROW:
-        wide = values if mask is None else np.where(missing, 0, values)
+        wide = np.where(missing, 0, values) if nulls else values
         values = wide.astype(_NARROW[kind])
         if not np.array_equal(values, wide):
             raise OverflowError(f"a number is too large for {kind}")
-    return pa.array(values, mask=mask)
+    return pa.array(values, mask=missing if nulls else None)
 
 
-def lists(sizes: list[int | None], values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return a column of lists: the next so many of `values` each; None is null."""
-    missing = sizes.count(None)
-    found = [0, *(size or 0 for size in sizes)] if missing else [0, *sizes]
-    ends = np.cumsum(np.array(found, np.int32), dtype=np.int32)
+def lists(sizes: Any, values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return a column of lists: the next so many of `values` each; a size of NULL is null."""
+    missing = sizes == NULL
+    nulls = int(np.count_nonzero(missing))
+    if nulls == len(sizes):
+        return pa.nulls(nulls, kind)
+    ends = np.zeros(len(sizes) + 1, np.int32)
+    np.cumsum(np.where(missing, 0, sizes) if nulls else sizes, out=ends[1:])
     # `ListArray.from_arrays` would load all of `pyarrow.compute` to turn a mask round: 0.1 s.
-    there = _bits(np.array([size is not None for size in sizes])) if missing else None
+    there = pa.py_buffer(np.packbits(~missing, bitorder="little")) if nulls else None
     buffers = [there, pa.py_buffer(ends)]
-    return pa.ListArray.from_buffers(
-        kind, len(sizes), buffers, null_count=missing, children=[values]
-    )
+    return pa.ListArray.from_buffers(kind, len(sizes), buffers, nulls, children=[values])
 
 
-def _bits(flags: Any) -> pa.Buffer:
-    """Return flags as Arrow holds them."""
-    return pa.py_buffer(np.packbits(flags, bitorder="little"))
+def int64_lists(of_rows: Sequence[Sequence[int] | None]) -> pa.Array:
+    """Return lists of integers as a column; None is null."""
+    sizes = packed([NULL if each is None else len(each) for each in of_rows])
+    flat = [*chain.from_iterable(each for each in of_rows if each is not None)]
+    return lists(sizes, pa.array(flat, pa.int64()), _INT64S)
 
 
 def words(codes: Any, vocabulary: list[str]) -> pa.Array:
     """Return codes as a dictionary column; NULL becomes null."""
-    missing = codes == NULL
-    indices = pa.array(np.where(missing, 0, codes).astype(np.int32), mask=missing)
     return pa.DictionaryArray.from_arrays(
-        indices, pa.array(writable(vocabulary) or [""], pa.string())
+        column(codes, pa.int32()), pa.array(writable(vocabulary) or [""], pa.string())
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import attrgetter
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from ..schemas import STAGES, VALUE_KINDS, SpikeClass
 from ..schemas.arrow import SCHEMAS
-from .columns import NULL, column, words
+from .columns import NULL, column, lists, packed, words
 from .module_rows import ModuleRows
 from .session import CALL_WIDTH, Session
 from .values import Value
@@ -23,41 +24,34 @@ _SYNAPTIC = ("x_fanout", "grad_fanout", "overlap", "zero_pairs", "active_outputs
 _LISTS = ("active_patches", "tile_rows")
 
 
-_OPTIONAL = {"ones": "ones", "minus_ones": "minus_ones", "min": "low", "max": "high"}
-
-
-def _cells(numbers: list[int]) -> Any:
-    """Return numbers as an array.
-
-    What is asked of many values is asked in a comprehension each: Python looks slots up there at
-    once, and `attrgetter` does not.
-    """
-    return np.fromiter(numbers, np.int64, len(numbers))
-
-
 class Facts:
     """Class bits and nonzero counts of values by number, for the rows of one flush."""
 
     def __init__(self, values: list[Value]) -> None:
-        numbers = _cells([value.number for value in values])
-        bits = _cells([value.bits for value in values])
-        events = _cells([value.events for value in values])
-        nonzero = _cells([value.nonzero for value in values])
-        known = _cells([value.measured for value in values]) == 1
-        order = np.argsort(numbers, kind="stable")
-        self._numbers = numbers[order]
-        self._bits = np.where(known, bits | (events * _EVENTS), NULL)[order]
-        self._nonzero = np.where(known, nonzero, NULL)[order]
+        numbers = packed([value.number for value in values])
+        bits = packed([v.bits | _EVENTS if v.events and v.bits >= 0 else v.bits for v in values])
+        nonzero = packed([value.nonzero for value in values])
+        nonzero[bits < 0] = NULL  # not measured
+        bits[bits < 0] = NULL
+        if np.any(numbers[1:] < numbers[:-1]):
+            order = np.argsort(numbers, kind="stable")
+            numbers, bits, nonzero = numbers[order], bits[order], nonzero[order]
+        self._numbers = numbers
+        self._bits = np.append(bits, NULL)  # the last place is of no value
+        self._nonzero = np.append(nonzero, NULL)
+        self._gapless = len(numbers) > 0 and numbers[-1] - numbers[0] == len(numbers) - 1
 
     def of(self, numbers: Any) -> tuple[Any, Any]:
         """Return (class bits, nonzero) of value numbers; NULL where there is none."""
-        if not len(self._numbers):
-            empty = np.full(len(numbers), NULL, np.int64)
-            return empty, empty
-        places = np.searchsorted(self._numbers, numbers)
-        places[places == len(self._numbers)] = 0
-        hit = self._numbers[places] == numbers
-        return np.where(hit, self._bits[places], NULL), np.where(hit, self._nonzero[places], NULL)
+        known = self._numbers
+        if self._gapless:
+            places = numbers - known[0]
+            hit = (numbers >= known[0]) & (numbers <= known[-1])
+        else:
+            places = np.searchsorted(known, numbers)
+            hit = np.append(known, NULL)[places] == numbers
+        places[~hit] = len(known)
+        return self._bits[places], self._nonzero[places]
 
 
 def live_values(session: Session) -> list[Value]:
@@ -77,8 +71,8 @@ def calls_table(session: Session, rows: Any, facts: Facts, labels: list[str]) ->
     columns: dict[str, pa.Array] = {}
     names = ("seq", "signature_id", "stage", "label", "step", "thread", "module_id",
              "module_call_id", "forward_seq", "grad_enabled", "training")  # fmt: skip
-    for index, name in enumerate(names):
-        cells = rows[:, index]
+    by_column = np.ascontiguousarray(rows.T)
+    for name, cells in zip(names, by_column, strict=False):
         if name == "stage":
             columns[name] = words(cells, list(STAGES))
         elif name == "label":
@@ -87,42 +81,41 @@ def calls_table(session: Session, rows: Any, facts: Facts, labels: list[str]) ->
             columns[name] = pa.array(cells == 1, mask=cells == NULL)
         else:
             columns[name] = column(cells, schema.field(name).type)
-    for offset, slot in enumerate(_SLOT_COLUMNS, start=len(names)):
-        numbers = rows[:, offset]
+    for slot, numbers in zip(_SLOT_COLUMNS, by_column[len(names) :], strict=False):
         bits, nonzero = facts.of(numbers)
         columns[f"{slot}_value"] = column(numbers, pa.int64())
         columns[f"{slot}_class"] = column(bits, pa.int16())
         columns[f"{slot}_nonzero"] = column(nonzero, pa.int64())
-    columns.update(_synaptic_columns(rows[:, 0], session.synaptic_rows))
-    columns["let_go"] = _let_go_column(rows[:, 0], session.gone)
-    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+    columns.update(_synaptic_columns(by_column[0], session.synaptic_rows))
+    columns["let_go"] = _let_go_column(by_column[0], session.gone)
+    return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
 def _synaptic_columns(seqs: Any, synaptic: list[tuple[int, Any]]) -> dict[str, pa.Array]:
     synaptic = [row for row in synaptic if len(seqs) and row[0] <= seqs[-1]]
-    places = np.searchsorted(seqs, np.array([seq for seq, _ in synaptic], np.int64))
+    places = np.searchsorted(seqs, packed([seq for seq, _ in synaptic]))
     columns: dict[str, pa.Array] = {}
     for name in _SYNAPTIC:
         cells = np.full(len(seqs), NULL, np.int64)
         told = [getattr(row, name) for _, row in synaptic]
-        cells[places] = _cells([NULL if number is None else number for number in told])
+        cells[places] = packed([NULL if number is None else number for number in told])
         columns[name] = column(cells, pa.int64())
     for name in _LISTS:
-        lists: list[Any] = [None] * len(seqs)
-        for place, (_, row) in zip(places, synaptic, strict=True):
-            lists[place] = getattr(row, name)
-        columns[name] = pa.array(lists, pa.list_(pa.int64()))
+        found = [getattr(row, name) for _, row in synaptic]
+        sizes = np.full(len(seqs), NULL, np.int64)
+        sizes[places] = packed([NULL if each is None else len(each) for each in found])
+        flat = [*chain.from_iterable(each for each in found if each is not None)]
+        columns[name] = lists(sizes, pa.array(flat, pa.int64()), pa.list_(pa.int64()))
     return columns
 
 
 def _let_go_column(seqs: Any, gone: list[tuple[int, int]]) -> pa.Array:
-    lists: list[list[int] | None] = [None] * len(seqs)
-    first, last = (seqs[0], seqs[-1]) if len(seqs) else (0, -1)
-    for seq, storage in gone:
-        if first <= seq <= last:
-            place = int(np.searchsorted(seqs, seq))
-            lists[place] = [*(lists[place] or ()), storage]
-    return pa.array(lists, pa.list_(pa.int64()))
+    of_calls = [pair for pair in gone if len(seqs) and seqs[0] <= pair[0] <= seqs[-1]]
+    of_calls.sort(key=itemgetter(0))
+    places = np.searchsorted(seqs, packed([seq for seq, _ in of_calls]))
+    sizes = np.bincount(places, minlength=len(seqs))
+    storages = pa.array([storage for _, storage in of_calls], pa.int64())
+    return lists(np.where(sizes == 0, NULL, sizes), storages, pa.list_(pa.int64()))
 
 
 def operands_table(rows: Any, facts: Facts) -> pa.Table:
@@ -143,30 +136,35 @@ def operands_table(rows: Any, facts: Facts) -> pa.Table:
 
 def values_table(values: list[Value], facts: Facts) -> pa.Table:
     """Return rows of the `values` table."""
-    values = sorted(values, key=attrgetter("number"))
+    number = packed([value.number for value in values])
+    if np.any(number[1:] < number[:-1]):
+        values = sorted(values, key=attrgetter("number"))
+        number = np.sort(number)
     schema = SCHEMAS["values"]
-    number = _cells([value.number for value in values])
-    written = _cells([value.written_seq for value in values])
-    whole = _cells([value.storage.nbytes for value in values])
+    storages = [value.storage for value in values]
+    layouts = [value.layout for value in values]
+    written = packed([value.written_seq for value in values])
+    whole = packed([storage.nbytes for storage in storages])
     bits, nonzero = facts.of(number)
     columns = {
         "value_id": number,
-        "storage_id": _cells([value.storage.number for value in values]),
-        "version": _cells([value.version for value in values]),
-        "base_value_id": _cells([NULL if v.base is None else v.base.number for v in values]),
+        "storage_id": packed([storage.number for storage in storages]),
+        "version": packed([value.version for value in values]),
+        "base_value_id": packed([NULL if v.base is None else v.base.number for v in values]),
         "written_seq": np.where(written < 0, NULL, written),
-        "numel": _cells([value.layout.numel for value in values]),
-        "bytes": _cells([value.layout.nbytes for value in values]),
+        "numel": packed([layout.numel for layout in layouts]),
+        "bytes": packed([layout.nbytes for layout in layouts]),
         "class": bits,
         "nonzero": nonzero,
         "storage_bytes": np.where(whole < 0, NULL, whole),
     }
     found = {name: column(cells, schema.field(name).type) for name, cells in columns.items()}
-    found["kind"] = words(_cells([value.kind for value in values]), list(VALUE_KINDS))
-    for name, attribute in _OPTIONAL.items():
-        cells = list(map(attrgetter(attribute), values))
-        found[name] = pa.array(cells, schema.field(name).type)
-    return pa.table({name: found[name] for name in schema.names}, schema=schema)
+    found["kind"] = words(packed([value.kind for value in values]), list(VALUE_KINDS))
+    found["ones"] = pa.array([value.ones for value in values], pa.int64())
+    found["minus_ones"] = pa.array([value.minus_ones for value in values], pa.int64())
+    found["min"] = pa.array([value.low for value in values], pa.float64())
+    found["max"] = pa.array([value.high for value in values], pa.float64())
+    return pa.table([found[name] for name in schema.names], schema=schema)
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,8 @@ def gathered(
     rows, operands, ended = session.calls.table(), session.operands.table(), len(module_calls)
     tables: dict[str, pa.Table] = {}
     if len(rows):
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        if np.any(rows[1:, 0] < rows[:-1, 0]):
+            rows = rows[np.argsort(rows[:, 0], kind="stable")]
         first = session.calls.gone
         numbers = np.arange(first, first + len(rows))
         session.ordered = session.ordered and np.array_equal(rows[:, 0], numbers)

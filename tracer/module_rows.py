@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from ..schemas.arrow import SCHEMAS
-from .columns import NULL, Rows, column, lists, words
+from .columns import NULL, Rows, column, int64_lists, lists, packed, words
 from .frames import GUESSED, OBSERVED, SOURCES, TOLD, Frame
 
 if TYPE_CHECKING:
@@ -137,32 +138,36 @@ class ModuleRows:
             "time_steps_from": SOURCES,
         }  # fmt: skip
         columns: dict[str, Any] = {}
-        for index, name in enumerate(_NUMBERS):
-            cells = rows[:, index]
+        for name, cells in zip(_NUMBERS, np.ascontiguousarray(rows.T), strict=True):
             if name in codes:
                 columns[name] = words(cells, codes[name])
             elif name in ("training", "grad_enabled"):
                 columns[name] = pa.array(cells == 1)
             else:
                 columns[name] = column(cells, schema.field(name).type)
-        for index, name in enumerate(_VALUES):
-            of_calls = [values[index] for values in self._values[: len(rows)]]
-            columns[name] = _described(of_calls, schema.field(name).type)
-        return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+        kind = schema.field(_VALUES[0]).type
+        columns.update(zip(_VALUES, _described(self._values[: len(rows)], kind), strict=True))
+        return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _described(of_calls: list[list[Described] | None], kind: pa.DataType) -> pa.Array:
-    """Return lists of described tensors as a column of lists of structs."""
-    flat = [described for each in of_calls if each is not None for described in each]
-    numbers = np.array([number for number, _, _ in flat], np.int64)
-    shapes = [layout.shape for _, layout, _ in flat]
+def _described(rows: list[tuple[list[Described] | None, ...]], kind: pa.DataType) -> list[pa.Array]:
+    """Return the lists of described tensors of rows as columns of lists of structs."""
+    of_columns = [*zip(*rows, strict=True)]
+    flat = [*chain.from_iterable(each for of_calls in of_columns for each in of_calls if each)]
+    layouts = [layout for _, layout, _ in flat]
     fields = {
-        "value_id": column(numbers, pa.int64()),
-        "shape": pa.array(shapes, pa.list_(pa.int64())),
-        "dtype": pa.array([layout.dtype_name for _, layout, _ in flat], pa.string()),
+        "value_id": column(packed([number for number, _, _ in flat]), pa.int64()),
+        "shape": int64_lists([layout.shape for layout in layouts]),
+        "dtype": pa.array([layout.dtype_name for layout in layouts], pa.string()),
         "requires_grad": pa.array([grad for _, _, grad in flat], pa.bool_()),
     }
     structs = pa.StructArray.from_arrays(
         list(fields.values()), fields=[kind.value_type.field(name) for name in fields]
     )
-    return lists([None if each is None else len(each) for each in of_calls], structs, kind)
+    columns, start = [], 0
+    for of_calls in of_columns:
+        sizes = packed([NULL if each is None else len(each) for each in of_calls])
+        length = int(sizes[sizes != NULL].sum())
+        columns.append(lists(sizes, structs.slice(start, length), kind))
+        start += length
+    return columns

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import marshal
 import math
 import weakref
 from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -20,6 +18,7 @@ from .holders import attribute_of, child_of, path_below
 from .input_dims import Reader, reader_of
 from .module_rows import Described
 from .neurons import Neurons
+from .text import json_of
 
 _PARAMETER, _BUFFER = 0, 1
 _MOST_FURTHER = 100_000
@@ -73,20 +72,7 @@ def attributes_of(module: nn.Module) -> str:
             found[name] = value
     if given.get("v_reset", "none") is None:
         found["v_reset"] = None
-    try:
-        return _as_json(marshal.dumps(found, _EXACT))
-    except ValueError:  # a number or text of a class of its own
-        return json.dumps(found)
-
-
-_EXACT = 2
-"""A version of marshal in which equal values, and no others, have the same bytes."""
-
-
-@lru_cache(maxsize=4096)
-def _as_json(told: bytes) -> str:
-    """Return JSON; modules of a network are much alike, and most of it was made before."""
-    return json.dumps(marshal.loads(told))
+    return json_of(found)
 
 
 @cache

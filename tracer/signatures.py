@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -11,9 +11,10 @@ import pyarrow as pa
 import torch
 
 from ..schemas.arrow import SCHEMAS
-from .columns import lists
+from .columns import int64_lists, lists, packed
 from .layouts import Layout
 from .operands import Op, other_arguments
+from .text import json_of
 
 _PLAIN = frozenset({bool, int, str, type(None)})
 """What most arguments are: to ask for the very type is faster than `isinstance`."""
@@ -36,19 +37,6 @@ def plain_argument(value: Any) -> Any:
     return str(value)
 
 
-def _operand(role: str, slot: int, name: str, index: int | None, key: Any) -> tuple[Any, ...]:
-    """Return the fields of an operand, in the order of the schema."""
-    layout, device, requires_grad = key
-    strided = isinstance(layout, Layout)
-    return (
-        role, slot, name, index,
-        None if layout.shape is None else [*map(int, layout.shape)],
-        [*map(int, layout.stride)] if strided else None,
-        layout.dtype_name, "strided" if strided else layout.layout_name, device,
-        layout.numel, layout.nbytes, requires_grad,
-    )  # fmt: skip
-
-
 class Signatures:
     """The signatures seen.
 
@@ -60,7 +48,7 @@ class Signatures:
         self.known: dict[Any, int] = {}
         self._numbers: dict[Any, int] = {}
         self._seen: list[tuple[Op, Any, Any, Any]] = []
-        self._rows: list[tuple[Any, ...]] = []
+        self._arguments: list[str] = []
         self._generic: dict[Any, int] = {}
         self._variants: dict[Any, int] = {}
 
@@ -69,15 +57,24 @@ class Signatures:
 
     def table(self) -> pa.Table:
         """Return the table of all so far."""
-        self._rows += [_row(*seen) for seen in self._seen[len(self._rows) :]]
-        columns = [list(range(len(self._rows))), *map(list, zip(*self._rows, strict=True))]
-        schema = SCHEMAS["signatures"]
-        if not self._rows:
+        seen, schema = self._seen, SCHEMAS["signatures"]
+        made = len(self._arguments)
+        self._arguments += [_arguments(op, others) for op, _, _, others in seen[made:]]
+        if not seen:
             return schema.empty_table()
-        place = schema.get_field_index("operands")
-        columns[place] = _operands_column(columns[place])
-        cells = zip(columns, schema.types, strict=True)
-        return pa.table([pa.array(cell, kind) for cell, kind in cells], schema=schema)
+        ops = [op for op, _, _, _ in seen]
+        columns = {
+            "signature_id": range(len(seen)),
+            "op": [op.name for op in ops],
+            "packet": [op.packet for op in ops],
+            "arguments": self._arguments,
+            "tags": [op.tags for op in ops],
+            "is_view": [op.is_view for op in ops],
+            "mutates": [sorted(op.writes) for op in ops],
+        }
+        found = {name: pa.array(cells, schema.field(name).type) for name, cells in columns.items()}
+        found["operands"] = _operands_column(seen)
+        return pa.table([found[name] for name in schema.names], schema=schema)
 
     def add(self, key: Any, op: Op, args: Any, kwargs: Any, ins: list[Any], outs: Any) -> int:
         """Return the number of the signature of a call whose key is not in `known`.
@@ -145,34 +142,50 @@ def _hashable(thing: Any) -> Any:
     return thing
 
 
-def _row(op: Op, operands: Any, results: Any, others: Any) -> tuple[Any, ...]:
-    """Return the fields of a signature behind its number, in the order of the schema."""
-    rows = [
-        _operand("in", slot, name, index, key)
-        for slot, (name, index, key) in enumerate(operands)
-        if key is not None
-    ]
-    names = op.result_names if len(op.result_names) == len(results) else ("",) * len(results)
-    rows += [
-        _operand("out", slot, names[slot], None, key)
-        for slot, key in enumerate(results)
-        if key is not None
-    ]
+def _arguments(op: Op, others: Any) -> str:
+    """Return the arguments of a signature that are no tensors, as JSON."""
     count = len(op.others)
-    arguments = {name: value for (_, name, _, _), value in zip(op.others, others, strict=False)}
-    arguments.update(others[count:])
-    told = json.dumps({name: plain_argument(v) for name, v in arguments.items()})
-    return op.name, op.packet, rows, told, list(op.tags), op.is_view, sorted(op.writes)
+    found = {name: value for (_, name, _, _), value in zip(op.others, others, strict=False)}
+    found.update(others[count:])
+    return json_of({name: plain_argument(value) for name, value in found.items()})
 
 
-def _operands_column(of_signatures: list[list[tuple[Any, ...]]]) -> pa.Array:
+def _operands(op: Op, operands: Any, results: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield role, slot, name, list index, layout, device and requires_grad of each operand."""
+    for slot, (name, index, key) in enumerate(operands):
+        if key is not None:
+            yield "in", slot, name, index, *key
+    names = op.result_names if len(op.result_names) == len(results) else ("",) * len(results)
+    for slot, key in enumerate(results):
+        if key is not None:
+            yield "out", slot, names[slot], None, *key
+
+
+def _operands_column(seen: list[tuple[Op, Any, Any, Any]]) -> pa.Array:
     kind = SCHEMAS["signatures"].field("operands").type
+    of_signatures = [[*_operands(*each[:3])] for each in seen]
+    flat = [*chain.from_iterable(of_signatures)]
+    roles, slots, names, places, layouts, devices, grads = [*zip(*flat, strict=True)] or [()] * 7
+    strided = [isinstance(layout, Layout) for layout in layouts]
+    kinds = zip(layouts, strided, strict=True)
+    cells = {
+        "role": roles,
+        "slot": slots,
+        "name": names,
+        "list_index": places,
+        "dtype": [layout.dtype_name for layout in layouts],
+        "layout": ["strided" if plain else layout.layout_name for layout, plain in kinds],
+        "device": devices,
+        "numel": [layout.numel for layout in layouts],
+        "bytes": [layout.nbytes for layout in layouts],
+        "requires_grad": grads,
+    }
+    arrays = {name: pa.array(c, kind.value_type.field(name).type) for name, c in cells.items()}
+    arrays["shape"] = int64_lists([layout.shape for layout in layouts])
+    arrays["stride"] = int64_lists([getattr(layout, "stride", None) for layout in layouts])
     fields = [*kind.value_type]
-    columns = zip(*chain.from_iterable(of_signatures), strict=True)
-    cells = [*columns] or [()] * len(fields)
-    arrays = [pa.array(cell, field.type) for cell, field in zip(cells, fields, strict=True)]
-    structs = pa.StructArray.from_arrays(arrays, fields=fields)
-    return lists([*map(len, of_signatures)], structs, kind)
+    structs = pa.StructArray.from_arrays([arrays[field.name] for field in fields], fields=fields)
+    return lists(packed([*map(len, of_signatures)]), structs, kind)
 
 
 def _without_floats(thing: Any) -> Any:

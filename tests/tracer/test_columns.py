@@ -26,6 +26,11 @@ def test_a_number_that_does_not_fit_is_no_other_one(number):
 
 def test_lists_are_cut_from_their_elements():
     kind = pa.list_(pa.int64())
-    found = lists([2, None, 0, 1], pa.array([5, 6, 7]), kind)
+    found = lists(np.array([2, NULL, 0, 1]), pa.array([5, 6, 7]), kind)
+    found.validate(full=True)
     assert (found.type, found.to_pylist()) == (kind, [[5, 6], None, [], [7]])
-    assert lists([], pa.array([], pa.int64()), kind).to_pylist() == []
+    part = lists(np.array([1, 2]), pa.array([5, 6, 7, 8]).slice(1, 3), kind)
+    assert part.to_pylist() == [[6], [7, 8]]
+    none = np.array([], np.int64)
+    assert lists(none, pa.array(none), kind).to_pylist() == []
+    assert lists(np.array([NULL]), pa.array(none), kind).to_pylist() == [None]
