@@ -151,12 +151,17 @@ class Manifest(_Told):
 
     def text(self) -> str:
         """Return the content of the file, with its checksum."""
-        content = self.to_dict()
-        return json.dumps(content | {"checksum": checksum_of(content)}, indent=2) + "\n"
+        content = vars(self)
+        told = content | {"checksum": checksum_of(content)}
+        return json.dumps(told, indent=2, default=vars) + "\n"
 
 
 def checksum_of(content: Mapping[str, Any]) -> str:
-    """Return the checksum of a manifest: over its JSON in ASCII, keys sorted, without blanks."""
+    """Return the checksum of a manifest: over its JSON in ASCII, keys sorted, without blanks.
+
+    Args:
+        content: its fields, as plain data or as the classes above.
+    """
     rest = {key: value for key, value in content.items() if key != "checksum"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), default=vars)
     return "blake2b:" + blake2b(text.encode(), digest_size=16).hexdigest()

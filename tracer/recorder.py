@@ -323,8 +323,7 @@ class Recorder:
                 writer = Writer(Path(path), overwrite=False)
                 writer.adopt(self._writer)
                 self._parts.write_static(writer=writer)
-                parts = [part.to_dict() for part in writer.parts]
-                fields = {"status": "unfinished", "rows": writer.rows, "parts": parts}
+                fields = {"status": "unfinished", "rows": writer.rows, "parts": writer.parts}
                 return writer.finish(self._manifest(None, **fields, run=None))
             finally:
                 session.passive = was
@@ -493,7 +492,7 @@ class Recorder:
     def _manifest(self, error: BaseException | Failure | None, **fields: Any) -> Manifest:
         facts: dict[str, Any] = {
             "rows": self._writer.rows,
-            "parts": [part.to_dict() for part in self._writer.parts],
+            "parts": self._writer.parts,
             "rank": self._rank,
             "world_size": self._world,
             "run": self._writer.run,

@@ -285,8 +285,12 @@ class Values:
             seen: how many values there were then; all but the written ones are in `fresh`.
             retired: how many of the retired ones there were then.
         """
-        done = {value.number for value in written}
-        self.fresh = [value for value in self.fresh if value.number not in done]
+        fresh = self.fresh
+        if len(fresh) == len(written) > 0 and {fresh[0], fresh[-1]} == {written[0], written[-1]}:
+            self.fresh = []  # all of them, as is the rule
+        else:
+            done = {value.number for value in written}
+            self.fresh = [value for value in fresh if value.number not in done]
         if seen == self._next_value:  # else calls that are not written yet may name them
             del self.retired[:retired]
         self.written = seen

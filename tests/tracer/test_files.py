@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -95,3 +97,12 @@ def test_polars_reads_it_too(trace):
     frame = polars.read_parquet(trace / "calls-*.parquet")
     assert frame["seq"].to_list() == list(range(frame.height))
     assert set(frame["label"].unique().drop_nulls()) == {"part 0", "part 1"}
+
+
+def test_a_system_that_takes_a_few_bytes_at_a_time_gets_all_of_them(tmp_path, read, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda handle, content: real(handle, content[:1000]))
+    with Recorder(tmp_path / "trace"):
+        torch.ones(3).exp()
+    assert (tmp_path / "trace" / "calls-00000.parquet").stat().st_size > 1000
+    assert [call["seq"] for call in read(tmp_path / "trace").calls] == [0, 1]
