@@ -70,10 +70,9 @@ def attributes(module: nn.Module, names: frozenset[str]) -> dict[str, Any]:
     own = vars(module)
     found: dict[str, Any] = {}
     for held in reversed(_HELD):
-        if place := own.get(held):
-            found.update((name, place[name]) for name in names & place.keys())
-    for name in names & own.keys():
-        found[name] = own[name]
+        if (place := own.get(held)) and not names.isdisjoint(place):
+            found.update({name: value for name, value in place.items() if name in names})
+    found.update({name: value for name, value in own.items() if name in names})
     for name in _also_on_class(cls, names):
         if (value := attribute(module, name, _MISSING)) is not _MISSING:
             found[name] = value
