@@ -64,7 +64,7 @@ class Eager:
 
     def stop(self) -> None:
         """Be as before."""
-        if self in sys.meta_path:
+        if sys.meta_path and self in sys.meta_path:  # None as the interpreter ends
             sys.meta_path.remove(self)
         if self._compiler is not None:
             self._compiler._set_stance(self._before)

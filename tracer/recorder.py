@@ -439,12 +439,12 @@ class Recorder:
             if self._failed is not None:
                 self._notices.ended_early(self._failed, self.path)
 
-    def _terminate(self) -> None:
-        """Close the trace, for the process is told to end; the script may have its own way."""
+    def _terminate(self, failure: Failure) -> None:
+        """Close the trace, for the process is to end; the script may have its own way."""
         locked = self._session.lock.acquire(timeout=_PATIENCE_S)
         try:
             if not self.done or self._stopped:
-                self._finish(Failure(type="SIGTERM", message="the process was told to terminate"))
+                self._finish(failure)
         finally:
             if locked:
                 self._session.lock.release()

@@ -96,6 +96,34 @@ def test_sigterm_closes_the_trace_and_the_script_has_its_way(
     assert len(trace.named("addmm")) == 7
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        """
+            Recorder(path, model=net).__enter__()
+            work(7)
+        """,
+        """
+            def steps():
+                with Recorder(path, model=net):
+                    while True:
+                        work(7)
+                        yield
+            running = steps()
+            next(running)
+        """,
+    ],
+    ids=["entered", "in a generator"],
+)
+def test_a_recording_that_is_open_as_the_process_ends_is_closed(tmp_path, read, script):
+    words = ["-c", textwrap.dedent(HEAD) + textwrap.dedent(script), str(tmp_path / "trace")]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    trace = read(tmp_path / "trace")
+    assert (trace.manifest["status"], trace.manifest["failure"]["type"]) == ("aborted", "exit")
+    assert len(trace.named("addmm")) == 7
+
+
 def test_the_handler_is_put_back(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     with Recorder(tmp_path / "trace"):
