@@ -28,6 +28,8 @@ JOBS: dict[str, str] = {
 }
 """What is run -> its program; `path` is the trace."""
 
+OF_RANKS = ("count, total", "energy: compute", "energy: lemaire", "energy: neuromc")
+
 SWEEP = OPEN + (
     "from opjoule.analyzers import sweep\n"
     "axis = [0.05 + 0.0005 * place for place in range(1000)]\n"
@@ -87,3 +89,11 @@ def sweep() -> Cost:
     """Return what a thousand configurations over a recorded run cost."""
     with tempfile.TemporaryDirectory(prefix="opjoule-bench-") as folder:
         return run(mock.recorded(Path(folder) / "trace"), SWEEP)
+
+
+def ranks(number: int) -> dict[str, Cost]:
+    """Return what analyses of so many ranks of a run cost."""
+    with tempfile.TemporaryDirectory(prefix="opjoule-bench-") as folder:
+        path, program = Path(folder) / "ranks", Path(__file__).parent / "mock.py"
+        subprocess.run([sys.executable, program, path, "--ranks", str(number)], check=True)
+        return {name: run(path, JOBS[name]) for name in OF_RANKS}

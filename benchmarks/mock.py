@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,31 @@ def mock(path: Path, calls: int) -> Path:
     return path
 
 
+def ranks(path: Path, number: int) -> Path:
+    """Record an inference and a training step of a small spiking VGG as so many ranks.
+
+    Each has data of its own, so that no part of one equals another's.
+    """
+    net = models.vgg(10, width=8)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    for rank in range(number):
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(number), "TORCHELASTIC_RUN_ID": "bench"}
+        torch.manual_seed(rank)
+        with Recorder(path, model=net, batch_dim=1, time_dim=0) as recorder:
+            net.eval()
+            with recorder.label("inference"), torch.no_grad():
+                net(torch.rand(4, 2, 3, 32, 32))
+            models.functional.reset_net(net)
+            recorder.step()
+            net.train()
+            with recorder.label("training"):
+                optimizer.zero_grad()
+                net(torch.rand(4, 2, 3, 32, 32)).sum().backward()
+                optimizer.step()
+            models.functional.reset_net(net)
+    return path
+
+
 def _table(source: Path, name: str) -> pa.Table:
     parts = [pq.read_table(part) for part in sorted(source.glob(f"{name}-*.parquet"))]
     return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
@@ -142,8 +168,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
     parser.add_argument("--calls", type=int, default=10_000_000)
+    parser.add_argument("--ranks", type=int, help="so many ranks of a small network instead")
     chosen = parser.parse_args()
-    mock(chosen.path, chosen.calls)
+    if chosen.ranks:
+        ranks(chosen.path, chosen.ranks)
+    else:
+        mock(chosen.path, chosen.calls)
 
 
 if __name__ == "__main__":

@@ -112,11 +112,11 @@ def mlp() -> nn.Sequential:
     )
 
 
-def vgg(classes: int) -> nn.Sequential:
+def vgg(classes: int, width: int = 64) -> nn.Sequential:
     """Return a spiking VGG of six convolutions with LIF neurons, in multi-step mode."""
     parts: list[nn.Module] = []
     inputs = 3
-    for outputs in (64, 128, 256):
+    for outputs in (width, 2 * width, 4 * width):
         for _ in range(2):
             parts += [
                 layer.Conv2d(inputs, outputs, 3, padding=1, bias=False),
@@ -125,7 +125,7 @@ def vgg(classes: int) -> nn.Sequential:
             ]
             inputs = outputs
         parts.append(layer.MaxPool2d(2))
-    net = nn.Sequential(*parts, layer.Flatten(), layer.Linear(256 * 4 * 4, classes))
+    net = nn.Sequential(*parts, layer.Flatten(), layer.Linear(4 * width * 4 * 4, classes))
     functional.set_step_mode(net, "m")
     return net
 

@@ -29,7 +29,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 PACKAGES = ("opjoule", "torch", "spikingjelly", "polars", "pyarrow", "numpy")
-PARTS = ("overhead", "ops", "size", "start", "analysis", "sweep")
+PARTS = ("overhead", "ops", "size", "start", "analysis", "sweep", "ranks")
 
 
 def main() -> None:
@@ -111,6 +111,13 @@ def measure_analysis(chosen: argparse.Namespace) -> dict[str, Any]:
     return {"calls": chosen.calls, "bytes": size, "jobs": jobs}
 
 
+def measure_ranks(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return seconds and peak memory of analyses of a run of many ranks."""
+    number = 8 if chosen.quick else 256
+    jobs = {name: dataclasses.asdict(cost) for name, cost in analysis.ranks(number).items()}
+    return {"ranks": number, "jobs": jobs}
+
+
 MEASURES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "overhead": measure_overhead,
     "ops": lambda chosen: overhead.small_ops(chosen.rounds, chosen.device),
@@ -118,6 +125,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], Any]] = {
     "start": lambda chosen: starting.measure(chosen.rounds),
     "analysis": measure_analysis,
     "sweep": lambda chosen: dataclasses.asdict(analysis.sweep()),
+    "ranks": measure_ranks,
 }
 
 
@@ -175,8 +183,17 @@ def start_table(found: dict[str, float | None]) -> Table:
 def analysis_table(found: dict[str, Any]) -> Table:
     """Show what the analyses of a long trace take."""
     title = f"A mock-up trace of {found['calls']:,} calls, {found['bytes'] / 1e6:,.1f} MB"
+    return _jobs_table(title, found["jobs"])
+
+
+def ranks_table(found: dict[str, Any]) -> Table:
+    """Show what the analyses of many ranks take."""
+    return _jobs_table(f"{found['ranks']} ranks, whose parts all differ", found["jobs"])
+
+
+def _jobs_table(title: str, jobs: dict[str, dict[str, Any]]) -> Table:
     table = _table(title, "analysis", ["seconds", "peak MB"])
-    for name, cost in found["jobs"].items():
+    for name, cost in jobs.items():
         table.add_row(name, *_cost(cost))
     return table
 
@@ -195,6 +212,7 @@ TABLES: dict[str, Callable[[Any], RenderableType]] = {
     "start": start_table,
     "analysis": analysis_table,
     "sweep": sweep_table,
+    "ranks": ranks_table,
 }
 
 
