@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ..schemas import STAGES, VALUE_KINDS, SpikeClass
 from ..schemas.arrow import SCHEMAS
-from .columns import NULL, column, lists, packed, words
+from .columns import NULL, booleans, built, column, lists, packed, words
 from .module_rows import ModuleRows
 from .session import CALL_WIDTH, Session
 from .values import Value
@@ -78,7 +78,7 @@ def calls_table(session: Session, rows: Any, facts: Facts, labels: list[str]) ->
         elif name == "label":
             columns[name] = words(cells, labels)
         elif name in ("grad_enabled", "training"):
-            columns[name] = pa.array(cells == 1, mask=cells == NULL)
+            columns[name] = booleans(cells == 1, cells == NULL)
         else:
             columns[name] = column(cells, schema.field(name).type)
     for slot, numbers in zip(_SLOT_COLUMNS, by_column[len(names) :], strict=False):
@@ -105,7 +105,8 @@ def _synaptic_columns(seqs: Any, synaptic: list[tuple[int, Any]]) -> dict[str, p
         sizes = np.full(len(seqs), NULL, np.int64)
         sizes[places] = packed([NULL if each is None else len(each) for each in found])
         flat = [*chain.from_iterable(each for each in found if each is not None)]
-        columns[name] = lists(sizes, pa.array(flat, pa.int64()), pa.list_(pa.int64()))
+        numbers = column(packed(flat), pa.int64())
+        columns[name] = lists(sizes, numbers, pa.list_(pa.int64()))
     return columns
 
 
@@ -114,24 +115,22 @@ def _let_go_column(seqs: Any, gone: list[tuple[int, int]]) -> pa.Array:
     of_calls.sort(key=itemgetter(0))
     places = np.searchsorted(seqs, packed([seq for seq, _ in of_calls]))
     sizes = np.bincount(places, minlength=len(seqs))
-    storages = pa.array([storage for _, storage in of_calls], pa.int64())
+    storages = column(packed([storage for _, storage in of_calls]), pa.int64())
     return lists(np.where(sizes == 0, NULL, sizes), storages, pa.list_(pa.int64()))
 
 
 def operands_table(rows: Any, facts: Facts) -> pa.Table:
     """Return the `call_operands` rows of a flush."""
     bits, nonzero = facts.of(rows[:, 3])
-    return pa.table(
-        {
-            "seq": column(rows[:, 0], pa.int64()),
-            "role": words(rows[:, 1], ["in", "out"]),
-            "slot": column(rows[:, 2], pa.int32()),
-            "value_id": column(rows[:, 3], pa.int64()),
-            "class": column(bits, pa.int16()),
-            "nonzero": column(nonzero, pa.int64()),
-        },
-        schema=SCHEMAS["call_operands"],
-    )
+    columns = [
+        column(rows[:, 0], pa.int64()),
+        words(rows[:, 1], ["in", "out"]),
+        column(rows[:, 2], pa.int32()),
+        column(rows[:, 3], pa.int64()),
+        column(bits, pa.int16()),
+        column(nonzero, pa.int64()),
+    ]
+    return pa.table(columns, schema=SCHEMAS["call_operands"])
 
 
 def values_table(values: list[Value], facts: Facts) -> pa.Table:
@@ -160,10 +159,10 @@ def values_table(values: list[Value], facts: Facts) -> pa.Table:
     }
     found = {name: column(cells, schema.field(name).type) for name, cells in columns.items()}
     found["kind"] = words(packed([value.kind for value in values]), list(VALUE_KINDS))
-    found["ones"] = pa.array([value.ones for value in values], pa.int64())
-    found["minus_ones"] = pa.array([value.minus_ones for value in values], pa.int64())
-    found["min"] = pa.array([value.low for value in values], pa.float64())
-    found["max"] = pa.array([value.high for value in values], pa.float64())
+    found["ones"] = built([value.ones for value in values], pa.int64())
+    found["minus_ones"] = built([value.minus_ones for value in values], pa.int64())
+    found["min"] = built([value.low for value in values], pa.float64())
+    found["max"] = built([value.high for value in values], pa.float64())
     return pa.table([found[name] for name in schema.names], schema=schema)
 
 

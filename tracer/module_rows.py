@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..schemas.arrow import SCHEMAS
-from .columns import NULL, Rows, column, int64_lists, lists, packed, words
+from .columns import NULL, Rows, booleans, built, column, int64_lists, lists, packed, words
 from .frames import GUESSED, OBSERVED, SOURCES, TOLD, Frame
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class ModuleRows:
             if name in codes:
                 columns[name] = words(cells, codes[name])
             elif name in ("training", "grad_enabled"):
-                columns[name] = pa.array(cells == 1)
+                columns[name] = booleans(cells == 1)
             else:
                 columns[name] = column(cells, schema.field(name).type)
         kind = schema.field(_VALUES[0]).type
@@ -158,8 +158,8 @@ def _described(rows: list[tuple[list[Described] | None, ...]], kind: pa.DataType
     fields = {
         "value_id": column(packed([number for number, _, _ in flat]), pa.int64()),
         "shape": int64_lists([layout.shape for layout in layouts]),
-        "dtype": pa.array([layout.dtype_name for layout in layouts], pa.string()),
-        "requires_grad": pa.array([grad for _, _, grad in flat], pa.bool_()),
+        "dtype": built([layout.dtype_name for layout in layouts], pa.string()),
+        "requires_grad": built([grad for _, _, grad in flat], pa.bool_()),
     }
     structs = pa.StructArray.from_arrays(
         list(fields.values()), fields=[kind.value_type.field(name) for name in fields]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from ..schemas.arrow import SCHEMAS
-from .columns import int64_lists, lists, packed
+from .columns import built, int64_lists, lists, packed
 from .layouts import Layout
 from .operands import Op, other_arguments
 from .text import json_of
@@ -60,8 +60,6 @@ class Signatures:
         seen, schema = self._seen, SCHEMAS["signatures"]
         made = len(self._arguments)
         self._arguments += [_arguments(op, others) for op, _, _, others in seen[made:]]
-        if not seen:
-            return schema.empty_table()
         ops = [op for op, _, _, _ in seen]
         columns = {
             "signature_id": range(len(seen)),
@@ -72,7 +70,7 @@ class Signatures:
             "is_view": [op.is_view for op in ops],
             "mutates": [sorted(op.writes) for op in ops],
         }
-        found = {name: pa.array(cells, schema.field(name).type) for name, cells in columns.items()}
+        found = {name: built(cells, schema.field(name).type) for name, cells in columns.items()}
         found["operands"] = _operands_column(seen)
         return pa.table([found[name] for name in schema.names], schema=schema)
 
@@ -180,7 +178,7 @@ def _operands_column(seen: list[tuple[Op, Any, Any, Any]]) -> pa.Array:
         "bytes": [layout.nbytes for layout in layouts],
         "requires_grad": grads,
     }
-    arrays = {name: pa.array(c, kind.value_type.field(name).type) for name, c in cells.items()}
+    arrays = {name: built(c, kind.value_type.field(name).type) for name, c in cells.items()}
     arrays["shape"] = int64_lists([layout.shape for layout in layouts])
     arrays["stride"] = int64_lists([getattr(layout, "stride", None) for layout in layouts])
     fields = [*kind.value_type]

@@ -32,6 +32,7 @@ from ..schemas import (
 )
 from ..schemas.arrow import SCHEMAS, described
 from . import places
+from .columns import built
 from .text import writable
 
 _DELTA = ("seq", "value_id", "module_call_id", "first_seq", "last_seq", "first_node", "last_node",
@@ -241,7 +242,7 @@ def _encoded(name: str, table: pa.Table) -> pa.Buffer:
 
 @cache
 def _empty(name: str) -> pa.Buffer:
-    return _content(name, SCHEMAS[name].empty_table())
+    return _content(name, _table(name, []))
 
 
 def _content(name: str, table: pa.Table) -> pa.Buffer:
@@ -265,6 +266,12 @@ def _content(name: str, table: pa.Table) -> pa.Buffer:
 def static_table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     """Return rows as the static table `name`."""
     try:
-        return pa.Table.from_pylist(rows, schema=SCHEMAS[name])
+        return _table(name, rows)
     except UnicodeEncodeError:
-        return pa.Table.from_pylist(writable(rows), schema=SCHEMAS[name])
+        return _table(name, writable(rows))
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    schema = SCHEMAS[name]
+    columns = [built([row.get(field.name) for row in rows], field.type) for field in schema]
+    return pa.table(columns, schema=schema)

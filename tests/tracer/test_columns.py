@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from opjoule.tracer.columns import NULL, column, lists
+from opjoule.tracer.columns import NULL, booleans, built, column, lists
 
 
 @pytest.mark.parametrize("kind", [pa.int16(), pa.int32(), pa.int64()], ids=str)
@@ -34,3 +34,49 @@ def test_lists_are_cut_from_their_elements():
     none = np.array([], np.int64)
     assert lists(none, pa.array(none), kind).to_pylist() == []
     assert lists(np.array([NULL]), pa.array(none), kind).to_pylist() == [None]
+
+
+CELLS = {
+    pa.int16(): [7, None, -(1 << 15), 0],
+    pa.int64(): [1 << 62, None, -1, np.int32(5)],
+    pa.float64(): [0.5, None, float("inf"), -0.0, 3],
+    pa.bool_(): [True, None, False, True, True, True, True, False, True],
+    pa.string(): ["a", None, "", "\u00fc\u4e2d", "a"],
+    pa.dictionary(pa.int32(), pa.string()): ["b", None, "", "a", "b"],
+    pa.list_(pa.string()): [["a", None], None, [], ["b"]],
+    pa.list_(pa.list_(pa.int64())): [[[1], None, []], None, []],
+    pa.struct([("a", pa.int32()), ("b", pa.list_(pa.string()))]): [
+        {"a": 1, "b": ["x"]}, None, {"b": None}, {"a": 2},
+    ],
+    pa.list_(pa.struct([("name", pa.string()), ("numel", pa.int64())])): [
+        [{"name": "w", "numel": 3}, {"name": "b"}], [], None,
+    ],
+}  # fmt: skip
+"""Type -> cells of it."""
+
+
+@pytest.mark.parametrize("kind", CELLS, ids=str)
+@pytest.mark.parametrize("take", [slice(None), slice(0), slice(1, 2)], ids=["all", "no", "null"])
+def test_columns_are_those_that_arrow_makes(kind, take):
+    cells = CELLS[kind][take]
+    found, expected = built(cells, kind), pa.array(cells, kind)
+    found.validate(full=True)
+    assert (found.type, found.to_pylist()) == (kind, expected.to_pylist())
+    assert found.null_count == expected.null_count
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "error"),
+    [(1 << 40, pa.int32(), OverflowError), (1 << 70, pa.int64(), OverflowError),
+     (1.5, pa.int64(), TypeError), ("a", pa.float64(), ValueError), ("\udcff", pa.string(),
+      UnicodeEncodeError)],
+)  # fmt: skip
+def test_a_cell_that_does_not_fit_is_refused(cell, kind, error):
+    with pytest.raises(error):
+        built([None, cell], kind)
+
+
+def test_truth_values():
+    flags = np.array([True, False, True])
+    assert booleans(flags).to_pylist() == [True, False, True]
+    assert booleans(flags, flags).to_pylist() == [None, False, None]

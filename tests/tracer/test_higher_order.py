@@ -261,14 +261,14 @@ def test_a_compiler_that_is_loaded_while_recording(tmp_path, read):
 def test_a_compiler_that_is_never_loaded(tmp_path):
     """Recording loads none, and leaves nothing behind that would look for it.
 
-    Nor does it load `pyarrow.compute`, which takes longer than all else that closing does; the
-    convolution's statistics and the states of the layer are lists, and null for other rows.
+    Nor does it load `pyarrow.compute` or pandas, which take longer than all else that closing does;
+    the convolution's statistics and the states of the layer are lists, and null for other rows.
     """
     script = (
         "import sys, torch, opjoule\n"
         "net = torch.nn.Conv2d(1, 1, 2)\n"
         "with opjoule.Recorder(sys.argv[1]): net(torch.ones(1, 1, 4, 4)).exp()\n"
-        "assert not {'torch._dynamo', 'pyarrow.compute'} & set(sys.modules)\n"
+        "assert not {'torch._dynamo', 'pyarrow.compute', 'pandas'} & set(sys.modules)\n"
         "assert all(type(finder).__name__ != 'Eager' for finder in sys.meta_path)\n"
     )
     done = subprocess.run(
