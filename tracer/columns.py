@@ -72,24 +72,26 @@ def column(values: Any, kind: pa.DataType) -> pa.Array:
         OverflowError: `kind` is too narrow for one of them.
     """
     missing = values == NULL
-    wide = np.where(missing, 0, values) if np.any(missing) else values
+    nulls = np.count_nonzero(missing)
+    if nulls == len(values):
+        return pa.nulls(nulls, kind)
+    wide = np.where(missing, 0, values) if nulls else values
     cells = np.ascontiguousarray(wide, _NUMBERS[kind])
     if cells.dtype != wide.dtype and not np.array_equal(cells, wide):
         raise OverflowError(f"a number is too large for {kind}")
-    return _made(kind, missing, [pa.py_buffer(cells)])
+    return _made(kind, len(values), missing if nulls else None, [pa.py_buffer(cells)])
 
 
 def booleans(values: Any, missing: Any = None) -> pa.Array:
     """Return truth values as a column; `missing` ones become null."""
-    missing = np.zeros(len(values), bool) if missing is None else missing
-    return _made(pa.bool_(), missing, [_bits(values)])
+    return _made(pa.bool_(), len(values), missing, [_bits(values)])
 
 
 def lists(sizes: Any, values: pa.Array, kind: pa.DataType) -> pa.Array:
     """Return a column of lists: the next so many of `values` each; a size of NULL is null."""
     missing = sizes == NULL
     ends = _ends(np.where(missing, 0, sizes))
-    return _made(kind, missing, [pa.py_buffer(ends)], [values])
+    return _made(kind, len(sizes), missing, [pa.py_buffer(ends)], [values])
 
 
 def int64_lists(of_rows: Sequence[Sequence[int] | None]) -> pa.Array:
@@ -113,44 +115,68 @@ def built(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
         TypeError: a cell is not of `kind`.
         UnicodeEncodeError: a text cannot be written.
     """
-    missing = np.fromiter((each is None for each in cells), bool, len(cells))
+    if not cells:
+        return pa.nulls(0, kind)
+    missing = np.array([each is None for each in cells]) if None in cells else None
     if kind in _NUMBERS:
-        return column(packed([NULL if each is None else index(each) for each in cells]), kind)
+        numbers = cells if missing is None else [NULL if each is None else each for each in cells]
+        return column(_whole(numbers), kind)
     if pa.types.is_boolean(kind):
-        return booleans(np.fromiter(map(bool, cells), bool, len(cells)), missing)
+        return booleans(np.array(cells, bool), missing)
     if pa.types.is_float64(kind):
-        numbers = np.array([0.0 if each is None else each for each in cells], np.float64)
-        return _made(kind, missing, [pa.py_buffer(numbers)])
+        numbers = cells if missing is None else [0.0 if each is None else each for each in cells]
+        return _made(kind, len(cells), missing, [pa.py_buffer(np.array(numbers, np.float64))])
     if pa.types.is_string(kind):
-        texts = [b"" if each is None else each.encode() for each in cells]
-        ends = _ends(packed([*map(len, texts)]))
-        return _made(kind, missing, [pa.py_buffer(ends), pa.py_buffer(b"".join(texts))])
+        texts = cells if missing is None else ["" if each is None else each for each in cells]
+        return _made(kind, len(cells), missing, _texts(texts))
     if pa.types.is_dictionary(kind):
         told = dict.fromkeys(each for each in cells if each is not None)
         places = {text: place for place, text in enumerate(told)}
         return words(packed([NULL if each is None else places[each] for each in cells]), [*places])
     if pa.types.is_struct(kind):
-        rows = [each or {} for each in cells]
+        rows = cells if missing is None else [each or {} for each in cells]
         fields = [built([row.get(field.name) for row in rows], field.type) for field in kind]
-        return _made(kind, missing, [], fields)
+        return _made(kind, len(cells), missing, [], fields)
     sizes = packed([NULL if each is None else len(each) for each in cells])
     flat = [*chain.from_iterable(each for each in cells if each is not None)]
     return lists(sizes, built(flat, kind.value_type), kind)
 
 
+def _whole(numbers: Sequence[Any]) -> Any:
+    """Return integers as an array.
+
+    Raises:
+        OverflowError: one has more than 64 bits.
+        TypeError: one is none.
+    """
+    found = np.array(numbers)
+    if found.dtype.kind == "i":
+        return found.astype(np.int64, copy=False)
+    return packed([index(each) for each in numbers])
+
+
+def _texts(texts: Sequence[str]) -> list[pa.Buffer]:
+    """Return where texts end, and the texts themselves."""
+    whole = "".join(texts)
+    if whole.isascii():
+        return [pa.py_buffer(_ends(packed([*map(len, texts)]))), pa.py_buffer(whole.encode())]
+    coded = [text.encode() for text in texts]
+    return [pa.py_buffer(_ends(packed([*map(len, coded)]))), pa.py_buffer(b"".join(coded))]
+
+
 def _made(
-    kind: pa.DataType, missing: Any, buffers: list[pa.Buffer], children: Any = None
+    kind: pa.DataType, size: int, missing: Any, buffers: list[pa.Buffer], children: Any = None
 ) -> pa.Array:
     """Return a column from its buffers.
 
     `pa.array` would load pandas where it is installed, and `ListArray.from_arrays` all of
     `pyarrow.compute`: half a second, and modules that the script did not ask for.
     """
-    nulls = int(np.count_nonzero(missing))
-    if nulls == len(missing):
+    nulls = 0 if missing is None else int(np.count_nonzero(missing))
+    if nulls == size:
         return pa.nulls(nulls, kind)
     there = _bits(~missing) if nulls else None
-    return pa.Array.from_buffers(kind, len(missing), [there, *buffers], nulls, children=children)
+    return pa.Array.from_buffers(kind, size, [there, *buffers], nulls, children=children)
 
 
 def _bits(flags: Any) -> pa.Buffer:
