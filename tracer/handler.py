@@ -8,7 +8,7 @@ import torch
 
 from .columns import NULL
 from .descent import descend
-from .operands import ABSENT, Op, other_arguments
+from .operands import ABSENT, Op, other_arguments, spelled
 from .provenance import carried
 from .threads import BACKWARD, BEFORE, FORWARD, OPTIMIZER, OUTSIDE, RUNNING, Thread, in_backward
 from .values import Value
@@ -148,7 +148,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
     try:
         signature = session.signatures.known.get(tuple(key))
     except TypeError:  # an argument that cannot be hashed
-        key = [k if _hashable(k) else str(k) for k in key]
+        key = [*map(spelled, key)]
         signature = session.signatures.known.get(tuple(key))
     if session.waiting:
         session.device_measurer.launch()
@@ -317,11 +317,3 @@ def _part(value: Any, whole: Any) -> None:
         if whole.layout.span > value.layout.span and whole.layout.dtype is value.layout.dtype:
             value.base = whole if whole.base is None else whole.base
         value.events = value.events or whole.events
-
-
-def _hashable(thing: Any) -> bool:
-    try:
-        hash(thing)
-    except TypeError:
-        return False
-    return True

@@ -276,3 +276,24 @@ def other_arguments(op: Op, args: Any, kwargs: Any) -> list[Any]:
             a = None
         found.append(a)
     return found
+
+
+def spelled(thing: Any) -> Any:
+    """Return an argument as it tells calls apart; what cannot be hashed in words, never its data.
+
+    A storage, as a checkpoint is loaded into, would print every byte of the weights.
+    """
+    if isinstance(thing, list | tuple):
+        return tuple(map(spelled, thing))
+    if isinstance(thing, torch.UntypedStorage):
+        return f"storage of {thing.nbytes()} bytes"
+    try:
+        hash(thing)
+    except TypeError:
+        return kind_of(thing)
+    return thing
+
+
+def kind_of(thing: Any) -> str:
+    """Return the name of the class of a thing."""
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"

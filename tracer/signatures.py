@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from enum import Enum
 from itertools import chain
+from numbers import Number
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +15,15 @@ import torch
 from ..schemas.arrow import SCHEMAS
 from .columns import built, int64_lists, lists, packed
 from .layouts import Layout
-from .operands import Op, other_arguments
+from .operands import Op, kind_of, other_arguments, spelled
 from .text import json_of
 
 _PLAIN = frozenset({bool, int, str, type(None)})
 """What most arguments are: to ask for the very type is faster than `isinstance`."""
+
+
+_SHORT = (torch.device, torch.SymInt, torch.SymFloat, torch.SymBool, Number, slice, range, Enum)
+"""Other things whose text tells what they are; that of some prints all their data."""
 
 
 def plain_argument(value: Any) -> Any:
@@ -34,7 +40,7 @@ def plain_argument(value: Any) -> Any:
         return [plain_argument(v) for v in value]
     if isinstance(value, torch.Tensor):
         return None
-    return str(value)
+    return str(value) if isinstance(value, _SHORT) else kind_of(value)
 
 
 class Signatures:
@@ -91,7 +97,7 @@ class Signatures:
             for (name, index), operand in zip(names, ins, strict=True)
         )
         results = tuple(_layout_key(*result) for result in outs)
-        others = tuple(map(_hashable, (*other_arguments(op, args, kwargs), *numbers)))
+        others = tuple(map(spelled, (*other_arguments(op, args, kwargs), *numbers)))
         seen = (op, operands, results, others)
         number = self._numbers.get(seen)
         if number is None:
@@ -130,14 +136,6 @@ def _names(op: Op, args: Any, kwargs: Any) -> tuple[list[tuple[str, int | None]]
 
 def _layout_key(value: Any, tensor: Any, layout: Any) -> Any:
     return None if value is None else (layout, value.device, bool(tensor.requires_grad))
-
-
-def _hashable(thing: Any) -> Any:
-    try:
-        hash(thing)
-    except TypeError:
-        return str(thing)
-    return thing
 
 
 def _arguments(op: Op, others: Any) -> str:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import torch
 import torch.nn.functional as F
+from torch import nn
+
+from opjoule.tracer.operands import spelled
+from opjoule.tracer.signatures import plain_argument
 
 
 def the(trace, word):
@@ -183,3 +189,29 @@ def test_tensors_without_strided_elements(trace_of):
     exp = the(trace, "aten.exp.")
     assert (exp["in0_class"], exp["in0_nonzero"]) == (None, None)
     assert any("could not be read" in note for note in trace.manifest["notes"])
+
+
+def test_a_checkpoint_that_is_loaded_leaves_no_weights_in_the_trace(trace_of):
+    """`torch.load` hands storages to ops; their text is every byte that they hold."""
+    layer, file = nn.Linear(64, 64), io.BytesIO()
+    torch.save(layer.state_dict(), file)
+    file.seek(0)
+    trace = trace_of(lambda: layer.load_state_dict(torch.load(file)))
+    told = {call["arguments"]["source"] for call in trace.named("set_.source_Storage")}
+    assert told == {"storage of 16384 bytes", "storage of 256 bytes"}
+
+
+class Odd:
+    """Something that prints what it holds, and has no hash."""
+
+    __hash__ = None
+
+    def __repr__(self):
+        return "secret " * 1000
+
+
+def test_things_that_nobody_knows_are_told_by_their_class():
+    assert spelled([1, Odd(), (2.5, None)]) == (1, f"{__name__}.Odd", (2.5, None))
+    assert plain_argument(Odd()) == f"{__name__}.Odd"
+    assert plain_argument(torch.device("cpu")) == "cpu"
+    assert plain_argument(1 + 2j) == "(1+2j)"
