@@ -267,8 +267,12 @@ def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None
     what = f"{calls} in {number_text(manifest.steps, 'step')}, {size}"
     if ended is not None:
         why = f"{type(ended).__name__}" + (f" {ended}" if isinstance(ended, SystemExit) else "")
-        say(f"the script ended with {why}: the trace {path} is aborted ({what})")
-        return say(f"next: {typed} count --partial {path}")
+        kept = Path(recorder.path).resolve() != Path(path).resolve()  # what was to be overwritten
+        left = Path(path).parent / Path(recorder.path).name if kept else path
+        say(f"the script ended with {why}: the trace {left} is aborted ({what})")
+        if kept:
+            say(f"{path} is still what it was before")
+        return say(f"next: {typed} count --partial {left}")
     if not manifest.rows.get("calls"):
         return say(f"{path} is empty: no PyTorch operation ran in this process after the warm-up")
     for hidden in manifest.hidden:

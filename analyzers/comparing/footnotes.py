@@ -22,8 +22,8 @@ def footnotes_of(networks: Sequence[Network], columns: Sequence[str]) -> Iterato
         yield f"Ratio: by the value of {first.name}."
     for name in estimators_of(columns):
         reports = [each.reports[name] for each in networks if name in each.reports]
-        if reports and energy_of(name) in map(bare, columns):
-            yield model_statement_of(reports[0])
+        if energy_of(name) in map(bare, columns):
+            yield from map(model_statement_of, reports[:1])
             yield from _of_estimates(name, networks)
     for machine in dict.fromkeys(
         machine for name in columns for machine in machines_of(bare(name))

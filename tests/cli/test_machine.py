@@ -63,6 +63,17 @@ def test_an_estimate_on_a_file(answered, chip, stored):
     assert answered("energy", stored, f"--machine={chip}") == out
 
 
+def test_a_machine_for_spikes_is_no_free_ride_for_dense_products(answered, refused, tmp_path):
+    """It showed 0 J beside a spiking network's energy."""
+    torch, opjoule = pytest.importorskip("torch"), pytest.importorskip("opjoule")
+    dense = opjoule.record(torch.nn.Linear(3, 2).eval(), torch.rand(4, 3), tmp_path / "dense")
+    for machine in ("loihi", "loihi-sanafe", "spinnaker2"):
+        line = refused("energy", dense, "--machine", machine)
+        assert f"machine {machine} charges none of the products that ran" in line
+    found = answered("table", f"ANN={dense}", "--columns", "energy.machine.loihi")
+    assert "machine.loihi does not apply to ANN" in found and "0 J" not in found
+
+
 def test_prices_can_be_set(answered, stored):
     words = ("energy", stored, "--machine", "loihi", "--format", "json")
     data = json.loads(answered(*words, "--set", "term.neuron update.price=0.1 nJ"))

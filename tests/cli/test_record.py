@@ -229,6 +229,14 @@ def test_a_trace_is_replaced_on_request(tmp_path, record):
     assert made.stat().st_mtime_ns == first
     assert record("--overwrite", "train.py", at=tmp_path).returncode == 0
     assert made.stat().st_mtime_ns > first
+    first = made.stat().st_mtime_ns
+    (tmp_path / "train.py").write_text(MODEL + "\nraise ValueError('later')\n")
+    failed = record("--overwrite", "train.py", at=tmp_path)
+    (left,) = (tmp_path / "runs").glob("train.recording-*")  # it did not take the place
+    assert made.stat().st_mtime_ns == first
+    assert f"the trace runs/{left.name} is aborted" in failed.stderr
+    assert "opjoule: runs/train is still what it was before\n" in failed.stderr
+    assert f"count --partial runs/{left.name}\n" in failed.stderr
 
 
 def test_it_says_what_the_trace_notes(tmp_path, record):

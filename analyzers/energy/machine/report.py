@@ -21,7 +21,7 @@ from ..revisions import variant_of
 from ..row_keys import keys_of
 from .actions import CAPACITY, Actions, fields_of, rows_of, told_apart
 from .energies import breakdown_pj, priced
-from .scope import account, scope_of, warnings_of
+from .scope import account, refuse_nothing, scope_of, warnings_of
 from .tables import Tables
 from .variant import Variant
 
@@ -60,7 +60,8 @@ def estimate_machine(
 
     Raises:
         ConfigError: what the filters of a term name and the trace does not know.
-        TraceError: there is no pass of the machine's scope, or nothing of any term is known.
+        TraceError: there is no pass of the machine's scope, or nothing of any term is known, or it
+            prices products and charges none of those that ran.
     """
     variant: Variant = variant_of("machine", revision)
     actions = counted_of(
@@ -75,6 +76,8 @@ def estimate_machine(
     )
     part, many = actions.part, actions.tables.samples
     counts = actions.on(config)
+    charged = account(actions, config, counts)
+    refuse_nothing(part, config, charged)
     warnings = warnings_of(actions, config, counts, strict)
     rows, parts = priced(rows_of(actions, config), config), breakdown_pj(counts, config)
     outside = outside_modules(rows) if config.machine.scope == "forward" else []
@@ -91,7 +94,7 @@ def estimate_machine(
         config=config.model_dump(mode="json"),
         scope=scope_of(config),
         warnings=(*warnings, *outside, *hints, *many.warnings),
-        account=account(actions, config, counts),
+        account=charged,
         sampled=many,
         input_types=input_types(actions.tables.of("calls"), spikes),
         details={"spikes": spikes, "actions": _actions(actions, config)},

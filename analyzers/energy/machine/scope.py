@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _DENSE = ("macs", "flops", "dense_macs", "effective_macs")
 _DRIVEN = ("acs", "synops", "flops", "dense_macs", "effective_acs")
 _SIZES = ("flops", "dense_macs")
+_SPIKES = ("acs", "synops", "effective_acs")
 
 
 def scope_of(machine: Machine) -> Scope:
@@ -77,6 +78,25 @@ def account(actions: Actions, machine: Machine, counts: Mapping[str, Counted]) -
     notes = tuple(_unknown(machine.term[name], found) for name, found in counts.items()
                   if found.unknown and not found.known)  # fmt: skip
     return account_of(done, rest, notes)
+
+
+def refuse_nothing(trace: Trace, machine: Machine, found: Account) -> None:
+    """Refuse a machine that prices spikes alone for products of which none takes spikes.
+
+    Their 0 J would stand beside the energy of a spiking network.
+
+    Raises:
+        TraceError: it is one, and all products that ran are dense.
+    """
+    terms = [term for term in machine.term.values() if set(term.quantity) & set(PRODUCTS)]
+    spikes_alone = terms and all(set(term.quantity) <= set(_SPIKES) for term in terms)
+    if spikes_alone and found.charges_nothing and not any(term.where for term in terms):
+        first = found.left_out.row(0, named=True)
+        raise TraceError(
+            f"{trace.path}: machine {machine.machine.name} charges none of the products that ran "
+            f"({first['what']}, ...): it prices spikes alone. Choose a machine or an estimator "
+            "that prices multiply-accumulates too"
+        )
 
 
 def _any(hit: Mapping[str, pl.Series], names: tuple[str, ...]) -> pl.Expr:

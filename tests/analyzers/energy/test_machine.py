@@ -219,13 +219,22 @@ def test_what_was_not_recorded_is_told_and_not_zero(recorded):
 
 
 def test_the_account_names_work_that_no_term_charges(recorded):
-    """A dense layer of 24 MACs is not charged by a price of synaptic operations."""
-    net = nn.Linear(4, 3).eval()
-    trace = recorded(lambda: net(torch.rand(2, 4)), model=net)
+    """A layer of 12 MACs takes spikes and another, of 12 too, its outputs: half is charged."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 4)).eval()
+    x = torch.tensor([[1.0, 0.0, 1.0, 1.0]])
+    trace = recorded(lambda: net(x), model=net)
     report = energy(trace, machine=machine("synops"))
-    assert report.total_pj == 0 and report.account.share == 0
+    assert report.total_pj > 0 and report.account.share == 0.5
     assert report.left_out["what"].to_list() == ["aten.addmm.default, dense input (no term)"]
     assert energy(trace, machine=machine("synops", "macs")).account.share == 1
+
+
+def test_a_machine_for_spikes_charges_no_dense_network(recorded):
+    """0 J would stand beside a spiking network's energy."""
+    net = nn.Linear(4, 3).eval()
+    trace = recorded(lambda: net(torch.rand(2, 4)), model=net)
+    with pytest.raises(TraceError, match=r"charges none of the products .* prices spikes alone"):
+        energy(trace, machine=machine("synops", "neuron_updates"))
 
 
 def test_terms_that_match_nothing(layer):
