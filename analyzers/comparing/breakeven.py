@@ -177,11 +177,13 @@ def breakeven(
     snn = narrowed(snn, assume=assume)
     actions = counted_of(snn, [made], **options)
     path, sampled = actions.part.path, actions.tables.samples
-    if not sampled.samples or not sampled.time_steps:
-        raise TraceError(
-            f"{path}: samples or time steps are not known: tell --batch and --time-steps"
-        )
     steps = sampled.time_steps
+    if not sampled.samples or not steps:
+        unknown = [
+            *([] if sampled.samples else ["samples (--samples or --batch, samples=)"]),
+            *([] if steps else ["time steps (--time-steps, time_steps=)"]),
+        ]
+        raise TraceError(f"{path}: it is not known how many there are: tell {listed(unknown)}")
     bits = twin_bits(steps)
     told = _by_module(actions)
     lower = twin_of(made, bits)
@@ -306,6 +308,8 @@ def _frame(
         breakeven_rate=pl.when(pl.col("grown") > 0).then(meet / pl.col("grown")),
     )
     verdicts = [_verdict(row) for row in found.iter_rows(named=True)]
+    if mean is None:
+        verdicts[0] = "none of its layers takes spikes, so there is nothing to compare"
     return found.select(
         "layer", "energy_pj", "twin_pj", "ratio", "rate", "breakeven_rate",
         verdict=pl.Series(verdicts, dtype=pl.String),
@@ -346,8 +350,6 @@ def _notes(machine: Machine, steps: int, frame: pl.DataFrame) -> list[str]:
         )
     if steps == 1:
         found.append("one time step: the twin's activations have one bit")
-    if frame["rate"][0] is None:
-        found.append("no layer has spikes as input: is this a spiking network?")
     if machine.machine.leaves_out:
         found.append(f"not in these energies: {', '.join(machine.machine.leaves_out)}")
     return found

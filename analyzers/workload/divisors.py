@@ -69,7 +69,8 @@ def per_text(samples: Samples, per: str, keys: Iterable[str] = ()) -> str:
     whole = f"each row divided by its own of {noun(number, per)}"
     text = f"per {per}: " + (whole if own else f"the whole divided by {noun(number, per)}")
     if per == "sample" and samples.told is None and samples.batch_from == "guessed":
-        text += " (a guess: --batch, --samples correct it)"
+        told = "--batch, --samples correct" if samples.batch else "--samples corrects"
+        text += f" (a guess: {told} it)"
     return text
 
 

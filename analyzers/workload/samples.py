@@ -353,15 +353,17 @@ def _by_module(calls: pl.LazyFrame) -> LazyGroupBy:
 
 
 def _overridden(name: str, given: int | None, frame: pl.DataFrame) -> str | None:
-    """Return a warning if the user's number replaces another one that is more than a guess."""
+    """Return a warning if the user's number replaces one that is no guess, or several guesses."""
     if given is None:
         return None
     sure = frame.filter(pl.col(f"{name}_from") != "guessed")[name]
-    found = sure.drop_nulls().unique().sort().to_list()
+    guessed = frame.filter(pl.col(f"{name}_from") == "guessed")[name].drop_nulls()
+    found = (sure if guessed.n_unique() < 2 else frame[name]).drop_nulls().unique().sort().to_list()
     if not found or found == [given]:
         return None
     said = ", ".join(str(each) for each in found[:4]) + (", ..." if len(found) > 4 else "")
-    return f"{name}={given} replaces what was recorded: {said}"
+    what = "what was recorded" if guessed.n_unique() < 2 else "what differs"
+    return f"{name}={given} replaces {what}: {said}"
 
 
 def _by_shape(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:

@@ -222,7 +222,8 @@ def test_dense_layers_run_as_often_as_they_ran(spiking):
     found = breakeven(spiking(nn.Linear(6, 5, bias=False), x=x), machine=machine(macs=1))
     assert (found.frame["energy_pj"][0], found.frame["twin_pj"][0]) == (4 * 30, 30)
     assert found.rate is None and "its input is no spikes" in found.frame["verdict"][1]
-    assert any("is this a spiking network?" in note for note in found.notes)
+    assert "none of its layers takes spikes" in found.total["verdict"]
+    assert "loses" not in found.lines()[0]
 
 
 def test_what_costs_too_much_without_spikes_never_wins(spiking):
@@ -268,7 +269,9 @@ def test_what_is_refused(spiking, recorded):
         breakeven(trace, machine=Machine(**training))
     net = nn.Linear(4, 2).eval()
     bare = recorded(lambda: net(torch.rand(4)), model=net)
-    with pytest.raises(TraceError, match="samples or time steps are not known"):
+    with pytest.raises(
+        TraceError, match=r"not known how many there are: tell time steps \(--time-steps"
+    ):
         breakeven(bare, machine=machine(macs=1))
     unmeasured = recorded(lambda: net(torch.rand(2, 4)), model=net, statistics="none")
     with pytest.raises(TraceError, match="was not recorded"):

@@ -7,6 +7,8 @@ from statistics import stdev
 import pytest
 
 import opjoule
+from opjoule.analyzers.workload.divisors import per_text
+from opjoule.analyzers.workload.samples import samples_of
 from opjoule.schemas import ConfigError, TraceError
 
 torch = pytest.importorskip("torch")
@@ -162,3 +164,19 @@ def test_a_sweep_of_one_sample(batches):
     assert each.frame.drop("energy_mac_per_sample_pj", "energy_ac_per_sample_pj").equals(
         whole.frame
     )
+
+
+def test_a_last_batch_that_is_smaller_is_no_reason_to_tell_one_size(recorded):
+    """8 samples in batches of 3, 3 and 2: `--batch 3` would make them 9."""
+    layer = nn.Linear(4, 2).eval()
+
+    def run():
+        with torch.no_grad():
+            for size in (3, 3, 2):
+                layer(torch.rand(size, 4))
+
+    trace = recorded(run, model=layer)
+    text = per_text(samples_of(trace), "sample")
+    assert text == "per sample: the whole divided by 8 samples (a guess: --samples corrects it)"
+    told = samples_of(trace, 3)
+    assert any("batch=3 replaces what differs: 2, 3" in each for each in told.warnings)
