@@ -92,6 +92,7 @@ def _roofline(report: Report) -> Mapping[str, Any]:
              ("time_s", "time at the roof", time_text), ("share", "share", share_text)],
         ),
         "roofline_total": figure(found.total["time_s"], time_text),
+        "span": plain(found.span()),
         "device": plain(found.device),
         "roofline_notes": [plain(note) for note in found.notes],
         "chart": roofline_chart(roofs_of(found)),

@@ -43,6 +43,7 @@ def roofline_page(found: Roofline, rows: Rows) -> Page:
     return Page(
         (replace(sheet, frame=_with_signs(sheet.frame)),),
         title=f"{time_text(found.total['time_s'])} at the roof of {found.roof.title}",
+        lead=(found.span(),),
         notes=(found.device, *found.notes, found.coverage.line()),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,10 @@ from ..rules import OpRule, rule_set
 from ..text import number
 from ..trace.trace import Trace, narrowed
 from ..units import count_text
+from ..workload.divisors import whole_text
 from ..workload.module_facts import in_words, with_classes
 from ..workload.modules import rolled_up, scopes_of, with_paths
+from ..workload.samples import Samples, samples_of, unknown_samples
 from .page import roofline_page
 from .precisions import precisions_of
 
@@ -54,6 +56,8 @@ class Roofline(Result):
         coverage: how far the counts reach.
         notes: what is not in the times.
         modules: tells what stands beside a module, see `module_facts.in_words`.
+        filters: what narrowed the trace.
+        samples_of_trace: finds the samples that the times are of.
     """
 
     frame: pl.DataFrame
@@ -63,6 +67,13 @@ class Roofline(Result):
     coverage: Coverage
     notes: tuple[str, ...]
     modules: Words = field(default=no_words, compare=False)
+    filters: tuple[str, ...] = ()
+    samples_of_trace: Callable[[], Samples] = field(default=unknown_samples, compare=False)
+
+    def span(self) -> str:
+        """Return what the times are of, in words: never of one sample, all calls are added up."""
+        narrowed_by = f", narrowed by {', '.join(self.filters)}" if self.filters else ""
+        return f"times {whole_text(self.samples_of_trace())}{narrowed_by}"
 
     @property
     def device(self) -> str:
@@ -81,6 +92,7 @@ class Roofline(Result):
         return {
             "roof": self.roof.model_dump(),
             "precisions": list(self.precisions),
+            "samples": self.samples_of_trace().samples,
             "total": dict(self.total),
             "rows": self.frame.to_dicts(),
             "coverage": self.coverage.line(),
@@ -176,6 +188,8 @@ def roofline(
         coverage=covered(trace, counted),
         notes=(*filter(None, [trace.left_out]), *_unmoved(trace), *_notes(timed, roof)),
         modules=partial(in_words, trace.whole),
+        filters=trace.filters,
+        samples_of_trace=partial(samples_of, trace, ran=trace.sample_calls),
     )
 
 

@@ -60,6 +60,15 @@ def known_number(trace: Trace, samples: Samples, per: str) -> int:
     return number
 
 
+def whole_text(samples: Samples) -> str:
+    """Return what totals speak of, in words: "of the whole recording (200 samples)"."""
+    if not samples.samples:
+        return "of the whole recording"
+    guessed = samples.told is None and samples.batch_from == "guessed"
+    doubt = ", a guess" if guessed else ""
+    return f"of the whole recording ({noun(samples.samples, 'sample')}{doubt})"
+
+
 def per_text(samples: Samples, per: str, keys: Iterable[str] = ()) -> str:
     """Return what figures speak of, in words: "per sample: the whole divided by 200 samples"."""
     number = number_of(samples, per)

@@ -115,6 +115,7 @@ def test_cards_and_tables_show_what_the_commands_answer(page, stored, capsys):
     assert parts == list(compute["breakdown_pj"].values())
     roof = answered(capsys, "roofline", stored, "--peak", "1T", "--bandwidth", "10G")
     assert page.cards["roofline.time_s"] == roof["total"]["time_s"]
+    assert "the whole recording (6 samples)" in "".join(page.words)
     times = [row.get("time_s") for row in page.tables["roofline"][1:]]
     assert times == [row["time_s"] for row in roof["rows"]]
     compared = answered(capsys, "compare", stored, stored, "--per", "sample")

@@ -16,6 +16,14 @@ def test_modules_as_a_tree_and_the_device(stored, answered):
     assert "whitepaper V1.04" in out and "coverage: of 276 calls" in out
 
 
+def test_the_first_line_says_of_how_many_samples(stored, answered):
+    """The recording is two batches of three, forward and backward."""
+    whole = answered("roofline", stored, "--device", "h100")
+    assert whole.startswith("times of the whole recording (6 samples)\n")
+    part = answered("roofline", stored, "--device", "h100", "--where", "stage=backward")
+    assert part.startswith("times of the whole recording (6 samples), narrowed by stage=backward\n")
+
+
 @pytest.mark.parametrize("kind", ["csv", "markdown"])
 def test_every_format_has_the_device_and_the_coverage(kind, stored, capsys):
     words = ["--peak", "2.5T", "--bandwidth", "80G", "--by", "op", "--format", kind]
@@ -28,7 +36,7 @@ def test_every_format_has_the_device_and_the_coverage(kind, stored, capsys):
 
 def test_json_has_everything(stored, answered):
     data = json.loads(answered("roofline", stored, "--device", "orin", "--format", "json"))
-    assert data["roof"]["peaks_per_s"]["fp32"] == 5.3e12
+    assert data["roof"]["peaks_per_s"]["fp32"] == 5.3e12 and data["samples"] == 6
     (whole,) = [row for row in data["rows"] if row["module"] == "Global"]
     assert whole["time_s"] == pytest.approx(data["total"]["time_s"]) and whole[
         "share"
