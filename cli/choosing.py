@@ -34,7 +34,7 @@ CHOICES = (
         "compute",
         "is spiking arithmetic cheaper, at best?",
         "MACs and ACs of the forward pass",
-        "memory, addressing, neuron states, hardware",
+        "operations that are no MAC or AC, memory, addressing, hardware",
         "MACs and ACs at an energy each (Horowitz 2014, 45 nm).",
         "e_mac_pj=3.2",
     ),

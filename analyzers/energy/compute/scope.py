@@ -13,7 +13,10 @@ SCOPE = Scope(
     stages=("forward",),
     technology="45 nm CMOS",
     covers="multiply-accumulates and accumulations",
-    leaves_out="memory, addressing, neuron states, mapping to hardware",
+    leaves_out=(
+        "multiplications, divisions and comparisons by themselves, functions such as exp, memory "
+        "(that of neuron states too), addressing, mapping to hardware"
+    ),
 )
 
 

@@ -29,7 +29,10 @@ SCOPE = Scope(
         "multiply-accumulates, accumulations, each use of a weight or bias of linear layers and "
         "convolutions, each read and write of a neuron's state"
     ),
-    leaves_out="activations, spikes, addressing, parameters of other layers, mapping to hardware",
+    leaves_out=(
+        "multiplications, divisions and comparisons by themselves, functions such as exp, moving "
+        "activations and spikes, addressing, parameters of other layers, mapping to hardware"
+    ),
 )
 
 _UNPUBLISHED = (

@@ -249,3 +249,20 @@ def test_an_unknown_revision_is_refused(inputs, tmp_path):
         ConfigError, match="unknown revision 'spikingjelly-3' of compute: choose from so"
     ):
         estimate_compute(trace, revision="spikingjelly-3")
+
+
+class Decaying(nn.Module):
+    """A neuron by hand: of these operations the addition alone is an AC."""
+
+    def forward(self, x, v):
+        return ((v * 0.5 / 2 + x).exp() > 1).float()
+
+
+def test_what_is_no_mac_and_no_ac_is_free_and_the_statement_says_so(tmp_path):
+    inputs = (torch.full((2, 5), 0.3), torch.full((2, 5), 0.7))
+    report = estimate_compute(open_trace(record(Decaying().eval(), inputs, tmp_path / "trace")))
+    assert report.counts["mac"] == 0 and report.counts["ac"] == 2 * 5
+    assert report.total_pj == pytest.approx(10 * 0.9)
+    said = report.statement()
+    for free in ("multiplications, divisions and comparisons by themselves", "such as exp"):
+        assert free in said.partition("not charged: ")[2]
