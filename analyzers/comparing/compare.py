@@ -17,6 +17,7 @@ from ..checking.figures import COUNTED, ENERGY
 from ..rules import rule_set
 from ..text import number
 from ..trace.trace import Trace, narrowed
+from ..workload.divisors import number_of
 from ..workload.modules import rolled_up, scopes_in
 from ..workload.spikes import check_spikes
 from .alignment import align
@@ -85,18 +86,26 @@ class Comparison(Result):
     known_changes: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def unit_line(self) -> str:
-        """Return what the figures speak of, in words; "" for those of the whole recordings."""
-        if self.per == "total":
-            return ""
+        """Return what the figures speak of, in words: all, one sample or one step."""
         sides = (("BASE", self.base), ("HEAD", self.head))
-        numbers = [f"{name} has {number(side.units('flops'), self.per)}" for name, side in sides]
+        unit = "step" if self.per == "step" else "sample"
+        known = [number_of(side.sampled, unit) for _, side in sides]
         guessed = [
             name
             for name, side in sides
-            if self.per == "sample" and side.sampled.batch_from == "guessed"
+            if unit == "sample" and side.sampled.batch_from == "guessed" and not side.sampled.told
         ]
-        doubt = f" (a guess in {' and '.join(guessed)})" if guessed else ""
-        return f"per {self.per}: {', '.join(numbers)}{doubt}"
+        doubt = f"a guess in {' and '.join(guessed)}" if guessed else ""
+        if self.per == "total":
+            alike = self.base.trace.filters == self.head.trace.filters  # else a warning says so
+            filters = ", ".join(self.head.trace.filters) if alike else ""
+            narrowed_by = f", narrowed by {filters}" if filters else ""
+            return f"of the whole recordings{_in_brackets(known, doubt)}{narrowed_by}"
+        numbers = [
+            f"{name} has {number(units or 1, unit)}"
+            for (name, _), units in zip(sides, known, strict=True)
+        ]
+        return f"per {unit}: {', '.join(numbers)}" + (f" ({doubt})" if doubt else "")
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -345,6 +354,17 @@ def _compared(
             name: twinned(name, base.trace, head.trace, aligned, **beside[1]) for name in beside[0]
         },
     )
+
+
+def _in_brackets(known: Sequence[int | None], doubt: str) -> str:
+    """Return how many samples BASE and HEAD have, in brackets; nothing if one is not known."""
+    base, head = known
+    if base is None or head is None:
+        return ""
+    told = f"BASE has {number(base, 'sample')}, HEAD has {number(head, 'sample')}"
+    if base == head:
+        told = f"{number(base, 'sample')} each"
+    return f" ({told}{'; ' if doubt else ''}{doubt})"
 
 
 def _assumed(base: Side, head: Side) -> list[str]:

@@ -27,7 +27,6 @@ def comparison_page(
     top: int,
 ) -> Page:
     """Return a comparison: headlines, totals, what explains each figure, rows by some keys."""
-    unit = compared.unit_line()
     heads = [_headline(compared, figure) for figure in figures]
     heads = heads or ["nothing changed: every figure is equal in every module, op and stage"]
     sheets = [_totals(compared)]
@@ -39,7 +38,7 @@ def comparison_page(
     return Page(
         sheets,
         title=f"{compared.base.trace.path} -> {compared.head.trace.path}",
-        lead=[*([unit] if unit else []), *heads, *failed_lines(compared, failures)],
+        lead=[compared.unit_line(), *heads, *failed_lines(compared, failures)],
         notes=tuple(_footer(compared)),
         warnings=(*compared.warnings, *_of_estimates(compared)),
     )

@@ -108,7 +108,7 @@ def _compared(report: Report) -> Mapping[str, Any]:
     return {
         "compared": sections.totals(found),
         "base_name": plain(found.base.trace.path.name),
-        "base_unit": plain(found.unit_line() or "of the whole recordings"),
+        "base_unit": plain(found.unit_line()),
         "base_warnings": [plain(text) for text in found.warnings],
         "changes": list(sections.changes(found)),
     }

@@ -142,9 +142,14 @@ def test_two_traces_are_compared_by_sample(recorded):
     assert set(found.rows["mark"]) == {"equal"}
     assert found.changes("flops").is_empty()
     whole = opjoule.compare(base, head, per="total")
-    assert whole.unit_line() == ""
+    doubt = "a guess in BASE and HEAD"
+    assert whole.unit_line() == (
+        f"of the whole recordings (BASE has 2 samples, HEAD has 10 samples; {doubt})"
+    )
     assert whole.totals["flops"].ratio == 5
-    assert opjoule.compare(base, base).per == "total"
+    alike = opjoule.compare(base, base)
+    assert alike.per == "total"
+    assert alike.page().lead[0] == f"of the whole recordings (2 samples each; {doubt})"
 
 
 def test_what_is_not_known_is_refused(recorded):

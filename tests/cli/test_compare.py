@@ -80,10 +80,14 @@ def asked(traces, capsys, monkeypatch):
     return ask
 
 
-def test_the_reason_stands_in_the_first_line(asked):
+def test_the_reason_stands_in_the_second_line(asked):
+    """The first says what the figures are of."""
     code, out, err = asked("--where", "label=inference")
     assert (code, err) == (0, "")
-    first = out.splitlines()[0]
+    unit, first = out.splitlines()[:2]
+    assert re.fullmatch(
+        r"of the whole recordings \(\d+ samples each\), narrowed by label=inference", unit
+    )
     assert re.match(r"FLOP \+\d+\.\d %: \S+ M -> \S+ M; most by DigitNet\.block2\.conv, ", first)
     assert first.endswith(WIDE[1])
     assert "\nwarning: the weights have other shapes: DigitNet.block2" in out
@@ -103,7 +107,7 @@ def test_the_gate_fails_and_names_the_culprits(asked):
     assert lines[0].startswith("opjoule: failed: flops>+0%: ")
     assert WIDE[0] in lines[1] and WIDE[1] in lines[1]
     assert "macs" not in err
-    assert out.startswith("FLOP +")
+    assert out.splitlines()[1].startswith("FLOP +")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_conditions(asked, condition, head, code):
 def test_identical_traces_are_equal(asked):
     code, out, err = asked("--energy", "compute", "--fail-on", "flops>+0%", head="again")
     assert (code, err) == (0, "")
-    assert out.startswith("nothing changed: every figure is equal")
+    assert out.splitlines()[1].startswith("nothing changed: every figure is equal")
     assert "warning" not in out and "changed  " not in out
 
 
@@ -177,9 +181,10 @@ def test_markdown_for_a_pull_request(asked):
     code, out, _ = asked("--format", "markdown", "--fail-on", "flops>+0%", "--by", "module")
     lines = out.splitlines()
     assert code == 1
-    assert lines[0].startswith("- FLOP +") and lines[0].endswith(WIDE[1])
-    assert lines[1].startswith("- failed: flops>+0%: ")
-    assert lines[2].startswith(f"  - {WIDE[0]}, aten.convolution")
+    assert lines[0].startswith("- of the whole recordings (")
+    assert lines[1].startswith("- FLOP +") and lines[1].endswith(WIDE[1])
+    assert lines[2].startswith("- failed: flops>+0%: ")
+    assert lines[3].startswith(f"  - {WIDE[0]}, aten.convolution")
     assert "| mark | figure | base | head | difference | change |" in lines
     assert any(line.startswith("| changed | FLOP | ") for line in lines)
     assert "**FLOP by module**" in lines
