@@ -16,6 +16,8 @@ _SIZES = {
     for power, unit in enumerate(units)
 }
 """How many of a figure's own unit (1, pJ, B) make each unit."""
+_LEAST = 1e-4
+"""A deviation below this share of its figure is shown as 0."""
 UNKNOWN = "?"
 """Stands for an unknown figure; never 0."""
 
@@ -56,7 +58,7 @@ def share_text(share: float | None, deviation: float | None = None) -> str:
     """Return a share of 1, and its deviation if it is known, in percent: "6.9 ± 0.31 %"."""
     if share is None or math.isnan(share):
         return UNKNOWN
-    spread = "" if deviation is None else f" ± {100 * deviation:.2g}"
+    spread = "" if deviation is None else f" ± {_spread(100 * share, 100 * deviation)}"
     return f"{100 * share:.1f}{spread} %"
 
 
@@ -70,12 +72,15 @@ def figure_text(figure: str) -> Callable[[Any], str]:
 
 
 def deviating_text(figure: str, value: float | None, deviation: float) -> str:
-    """Return a figure and its deviation in the unit of the figure: "8.74 ± 0.417 µJ"."""
+    """Return a figure and its deviation in the unit of the figure: "8.74 ± 0.42 µJ".
+
+    The deviation has two digits; below a ten-thousandth of the figure, which shows three, it is 0.
+    """
     number, _, unit = figure_text(figure)(value).partition(" ")
     if number == UNKNOWN:
         return UNKNOWN
     size = _SIZES.get(unit, 1.0)
-    return f"{number} ± {ratio_text(deviation / size)} {unit}".rstrip()
+    return f"{number} ± {_spread((value or 0) / size, deviation / size)} {unit}".rstrip()
 
 
 class Scale(NamedTuple):
@@ -121,6 +126,16 @@ def _power(value: float, base: int, units: tuple[str, ...]) -> int:
         value /= base
         power += 1
     return power
+
+
+def _spread(value: float, deviation: float) -> str:
+    """Return a deviation with two significant digits, never with an exponent."""
+    if math.isnan(deviation):
+        return UNKNOWN
+    if deviation == 0 or deviation < _LEAST * abs(value):
+        return "0"
+    shown = float(f"{deviation:.2g}")
+    return f"{shown:,.{max(0, 1 - math.floor(math.log10(shown)))}f}"
 
 
 def _digits(value: float) -> str:

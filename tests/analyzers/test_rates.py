@@ -150,7 +150,7 @@ def test_deviations_are_those_of_the_batches_rates(record, batches):
     assert found.deviations["activation_sparsity"] == found.deviations["rate"]
     if set(batches) == {1}:
         assert deviation(both) == pytest.approx(both.std(ddof=1))
-    assert f"± {100 * deviation(both):.2g} %" in found.line()
+    assert f"± {100 * deviation(both):#.2g} %" in found.line()
 
 
 def test_one_batch_has_no_deviation(record):

@@ -91,7 +91,7 @@ def test_a_deviation_has_the_unit_of_its_figure(traces):
     config = opjoule.load_config("compute", overrides=["e_ac_pj=100"])
     found = opjoule.table(traces, ["acs", "energy.compute"], configs={"compute": config})
     (sheet,) = found.page().sheets
-    assert sheet.frame.row(0) == ("wide", "12 ± 5.66", "1.20 ± 0.566 nJ")
+    assert sheet.frame.row(0) == ("wide", "12 ± 5.7", "1.20 ± 0.57 nJ")
 
 
 def test_figures_as_rows_are_the_same_cells(traces):

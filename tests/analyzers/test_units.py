@@ -38,11 +38,17 @@ def test_counts(value, text):
     ("figure", "value", "deviation", "text"),
     [
         ("macs", 36_864, 0, "36.9 ± 0 k"),
-        ("acs", 12, 5.657, "12 ± 5.66"),
+        ("acs", 12, 5.657, "12 ± 5.7"),
         ("acs", 0, 0, "0 ± 0"),
-        ("energy.compute", 8_740_000, 417_000, "8.74 ± 0.417 µJ"),  # pJ; never "± 417 nJ"
-        ("bytes", 1_572_864, 262_144, "1.50 ± 0.250 MiB"),  # a quarter of 1024²
+        ("energy.compute", 8_740_000, 417_000, "8.74 ± 0.42 µJ"),  # pJ; never "± 417 nJ"
+        ("bytes", 1_572_864, 262_144, "1.50 ± 0.25 MiB"),  # a quarter of 1024²
         ("flops", None, 0, "?"),
+        ("energy.compute", 98_000, 0.0179, "98.0 ± 0 nJ"),  # 1.8e-7 of the figure
+        ("flops", 289_000, 0.692, "289 ± 0 k"),
+        ("flops", 289_000, 29.0, "289 ± 0.029 k"),  # 1.003e-4 of it: not 0 yet
+        ("flops", 0, 1e-7, "0 ± 0.00000010"),  # never "1e-07"
+        ("flops", 1_000, 2_345_678, "1,000 ± 2,300,000"),
+        ("flops", 12, 9.96, "12 ± 10"),
     ],
 )
 def test_deviations_have_the_unit_of_their_figure(figure, value, deviation, text):
@@ -79,6 +85,7 @@ def test_energies(value_pj, text):
 
 def test_shares_and_bars():
     assert share_text(0.1234) == "12.3 %"
+    assert share_text(0.117, 0.02) == "11.7 ± 2.0 %" and share_text(0.5, 1e-9) == "50.0 ± 0 %"
     assert share_text(None) == share_text(float("nan")) == "?"
     assert bar(0.5) == "█████     "
     assert bar(0.3125) == "███▏      "  # 0.3125 · 80 eighths = 25 = 3 cells and 1 eighth
