@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +40,16 @@ class Estimators(click.Group):
 
                 if near := meant(first, ESTIMATORS):
                     ctx.fail(f"no estimator and no trace {first!r}: {near.strip(': ')}")
+            if name := _named_second(args, first):
+                ctx.fail(f"the estimator comes before the trace: opjoule energy {name} {first}")
             args = [EVERY, *args]
         return super().parse_args(ctx, args)
+
+
+def _named_second(args: Sequence[str], first: str) -> str | None:
+    """Return the estimator that is told right behind the trace, if there is one."""
+    told = args[:1] == [first] and len(args) > 1 and args[1] in ESTIMATORS
+    return args[1] if told else None
 
 
 def _names_machine(word: str) -> bool:

@@ -130,7 +130,7 @@ class Table(Result):
 
 def table(
     traces: Mapping[str, Trace | str | os.PathLike[str]],
-    columns: Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
     *,
     accuracy: Mapping[str, float] | None = None,
     extra: pl.DataFrame | None = None,
@@ -152,9 +152,9 @@ def table(
 
     Args:
         traces: name of the network -> its trace, or the trace's directory.
-        columns: of `COLUMNS`, those of `extra`, and `ratio.COLUMN`; by default `DEFAULT`, accuracy
-            if it is given, the columns of `extra`, and the energies of all estimators that apply
-            to one of the networks, each with its ratio to the first row.
+        columns: one or several of `COLUMNS`, of those of `extra`, and `ratio.COLUMN`; by default
+            `DEFAULT`, accuracy if it is given, the columns of `extra`, and the energies of all
+            estimators that apply to one of the networks, each with its ratio to the first row.
         accuracy: name of the network -> a share of 1.
         extra: columns of your own, a row for each network, named by its column `network`.
         per: "sample", "step" or "total".
@@ -177,6 +177,7 @@ def table(
         raise ConfigError("a table needs at least one trace")
     given = {"accuracy": _of_networks("accuracy", accuracy or {}, traces)} if accuracy else {}
     given |= _extras(extra, traces)
+    columns = [columns] if isinstance(columns, str) else columns
     chosen = None if columns is None else checked(columns, given)
     options = {"samples": samples, "batch": batch, "time_steps": time_steps}
     asked = Asked(chosen, per, spread, spikes, _costs(configs or {}, revisions or {}), options)

@@ -203,7 +203,10 @@ def _roof(
     if device is not None:
         return load_roof(device)
     if peak is None or bandwidth is None:
-        raise ConfigError('a roofline needs a device ("h100"), or peak and bandwidth')
+        raise ConfigError(
+            'a roofline needs a device ("h100"), or peak and bandwidth: --device, or --peak and '
+            "--bandwidth (device=, peak=, bandwidth=)"
+        )
     return Roof(
         title="a device",
         source="peak and bandwidth as told",

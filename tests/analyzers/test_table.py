@@ -145,6 +145,7 @@ def test_columns_of_ones_own(traces):
     ("options", "says"),
     [
         ({"columns": ["flop"]}, "no column 'flop': did you mean flops?"),
+        ({"columns": "macs,firing"}, "no column 'macs,firing'"),
         ({"columns": ["accuracy"]}, "no accuracy was told, as --accuracy SNN=0.93"),
         ({"configs": {"chip": None}}, "unknown estimator 'chip'"),
         ({"revisions": {"lemaire": "x"}}, "unknown revision 'x' of lemaire"),
@@ -159,6 +160,11 @@ def test_what_is_refused(traces, options, says):
     with pytest.raises(ConfigError) as caught:
         opjoule.table(traces, **options)
     assert says in str(caught.value)
+
+
+def test_a_text_is_the_name_of_one_column(traces):
+    one, listed = (opjoule.table(traces, columns) for columns in ("macs", ["macs"]))
+    assert one.columns == ("macs",) and one.frame.equals(listed.frame)
 
 
 def test_training_is_left_out(stored):

@@ -146,3 +146,8 @@ def test_rows_of_all_estimators_are_told_apart(answered, stored):
 def test_a_misspelt_estimator_is_no_trace(refused):
     assert "did you mean compute?" in refused("energy", "comptue", "nowhere")
     assert "nowhere: trace not found" in refused("energy", "nowhere")
+
+
+def test_a_trace_before_the_estimator_is_answered_with_the_order(refused, stored):
+    said = refused("energy", stored, "compute", "--per", "sample")
+    assert f"the estimator comes before the trace: opjoule energy compute {stored}" in said

@@ -46,7 +46,7 @@ def test_json_has_everything(stored, answered):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "needs a device"),
+        ((), "or peak and bandwidth: --device, or --peak and --bandwidth"),
         (("--device", "h10"), "did you mean h100?"),
         (("--peak", "2.5X", "--bandwidth", "1T"), "'X' is not one of"),
         (("--device", "h100", "--bandwidth", "1T"), "tell the device, or these two"),
