@@ -169,8 +169,9 @@ def _weights(run: Run, found: Fragments) -> list[str]:
     if not several or run.config.weight_reads == "sample":
         return []
     return [
-        "weights are read once a call, however many samples and time steps it holds; NeuroMC's own "
-        'workloads read them for each (weight_reads = "sample")'
+        "weights are read once a call, however many samples and time steps it holds: a sample's "
+        "energy falls as the batch grows; NeuroMC's own workloads read them for each "
+        '(weight_reads = "sample")'
     ]
 
 
