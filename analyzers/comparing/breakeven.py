@@ -24,7 +24,7 @@ from ..energy.machine.energies import price_pj
 from ..energy.machine.report import counted_of
 from ..energy.machine.tables import Tables
 from ..energy.machine.twin import TwinTables, twin_bits, twin_of
-from ..text import listed
+from ..text import listed, number
 from ..trace.trace import narrowed
 from ..units import energy_text, ratio_text, share_text
 from ..workload.dataflow import neurons_behind
@@ -119,8 +119,8 @@ class Breakeven(Result):
     def lines(self) -> list[str]:
         """Return what the figures speak of, and what a reader has to know."""
         found = [
-            f"one sample of {self.time_steps} time steps beside its twin with activations of "
-            f"{self.bits} bits, on the machine {self.machine}: {self._whole['verdict']}"
+            f"one sample of {number(self.time_steps, 'time step')} beside its twin with activations "
+            f"of {number(self.bits, 'bit')}, on the machine {self.machine}: {self._whole['verdict']}"
         ]
         if self.ann_pj is not None:
             spiking = self._whole["energy_pj"]
