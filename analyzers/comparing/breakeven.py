@@ -118,9 +118,10 @@ class Breakeven(Result):
 
     def lines(self) -> list[str]:
         """Return what the figures speak of, and what a reader has to know."""
+        steps, bits = number(self.time_steps, "time step"), number(self.bits, "bit")
         found = [
-            f"one sample of {number(self.time_steps, 'time step')} beside its twin with activations "
-            f"of {number(self.bits, 'bit')}, on the machine {self.machine}: {self._whole['verdict']}"
+            f"one sample of {steps} beside its twin with activations of {bits}, on the machine "
+            f"{self.machine}: {self._whole['verdict']}"
         ]
         if self.ann_pj is not None:
             spiking = self._whole["energy_pj"]
