@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from spikingjelly.activation_based import functional
 
 from opjoule import Recorder
 from opjoule.schemas import PART_TABLES, Manifest
@@ -95,14 +96,14 @@ def ranks(path: Path, number: int) -> Path:
             net.eval()
             with recorder.label("inference"), torch.no_grad():
                 net(torch.rand(4, 2, 3, 32, 32))
-            models.functional.reset_net(net)
+            functional.reset_net(net)
             recorder.step()
             net.train()
             with recorder.label("training"):
                 optimizer.zero_grad()
                 net(torch.rand(4, 2, 3, 32, 32)).sum().backward()
                 optimizer.step()
-            models.functional.reset_net(net)
+            functional.reset_net(net)
     return path
 
 
