@@ -25,7 +25,7 @@ from ...schemas import (
     TraceError,
 )
 from ...schemas.tables import Kind
-from .footers import Content, footer_of
+from .footers import Content, footer_of, rows_like
 from .manifests import plain
 
 _LONGEST_NAME = 255
@@ -99,10 +99,12 @@ class Checked:
     """What was checked so far, of any rank: ranks of one model have much in common.
 
     Attributes:
+        held: tables that are read at once, see `held`: their numbers are checked then.
         footers: by table and checksum of the whole part.
         like: by table, a footer whose columns are right.
     """
 
+    held: frozenset[str] = frozenset()
     footers: dict[tuple[str, str], Footer] = field(default_factory=dict)
     like: dict[str, Content] = field(default_factory=dict)
 
@@ -130,7 +132,7 @@ def files_of(folder: Path, manifest: Manifest, checked: Checked) -> Found:
             file, key = folder / part.name, (part.table, part.checksum)
             footer = checked.footers.get(key)
             if footer is None:
-                footer = checked.footers[key] = _footer(file, part.table, checked)
+                footer = checked.footers[key] = checked_footer(file, part.table, checked)
             if footer.rows != part.rows:
                 raise TraceError(f"{file} is damaged: {footer.rows} rows instead of {part.rows}.")
             _take(found, file, part.table, footer)
@@ -146,7 +148,7 @@ def readable_files(folder: Path) -> Found:
             try:
                 found.identities[file] = _regular(file)
                 _check_pages(file)  # no checksum of the whole stands anywhere
-                _take(found, file, name, _footer(file, name, checked))
+                _take(found, file, name, checked_footer(file, name, checked))
             except TraceError as error:
                 found.identities.pop(file, None)
                 found.left_out.append(str(error))
@@ -160,7 +162,7 @@ _KINDS: dict[str, Any] = {
 
 
 @cache
-def _schema(name: str) -> pl.Schema:
+def schema_of(name: str) -> pl.Schema:
     """Return the columns of a table as Polars has them."""
     return pl.Schema({each.name: _kind(each.kind) for each in TABLES[name]})
 
@@ -186,33 +188,6 @@ def scan(ranks: Mapping[int, list[Path]], name: str) -> pl.LazyFrame:
     return pl.concat([_scanned(files, name, rank) for rank, files in ranks.items()])
 
 
-_SMALL_ROWS, _MANY_PARTS, _MOST_HELD = 4096, 32, 400_000
-"""Rows of a small part on average; so many of them are read once, if they have no more rows in all
-than the last: of some 250 bytes each in memory."""
-
-
-def scan_once(ranks: Mapping[int, list[Path]], name: str, rows: int | None) -> pl.LazyFrame:
-    """Return a table with a `rank` column, as `scan` does; many small parts are read once.
-
-    A question asks a trace some twenty times, and Polars reads the footers of all parts each time.
-
-    Args:
-        ranks: the parts of the table by rank.
-        name: of the table.
-        rows: of the table; None: not told.
-    """
-    parts, frame = sum(map(len, ranks.values())), scan(ranks, name)
-    most = min(parts * _SMALL_ROWS, _MOST_HELD)
-    if rows is None or rows > most or parts < _MANY_PARTS:
-        return frame
-
-    @cache
-    def held() -> pl.DataFrame:
-        return frame.collect(engine="in-memory")
-
-    return pl.defer(held, schema=frame.collect_schema())
-
-
 def _tells_rank_alone(file: Path) -> bool:
     """Tell whether `rank=00000` is the only part of a path that reads as a column and its value."""
     return str(file).count("=") == 1
@@ -225,12 +200,12 @@ def _scanned_as_one(files: list[Path], name: str) -> pl.LazyFrame:
         return _scanned(files, name, 0)
     return pl.scan_parquet(
         files, glob=False, extra_columns="ignore", missing_columns="insert",
-        schema={**_schema(name), **rank}, hive_partitioning=True, hive_schema=rank,
+        schema={**schema_of(name), **rank}, hive_partitioning=True, hive_schema=rank,
     )  # fmt: skip
 
 
 def _scanned(files: list[Path], name: str, rank: int) -> pl.LazyFrame:
-    schema = _schema(name)
+    schema = schema_of(name)
     if files:
         frame = pl.scan_parquet(
             files, glob=False, extra_columns="ignore", missing_columns="insert", schema=schema
@@ -256,8 +231,15 @@ def collected(
         TraceError: a part cannot be decoded, though its checksum may be right, or the trace is
             another one by now.
     """
+    return read(frame.with_columns(pl.col(pl.Categorical).cast(pl.String)), source, engine)
+
+
+def read(
+    frame: pl.LazyFrame, source: Source, engine: Literal["auto", "streaming", "in-memory"]
+) -> pl.DataFrame:
+    """Return the rows of a frame as `collected` does; categories stay what they are."""
     try:
-        rows = frame.with_columns(pl.col(pl.Categorical).cast(pl.String)).collect(engine=engine)
+        rows = frame.collect(engine=engine)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         check_unchanged(source)
         reason = plain(str(error).partition("\n")[0])
@@ -388,7 +370,7 @@ def _take(found: Found, file: Path, table: str, footer: Footer) -> None:
         found.spans.extend(footer.spans)
 
 
-def _footer(file: Path, table: str, checked: Checked) -> Footer:
+def checked_footer(file: Path, table: str, checked: Checked) -> Footer:
     """Return what the footer of a part tells, once columns and what they may hold are checked.
 
     Columns that are as those of a part before are not checked again.
@@ -397,20 +379,24 @@ def _footer(file: Path, table: str, checked: Checked) -> Footer:
         TraceError: the file is no part of the table.
     """
     try:
-        return _checked_footer(file, table, checked)
+        like = checked.like.get(table)
+        if table in checked.held and like is not None:
+            rows = rows_like(file, like)
+            if rows is not None:
+                return Footer(rows)
+        return _checked_footer(file, table, checked, like)
     except TraceError:
         raise
     except (Exception, pl.exceptions.PanicException):  # of bytes that are none of their own
         raise TraceError(f"{file} is damaged: it is not a Parquet file.") from None
 
 
-def _checked_footer(file: Path, table: str, checked: Checked) -> Footer:
-    like = checked.like.get(table)
+def _checked_footer(file: Path, table: str, checked: Checked, like: Content | None) -> Footer:
     told = footer_of(file, like)
     if like is None or told.schema != like.schema:
         schema = pl.scan_parquet(file, glob=False).collect_schema()
-        if schema != _schema(table):
-            for name in _schema(table):
+        if schema != schema_of(table):
+            for name in schema_of(table):
                 _check_column(file, table, schema, name)
         checked.like[table] = told
     if table not in STATIC_TABLES:
@@ -424,7 +410,7 @@ def _check_column(file: Path, table: str, schema: pl.Schema, name: str) -> None:
         return
     if name not in schema:
         raise TraceError(f"{file} is not a part of {table}: column {name} is missing.")
-    if schema[name] != (wanted := _schema(table)[name]):
+    if schema[name] != (wanted := schema_of(table)[name]):
         raise TraceError(
             f"{file} is not a part of {table}: {name} is {plain(str(schema[name]))}, not {wanted}."
         )
@@ -437,12 +423,21 @@ def _check_bounds(file: Path, footer: Content) -> None:
         raise TraceError(f"{file} is too large: {footer.rows} rows of {size} bytes.")
 
 
-_NEVER_NULL = {
+NEVER_NULL = {
     "calls": ("seq", "signature_id", "stage", "step", "thread"),
     "call_operands": ("seq", "role", "slot"),
     "values": ("value_id", "numel", "bytes"),
     "module_calls": ("module_call_id", "module_id", "first_seq", "last_seq", "sample"),
 }
+"""Columns without nulls."""
+
+_SIGNED = ("last_seq", "first_node", "last_node", "class")
+_LIMITS = {"step": (1 << 31) - 1}
+
+
+def within_limits(name: str, low: int, high: int) -> bool:
+    """Tell whether a column may hold whole numbers from `low` to `high`."""
+    return name in _SIGNED or (low >= 0 and high < _LIMITS.get(name, 1 << 62))
 
 
 def _checked_numbers(file: Path, table: str, footer: Content) -> Iterator[tuple[int, int, int]]:
@@ -453,25 +448,21 @@ def _checked_numbers(file: Path, table: str, footer: Content) -> Iterator[tuple[
     Yields:
         Of each row group of `calls` its rows, and its first and last `seq`.
     """
-    known = _schema(table)
+    known = schema_of(table)
     for group in footer.groups:
         for chunk in group.chunks:
             name = chunk.name
             if name not in known:
                 continue
-            if chunk.nulls and name in _NEVER_NULL[table]:
+            if chunk.nulls and name in NEVER_NULL[table]:
                 raise TraceError(f"{file} is damaged: {name} is null in {chunk.nulls} rows.")
             if chunk.span is None:
                 continue
             low, high = chunk.span
-            if name not in _SIGNED and (low < 0 or high >= _LIMITS.get(name, 1 << 62)):
+            if not within_limits(name, low, high):
                 raise TraceError(f"{file} is damaged: {name} is {low} to {high}.")
             if table == "calls" and name == "seq":
                 yield group.rows, low, high
-
-
-_SIGNED = ("last_seq", "first_node", "last_node", "class")
-_LIMITS = {"step": (1 << 31) - 1}
 
 
 def missing_calls(found: Found) -> str | None:

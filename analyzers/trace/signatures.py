@@ -24,23 +24,29 @@ def distinct_signatures(trace: Trace) -> tuple[pl.DataFrame, pl.DataFrame]:
         row for each row of `trace.signatures`, in its order.
     """
     if "distinct signatures" not in trace.facts:
-        trace.facts["distinct signatures"] = _distinct(trace.whole.signatures)
+        trace.facts["distinct signatures"] = _distinct(trace.whole)
     found: tuple[pl.DataFrame, pl.DataFrame] = trace.facts["distinct signatures"]
     return found
 
 
-def _distinct(signatures: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _distinct(trace: Trace) -> tuple[pl.DataFrame, pl.DataFrame]:
     number = pl.int_range(pl.len(), dtype=pl.UInt32).alias("content")
-    if signatures["rank"].n_unique() <= 1:
-        numbered = signatures.with_columns(number)
-        return numbered, numbered.select(*SIGNATURE, "content")
-    told = [name for name in signatures.columns if name not in SIGNATURE]
-    first = [pl.col(name).first() for name in SIGNATURE]
-    of = pl.struct(SIGNATURE).alias("of")
-    groups = signatures.group_by(told, maintain_order=True).agg(*first, of).with_columns(number)
-    places = groups.select("content", "of").explode("of").unnest("of")
-    order = signatures.select(SIGNATURE)
-    return groups.drop("of"), order.join(places, on=list(SIGNATURE), maintain_order="left")
+    once = trace.signatures.filter(pl.col("rank").is_in(trace.alike["signatures"].values()))
+    if once["rank"].n_unique() <= 1:
+        distinct = once.with_columns(number)
+        places = distinct.select(*SIGNATURE, "content")
+    else:
+        told = [name for name in once.columns if name not in SIGNATURE]
+        first = [pl.col(name).first() for name in SIGNATURE]
+        of = pl.struct(SIGNATURE).alias("of")
+        groups = once.group_by(told, maintain_order=True).agg(*first, of).with_columns(number)
+        places = groups.select("content", "of").explode("of").unnest("of")
+        distinct = groups.drop("of")
+    first_of = pl.col("rank").replace(trace.alike["signatures"])
+    order = trace.signatures.select(*SIGNATURE, first=first_of)
+    on = ["first", "signature_id"]
+    places = order.join(places.rename({"rank": "first"}), on=on, maintain_order="left")
+    return distinct, places.drop("first")
 
 
 _MOST_ROWS = 5_000

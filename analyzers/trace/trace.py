@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,15 @@ from .files import (
     Checked,
     Found,
     Identity,
+    check_unchanged,
     collected,
     files_of,
     missing_calls,
     readable_files,
     scan,
-    scan_once,
 )
 from .filters import Filter, parse_filters
+from .held import held, held_tables
 from .manifests import check_ranks, ending, find_ranks, read_manifest
 
 
@@ -55,6 +56,7 @@ class Trace:
         sample_calls: `module_calls` without the filters on modules, ops and stages: what tells
             batch and time steps of a sample, whichever of its modules are left.
         identities: what each file was as the trace was opened; see `files.collected`.
+        alike: by static table, ranks -> the first rank of which the table is the same.
         left_out: if it was opened with `partial`, what was read and what not, in words; else None.
         opened: the trace that this one was narrowed from, or None.
         facts: what was derived from the whole trace once, by name: see `workload`.
@@ -74,6 +76,7 @@ class Trace:
     sample_calls: pl.LazyFrame
     filters: tuple[str, ...] = ()
     identities: Mapping[Path, Identity] = field(default_factory=dict, repr=False, compare=False)
+    alike: Mapping[str, Mapping[int, int]] = field(default_factory=dict, repr=False, compare=False)
     left_out: str | None = None
     assumed: tuple[str, ...] = ()
     conditions: tuple[pl.Expr, ...] | None = field(default=(), repr=False, compare=False)
@@ -253,9 +256,9 @@ def _open(path: Path, partial: bool, rank: int | None) -> Trace:
         check_ranks(path, found, partial=partial)
     elif None in found and found[None].rank != rank:
         raise TraceError(f"{path} has no rank {rank}; it is of rank {found[None].rank}.")
-    checked = Checked()
+    checked = Checked(held_tables([*found.values()]))
     opened = [(told, _files(folders[each], told, checked)) for each, told in found.items()]
-    return _joined(path, opened, partial=partial)
+    return _joined(path, opened, checked.held, partial=partial)
 
 
 def _files(folder: Path, manifest: Manifest, checked: Checked) -> Found:
@@ -272,20 +275,26 @@ class _Opening:
     identities: Mapping[Path, Identity]
 
 
-def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: bool) -> Trace:
+def _joined(
+    path: Path, ranks: Iterable[tuple[Manifest, Found]], at_once: Set[str], *, partial: bool
+) -> Trace:
     known = sorted(ranks, key=lambda pair: pair[0].rank)
-    opening = _Opening(path, {k: v for _, found in known for k, v in found.identities.items()})
+    identities = {file: seen for _, found in known for file, seen in found.identities.items()}
+    opening = _Opening(path, {})  # the files are compared once, when all is read
 
-    def table(name: str) -> pl.LazyFrame:
-        parts = {each.rank: found.files[name] for each, found in known}
-        told = [each.rows for each, _ in known]  # a killed recording has not told
-        return scan_once(parts, name, sum(r.get(name, 0) for r in told) if all(told) else None)
-
+    of_rank = {each.rank: found for each, found in known}
+    tables = {
+        name: held(of_rank, name, opening).lazy()
+        if name in at_once
+        else scan({rank: found.files[name] for rank, found in of_rank.items()}, name)
+        for name in PART_TABLES
+    }
     twins = {name: _twins(known, name) for name in STATIC_TABLES}
     once = {
         name: collected(scan({first: files for first, (files, _) in found.items()}, name), opening)
         for name, found in twins.items()
     }
+    check_unchanged(_Opening(path, identities))
     check_static(path, **once)
     static = {name: _of_all(once[name], found) for name, found in twins.items()}
     told = None
@@ -295,21 +304,23 @@ def _joined(path: Path, ranks: Iterable[tuple[Manifest, Found]], *, partial: boo
             raise TraceError(f"{found.path} is damaged: {gap}.")
     if partial:
         told = _left_out(known)
-    files = {file for _, found in known for name in PART_TABLES for file in found.files[name]}
+    later = {*PART_TABLES} - at_once
+    files = {file for _, found in known for name in later for file in found.files[name]}
     return Trace(
         path=path,
         manifest=known[0][0],
         manifests=tuple(manifest for manifest, _ in known),
-        identities={file: opening.identities[file] for file in files},
+        identities={file: identities[file] for file in files},
+        alike={name: _first_of(found) for name, found in twins.items()},
         left_out=told,
         signatures=static["signatures"],
         modules=static["modules"],
         optimizer_steps=static["optimizer_steps"],
-        calls=table("calls"),
-        call_operands=table("call_operands"),
-        values=table("values"),
-        module_calls=(module_calls := table("module_calls")),
-        sample_calls=module_calls,
+        calls=tables["calls"],
+        call_operands=tables["call_operands"],
+        values=tables["values"],
+        module_calls=tables["module_calls"],
+        sample_calls=tables["module_calls"],
     )
 
 
@@ -327,15 +338,28 @@ def _twins(ranks: Iterable[tuple[Manifest, Found]], name: str) -> _Twins:
     return {alike[0]: (files, alike) for files, alike in found.values()}
 
 
+def _first_of(twins: _Twins) -> dict[int, int]:
+    return {rank: first for first, (_, alike) in twins.items() for rank in alike}
+
+
 def _of_all(once: pl.DataFrame, twins: _Twins) -> pl.DataFrame:
     """Return a static table of all ranks, of which equal ones were read once and are held once."""
-    first = {rank: first for first, (_, alike) in twins.items() for rank in alike}
+    first = _first_of(twins)
     if len(first) == len(twins):
         return once
-    frames = {rank: once.filter(pl.col("rank") == rank) for rank in twins}
-    return pl.concat(
-        frames[first[rank]].with_columns(rank=pl.lit(rank, pl.Int32)) for rank in sorted(first)
-    )
+    frames = {rank: once.filter(pl.col("rank") == rank).drop("rank") for rank in twins}
+    ranks = sorted(rank for rank in first if frames[first[rank]].height)
+    if not ranks:
+        return once
+    repeated = pl.concat([frames[first[rank]] for rank in ranks])
+    heights = [frames[first[rank]].height for rank in ranks]
+    numbers = pl.Series("rank", ranks, dtype=pl.Int32).repeat_by(pl.Series(heights)).explode()
+    whole = repeated.insert_column(once.get_column_index("rank"), numbers)
+    return whole.rechunk() if whole.estimated_size() < _MOST_COPIED else whole
+
+
+_MOST_COPIED = 1 << 26
+"""Bytes of a static table of all ranks that is copied into one piece, on which steps are faster."""
 
 
 def _left_out(ranks: Iterable[tuple[Manifest, Found]]) -> str:

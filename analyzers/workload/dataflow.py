@@ -44,11 +44,31 @@ def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) ->
         made, with nothing between) and `last`.
     """
     firsts = neurons.drop_nulls("in_value").unique(MODULE, keep="first", maintain_order=True)
+    makers = _makers(trace, layers, neurons, _spans(trace, firsts))
+    asked = firsts.select("rank", "module_id", "in_value", "first_seq")
+    first_of = _alike(makers, asked)
+    walked = pl.col("rank").is_in(list(set(first_of.values())))
+    found = _walk(makers.filter(walked), asked.filter(walked))
+    return _pairs(
+        {
+            (rank, neuron, layer): told
+            for rank, first in first_of.items()
+            for (neuron, layer), told in found[first].items()
+        }
+    )
+
+
+_Feeding = dict[tuple[int, int], tuple[int, bool]]
+"""By neuron and layer the last call in which one fed the other, and whether directly."""
+
+
+def _walk(makers: pl.DataFrame, asked: pl.DataFrame) -> Mapping[int, _Feeding]:
+    """Return by rank which layers feed which neurons."""
     made: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
-    for rank, seq, value, *maker in _makers(trace, layers, neurons, _spans(trace, firsts)).rows():
+    for rank, seq, value, *maker in makers.rows():
         made.setdefault((rank, value), []).append((seq, *maker))
-    front = set(firsts.select("rank", "module_id", "in_value", "first_seq").iter_rows())
-    found: dict[tuple[int, int, int], tuple[int, bool]] = {}
+    front = set(asked.rows())
+    found: dict[int, _Feeding] = {rank: {} for rank in asked["rank"].unique()}
     for depth in range(_DEEPEST):
         further = set()
         for rank, neuron, value, before in front:
@@ -56,15 +76,29 @@ def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) ->
                 if seq >= before:
                     continue
                 if layer is not None:
-                    key = rank, neuron, layer
-                    latest, direct = found.get(key, (seq, False))
-                    found[key] = max(latest, seq), direct or depth == 0
+                    key = neuron, layer
+                    latest, direct = found[rank].get(key, (seq, False))
+                    found[rank][key] = max(latest, seq), direct or depth == 0
                 elif not in_neuron and source is not None:
                     further.add((rank, neuron, source, seq))
         if not further:
             break
         front = further
-    return _pairs(found)
+    return found
+
+
+def _alike(makers: pl.DataFrame, asked: pl.DataFrame) -> Mapping[int, int]:
+    """Return for each rank the first of those that ran the same calls: it is walked for all."""
+    ranks = asked["rank"].unique().sort()
+    if len(ranks) == 1:
+        return {ranks[0]: ranks[0]}
+    told = ranks.to_frame()
+    for rows in (asked, makers):
+        columns = [name for name in rows.columns if name != "rank"]
+        of_rank = rows.sort("rank", *columns).group_by("rank").agg(columns)
+        told = told.join(of_rank, on="rank", how="left", maintain_order="left", suffix="_made")
+    same = told.group_by(pl.exclude("rank"), maintain_order=True).agg("rank")
+    return {rank: alike[0] for alike in same["rank"].to_list() for rank in alike}
 
 
 def _pairs(found: Mapping[tuple[int, int, int], tuple[int, bool]]) -> pl.DataFrame:
@@ -81,26 +115,40 @@ def _pairs(found: Mapping[tuple[int, int, int], tuple[int, bool]]) -> pl.DataFra
     return pl.DataFrame(rows, schema=_PAIRS, orient="row")
 
 
-def _spans(trace: Trace, firsts: pl.DataFrame) -> list[tuple[int, int, int]]:
-    """Return (rank, first seq, last seq) of the samples of the neurons' first calls, up to those.
+def _spans(trace: Trace, firsts: pl.DataFrame) -> pl.DataFrame:
+    """Return `rank`, `begin` and `end` (seqs) of the samples of first calls, up to those calls.
 
-    The samples of first calls are few: all neurons of a network run in its first sample.
+    The samples of first calls are few: all neurons of a network run in its first sample. Spans of
+    a rank do not overlap.
     """
-    last = firsts.group_by("rank", "sample").agg(pl.col("first_seq").max().alias("last"))
+    last = firsts.group_by("rank", "sample").agg(pl.col("first_seq").max().alias("end"))
     begun = (
         trace.module_calls.join(last.lazy().select("rank", "sample"), on=["rank", "sample"])
         .group_by("rank", "sample")
-        .agg(pl.col("first_seq").min())
+        .agg(pl.col("first_seq").min().alias("begin"))
         .pipe(collected, trace)
     )
-    return last.join(begun, on=["rank", "sample"]).select("rank", "first_seq", "last").rows()
+    reached = pl.col("end").cum_max().shift(1, fill_value=-1).over("rank")
+    return (
+        last.join(begun, on=["rank", "sample"])
+        .sort("rank", "begin")
+        .select("rank", pl.max_horizontal("begin", reached + 1).alias("begin"), "end")
+        .filter(pl.col("begin") <= pl.col("end"))
+    )
+
+
+def _within(rows: pl.LazyFrame, spans: pl.DataFrame) -> pl.LazyFrame:
+    """Return the rows whose `seq` is in a span of their rank."""
+    begin, end = spans["begin"].min(), spans["end"].max()
+    rows = rows.filter(pl.col("seq").is_between(begin, end))  # what the reader itself can leave out
+    if spans.height == 1:
+        return rows.filter(pl.col("rank") == spans["rank"][0])
+    inside = pl.col("seq").is_between("begin", "end")
+    return rows.join(spans.lazy(), on="rank").filter(inside).drop("begin", "end")
 
 
 def _makers(
-    trace: Trace,
-    layers: pl.DataFrame,
-    neurons: pl.DataFrame,
-    spans: list[tuple[int, int, int]],
+    trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame, spans: pl.DataFrame
 ) -> pl.DataFrame:
     """Return the forward calls within spans, a row for each value made and value taken.
 
@@ -109,23 +157,14 @@ def _makers(
         layer) and `in_neuron`.
     """
     key = ("rank", "seq")
-    begin = min((first for _, first, _ in spans), default=0)
-    end = max((last for _, _, last in spans), default=-1)
-    within = pl.col("seq").is_between(begin, end) & pl.any_horizontal(
-        pl.lit(False),
-        *(
-            (pl.col("rank") == rank) & pl.col("seq").is_between(first, last)
-            for rank, first, last in spans
-        ),
-    )
     slots = [f"in{slot}_value" for slot in range(3)]
     calls = (
-        trace.calls.filter(within & (pl.col("stage") == "forward"))
+        _within(trace.calls.filter(pl.col("stage") == "forward"), spans)
         .select(*key, "module_call_id", *slots, "out0_value")
         .pipe(collected, trace)
     )
     more = (
-        trace.call_operands.filter(within)
+        _within(trace.call_operands, spans)
         .select(*key, "value_id", role=pl.col("role").cast(pl.String))
         .pipe(collected, trace)
         .join(calls.select(key), on=key, how="semi")

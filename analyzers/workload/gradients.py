@@ -15,7 +15,12 @@ import polars as pl
 from ..rules.geometry import Matmul, Norm, Product, product_of
 from ..trace.files import collected
 from ..trace.filters import of_signatures
-from ..trace.signatures import SIGNATURE, distinct_signatures, signature_rows
+from ..trace.signatures import (
+    SIGNATURE,
+    distinct_signatures,
+    of_each_signature,
+    signature_rows,
+)
 from .layer_calls import ID
 from .layers import MODULE
 from .products import product_signatures
@@ -33,8 +38,6 @@ WHERE = ("rank", "module_id", "stage", "label", "step")
 _CALL = ("seq", "signature_id", *WHERE, "module_call_id", "forward_seq")
 
 _LAYOUTS: dict[str, Any] = {
-    "rank": pl.Int32,
-    "signature_id": pl.Int32,
     "sort": pl.String,
     "slot": pl.Int32,
     "role": pl.List(pl.String),
@@ -44,17 +47,29 @@ _LAYOUTS: dict[str, Any] = {
 def geometries_of(trace: Trace) -> Geometries:
     """Return the matmuls, convolutions and batch norms among the signatures, if of known size."""
     if "geometries" not in trace.facts:
-        each = product_signatures(trace).filter(pl.col("each").is_null())
-        unknown = set(each.select(SIGNATURE).iter_rows())
+        distinct = _distinct_geometries(trace)
         _, places = distinct_signatures(trace)
-        products = {row["content"]: product_of(row) for row in signature_rows(trace)}
+        of_size = places.filter(pl.col("content").is_in([*distinct]))
         trace.facts["geometries"] = {
-            (rank, number): found
-            for rank, number, content in places.rows()
-            if (found := products[content]) is not None and (rank, number) not in unknown
+            (rank, number): distinct[content] for rank, number, content in of_size.rows()
         }
     geometries: Geometries = trace.facts["geometries"]
     return geometries
+
+
+def _distinct_geometries(trace: Trace) -> Mapping[int, Product]:
+    """Return the same by `content` of the distinct signatures."""
+    if "distinct geometries" not in trace.facts:
+        _, places = distinct_signatures(trace)
+        unknown = product_signatures(trace).filter(pl.col("each").is_null())
+        left_out = set(places.join(unknown, on=SIGNATURE, how="semi")["content"])
+        trace.facts["distinct geometries"] = {
+            row["content"]: one
+            for row in signature_rows(trace)
+            if (one := product_of(row)) is not None and row["content"] not in left_out
+        }
+    found: Mapping[int, Product] = trace.facts["distinct geometries"]
+    return found
 
 
 def product_calls(
@@ -74,8 +89,13 @@ def product_calls(
         `first_spikes` (the first operand is spikes) and `input_spikes` (the forward's input is;
         both null: not measured).
     """
-    geometries = geometries_of(trace)
-    layouts = pl.DataFrame([_layout(*item) for item in geometries.items()], _LAYOUTS, orient="row")
+    geometries, distinct = geometries_of(trace), _distinct_geometries(trace)
+
+    def layout(row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        one = distinct.get(row["content"])
+        return None if one is None else _layout(one)
+
+    layouts = of_each_signature(trace, layout, _LAYOUTS)
     roles = layouts.select(*SIGNATURE, "role").filter(pl.col("role").list.len() > 0).explode("role")
 
     def calls_among(calls: pl.LazyFrame) -> pl.DataFrame:
@@ -99,15 +119,16 @@ def product_calls(
     )
 
 
-def _layout(key: tuple[int, int], one: Product) -> tuple[Any, ...]:
-    """Return a row of `_LAYOUTS`: slot of the first factor or input, and roles."""
+def _layout(one: Product) -> dict[str, Any]:
+    """Return the columns of `_LAYOUTS`: slot of the first factor or input, and roles."""
     if isinstance(one, Matmul):
-        return (*key, "matmul", one.slots[0], ["forward"])
+        return {"sort": "matmul", "slot": one.slots[0], "role": ["forward"]}
     if isinstance(one, Norm):
-        return (*key, "norm", one.slot, ["backward" if one.backward else "forward"])
+        role = "backward" if one.backward else "forward"
+        return {"sort": "norm", "slot": one.slot, "role": [role]}
     wanted = zip(("grad_input", "grad_weight"), one.wanted, strict=True)
     given = [role for role, asked in wanted if asked] if one.backward else ["forward"]
-    return (*key, "convolution", one.slots[0], given)
+    return {"sort": "convolution", "slot": one.slots[0], "role": given}
 
 
 def _at_slot(what: str, later: int = 0) -> pl.Expr:

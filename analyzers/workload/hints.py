@@ -71,13 +71,13 @@ def _dense_operands(trace: Trace) -> pl.DataFrame:
     Returns:
         `_KIND`, `slot`, `bits` (their class), `calls` and `first_seq`.
     """
-    rows = [
-        (rank, signature, factors[0])
-        for rank, signature, op in trace.signatures.select("rank", "signature_id", "op").rows()
+    slots = [
+        (op, factors[0])
+        for op in trace.signatures["op"].unique()
         if (factors := factors_of(op)) is not None and factors[0] < 3
     ]
-    schema = {"rank": pl.Int32, "signature_id": pl.Int32, "slot": pl.Int32}
-    signatures = pl.DataFrame(rows, schema=schema, orient="row")
+    of_op = pl.DataFrame(slots, schema={"op": pl.String, "slot": pl.Int32}, orient="row")
+    signatures = trace.signatures.select(*SIGNATURE, "op").join(of_op, on="op").drop("op")
     return (
         kinds_of(trace)
         .filter(pl.col("stage") == "forward")

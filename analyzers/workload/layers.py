@@ -74,13 +74,19 @@ def layers_of(trace: Trace) -> pl.DataFrame:
     if "layers" not in trace.facts:
         whole = trace.whole
         products = _products_of_modules(whole)
+        first_of = whole.alike["modules"]
+        asked = whole.modules.filter(pl.col("rank").is_in(first_of.values()))
+        shaped: dict[int, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+        for row in asked.iter_rows(named=True):
+            if shape := _shape(row):
+                shaped.setdefault(row["rank"], []).append((row, shape))
         rows = []
-        for row in whole.modules.iter_rows(named=True):
-            shape = _shape(row)
-            sizes = shape and _parameters(row, shape, products.get((row["rank"], row["module_id"])))
-            if shape and sizes:
-                held = dict(zip(_HELD, (*sizes[0], *sizes[1]), strict=True))
-                rows.append({"rank": row["rank"], **shape, **held})
+        for rank, first in sorted(first_of.items()):
+            for row, shape in shaped.get(first, ()):
+                sizes = _parameters(row, shape, products.get((rank, row["module_id"])))
+                if sizes:
+                    held = dict(zip(_HELD, (*sizes[0], *sizes[1]), strict=True))
+                    rows.append({"rank": rank, **shape, **held})
         trace.facts["layers"] = pl.DataFrame(rows, schema=_LAYERS)
     found: pl.DataFrame = trace.facts["layers"]
     return found

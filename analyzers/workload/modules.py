@@ -26,7 +26,9 @@ def no_scopes() -> pl.DataFrame:
 def scopes_of(trace: Trace) -> pl.DataFrame:
     """Return the scopes of the modules of a trace, see `scopes_in`."""
     if "scopes" not in trace.facts:
-        trace.facts["scopes"] = scopes_in(trace.whole.modules)
+        whole = trace.whole
+        once = pl.col("rank").is_in(whole.alike["modules"].values())
+        trace.facts["scopes"] = scopes_in(whole.modules.filter(once))
     found: pl.DataFrame = trace.facts["scopes"]
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
-from opjoule.analyzers.trace.footers import footer_of
+from opjoule.analyzers.trace.footers import footer_of, rows_like
 
 
 def test_rows_sizes_and_statistics_are_those_that_pyarrow_reads(stored):
@@ -35,6 +35,14 @@ def test_columns_that_another_footer_has_are_passed_over(stored):
     for file in files:
         alone = footer_of(file)
         assert [footer_of(file, footer_of(other)) for other in files] == [alone] * len(files)
+
+
+def test_rows_are_told_of_files_with_the_same_columns_alone(stored):
+    files = sorted(stored.glob("*.parquet"))
+    for file in files:
+        told = [rows_like(file, footer_of(other)) for other in files]
+        rows = pq.ParquetFile(file).metadata.num_rows
+        assert told == [rows if other == file else None for other in files]
 
 
 @pytest.mark.parametrize("size", [0, 8, 100, -9, -1])

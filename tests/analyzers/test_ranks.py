@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from opjoule.analyzers import count, open_trace
-from opjoule.schemas import PART_TABLES, RuleError, TraceError
+from opjoule.analyzers.energy import energy
+from opjoule.schemas import RuleError
 
 
 @pytest.fixture
@@ -158,8 +159,10 @@ def twins(tmp_path, stored):
 def test_what_ranks_have_in_common_is_checked_once(twins, monkeypatch):
     from opjoule.analyzers.trace import files
 
-    real, asked = files._footer, []
-    monkeypatch.setattr(files, "_footer", lambda *a: asked.append(a[0].parent.name) or real(*a))
+    real, asked = files.checked_footer, []
+    monkeypatch.setattr(
+        files, "checked_footer", lambda *a: asked.append(a[0].parent.name) or real(*a)
+    )
     trace = open_trace(twins)
     assert asked == ["rank=00000"] * 7
     assert trace.calls.collect().height == 2 * open_trace(twins, rank=1).calls.collect().height
@@ -188,17 +191,51 @@ def test_static_tables_that_ranks_have_in_common_are_there_for_each(twins):
         assert getattr(trace, name).equals(pl.concat(alone))
 
 
-def test_many_small_parts_are_read_once(twins, monkeypatch):
-    by_file = open_trace(twins)
-    monkeypatch.setattr("opjoule.analyzers.trace.files._MANY_PARTS", 2)
-    held = open_trace(twins)
-    for name in PART_TABLES:
-        assert getattr(held, name).collect().equals(getattr(by_file, name).collect())
-    assert count(held, strict=False).to_dict() == count(by_file, strict=False).to_dict()
-    (twins / "rank=00001" / "calls-00000.parquet").unlink()
-    assert held.calls.filter(pl.col("rank") == 1).collect().height > 0
-    with pytest.raises(TraceError, match="was replaced while it was read"):
-        count(held)
+@pytest.fixture(scope="module")
+def spiking_ranks(tmp_path_factory):
+    """Return a trace of four ranks: 0 and 2 run one spiking network, 1 and 3 a wider one."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based import functional, layer, neuron
+
+    from opjoule import Recorder
+
+    path = tmp_path_factory.mktemp("spiking") / "ranks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORLD_SIZE", "4")
+        for rank, width in enumerate((4, 6, 4, 6)):
+            patch.setenv("RANK", str(rank))
+            torch.manual_seed(rank)
+            net = torch.nn.Sequential(
+                layer.Conv2d(2, width, 3, padding=1), layer.BatchNorm2d(width),
+                neuron.IFNode(), layer.Flatten(),
+                layer.Linear(width * 64, width), neuron.LIFNode(),
+                layer.Linear(width, 3),
+            ).eval()  # fmt: skip
+            with Recorder(path, model=net, batch_dim=0, time_dim=None) as recorder:
+                with torch.no_grad():
+                    net(torch.rand(2, 2, 8, 8) + rank)
+                functional.reset_net(net)
+                recorder.step()
+                net.train()(torch.rand(2, 2, 8, 8)).sum().backward()
+    return path
+
+
+@pytest.mark.parametrize("revision", ["source", "spikingjelly-2.0"])
+@pytest.mark.parametrize("estimator", ["compute", "simple", "lemaire", "neuromc", "spikesim"])
+def test_what_ranks_have_in_common_is_charged_for_each(spiking_ranks, estimator, revision):
+    """Two ranks have the tables of another one: what is derived of those is theirs too."""
+    trace = open_trace(spiking_ranks)
+    assert trace.alike["modules"] == {0: 0, 1: 1, 2: 0, 3: 1}
+    where = [] if estimator == "neuromc" else ["training=false"]
+    whole = energy(trace, estimator, where=where, revision=revision)
+    alone = [
+        energy(open_trace(spiking_ranks, rank=rank), estimator, where=where, revision=revision)
+        for rank in range(4)
+    ]
+    assert sum(whole.total.values()) > 0
+    for name, total in whole.total.items():
+        assert total == pytest.approx(sum(each.total[name] for each in alone), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["modules.parquet", "calls-00000.parquet"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,14 +145,16 @@ class Fragments:
     """Fragments of a run and the calls that they stand for; calls that are alike are cut once.
 
     Attributes:
+        twins: for each rank the first one with the same signatures, which is cut for it.
         kinds: every distinct fragment once.
         refused: why a revision refuses the run, in words.
     """
 
+    twins: Mapping[int, int]
     kinds: list[Fragment] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     _calls: list[pl.DataFrame] = field(default_factory=list)
-    _cuts: list[tuple[Any, ...]] = field(default_factory=list)
+    _cuts: list[pl.DataFrame] = field(default_factory=list)
     _keys: int = 0
     _places: dict[Fragment, int] = field(default_factory=dict)
 
@@ -169,27 +171,47 @@ class Fragments:
             calls: rows with `PLACE`, `step`, `seq`, `keys` and, of products, `product`: the seq of
                 the call that is charged.
             keys: columns that decide which fragments a call is, stage and label apart.
-            cut: returns the fragments of a call from a row of `keys` and `PLACE`.
+            cut: returns the fragments of a call from a row of `keys` and `PLACE`, without module.
             section: sections are listed one after the other.
         """
         if "product" not in calls.columns:
             calls = calls.with_columns(product=pl.lit(None))
         alike, own = list(dict.fromkeys((*PLACE, *keys))), ("step", "seq", "product")
         grouped = calls.group_by(alike, maintain_order=True).agg(own)
-        found = [cut(row) for row in grouped.select(alike).iter_rows(named=True)]
         first = self._keys
         self._keys += grouped.height
-        places = grouped.select(PLACE).iter_rows()
-        for key, (place, fragments) in enumerate(zip(places, found, strict=True), start=first):
-            for number, one in enumerate(fragments):
-                kind = self._places.setdefault(one, len(self.kinds))
-                if kind == len(self.kinds):
+        told = grouped.select(each for each in alike if each != "module_id")
+        cuts = grouped.with_columns(
+            key=pl.int_range(first, self._keys), fragment=self._numbers(told, cut)
+        ).filter(pl.col("fragment").list.len() > 0)
+        self._cuts.append(
+            cuts.with_columns(
+                section=pl.lit(section), number=pl.int_ranges(pl.col("fragment").list.len())
+            )
+            .explode("fragment", "number")
+            .select(_typed(_CUTS))
+        )
+        self._calls.append(cuts.select(*own, "key").explode(own).select(_typed(_CALLS)))
+
+    def _numbers(
+        self, calls: pl.DataFrame, cut: Callable[[dict[str, Any]], Sequence[Fragment]]
+    ) -> pl.Series:
+        """Return places in `kinds` of the fragments of each row.
+
+        Rows that are equal, or would be if the ranks of twins were, are cut once.
+        """
+        found: list[list[int]] = [[]] * calls.height
+        first_of = calls.with_columns(pl.col("rank").replace(self.twins)).with_row_index("row")
+        equal = first_of.group_by(calls.columns, maintain_order=True).agg("row")
+        for told in equal.iter_rows(named=True):
+            numbers = []
+            for one in cut(told):
+                numbers.append(self._places.setdefault(one, len(self.kinds)))
+                if numbers[-1] == len(self.kinds):
                     self.kinds.append(one)
-                self._cuts.append((key, *place, section, number, kind))
-        kept = pl.Series([bool(fragments) for fragments in found], dtype=pl.Boolean)
-        numbered = grouped.select(*own, key=pl.int_range(first, self._keys))
-        typed = [pl.col(name).cast(kind) for name, kind in _CALLS.items()]
-        self._calls.append(numbered.filter(kept).explode(own).select(typed))
+            for row in told["row"]:
+                found[row] = numbers
+        return pl.Series(found, dtype=pl.List(pl.UInt32))
 
     def counts(self) -> list[int]:
         """Return how often each fragment ran."""
@@ -229,4 +251,8 @@ class Fragments:
         return pl.concat(self._calls) if self._calls else pl.DataFrame(schema=_CALLS)
 
     def _cut(self) -> pl.DataFrame:
-        return pl.DataFrame(self._cuts, schema=_CUTS, orient="row")
+        return pl.concat(self._cuts) if self._cuts else pl.DataFrame(schema=_CUTS)
+
+
+def _typed(schema: Mapping[str, Any]) -> list[pl.Expr]:
+    return [pl.col(name).cast(kind) for name, kind in schema.items()]

@@ -23,7 +23,7 @@ _KEYS = ("sort", "signature_id", "of_signature", "role", "spikes", "kind", "weig
 
 def cut(run: Run) -> Fragments:
     """Return the fragments of a run, of products, batch norms, neurons and optimizers."""
-    found = Fragments()
+    found = Fragments(run.trace.alike["signatures"])
     _add_products(found, run)
     add_norms(found, run, run.calls.filter(pl.col("sort") == "norm"))
     add_neurons(found, run)

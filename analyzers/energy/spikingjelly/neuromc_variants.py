@@ -21,7 +21,7 @@ from .neuromc_traced import add_traced
 
 
 def _cut(run: Run, *, release: bool) -> Fragments:
-    found = Fragments()
+    found = Fragments(run.trace.alike["signatures"])
     layers = layer_rows(run, release=release)
     add_layers(found, run, layers, release=release)
     calls = run.calls.join(
