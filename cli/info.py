@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,9 +30,10 @@ Fact = tuple[str, list[str]]
 def info(source: Source, reply: Reply) -> None:
     """Tell what TRACE holds, how it was made, what was hidden and what is not the same to the bit.
 
-    --where narrows what is told of calls, not what is told of the recording.
+    Of a recording that is not whole it tells what can be read, and what not. --where narrows what
+    is told of calls, not what is told of the recording.
     """
-    opened = source.opened()
+    opened = _opened(source)
     held = contents(opened)
     if reply.kind == "json":
         return tables.text(tables.as_json(_data(opened) | {"contents": held}), reply.output)
@@ -40,6 +42,19 @@ def info(source: Source, reply: Reply) -> None:
         return tables.text(_listing(facts), reply.output)
     rows = [(name, text) for name, texts in facts for text in texts]
     return _tabled(rows, reply)
+
+
+def _opened(source: Source) -> Trace:
+    """Open a trace, and one that is not whole as with --partial."""
+    from ..schemas import TraceError
+
+    try:
+        return source.opened()
+    except TraceError as error:
+        try:
+            return replace(source, partial=True).opened()
+        except TraceError:
+            raise error from None
 
 
 def _data(trace: Trace) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,13 @@ def record(model: nn.Module | Callable[[], nn.Module], inputs: Any,
     Raises:
         RecordError: an optimizer or a target without a loss, a model that is no module or is not
             on the device, or whatever `Recorder` refuses.
+        TypeError: an option is unknown.
     """
+    for name in options:
+        if name not in _OPTIONS:
+            close = get_close_matches(name, [*_OWN, *_OPTIONS], 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise TypeError(f"record() takes no option {name!r}{hint}")
     if loss_fn is None and (optimizer is not None or target is not None):
         raise RecordError(
             "optimizer and target need loss_fn: without a loss there is no training step."
@@ -71,6 +79,10 @@ def record(model: nn.Module | Callable[[], nn.Module], inputs: Any,
             if optimizer is not None:
                 optimizer.step()
     return recorder.path
+
+
+_OPTIONS = [name for name in signature(Recorder).parameters if name not in ("path", "model")]
+_OWN = [name for name in signature(record).parameters if name != "options"]
 
 
 def _built(model: Any, placed: Placed | None) -> nn.Module:

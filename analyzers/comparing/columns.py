@@ -31,6 +31,9 @@ COLUMNS = (
 )  # fmt: skip
 """What a table can show; `ratio.` before one of them: by its value in the first row."""
 
+NONE = "-"
+"""Stands for what a network does not have, such as a firing rate without neurons."""
+
 DEFAULT = (*SAMPLED, "rate", "flops", "macs", "acs", "synops")
 
 
@@ -97,7 +100,7 @@ def title_of(column: str) -> str:
 def cell_text(column: str, value: Any, deviation: float | None) -> str:
     """Return a value of a column with its unit, and its deviation if it is known."""
     if value is None:
-        return "" if column == "accuracy" else "-"
+        return "" if column == "accuracy" else NONE
     if isinstance(value, str | bool):
         return str(value)
     if deviation is not None and _shown(column) is share_text:

@@ -103,13 +103,14 @@ class Rates(Result):
     def line(self) -> str:
         """Return the totals in one line."""
         each = self.totals
-        samples = self.sampled.samples
+        samples, steps = self.sampled.samples, self.sampled.time_steps
+        of = f" of {number(steps, 'time step')}" if steps and steps > 1 else ""
         rate = "" if each["rate"] is None else f"mean firing rate {self._share('rate')}, "
         return (
             f"{rate}activation sparsity {self._share('activation_sparsity')}; "
             f"a sample: effective MAC {count_text(each['effective_macs'])}, "
             f"effective AC {count_text(each['effective_acs'])} of {count_text(each['dense'])} "
-            f"({number(samples, 'sample') if samples else 'samples unknown'})"
+            f"({number(samples, 'sample') if samples else 'samples unknown'}{of})"
         )
 
     def _share(self, name: str) -> str:

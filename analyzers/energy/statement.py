@@ -79,7 +79,9 @@ def _averaged(report: EnergyReport) -> str:
         if value is not None
     ]
     if report.samples:
-        known.append(f"averaged over {report.samples} sample{'s' * (report.samples > 1)}")
+        varying = report.batch is None and sampled.told is None
+        doubt = " (a guess)" if varying and sampled.batch_from == "guessed" else ""
+        known.append(f"averaged over {number(report.samples, 'sample')}{doubt}")
     return ", ".join(known)
 
 

@@ -20,7 +20,10 @@ _OWN = {
     "dense_macs": ("dense MACs", "multiply-accumulates of all products as if nothing were spikes"),
 }
 
-_ENERGY = "MACs and SynOps of Linear and convolutions at {mac} and {synop} pJ (machine paper)"
+_ENERGY = (
+    "MACs and SynOps of Linear and convolutions at {mac} and {synop} pJ (machine paper); "
+    "energy compute charges norms, neurons and other work too"
+)
 
 _FLOP_COUNTER = "two for each multiply-accumulate of products; no biases, nothing element-wise"
 

@@ -123,14 +123,15 @@ def draw_bars(
 
 
 def write_ends(axes: Axes, lengths: Sequence[float | None], texts: Sequence[str]) -> None:
-    """Write a text behind the end of each bar, and make room for it."""
+    """Write a text behind the end of each bar whose length is known, and make room for it."""
     from matplotlib.transforms import offset_copy
 
     figure = axes.get_figure(root=True)
     beside = offset_copy(axes.transData, figure, x=2, y=0, units="points")
     for place, (length, text) in enumerate(zip(lengths, texts, strict=True)):
-        axes.text(max(length or 0.0, 0.0), place, shown(text), va="center", transform=beside,
-                  fontsize="small")  # fmt: skip
+        if length is not None:
+            axes.text(max(length, 0.0), place, shown(text), va="center", transform=beside,
+                      fontsize="small")  # fmt: skip
     low, high = axes.get_xlim()
     axes.set_xlim(low, low + (high - low) * 1.35)
 

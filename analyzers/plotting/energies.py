@@ -9,6 +9,7 @@ import polars as pl
 
 from ...schemas import OpjouleError
 from ..units import energy_text
+from ..workload.divisors import spread_text
 from .axes import axis_of
 from .bars import Bars, draw_bars, largest
 from .canvas import assumed, canvas
@@ -63,6 +64,8 @@ def energies_figure(
     panels, titles, lines = [], [], []
     for name, report in found.items():
         keys, unit = _asked(by, per or report.per, spread)
+        if spread and not lines:
+            lines.append(spread_text(report.sampled, unit))
         panels.append(_bars(report, keys, unit, spread, most or _EACH))
         each = "" if unit == "total" else f" a {unit}"
         titles.append(f"{name}: {energy_text(report.each_pj(unit))}{each}")

@@ -42,7 +42,7 @@ def rates_figure(found: Rates, of: str | None, *, width: float | None) -> Figure
     if of == "time" or (of is None and not found.steps.is_empty()):
         panels.append(_over_time(found.steps, width))
     page = found.page(of)
-    lines = [*page.lead, *assumed(page), found.line()]
+    lines = [*page.lead, *assumed(page), *page.notes]
     heights = [height for height, _ in panels]
     with canvas(heights, title=page.title, source=lines, width=width) as (figure, axes):
         for panel, (_, draw) in zip(axes, panels, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...schemas import OpjouleError
+from ..comparing.columns import NONE
 from ..units import ratio_text
 from .bars import Bars, draw_bars, write_ends
 from .canvas import canvas, shown
@@ -35,12 +36,14 @@ def table_figure(found: Table, columns: Sequence[str] | None, *, width: float | 
         values = found.frame[column].to_list()
         first = 1.0 if column.startswith(_RATIO) else values[0]
         ratios = [None if not first or value is None else value / first for value in values]
-        ends = [f"{ratio_text(ratio)} ({text})" for ratio, text in
-                zip(ratios, texts[column], strict=True)]  # fmt: skip
-        panels.append((Bars(names, {column: ratios}, f"by the value of {names[0]}"), ends))
+        read = list(zip(ratios, texts[column], strict=True))
+        ends = [t if ratio is None else f"{ratio_text(ratio)} ({t})" for ratio, t in read]
+        lengths = [0.0 if text == NONE else ratio for ratio, text in read]
+        panels.append((Bars(names, {column: lengths}, f"by the value of {names[0]}"), ends))
+    spread = [line for line in found.footnotes if "±" in line]
     with canvas(
         [bars.height(legend=False) + 0.2 for bars, _ in panels],
-        title=page.title, source=[*found.assumed, *found.coverage], width=width,
+        title=page.title, source=[*found.assumed, *spread, *found.coverage], width=width,
     ) as (figure, axes):  # fmt: skip
         for panel, column, (bars, ends) in zip(axes, chosen, panels, strict=True):
             draw_bars(panel, bars, width=width)

@@ -265,6 +265,24 @@ def test_networks_are_ratios_one_panel_for_each_estimator(stored):
         found.plot(["network"])
 
 
+def test_what_a_network_does_not_have_is_no_unknown_bar(stored):
+    """A rate of a network without neurons; its panel shows what the table shows."""
+    trace = oj.open_trace(stored)
+    found = oj.table({"A": trace, "B": trace}, ["rate"], spread=True)
+    lone = replace(found, frame=found.frame.with_columns(
+        rate=pl.when(pl.col("network") == "A").then("rate")))  # fmt: skip
+    (panel,) = lone.plot(["rate"]).axes
+    rate = found.page().sheets[0].frame["rate"][0]
+    assert [text.get_text() for text in panel.texts] == [f"1.00 ({rate})", "-"]
+
+
+def test_pictures_say_what_deviations_are_over(stored):
+    found = oj.rates(stored)
+    said = "\n".join(text.get_text() for text in found.plot().texts)
+    assert found.page().notes[-1] in said.replace("\n", " ")
+    assert found.page().notes[-1].startswith("± is the standard deviation over")
+
+
 @pytest.fixture(scope="module")
 def hostile(compute):
     """Return two pictures of an estimate whose module has a hostile name."""

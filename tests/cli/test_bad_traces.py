@@ -69,7 +69,7 @@ def test_a_killed_recording_is_refused_but_for_partial(refused, copied):
 def test_an_aborted_trace_is_read_on_request(refused, answered, edit):
     trace = edit(status="aborted", failure={"type": "ValueError", "message": "[b]no[/b]\x1b[2J"})
     assert "partial" in refused("count", trace)
-    shown = answered("info", "--partial", trace)
+    shown = answered("info", trace)
     assert "ValueError: [b]no[/b]\\x1b[2J" in shown
 
 

@@ -125,9 +125,11 @@ def test_every_rank_is_told(copied, answered, tmp_path):
     assert [each["rank"] for each in data["ranks"]] == [0, 1]
 
 
-def test_a_killed_recording_is_told_on_request(copied, answered):
+@pytest.mark.parametrize("partial", [[], ["--partial"]])
+def test_a_killed_recording_is_told(copied, answered, partial):
     (copied / "trace.json").unlink()
     (copied / "recording.json").write_text("{}")
-    shown = lines(answered("info", "--partial", copied))
+    shown = lines(answered("info", *partial, copied))
     assert "unfinished" in shown["trace"]
     assert shown["calls"].startswith("276")
+    assert shown["read"].startswith("partial: 276 calls read, left out: ")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from opjoule.analyzers import count
 
 HERE = Path(__file__).resolve().parent
 TEXT = (HERE.parents[1] / "docs" / "recipes.md").read_text()
@@ -48,6 +51,28 @@ def test_the_recipe_runs(name, done):
     assert run.returncode == 0, f"{run.stdout[-2000:]}\n{run.stderr[-2000:]}"
     for trace in re.findall(r'(?:Recorder|record)\([^"]*?"(runs/\w+)"', RECIPES[name]):
         assert (folder / trace / "trace.json").is_file()
+
+
+@pytest.mark.slow
+def test_ranks_that_torchrun_starts_write_one_trace(tmp_path, python):
+    """The script and the commands of the recipe, as they stand there."""
+    pytest.importorskip("torch")
+    recipe = RECIPES["Several processes: torchrun"]
+    (script,) = re.findall(r"```py\n(.*?)```", recipe, re.DOTALL)
+    (lines,) = re.findall(r"```text\n(.*?)```", recipe, re.DOTALL)
+    (tmp_path / "train.py").write_text(script)
+    tables = []
+    for line in lines.splitlines():
+        name, *words = shlex.split(line)
+        module = {"torchrun": "torch.distributed.run", "opjoule": "opjoule.cli"}[name]
+        run = python(["-m", module, *words], cwd=tmp_path, timeout=300)
+        assert run.returncode == 0, f"{line}\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}"
+        tables.append(run.stdout)
+    layers = 2 * 4 * (8 * 16 + 16 * 2)  # both layers forward, of a batch of 4
+    figures = count(tmp_path / "runs" / "ddp", by="rank", where="op=aten.addmm")
+    assert figures.frame["rank"].to_list() == [0, 1]
+    assert figures.frame["flops"].to_list() == [3 * (layers + 4 * (16 + 2))] * 2
+    assert re.search(r"^0 +[0-9]+ .*\n1 +[0-9]+ ", tables[1], re.MULTILINE)
 
 
 def test_every_recipe_that_is_promised_is_there():

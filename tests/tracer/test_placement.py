@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,18 @@ def test_whatever_is_made_or_moved_is_on_the_device(make, dtype):
     with Placed("meta"):
         made = make(torch.rand(1, 2, 3, 4))
     assert (made.device.type, made.dtype) == ("meta", dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("overwite", "; did you mean overwrite?"), ("targets", "; did you mean target?"), ("zz", "")],
+)
+def test_an_unknown_option_is_named(tmp_path, name, meant):
+    with pytest.raises(
+        TypeError, match=re.escape(f"record() takes no option {name!r}{meant}") + "$"
+    ):
+        oj.record(nn.Linear(6, 5), torch.rand(4, 6), tmp_path / "trace", **{name: True})
+    assert not (tmp_path / "trace").exists()
 
 
 def test_fake_tensors_are_recorded_by_their_shapes(tmp_path):

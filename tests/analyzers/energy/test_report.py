@@ -187,6 +187,14 @@ def test_the_statement_says_everything_that_a_paper_needs():
     assert "\n" not in text and ".." not in text and "None" not in text
 
 
+def test_the_statement_marks_samples_of_guessed_batches_that_vary():
+    varying = SAMPLED.frame.with_columns(batch=pl.Series([3, 5]), batch_from=pl.lit("guessed"))
+    text = replace(REPORT, sampled=replace(SAMPLED, frame=varying)).statement()
+    assert "averaged over 8 samples (a guess)" in text and "batch" not in text.lower()
+    told = replace(SAMPLED, frame=varying, told=8)
+    assert "averaged over 8 samples." in replace(REPORT, sampled=told).statement()
+
+
 def test_the_statement_claims_no_average_that_nobody_knows():
     text = replace(REPORT, sampled=unknown_samples()).statement()
     assert "15 pJ for the whole recording" in text
