@@ -61,7 +61,8 @@ def energies_figure(
     """Draw estimates below each other, each on an axis of its own, see `Energies.plot`."""
     if not found:
         raise OpjouleError("there is nothing to draw: no estimator applies")
-    panels, titles, lines = [], [], []
+    panels, titles = [], []
+    lines: list[str] = []
     for name, report in found.items():
         keys, unit = _asked(by, per or report.per, spread)
         if spread and not lines:
