@@ -101,6 +101,15 @@ def scale_of(figure: str, largest: float) -> Scale:
     return Scale(units[power], float(base**power))
 
 
+def scaled_text(value: float, deviation: float | None, scale: Scale) -> str:
+    """Return a figure, and its deviation if it is known, in a unit: "8.74 ± 0.42"."""
+    if math.isnan(value):
+        return UNKNOWN
+    text = "0" if value == 0 else _digits(value / scale.size)
+    spread = "" if deviation is None else _spread(value / scale.size, deviation / scale.size)
+    return f"{text} ± {spread}" if spread else text
+
+
 def bar(share: float | None, width: int = 10) -> str:
     """Return a bar of `width` cells, filled by `share` in eighths of a cell."""
     eighths = round(max(0.0, min(1.0, share or 0.0)) * width * 8)

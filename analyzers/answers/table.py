@@ -16,7 +16,7 @@ _LONGEST = 160
 _NOTES = 5
 _STYLES = {"bold": "\x1b[1m", "cyan": "\x1b[36m"}
 _RESET = "\x1b[0m"
-_IDLE = {"0", "", "0.0 %"}
+_IDLE = {"0", "", "0.0", "0.0 %"}
 
 
 def written(page: Page, room: int | None = None, *, colours: bool = False) -> str:

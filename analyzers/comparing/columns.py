@@ -10,7 +10,15 @@ from ...schemas.costs import config_class
 from ...schemas.spelling import meant
 from ..checking.figures import check_machine, machine_of
 from ..energy.estimators import ESTIMATORS
-from ..units import count_text, deviating_text, figure_text, ratio_text, share_text
+from ..units import (
+    count_text,
+    deviating_text,
+    figure_text,
+    ratio_text,
+    scale_of,
+    scaled_text,
+    share_text,
+)
 from .breakeven import DEFAULT as DEFAULT_MACHINE
 from .breakeven import rate_text
 
@@ -30,6 +38,9 @@ COLUMNS = (
     *SAMPLED, *RATED, *COUNTED, "accuracy", *(f"energy.{name}" for name in ESTIMATORS), *TWINNED
 )  # fmt: skip
 """What a table can show; `ratio.` before one of them: by its value in the first row."""
+
+_SCALED = (*COUNTED, "effective_macs", "effective_acs")
+"""Counts that may be large."""
 
 NONE = "-"
 """Stands for what a network does not have, such as a firing rate without neurons."""
@@ -89,7 +100,7 @@ def title_of(column: str) -> str:
     if column.startswith(RATIO):
         return f"{title_of(bare(column))}, ratio"
     if column.startswith(ENERGY):
-        return f"Energy ({column.removeprefix(ENERGY)})"
+        return f"Energy, {column.removeprefix(ENERGY)}"
     for machine in machines_of(column):
         title = TWINNED[column.partition(".")[0]]
         return f"{title} ({machine})" if "." in column else title
@@ -108,6 +119,32 @@ def cell_text(column: str, value: Any, deviation: float | None) -> str:
     if deviation is not None:
         return deviating_text(column, value, deviation)
     return _shown(column)(value)
+
+
+def cells_of(
+    column: str, values: Sequence[Any], deviations: Sequence[float | None]
+) -> tuple[str, list[str]]:
+    """Return the heading of a column, with the unit that its figures are in, and its cells."""
+    title, show = title_of(column), _shown(column)
+    texts = [cell_text(column, *each) for each in zip(values, deviations, strict=True)]
+    if show is share_text:
+        return f"{title} (%)", [text.removesuffix(" %") for text in texts]
+    if column not in _SCALED and not column.startswith(ENERGY):
+        return title, texts
+    known = [value for value in values if value is not None]
+    scale = scale_of(column, max(map(abs, known), default=0.0))
+    if column in _SCALED and column != "bytes" and all(map(_exact, known)):
+        return title, texts
+    shown = [
+        text if value is None else scaled_text(value, deviation, scale)
+        for text, value, deviation in zip(texts, values, deviations, strict=True)
+    ]
+    return f"{title} ({scale.unit})" if scale.unit else title, shown
+
+
+def _exact(value: float) -> bool:
+    """Return whether a count is shown to the last digit."""
+    return ("." not in (text := count_text(value))) and " " not in text
 
 
 def _shown(column: str) -> Callable[[Any], str]:

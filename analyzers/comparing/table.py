@@ -16,7 +16,7 @@ from ..energy.estimators import ESTIMATORS, check_estimators, fitting_config
 from ..energy.revisions import SOURCE, variant_of
 from ..progress import tracked
 from ..trace.trace import narrowed
-from .columns import COLUMNS, DEFAULT, RATIO, bare, cell_text, checked, energy_of, title_of
+from .columns import COLUMNS, DEFAULT, RATIO, bare, cells_of, checked, energy_of
 from .footnotes import footnotes_of
 from .networks import Asked, Network
 
@@ -75,17 +75,17 @@ class Table(Result):
 
     def _by_network(self) -> Sheet:
         names = ("network", *self.columns)
+        read = [self._read(name) for name in names]
         columns = [
-            Column(name, title_of(name), left=self.frame.schema[name] == pl.String,
+            Column(name, title, left=self.frame.schema[name] == pl.String,
                    style=None if place else "bold", optional=place)
-            for place, name in enumerate(names)
+            for place, (name, (title, _)) in enumerate(zip(names, read, strict=True))
         ]  # fmt: skip
-        return Sheet(_of_texts(names, self._texts(names)), columns)
+        return Sheet(_of_texts(names, [*zip(*(cells for _, cells in read), strict=True)]), columns)
 
     def _by_figure(self) -> Sheet:
         networks = self.frame["network"].to_list()
-        cells = zip(*self._texts(self.columns), strict=True)
-        texts = [[title_of(name), *each] for name, each in zip(self.columns, cells, strict=True)]
+        texts = [[title, *cells] for title, cells in map(self._read, self.columns)]
         names = ["figure", *map(str, range(len(networks)))]
         columns = [
             Column(name, title, left=not place, style=None if place else "bold")
@@ -93,12 +93,12 @@ class Table(Result):
         ]
         return Sheet(_of_texts(names, texts), columns)
 
-    def _texts(self, names: Sequence[str]) -> list[list[str]]:
-        """Return the cells of these columns, a list for each network."""
-        return [
-            [cell_text(name, row[name], row.get(f"{name}_std")) for name in names]
-            for row in self.frame.iter_rows(named=True)
-        ]
+    def _read(self, name: str) -> tuple[str, list[str]]:
+        """Return the heading of a column and its cells."""
+        deviation = f"{name}_std"
+        known = self.frame[deviation] if deviation in self.frame.columns else None
+        spread = [None] * self.frame.height if known is None else known.to_list()
+        return cells_of(name, self.frame[name].to_list(), spread)
 
     def plot(self, columns: Sequence[str] | None = None, *, width: float | None = None) -> Figure:
         """Return a picture: for each column a panel with its ratio to the first row.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...schemas import OpjouleError
-from ..comparing.columns import NONE
+from ..comparing.columns import NONE, cell_text, title_of
 from ..units import ratio_text
 from .bars import Bars, draw_bars, write_ends
 from .canvas import canvas, shown
@@ -28,29 +28,30 @@ def table_figure(found: Table, columns: Sequence[str] | None, *, width: float | 
     if not chosen:
         raise OpjouleError("a picture of a table needs a column of numbers: an energy, flops, ...")
     page = found.page()
-    texts = page.sheets[0].frame
-    titles = {column.name: column.title for column in page.sheets[0].columns}
     names = found.frame["network"].to_list()
     panels = []
     for column in chosen:
         values = found.frame[column].to_list()
         first = 1.0 if column.startswith(_RATIO) else values[0]
         ratios = [None if not first or value is None else value / first for value in values]
-        read = list(zip(ratios, texts[column], strict=True))
+        spread = found.frame.get_column(f"{column}_std", default=None)
+        deviations = [None] * len(values) if spread is None else spread.to_list()
+        texts = [cell_text(column, *each) for each in zip(values, deviations, strict=True)]
+        read = list(zip(ratios, texts, strict=True))
         ends = [t if ratio is None else f"{ratio_text(ratio)} ({t})" for ratio, t in read]
         lengths = [0.0 if text == NONE else ratio for ratio, text in read]
         panels.append((Bars(names, {column: lengths}, f"by the value of {names[0]}"), ends))
-    spread = [line for line in found.footnotes if "±" in line]
+    said = [line for line in found.footnotes if "±" in line]
     with canvas(
         [bars.height(legend=False) + 0.2 for bars, _ in panels],
-        title=page.title, source=[*found.assumed, *spread, *found.coverage], width=width,
+        title=page.title, source=[*found.assumed, *said, *found.coverage], width=width,
     ) as (figure, axes):  # fmt: skip
         for panel, column, (bars, ends) in zip(axes, chosen, panels, strict=True):
             draw_bars(panel, bars, width=width)
             panel.axvline(1, color="black", linewidth=0.6, linestyle=":")
             if not bars.dense:
                 write_ends(panel, next(iter(bars.parts.values())), ends)
-            panel.set_title(shown(_heading(column, titles[column], found.per)), loc="left")
+            panel.set_title(shown(_heading(column, title_of(column), found.per)), loc="left")
     return figure
 
 

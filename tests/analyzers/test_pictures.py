@@ -273,7 +273,7 @@ def test_what_a_network_does_not_have_is_no_unknown_bar(stored):
         rate=pl.when(pl.col("network") == "A").then("rate")))  # fmt: skip
     (panel,) = lone.plot(["rate"]).axes
     rate = found.page().sheets[0].frame["rate"][0]
-    assert [text.get_text() for text in panel.texts] == [f"1.00 ({rate})", "-"]
+    assert [text.get_text() for text in panel.texts] == [f"1.00 ({rate} %)", "-"]
 
 
 def test_pictures_say_what_deviations_are_over(stored):

@@ -10,6 +10,7 @@ import pytest
 import opjoule
 from opjoule.analyzers.answers import html, latex, markdown, table
 from opjoule.analyzers.answers.page import Column, Page, Sheet
+from opjoule.analyzers.comparing.columns import cells_of
 from opjoule.schemas import ConfigError
 
 torch = pytest.importorskip("torch")
@@ -59,7 +60,7 @@ def test_the_default_has_every_estimator_that_applies(traces):
     charged = "100.0% of the MACs of the products are charged."
     assert f"compute of all networks: {charged}" in found.footnotes
     (sheet,) = found.page().sheets
-    assert sheet.frame["accuracy"].to_list() == ["93.0 %", ""]
+    assert sheet.frame["accuracy"].to_list() == ["93.0", ""]
 
 
 def test_constants_are_those_given_and_a_footnote_names_them(traces):
@@ -86,12 +87,27 @@ def test_what_networks_share_is_said_once(traces):
     ]
 
 
-def test_a_deviation_has_the_unit_of_its_figure(traces):
-    """Of wide 8 and 16 ACs, at 100 pJ: 1,200 and a deviation of 565.7 pJ."""
+def test_all_figures_of_a_column_are_in_one_unit(traces):
+    """Of wide 8 and 16 ACs, at 100 pJ: 1,200 and a deviation of 565.7 pJ; of small a third."""
     config = opjoule.load_config("compute", overrides=["e_ac_pj=100"])
     found = opjoule.table(traces, ["acs", "energy.compute"], configs={"compute": config})
     (sheet,) = found.page().sheets
-    assert sheet.frame.row(0) == ("wide", "12 ± 5.7", "1.20 ± 0.57 nJ")
+    assert sheet.frame.row(0) == ("wide", "12 ± 5.7", "1.20 ± 0.57")
+    assert [column.title for column in sheet.columns] == ["Network", "AC", "Energy, compute (nJ)"]
+    small = found.frame.row(1, named=True)
+    assert small["energy.compute"] < 1000  # by itself in pJ
+    assert sheet.frame["energy.compute"][1].startswith(f"{small['energy.compute'] / 1000:.3f}")
+
+
+def test_exact_counts_stay_exact_and_a_missing_figure_needs_no_unit():
+    none = [None, None]
+    assert cells_of("macs", [9216.0, None], none) == ("MAC", ["9,216", "-"])
+    assert cells_of("macs", [9216.0, 1e6], none) == ("MAC (M)", ["0.00922", "1.00"])
+    assert cells_of("macs", [9216.0, 8.5], [2.0, 1.0])[1] == ["9.22 ± 0.0020", "0.00850 ± 0.0010"]
+    assert cells_of("bytes", [2048, 0], none) == ("Bytes (KiB)", ["2.00", "0"])
+    assert cells_of("energy.lemaire", none, none)[1] == ["-", "-"]
+    shares = cells_of("rate", [0.0686, None], [0.0031, None])
+    assert shares == ("Firing rate (%)", ["6.9 ± 0.31", "-"])
 
 
 def test_figures_as_rows_are_the_same_cells(traces):
