@@ -54,6 +54,10 @@ class Source(Protocol):
     def identities(self) -> Mapping[Path, Identity]:
         """What each file was when it was checked."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all its tables are held, see `held`."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -121,6 +125,8 @@ def files_of(folder: Path, manifest: Manifest, checked: Checked) -> Found:
         TraceError: a part is missing, damaged, truncated, foreign or badly named.
     """
     found = Found(folder)
+    file = folder / MANIFEST_NAME
+    found.identities[file] = _regular(file)
     seen: set[str] = set()
     for part in manifest.parts:
         _check_name(folder, part, seen)
@@ -225,13 +231,14 @@ def collected(
     Args:
         frame: what to read.
         source: the trace that it is of.
-        engine: how Polars runs it; "auto" keeps the order of rows.
+        engine: how Polars runs it, if not all is in memory; "auto" keeps the order of rows.
 
     Raises:
         TraceError: a part cannot be decoded, though its checksum may be right, or the trace is
             another one by now.
     """
-    return read(frame.with_columns(pl.col(pl.Categorical).cast(pl.String)), source, engine)
+    texts = frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
+    return read(texts, source, "in-memory" if source.in_memory else engine)
 
 
 def read(

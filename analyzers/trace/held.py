@@ -1,4 +1,4 @@
-"""Tables of many small parts: they are read as the trace is opened, and held.
+"""Small tables, and those of many small parts: read as the trace is opened, and held.
 
 A question asks a trace some twenty times, and Polars reads the footers of all parts each time.
 """
@@ -23,9 +23,12 @@ from .files import (
     within_limits,
 )
 
+_FEW_ROWS = 20_000
+"""So many rows are held in any case: of some 250 bytes each in memory."""
+
 _SMALL_ROWS, _MANY_PARTS, _MOST_ROWS = 4096, 32, 400_000
 """Rows of a small part on average; so many of them are held, if they have no more rows in all than
-the last: of some 250 bytes each in memory."""
+the last."""
 
 
 def held_tables(manifests: Sequence[Manifest]) -> frozenset[str]:
@@ -36,7 +39,8 @@ def held_tables(manifests: Sequence[Manifest]) -> frozenset[str]:
     for name in PART_TABLES:
         rows = sum(manifest.rows.get(name, 0) for manifest in manifests)
         parts = sum(part.table == name for manifest in manifests for part in manifest.parts)
-        if parts >= _MANY_PARTS and rows <= min(parts * _SMALL_ROWS, _MOST_ROWS):
+        many = parts >= _MANY_PARTS and rows <= min(parts * _SMALL_ROWS, _MOST_ROWS)
+        if many or rows <= _FEW_ROWS:
             found.append(name)
     return frozenset(found)
 

@@ -55,7 +55,9 @@ class Trace:
         untold: those of `calls` for which `conditions` are null; None: there are none.
         sample_calls: `module_calls` without the filters on modules, ops and stages: what tells
             batch and time steps of a sample, whichever of its modules are left.
-        identities: what each file was as the trace was opened; see `files.collected`.
+        identities: what each file was as the trace was opened, without those that are in memory;
+            see `files.collected`.
+        in_memory: all its tables are, see `held`.
         alike: by static table, ranks -> the first rank of which the table is the same.
         left_out: if it was opened with `partial`, what was read and what not, in words; else None.
         opened: the trace that this one was narrowed from, or None.
@@ -77,6 +79,7 @@ class Trace:
     filters: tuple[str, ...] = ()
     identities: Mapping[Path, Identity] = field(default_factory=dict, repr=False, compare=False)
     alike: Mapping[str, Mapping[int, int]] = field(default_factory=dict, repr=False, compare=False)
+    in_memory: bool = False
     left_out: str | None = None
     assumed: tuple[str, ...] = ()
     conditions: tuple[pl.Expr, ...] | None = field(default=(), repr=False, compare=False)
@@ -273,6 +276,7 @@ class _Opening:
 
     path: Path
     identities: Mapping[Path, Identity]
+    in_memory: bool = False
 
 
 def _joined(
@@ -304,13 +308,14 @@ def _joined(
             raise TraceError(f"{found.path} is damaged: {gap}.")
     if partial:
         told = _left_out(known)
-    later = {*PART_TABLES} - at_once
-    files = {file for _, found in known for name in later for file in found.files[name]}
+    over = {file for _, found in known for name in at_once for file in found.files[name]}
+    over |= {file for _, found in known for name in STATIC_TABLES for file in found.files[name]}
     return Trace(
         path=path,
         manifest=known[0][0],
         manifests=tuple(manifest for manifest, _ in known),
-        identities={file: identities[file] for file in files},
+        identities={file: seen for file, seen in identities.items() if file not in over},
+        in_memory=at_once == {*PART_TABLES},
         alike={name: _first_of(found) for name, found in twins.items()},
         left_out=told,
         signatures=static["signatures"],

@@ -22,7 +22,7 @@ def hold(monkeypatch):
     """Return a function that says whether parts are held from now on."""
 
     def said(parts: bool) -> None:
-        monkeypatch.setattr(held, "_MANY_PARTS", 1 if parts else 1 << 30)
+        monkeypatch.setattr(held, "_FEW_ROWS", 1 << 30 if parts else -1)
 
     return said
 
