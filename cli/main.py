@@ -7,12 +7,14 @@ script that it ran.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -118,9 +120,30 @@ def opjoule() -> None:
 debuggable(opjoule)
 
 
+_HOSTS = ("record", "demo")
+"""Verbs that run a program, which ends as it would by itself."""
+
+
 def main() -> None:
-    """Run the command line and leave with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    """Run the command line and leave with its exit code.
+
+    A process that ends with its answer takes nothing apart: to look for cycles in what is loaded,
+    and to let go of it piece by piece at the end, takes a sixth of the time of a small answer.
+    """
+    words = sys.argv[1:]
+    verb = next((word for word in words if not word.startswith("-")), "")
+    if verb in _HOSTS or "--debug" in words:  # as profilers and debuggers expect it
+        sys.exit(run(words))
+    gc.set_threshold(_SELDOM, 20, 20)
+    code = run(words)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # what could not be written was told
+            stream.flush()
+    os._exit(code)
+
+
+_SELDOM = 100_000
+"""Objects that are made between two looks for cycles."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -65,6 +65,41 @@ def test_debug_shows_where(failing, capsys):
     assert err.endswith("opjoule: runs/a has no manifest\n")
 
 
+LEAVING = """
+import atexit, sys
+from opjoule.cli import main as entry
+atexit.register(print, "left", file=sys.stderr)
+sys.argv[1:] = {words}
+entry()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "taken_apart"),
+    [
+        (["config", "show", "lemaire"], 0, False),
+        (["config", "show", "nothing"], 2, False),
+        (["config", "show", "lemaire", "--debug"], 0, True),
+        (["record", "script.py"], 3, True),
+    ],
+)
+def test_a_process_that_ends_with_its_answer_takes_nothing_apart(
+    words, code, taken_apart, tmp_path
+):
+    """All is written and the code is right; who runs a program, or debugs, ends as Python does."""
+    (tmp_path / "script.py").write_text("raise SystemExit(3)")
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING.format(words=words)],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert ("left" in done.stderr) == taken_apart
+    if words[0] == "config" and not code:
+        assert done.stdout.count("\n") > 30
+    else:
+        assert "opjoule: " in done.stderr
+
+
 @pytest.mark.parametrize("words", [["count"], ["energy", "lemaire"], ["config", "show"]])
 def test_debug_may_stand_after_the_verb(words, monkeypatch, capsys):
     def fail(*_, **__):
