@@ -79,7 +79,7 @@ def _samples(trace: Trace) -> dict[str, Any]:
     found = samples_of(trace)
     return {
         "count": found.samples,
-        "inferences": found.frame.height,
+        "inferences": found.completed.height,
         "batch": found.batch,
         "batch_from": found.batch_from,
         "time_steps": found.time_steps,

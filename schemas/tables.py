@@ -260,6 +260,7 @@ MODULE_CALLS = _columns(
         ("sample", "int64", "", "number of the inference that the call belongs to"),
         ("batch_from", _TEXT, "", "told, observed or guessed; null: the batch is unknown"),
         ("time_steps_from", _TEXT, "", "told, observed or guessed; null: they are unknown"),
+        ("raised", "bool", "", "an exception ended the call; null: not noted"),
     ]
 )
 
@@ -304,7 +305,7 @@ TABLES: dict[str, tuple[Column, ...]] = {**STATIC_TABLES, **PART_TABLES}
 
 ADDED_COLUMNS: dict[str, tuple[str, ...]] = {
     "modules": ("same_as",),
-    "module_calls": ("batch_from", "time_steps_from"),
+    "module_calls": ("batch_from", "time_steps_from", "raised"),
     "calls": ("zero_pairs", "let_go"),
     "values": ("storage_bytes",),
 }

@@ -256,7 +256,8 @@ class ModuleCalls:
         if self.off or torch.compiler.is_compiling():
             return
         # After an exception PyTorch calls global hooks without the keyword arguments.
-        kwargs, output = given if len(given) == 2 else ({}, None)
+        raised = len(given) != 2
+        kwargs, output = ({}, None) if raised else given
         thread = self._find_thread()
         if thread is None:
             return
@@ -266,9 +267,9 @@ class ModuleCalls:
                 self._passed(thread, module, output)
             elif self.session.shared:
                 with self.session.lock:
-                    self._left(thread, module, args, kwargs, output)
+                    self._left(thread, module, args, kwargs, output, raised)
             else:
-                self._left(thread, module, args, kwargs, output)
+                self._left(thread, module, args, kwargs, output, raised)
         except Exception as error:
             self._broke(error)
         finally:
@@ -283,7 +284,8 @@ class ModuleCalls:
             if self.waiting and not passed:
                 self.samples.left_unseen(module, handed_back(output))
 
-    def _left(self, thread: Thread, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _left(self, thread: Thread, module: nn.Module, args: Any, kwargs: Any, output: Any,
+              raised: bool) -> None:  # fmt: skip
         stack = thread.stack
         place = len(stack) - 1
         while place >= 0 and stack[place].info.module() is not module:
@@ -297,12 +299,13 @@ class ModuleCalls:
         if not stack[-1].written:
             if not self.session.passive:
                 self.unknown.left(stack[-1], module, (args, kwargs), output)
-            self._close(thread, stack[-1], module, kwargs, output)
+            self._close(thread, stack[-1], module, kwargs, output, raised=raised)
         stack.pop()
 
     def _close(
-        self, thread: Thread, call: ModuleCall, module: nn.Module | None, kwargs: Any, output: Any
-    ) -> None:
+        self, thread: Thread, call: ModuleCall, module: nn.Module | None, kwargs: Any, output: Any,
+        *, raised: bool = True,
+    ) -> None:  # fmt: skip
         session = self.session
         info = call.info
         root, neuron = call.parent is None, info.neuron is not None
@@ -341,7 +344,7 @@ class ModuleCalls:
              call.first_seq, session.seq - 1, call.first_node, last_node, call.thread, call.stage,
              call.label, call.step, call.training, call.grad, self.rows.mode_code(call.step_mode),
              _cell(call.batch), _cell(call.time_steps), call.batch_from, call.steps_from,
-             call.sample),
+             call.sample, raised),
             call.inputs, outputs, call.state_before, after,
         )  # fmt: skip
         call.runs_in = None

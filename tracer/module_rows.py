@@ -20,6 +20,7 @@ _NUMBERS = (
     "module_call_id", "module_id", "parent_call_id", "first_seq", "last_seq", "first_node",
     "last_node", "thread", "stage", "label", "step", "training", "grad_enabled", "step_mode",
     "batch", "time_steps", "batch_from", "time_steps_from", "sample",
+    "raised",
 )  # fmt: skip
 _VALUES = ("inputs", "outputs", "state_before", "state_after")
 _STAGES = ["forward", "recompute"]
@@ -141,7 +142,7 @@ class ModuleRows:
         for name, cells in zip(_NUMBERS, np.ascontiguousarray(rows.T), strict=True):
             if name in codes:
                 columns[name] = words(cells, codes[name])
-            elif name in ("training", "grad_enabled"):
+            elif name in ("training", "grad_enabled", "raised"):
                 columns[name] = booleans(cells == 1)
             else:
                 columns[name] = column(cells, schema.field(name).type)

@@ -47,9 +47,13 @@ def _of_network(network: Network, columns: Sequence[str]) -> Iterator[str]:
         yield "its forward passes ran in training mode."
     if "guessed" in (sampled.batch_from, sampled.time_steps_from):
         yield "batch or time steps are a guess."
-    if network.spread and (number_of(sampled, network.per) or 0) > 1 and sampled.frame.height > 1:
+    if (
+        network.spread
+        and (number_of(sampled, network.per) or 0) > 1
+        and sampled.completed.height > 1
+    ):
         yield f"{spread_text(sampled, network.per)}."
-    yield from (f"{line}." for line in network.counts.assumed)
+    yield from (f"{line}." for line in (*network.counts.assumed, *sampled.warnings))
     shares = [f"{share_text(share)} of {COUNTED[name]}" for name, share in network.outside.items()
               if name in map(bare, columns)]  # fmt: skip
     if shares:
@@ -66,7 +70,8 @@ def _of_estimates(estimator: str, networks: Sequence[Network]) -> Iterator[str]:
         if estimator in each.refused:
             yield f"{estimator} does not apply to {each.name}: {each.refused[estimator]}"
         elif report := each.reports.get(estimator):
-            told = (text for text in report.warnings if text not in report.assumed)
+            known = (*report.assumed, *each.sampled.warnings)
+            told = (text for text in report.warnings if text not in known)
             lines[each.name] = [f"{text}." for text in (report.coverage, *told)]
     yield from _gathered(lines, f"{estimator} of ")
 

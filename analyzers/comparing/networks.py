@@ -110,7 +110,7 @@ class Network:
         return report.each_pj(self.per), self._deviation(report)
 
     def _deviation(self, report: EnergyReport) -> float | None:
-        if not self.spread or report.sampled.frame.height < 2:
+        if not self.spread or report.sampled.completed.height < 2:
             return None
         found: float | None = report.by(spread=True)["std_pj"][0]
         return found

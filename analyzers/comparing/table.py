@@ -169,14 +169,15 @@ def table(
         time_steps: time steps of a sample; by default as recorded.
 
     Raises:
-        ConfigError: no trace; a column, network, estimator or revision that there is not; or a
-            configuration of another estimator.
+        ConfigError: no trace; a column, network, estimator or revision that there is not; an
+            accuracy that is no share of 1; or a configuration of another estimator.
         TraceError: a trace cannot be read, has no forward pass, or does not tell its samples.
     """
     if not traces:
         raise ConfigError("a table needs at least one trace")
     given = {"accuracy": _of_networks("accuracy", accuracy or {}, traces)} if accuracy else {}
     given |= _extras(extra, traces)
+    _check_accuracies(given.get("accuracy", {}))
     columns = [columns] if isinstance(columns, str) else columns
     chosen = None if columns is None else checked(columns, given)
     options = {"samples": samples, "batch": batch, "time_steps": time_steps}
@@ -218,6 +219,13 @@ def _of_networks(what: str, values: Mapping[str, Any], traces: Mapping[str, Any]
         if name not in traces:
             raise ConfigError(f"{what} of {name!r}: there are {', '.join(traces)}")
     return dict(values)
+
+
+def _check_accuracies(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= 1):
+            raise ConfigError(f"accuracy of {name!r} is {value!r}: give a share of 1, such as 0.93")
 
 
 def _extras(extra: pl.DataFrame | None, traces: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -118,7 +118,7 @@ class Facts:
         The user's word comes first, then what the layer's calls took, then the samples' steps. A
         network without neurons whose time steps nobody tells has one.
         """
-        of_samples = self.sampled.frame.select("batch", "time_steps")
+        of_samples = self.sampled.completed.select("batch", "time_steps")
         told = bool(self.sampled.frame["given"].any())
         if not self.spiking and not told:
             return 1.0

@@ -87,7 +87,7 @@ def spread_text(samples: Samples, per: str) -> str:
     """Return what a deviation is taken over, in words."""
     if per == "step":
         return f"± is the standard deviation over {noun(number_of(samples, per) or 0, per)}"
-    runs = samples.frame.height
+    runs = samples.completed.height
     batch = samples.batch
     if batch == 1:
         return f"± is the standard deviation over {noun(runs, 'sample')}"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from ...schemas import ConfigError
+from ..text import agreeing
+from ..text import number as count_of
 from ..trace.files import collected
 from .layers import MODULE, layers_of, neurons_of
 from .sample_shares import seen_by_layers
@@ -45,7 +47,8 @@ class Samples:
 
     Attributes:
         frame: `SAMPLE`, `batch`, `time_steps` (null: unknown), `batch_from`, `time_steps_from` (of
-            `ORIGINS`; null: unknown) and `given` (the user said one of them), a row for each.
+            `ORIGINS`; null: unknown), `given` (the user said one of them) and `failed` (an
+            exception ended it), a row for each.
         warnings: where the user's words stand against what the trace was told.
         told: how many samples the user says there are.
         places: where each ran: `SAMPLE`, `number` (of the sample, from 0 over all ranks), `step`,
@@ -58,32 +61,38 @@ class Samples:
     places: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_PLACES), repr=False)
 
     @property
+    def completed(self) -> pl.DataFrame:
+        """The rows of `frame` without those that an exception ended: what is called samples."""
+        whole = "failed" in self.frame.columns and self.frame["failed"].any()
+        return self.frame.filter(~pl.col("failed")) if whole else self.frame
+
+    @property
     def samples(self) -> int | None:
         """Inferences in all: the batches of all samples added up; None if one is unknown."""
         if self.told is not None:
             return self.told
-        batches = self.frame["batch"]
+        batches = self.completed["batch"]
         return int(batches.sum()) if len(batches) and not batches.null_count() else None
 
     @property
     def batch(self) -> int | None:
         """The batch of every sample, None if they differ or one is unknown."""
-        return _one(self.frame["batch"])
+        return _one(self.completed["batch"])
 
     @property
     def time_steps(self) -> int | None:
         """The time steps of every sample, None if they differ or one is unknown."""
-        return _one(self.frame["time_steps"])
+        return _one(self.completed["time_steps"])
 
     @property
     def batch_from(self) -> str | None:
         """How the batch is known, the weakest of all samples; None if it is not."""
-        return _weakest(self.frame["batch_from"])
+        return _weakest(self.completed["batch_from"])
 
     @property
     def time_steps_from(self) -> str | None:
         """How the time steps are known, the weakest of all samples; None if they are not."""
-        return _weakest(self.frame["time_steps_from"])
+        return _weakest(self.completed["time_steps_from"])
 
 
 def unknown_samples() -> Samples:
@@ -193,9 +202,20 @@ def _samples_of(
     if chosen is not trace.sample_calls:  # which all samples are of
         known = known.join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
     frame = known.pipe(collected, trace).sort(SAMPLE)
+    failing = failed_samples(trace).with_columns(failed=pl.lit(True))
+    frame = frame.join(failing, on=SAMPLE, how="left", maintain_order="left").with_columns(
+        pl.col("failed").fill_null(False)
+    )
+    failed = int(frame["failed"].sum())
     warnings = [
         text for name, number in given.items() if (text := _overridden(name, number, frame))
     ]
+    if failed:
+        warnings.append(
+            f"{count_of(failed, 'inference')} ended with an exception: what ran of "
+            f"{agreeing(failed, 'it', 'them')} is counted, {agreeing(failed, 'its', 'their')} "
+            "samples are not"
+        )
     for name, number in given.items():
         if number is not None:
             frame = frame.with_columns(
@@ -217,10 +237,34 @@ def numbers_of(trace: Trace) -> pl.DataFrame:
     return _latest(trace, ("numbers of samples",), lambda: _numbered(trace))
 
 
+def failed_samples(trace: Trace) -> pl.DataFrame:
+    """Return `SAMPLE` of those whose last root call was ended by an exception.
+
+    What they ran is work that was done; but nobody got an answer, so that they are no samples: a
+    batch that did not fit the memory, and ran again in halves, counts once.
+    """
+    return _latest(trace, ("failed samples",), lambda: _failed(trace))
+
+
+def _failed(trace: Trace) -> pl.DataFrame:
+    names = [*SAMPLE, "module_call_id", "raised"]
+    calls = trace.sample_calls.filter(pl.col("stage").cast(pl.String) == "forward")
+    roots = calls.filter(pl.col("parent_call_id").is_null()).select(names)
+    failed = roots.filter("raised").group_by(SAMPLE).agg(pl.col("module_call_id").max())
+    found = collected(failed, trace)
+    if found.is_empty():
+        return found.select(SAMPLE)
+    last = roots.join(found.lazy().select(SAMPLE), on=SAMPLE, how="semi")
+    last = last.group_by(SAMPLE).agg(pl.col("module_call_id").max())
+    return found.join(collected(last, trace), on=names[:3], how="semi").select(SAMPLE).sort(SAMPLE)
+
+
 def _numbered(trace: Trace) -> pl.DataFrame:
+    failed = failed_samples(trace).lazy()
     found = (
         trace.sample_calls.filter(pl.col("stage").cast(pl.String) == "forward")
         .filter(pl.col("sample").is_not_null())
+        .join(failed, on=list(SAMPLE), how="anti")
         .select(*SAMPLE, "step", pl.col("label").cast(pl.String))
         .unique()
         .pipe(collected, trace)
@@ -258,7 +302,7 @@ def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
         .filter("training")
         .pipe(collected, trace)
     )
-    batches = samples.frame.join(evaluated, on=SAMPLE, how="semi")["batch"]
+    batches = samples.completed.join(evaluated, on=SAMPLE, how="semi")["batch"]
     return None if samples.samples is None else int(batches.sum())
 
 

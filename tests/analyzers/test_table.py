@@ -99,6 +99,15 @@ def test_all_figures_of_a_column_are_in_one_unit(traces):
     assert sheet.frame["energy.compute"][1].startswith(f"{small['energy.compute'] / 1000:.3f}")
 
 
+@pytest.mark.parametrize("share", [93, -0.5, float("nan"), "93%", True])
+def test_an_accuracy_is_a_share(traces, share):
+    with pytest.raises(ConfigError, match=f"accuracy of 'wide' is {share!r}: give a share of 1"):
+        opjoule.table(traces, ["accuracy"], accuracy={"wide": share})
+    own = pl.DataFrame({"network": ["wide"], "accuracy": [93.0]})
+    with pytest.raises(ConfigError, match=r"accuracy of 'wide' is 93\.0"):
+        opjoule.table(traces, ["accuracy"], extra=own)
+
+
 def test_exact_counts_stay_exact_and_a_missing_figure_needs_no_unit():
     none = [None, None]
     assert cells_of("macs", [9216.0, None], none) == ("MAC", ["9,216", "-"])

@@ -8,6 +8,8 @@ import polars as pl
 
 from ....schemas.costs import LemaireConfig
 from ...text import listed
+from ...trace.files import collected
+from ...workload.layers import MODULE, neurons_of
 from ...workload.products import products_of
 from ..report import Scope
 
@@ -47,12 +49,21 @@ def warnings_of(rest: pl.DataFrame, trace: Trace) -> tuple[str, ...]:
             "leave them out with --where training=false"
         )
     hiding = [text for text in trace.filters if text.strip().startswith(("module", "op"))]
-    if hiding:
+    if hiding and (hiding[0].strip().startswith("op") or _lacks_neurons(trace)):
         found.append(
             f"the trace was narrowed by {hiding[0]!r}: neurons that this left out are not charged, "
-            "and layers that feed them count as layers without; use where= instead"
+            "and layers that feed them count as layers without"
         )
     return tuple(found)
+
+
+def _lacks_neurons(trace: Trace) -> bool:
+    """Return whether neurons that ran were left out as the trace was narrowed."""
+    ran, left = (
+        collected(each.module_calls.select(MODULE).unique(), each) for each in (trace.whole, trace)
+    )
+    known = neurons_of(trace).join(ran, on=MODULE, how="semi")
+    return known.join(left, on=MODULE, how="anti").height > 0
 
 
 def nothing_charged(trace: Trace, rest: pl.DataFrame) -> str:
