@@ -93,12 +93,12 @@ def _tabled(rows: Sequence[tuple[str, str]], reply: Reply) -> None:
 def _made(trace: Trace) -> Iterator[Fact]:
     """Yield how the trace was made."""
     manifest, ranks = trace.manifest, trace.manifests
-    parts = [part for each in ranks for part in each.parts]
+    sizes = [part.bytes for each in ranks for part in each.parts] or _sizes_of_files(trace)
     state = f"format {manifest.format_version}, {manifest.status}"
     yield "trace", [f"{trace.path} ({state})"]
     yield (
         "size",
-        [f"{bytes_text(sum(part.bytes for part in parts))} in {number_text(len(parts), 'file')}"],
+        [f"{bytes_text(sum(sizes))} in {number_text(len(sizes), 'file')}"],
     )
     if manifest.failure is not None:
         yield "ended by", [f"{manifest.failure.type}: {manifest.failure.message}"]
@@ -112,7 +112,7 @@ def _made(trace: Trace) -> Iterator[Fact]:
     yield "code", [_code(manifest)]
     yield from _environment(manifest)
     yield "seed", [str(manifest.seed)] if manifest.seed is not None else []
-    yield "steps", [count_text(manifest.steps)]
+    yield "steps", [count_text(manifest.steps)] if manifest.status != "unfinished" else []
     yield "statistics", [_statistics(manifest)]
     prints = manifest.fingerprint
     named = [("inputs", prints.inputs), ("parameters", prints.parameters)]
@@ -122,6 +122,11 @@ def _made(trace: Trace) -> Iterator[Fact]:
     yield "rows", [rows] if rows else []
     if trace.filters:
         yield "narrowed by", [", ".join(trace.filters)]
+
+
+def _sizes_of_files(trace: Trace) -> list[int]:
+    """Return the bytes of each file of a recording that was killed before it could list them."""
+    return [file.stat().st_size for file in trace.path.rglob("*.parquet")]
 
 
 def _missing(trace: Trace) -> Iterator[Fact]:

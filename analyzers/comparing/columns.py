@@ -142,6 +142,15 @@ def cells_of(
     return f"{title} ({scale.unit})" if scale.unit else title, shown
 
 
+def unit_of(column: str) -> str | None:
+    """Return the unit of a column's numbers in data; None: they are counts, ratios or a user's."""
+    if column.startswith(ENERGY):
+        return "pJ"
+    if _shown(column) in (share_text, rate_text):
+        return "share"
+    return "B" if column == "bytes" else None
+
+
 def _exact(value: float) -> bool:
     """Return whether a count is shown to the last digit."""
     return ("." not in (text := count_text(value))) and " " not in text

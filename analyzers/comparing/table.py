@@ -16,7 +16,7 @@ from ..energy.estimators import ESTIMATORS, check_estimators, fitting_config
 from ..energy.revisions import SOURCE, variant_of
 from ..progress import tracked
 from ..trace.trace import narrowed
-from .columns import COLUMNS, DEFAULT, RATIO, bare, cells_of, checked, energy_of
+from .columns import COLUMNS, DEFAULT, RATIO, bare, cells_of, checked, energy_of, unit_of
 from .footnotes import footnotes_of
 from .networks import Asked, Network
 
@@ -122,6 +122,7 @@ class Table(Result):
         return {
             "per": self.per,
             "columns": list(self.columns),
+            "units": {name: unit for name in self.columns if (unit := unit_of(name))},
             "rows": self.frame.to_dicts(),
             "footnotes": list(self.footnotes),
             "assumed": list(self.assumed),

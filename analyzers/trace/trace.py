@@ -376,7 +376,7 @@ def _left_out(ranks: Iterable[tuple[Manifest, Found]]) -> str:
         if (gap := missing_calls(found)) is not None:
             faults.append(f"{found.path}: {gap}")
         if manifest.status != "complete":
-            faults.append(f"what followed ({ending(manifest)})")
+            faults.append(f"what followed, in its last step too ({ending(manifest)})")
     present = len(ranks)
     if present < (size := max(manifest.world_size for manifest, _ in ranks)):
         faults.append(f"{size - present} of {size} ranks")

@@ -94,7 +94,8 @@ def spread_text(samples: Samples, per: str) -> str:
     of = f" of {batch}" if batch else ""
     if runs == 1:
         return f"there is one batch{of}, and so no standard deviation"
-    return f"± is the standard deviation over the means of {runs} batches{of}"
+    weighted = "" if batch else ", weighted by their sizes"
+    return f"± is the standard deviation over the means of {runs} batches{of}{weighted}"
 
 
 def divisors(samples: Samples, per: str, keys: Iterable[str]) -> pl.DataFrame:

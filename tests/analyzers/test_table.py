@@ -61,6 +61,9 @@ def test_the_default_has_every_estimator_that_applies(traces):
     assert f"compute of all networks: {charged}" in found.footnotes
     (sheet,) = found.page().sheets
     assert sheet.frame["accuracy"].to_list() == ["93.0", ""]
+    units = found.to_dict()["units"]
+    assert (units["energy.compute"], units["rate"], units["accuracy"]) == ("pJ", "share", "share")
+    assert "macs" not in units and "ratio.energy.compute" not in units
 
 
 def test_constants_are_those_given_and_a_footnote_names_them(traces):

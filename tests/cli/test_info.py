@@ -133,3 +133,5 @@ def test_a_killed_recording_is_told(copied, answered, partial):
     assert "unfinished" in shown["trace"]
     assert shown["calls"].startswith("276")
     assert shown["read"].startswith("partial: 276 calls read, left out: ")
+    files = [*copied.glob("*.parquet")]
+    assert f"in {len(files)} files" in shown["size"] and "steps" not in shown

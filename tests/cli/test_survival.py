@@ -123,7 +123,7 @@ def test_a_recording_that_ended_before_calls_were_saved(refused, tmp_path):
     for verb in ("count", "info", "coverage"):
         assert refused(verb, "--partial", path) == (
             f"opjoule: {path} holds no calls that can be read; partial: 0 calls read, left out: "
-            "what followed (its recording was not finished).\n"
+            "what followed, in its last step too (its recording was not finished).\n"
         )
 
 
