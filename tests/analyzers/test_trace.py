@@ -83,7 +83,7 @@ def test_what_a_killed_recording_left(copied, stored, refusal):
     assert opened.values.collect().is_empty()
     assert opened.left_out == (
         f"partial: 276 calls read, left out: {half} is damaged: it is not a Parquet file.; what "
-        "followed (its recording was not finished)"
+        "followed, in its last step too (its recording was not finished)"
     )
     assert count(opened, by="op").frame.equals(count(whole, by="op").frame)
     (copied / "signatures.parquet").write_bytes(b"")
