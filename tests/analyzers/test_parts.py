@@ -110,8 +110,13 @@ def test_sizes_beyond_64_bits_are_refused(stored, resign):
         count(open_trace(resign("signatures.parquet", table)))
 
 
-def test_whatever_the_bytes_a_library_never_speaks(stored, resign, copied):
-    """Random damage under a checksum that fits it: read or refused, never a library's error."""
+@pytest.mark.parametrize("held", [-1, 20_000])
+def test_whatever_the_bytes_a_library_never_speaks(stored, resign, copied, held, monkeypatch):
+    """Random damage under a checksum that fits it: read or refused, never a library's error.
+
+    Whether tables of so many rows are held in memory or read as they are asked for.
+    """
+    monkeypatch.setattr("opjoule.analyzers.trace.held._FEW_ROWS", held)
     dice = random.Random(7)
     refused = 0
     for _ in range(60):
