@@ -20,6 +20,7 @@ from typing import Any
 import click
 from click.shell_completion import shell_complete
 
+from .cores import stay_on_one
 from .terminal import say
 
 VERBS = {
@@ -135,6 +136,7 @@ def main() -> None:
     if verb in _HOSTS or "--debug" in words:  # as profilers and debuggers expect it
         sys.exit(run(words))
     gc.set_threshold(_SELDOM, 20, 20)
+    stay_on_one(words)
     code = run(words)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # what could not be written was told
