@@ -62,6 +62,11 @@ def share_text(share: float | None, deviation: float | None = None) -> str:
     return f"{100 * share:.1f}{spread} %"
 
 
+def rate_text(rate: float | None) -> str:
+    """Return the text of a rate below which a network wins."""
+    return "never" if rate is not None and rate <= 0 else share_text(rate)
+
+
 def figure_text(figure: str) -> Callable[[Any], str]:
     """Return what makes the text of values of a figure: "flops", "energy.compute", ..."""
     if figure.startswith("energy."):

@@ -19,6 +19,9 @@ ENERGY = "energy."
 TWIN_RATIO = "twin_ratio"
 """Energy of a spiking network by its quantized twin's, see `breakeven`; `.MACHINE` may follow."""
 
+TWIN_MACHINE = "yan-dram"
+"""The machine of a comparison with the twin that names none."""
+
 NAME = r"[\w.-]*\w"
 """A figure, as a regular expression."""
 

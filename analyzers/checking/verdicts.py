@@ -18,7 +18,7 @@ from ..trace.filters import fits
 from ..units import figure_text, share_text
 from ..workload.modules import GLOBAL
 from ..workload.samples import regrouped, samples_of
-from .figures import ENERGY, TWIN_RATIO, machine_of
+from .figures import ENERGY, TWIN_MACHINE, TWIN_RATIO, machine_of
 from .limits import Limit
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ class Figures:
     @cache  # noqa: B019 - lives as long as one check
     def _beside(self, machine: str) -> Breakeven:
         """Return the comparison with the twin; "" is the usual machine."""
-        from ..comparing.breakeven import DEFAULT, breakeven  # loaded where a twin is asked for
+        from ..comparing.breakeven import breakeven  # loaded where a twin is asked for
 
-        machine = machine or DEFAULT
+        machine = machine or TWIN_MACHINE
         return breakeven(self.trace, machine=machine, spikes=self.spikes, **self.given)
 
     def _ratios(self, machine: str, scope: str) -> list[Row]:

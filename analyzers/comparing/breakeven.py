@@ -19,6 +19,7 @@ from ...schemas.costs import Machine, load_machine
 from ...schemas.quantities import QUANTITIES
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
+from ..checking.figures import TWIN_MACHINE
 from ..energy.machine.actions import CAPACITY, Actions, asked_of
 from ..energy.machine.energies import price_pj
 from ..energy.machine.report import counted_of
@@ -26,7 +27,7 @@ from ..energy.machine.tables import Tables
 from ..energy.machine.twin import TwinTables, twin_bits, twin_of
 from ..text import listed, number
 from ..trace.trace import narrowed
-from ..units import energy_text, ratio_text, share_text
+from ..units import energy_text, rate_text, ratio_text, share_text
 from ..workload.dataflow import neurons_behind
 from ..workload.layer_calls import layer_calls, neuron_calls
 from ..workload.layers import MODULE, layers_of, neurons_of
@@ -34,15 +35,6 @@ from ..workload.modules import GLOBAL
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
-
-DEFAULT = "yan-dram"
-"""The machine of a comparison that names none."""
-
-
-def rate_text(rate: float | None) -> str:
-    """Return the text of a rate below which a network wins."""
-    return "never" if rate is not None and rate <= 0 else share_text(rate)
-
 
 OTHERS = "(no layer)"
 """The row of what belongs to no layer: norms, pooling, neurons behind no layer."""
@@ -152,7 +144,7 @@ def breakeven(
     snn: Trace | str | os.PathLike[str],
     ann: Trace | str | os.PathLike[str] | None = None,
     *,
-    machine: str | os.PathLike[str] | Machine = DEFAULT,
+    machine: str | os.PathLike[str] | Machine = TWIN_MACHINE,
     assume: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Breakeven:

@@ -8,19 +8,18 @@ from typing import Any
 from ...schemas import ConfigError
 from ...schemas.costs import config_class
 from ...schemas.spelling import meant
-from ..checking.figures import check_machine, machine_of
+from ..checking.figures import TWIN_MACHINE, check_machine, machine_of
 from ..energy.estimators import ESTIMATORS
 from ..units import (
     count_text,
     deviating_text,
     figure_text,
+    rate_text,
     ratio_text,
     scale_of,
     scaled_text,
     share_text,
 )
-from .breakeven import DEFAULT as DEFAULT_MACHINE
-from .breakeven import rate_text
 
 ENERGY, RATIO = "energy.", "ratio."
 MACHINE = f"{ENERGY}machine."
@@ -28,8 +27,8 @@ MACHINE = f"{ENERGY}machine."
 COUNTED = {"flops": "FLOP", "macs": "MAC", "acs": "AC", "synops": "SynOp", "bytes": "Bytes",
            "dense_macs": "Dense MAC"}  # fmt: skip
 SAMPLED = {"samples": "Samples", "time_steps": "T", "batch": "Batch"}
-RATED = {"rate": "Firing rate", "activation_sparsity": "Activation sparsity",
-         "effective_macs": "Effective MAC", "effective_acs": "Effective AC"}  # fmt: skip
+FIRED = {"rate": "Firing rate", "activation_sparsity": "Activation sparsity"}
+RATED = {**FIRED, "effective_macs": "Effective MAC", "effective_acs": "Effective AC"}
 TWINNED = {"twin_ratio": "Energy by its twin's", "input_rate": "Rate of input spikes",
            "breakeven_rate": "Wins below an input rate of"}  # fmt: skip
 """Figures of `breakeven`; `.MACHINE` after one of them names the machine. The rate is that of the
@@ -82,7 +81,7 @@ def estimators_of(columns: Iterable[str]) -> list[str]:
 def machines_of(column: str) -> list[str]:
     """Return the machine on which a column stands beside the twin; none: it is another column."""
     named = (machine_of(column, name) for name in TWINNED)
-    return [machine or DEFAULT_MACHINE for machine in named if machine is not None]
+    return [machine or TWIN_MACHINE for machine in named if machine is not None]
 
 
 def energy_of(estimator: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,17 @@ import polars as pl
 from ...schemas import ConfigError, TraceError
 from ..counting.count import Counts, count, summed_up
 from ..counting.evaluate import tally
-from ..counting.rates import Rates, rates
+from ..counting.firing import firing_of
+from ..counting.rates import rates
 from ..energy.estimators import ESTIMATORS, estimate
 from ..rules import rule_set
 from ..workload.inference import forward_alone
-from .breakeven import Breakeven, breakeven
+from ..workload.kinds import kinds_of
 from .columns import (
     COUNTED,
     DEFAULT,
     ENERGY,
+    FIRED,
     RATED,
     SAMPLED,
     bare,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ..energy.report import EnergyReport
     from ..trace.trace import Trace
     from ..workload.samples import Samples
+    from .breakeven import Breakeven
 
 _LEAST = 0.0005
 """The smallest share of work outside modules that a footnote names: it shows as 0.1 %."""
@@ -65,7 +68,7 @@ class Network:
         self.sampled: Samples = sampled_side(part, **asked.options)
         columns = [bare(name) for name in asked.columns or (*DEFAULT, *map(energy_of, ESTIMATORS))]
         rated = set(columns) & set(RATED)
-        self.rates: Rates | None = rates(part, **asked.options) if rated else None
+        self.rates, self.rate_deviations = _rates(part, rated, asked.options)
         self.outside = _outside(part, self.counts, columns, asked.spikes)
         self.reports: dict[str, EnergyReport] = {}
         self.refused: dict[str, str] = {}
@@ -78,6 +81,8 @@ class Network:
                     self.refused[estimator] = str(error)
         self.twins: dict[str, Breakeven] = {}
         for machine in dict.fromkeys(machine for name in columns for machine in machines_of(name)):
+            from .breakeven import breakeven  # machines are loaded where a twin is asked for
+
             try:
                 self.twins[machine] = breakeven(part, machine=machine, **options)
             except (TraceError, ConfigError) as error:
@@ -89,10 +94,8 @@ class Network:
         if column in SAMPLED:
             return getattr(self.sampled, column), None
         if column in RATED:
-            if self.rates is None:
-                return None, None
-            deviation = self.rates.deviations.get(column) if self.per == "sample" else None
-            return self.rates.totals[column], deviation if self.spread else None
+            known = self.per == "sample" and self.spread
+            return self.rates.get(column), self.rate_deviations.get(column) if known else None
         if column in COUNTED:
             row = self.counts.frame.row(0, named=True)
             return self.counts.each[column], row.get(f"{column}_std")
@@ -116,10 +119,23 @@ class Network:
         return found
 
 
+def _rates(
+    part: Trace, columns: Set[str], options: Mapping[str, Any]
+) -> tuple[Mapping[str, float | None], Mapping[str, float | None]]:
+    """Return totals of `rates` and their deviations, no more of them than columns need."""
+    if not columns:
+        return {}, {}
+    if columns <= set(FIRED):
+        firing = firing_of(part, **options)
+        return firing.totals(), firing.deviations()
+    found = rates(part, **options)
+    return found.totals, found.deviations
+
+
 def _outside(part: Trace, counts: Counts, columns: Sequence[str], spikes: str) -> dict[str, float]:
     """Return which share of each counter that is shown ran outside every module, if any did."""
     shown = [name for name in COUNTED if name in columns]
-    if not shown:
+    if not shown or not kinds_of(part)["module_id"].null_count():
         return {}
     rules = rule_set(counts.rules)
     outside = tally(part, rules, ["module_id"], spikes=spikes).filter(pl.col("module_id").is_null())

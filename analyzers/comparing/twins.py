@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ..checking.figures import TWIN_RATIO, machine_of
+from ..checking.figures import TWIN_MACHINE, TWIN_RATIO, machine_of
 from ..units import ratio_text, share_text
 from .diff import Total, difference_of, total_between
 
@@ -46,9 +46,9 @@ def twinned(
         ConfigError: there is no such machine, or it charges nothing of the twin.
         TraceError: samples or time steps are not known, or spikes were not measured.
     """
-    from .breakeven import DEFAULT, breakeven  # machines are loaded where a twin is asked for
+    from .breakeven import breakeven  # machines are loaded where a twin is asked for
 
-    machine = machine_of(figure, TWIN_RATIO) or DEFAULT
+    machine = machine_of(figure, TWIN_RATIO) or TWIN_MACHINE
     one, two = (breakeven(trace, machine=machine, **options) for trace in (base, head))
     changes = _changes(_layers(one, names), _layers(two, {}))
     return Twinned(total_between(figure, "", one.ratio, two.ratio), changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -351,6 +351,7 @@ def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     )
 
 
+@cache
 def _is_known(name: str) -> pl.Expr:
     """Return whether a sum says something: of nothing 0 is known, of unknown calls nothing.
 
@@ -364,6 +365,7 @@ def _is_known(name: str) -> pl.Expr:
     return some
 
 
+@cache
 def _is_exact(name: str) -> pl.Expr:
     """Return whether a sum lacks no call, those that no rule covers apart."""
     return _some(name) & (pl.col(f"{name}:lost").sum() == 0)

@@ -2,23 +2,115 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..trace.trace import narrowed
 from ..workload.divisors import deviations, divisors
+from ..workload.inference import forward_part
+from ..workload.layer_calls import neuron_calls
 from ..workload.layers import MODULE
 from ..workload.modules import scopes_of
-from ..workload.samples import SAMPLE, numbers_of
+from ..workload.samples import SAMPLE, numbers_of, regrouped, samples_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..trace.trace import Trace
     from ..workload.samples import Samples
 
 _ACTIVATIONS = "torch.nn.modules.activation."
 _NO_ACTIVATIONS = ("MultiheadAttention", "Softmax", "Softmax2d", "Softmin", "LogSoftmax")
+
+
+@dataclass(frozen=True)
+class Firing:
+    """What neurons and activation modules gave in forward passes.
+
+    Attributes:
+        part: the forward passes.
+        sampled: their samples.
+        active: what `active_of` returned.
+        calls: what `neuron_calls` returned of them.
+        layers: what `by_layer` returned, and `nonzero_per_sample`.
+    """
+
+    part: Trace
+    sampled: Samples
+    active: pl.DataFrame
+    calls: pl.DataFrame
+    layers: pl.DataFrame
+
+    def totals(self) -> dict[str, float | None]:
+        """Return `nonzero` (spikes) of a sample, `rate`, `activation_sparsity`; None: unknown."""
+        spiking = self.layers.filter("spiking")
+        share = _share(self.layers)
+        return {
+            "nonzero": known_total(spiking, "nonzero_per_sample"),
+            "rate": _share(spiking),
+            "activation_sparsity": None if share is None else 1 - share,
+        }
+
+    def deviations(self) -> dict[str, float | None]:
+        """Return the standard deviations of `totals`; None: fewer than two samples, or unknown."""
+        neurons = deviating(self, spiking=True).row(0, named=True)
+        every = deviating(self).row(0, named=True)
+        return {
+            "nonzero": neurons["nonzero_std"],
+            "rate": neurons["rate_std"],
+            "activation_sparsity": every["rate_std"],
+        }
+
+    def of_samples(self) -> pl.DataFrame:
+        """Return the calls with `spiking`, the `sample` that each is part of, and its `units`."""
+        numbers = numbers_of(self.part).select(*SAMPLE, "number").unique()
+        weights = divisors(self.sampled, "sample", ["sample"])
+        return (
+            self.calls.join(self.active, on=list(MODULE))
+            .join(numbers, on=list(SAMPLE))
+            .with_columns(sample="number")
+            .join(weights.cast({"sample": numbers.schema["number"]}), on="sample", how="left")
+        )
+
+
+def firing_of(
+    trace: Trace | str | os.PathLike[str],
+    *,
+    where: str | Sequence[str] | None = None,
+    assume: str | Sequence[str] | None = None,
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
+) -> Firing:
+    """Return what neurons and activation modules gave in a trace's forward passes.
+
+    It takes the arguments of `rates.rates`, and raises what that raises.
+    """
+    part = forward_part(regrouped(narrowed(trace, where, assume), samples), eval_only=False)
+    sampled = samples_of(part, batch, time_steps, samples=samples, ran=part.sample_calls)
+    active = active_of(part)
+    calls = neuron_calls(part, active)
+    layers = per_sample(by_layer(part, active, calls), ("nonzero",), sampled.samples or None)
+    return Firing(part, sampled, active, calls, layers)
+
+
+def per_sample(frame: pl.DataFrame, names: Sequence[str], samples: int | None) -> pl.DataFrame:
+    """Return a frame with figures divided by how many samples there are, null if that is None."""
+    each = pl.lit(samples, pl.Float64)
+    return frame.with_columns((pl.col(name) / each).alias(f"{name}_per_sample") for name in names)
+
+
+def known_total(frame: pl.DataFrame, name: str) -> float | None:
+    """Return the sum of a column; None if a part of it is not known."""
+    return None if frame[name].null_count() else float(frame[name].sum())
+
+
+def _share(layers: pl.DataFrame) -> float | None:
+    """Return the share of nonzero elements; None: not known, or there is no layer."""
+    elements, nonzero = known_total(layers, "elements"), known_total(layers, "nonzero")
+    return nonzero / elements if elements and nonzero is not None else None
 
 
 def known_sum(name: str) -> pl.Expr:
@@ -71,42 +163,23 @@ def over_time(active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def deviating(
-    trace: Trace, active: pl.DataFrame, calls: pl.DataFrame, sampled: Samples
-) -> tuple[pl.DataFrame, dict[str, float | None]]:
-    """Return the standard deviation of rates over samples, see `divisors.deviations`.
+def deviating(firing: Firing, keys: Sequence[str] = (), *, spiking: bool = False) -> pl.DataFrame:
+    """Return the standard deviation over samples of what modules gave, see `divisors.deviations`.
 
     Args:
-        trace: the forward passes.
-        active: what `active_of` returned.
-        calls: what `neuron_calls` returned of it.
-        sampled: the samples.
+        firing: of `firing_of`.
+        keys: what is kept apart: nothing, or `module`.
+        spiking: of neurons alone, without activation modules.
 
     Returns:
-        `module` and `rate_std` of each layer; and the deviations of `rate` and `nonzero` of all
-        neurons together, and of `activation_sparsity`. None: fewer than two samples, or not known.
+        `keys`, `rate_std` and `nonzero_std`. Null: fewer than two samples, or not known.
     """
-    numbers = numbers_of(trace).select(*SAMPLE, "number").unique()
-    weights = divisors(sampled, "sample", ["sample"])
-    each = (
-        calls.join(active, on=list(MODULE))
-        .join(numbers, on=list(SAMPLE))
-        .with_columns(sample="number")
-        .join(weights.cast({"sample": numbers.schema["number"]}), on="sample", how="left")
+    sums = (
+        firing.of_samples()
+        .filter(pl.col("spiking") | (not spiking))
+        .group_by(*keys, "sample")
+        .agg(known_sum("out_nonzero"), known_sum("out_numel"), pl.col("units").first())
     )
-
-    def std(rows: pl.DataFrame, keys: Sequence[str] = ()) -> pl.DataFrame:
-        sums = rows.group_by(*keys, "sample").agg(
-            known_sum("out_nonzero"), known_sum("out_numel"), pl.col("units").first()
-        )
-        share = pl.col("out_nonzero") / pl.col("out_numel") * pl.col("units")
-        names = {"rate": "rate_std", "out_nonzero": "nonzero_std"}
-        return deviations(sums.with_columns(rate=share), sampled, "sample", keys, names)
-
-    firing, every = (std(rows).row(0, named=True) for rows in (each.filter("spiking"), each))
-    found = {
-        "nonzero": firing["nonzero_std"],
-        "rate": firing["rate_std"],
-        "activation_sparsity": every["rate_std"],
-    }
-    return std(each, ["module"]).select("module", "rate_std"), found
+    share = pl.col("out_nonzero") / pl.col("out_numel") * pl.col("units")
+    names = {"rate": "rate_std", "out_nonzero": "nonzero_std"}
+    return deviations(sums.with_columns(rate=share), firing.sampled, "sample", keys, names)

@@ -23,17 +23,13 @@ from ..rules.call import FLAGGED
 from ..rules.geometry import valid_pairs
 from ..text import number
 from ..trace.signatures import SIGNATURE, of_each_signature
-from ..trace.trace import narrowed
 from ..units import count_text, share_text
-from ..workload.inference import forward_part
-from ..workload.layer_calls import neuron_calls
 from ..workload.layers import MODULE, layers_of, weight_products
 from ..workload.products import product_signatures
-from ..workload.samples import regrouped, samples_of
 from .aggregate import collapsed
 from .coefficients import KIND, forms
 from .evaluate import evaluated
-from .firing import active_of, by_layer, deviating, known_sum, over_time
+from .firing import deviating, firing_of, known_sum, known_total, over_time, per_sample
 from .pages import rates_page
 
 if TYPE_CHECKING:
@@ -190,32 +186,35 @@ def rates(
         ConfigError: a filter or setting that means nothing.
         TraceError: there is no forward pass, or a part is damaged.
     """
-    part = forward_part(regrouped(narrowed(trace, where, assume), samples), eval_only=False)
-    sampled = samples_of(part, batch, time_steps, samples=samples, ran=part.sample_calls)
-    active = active_of(part)
-    calls = neuron_calls(part, active)
+    firing = firing_of(
+        trace, where=where, assume=assume, samples=samples, batch=batch, time_steps=time_steps
+    )
+    part, layers, each = firing.part, firing.layers, firing.sampled.samples or None
     products, left_out = _products(part)
-    layers = by_layer(part, active, calls)
-    by_module, deviations = deviating(part, active, calls, sampled)
-    each = sampled.samples or None
-    products = _per_sample(products, ("dense", "effective_macs", "effective_acs"), each)
-    layers = _per_sample(layers, ("nonzero",), each)
+    products = per_sample(products, _EFFECTIVE, each)
+    deviations = deviating(firing, ["module"]).select("module", "rate_std")
     return Rates(
-        layers=layers.join(by_module, on="module", how="left", maintain_order="left").select(
+        layers=layers.join(deviations, on="module", how="left", maintain_order="left").select(
             "module", "kind", "neurons", "calls", "elements", "nonzero", "nonzero_per_sample",
             rate=pl.col("nonzero") / pl.col("elements"),
             rate_std="rate_std",
             sparsity=1 - pl.col("nonzero") / pl.col("elements"),
         ),
-        steps=over_time(active, calls),
+        steps=over_time(firing.active, firing.calls),
         products=products,
-        totals=_totals(layers, products, each),
-        deviations=deviations,
-        sampled=sampled,
+        totals={
+            **{name: known_total(products, f"{name}_per_sample") for name in _EFFECTIVE},
+            **firing.totals(),
+        },
+        deviations=firing.deviations(),
+        sampled=firing.sampled,
         left_out=left_out,
         assumed=part.assumed,
         on_devices=_on_devices(part),
     )  # fmt: skip
+
+
+_EFFECTIVE = ("dense", "effective_macs", "effective_acs")
 
 
 def _on_devices(trace: Trace) -> bool:
@@ -358,33 +357,3 @@ def _effective(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
             inputs=pl.col("input") * pl.col("calls"),
         )
     )
-
-
-def _per_sample(frame: pl.DataFrame, names: Sequence[str], samples: int | None) -> pl.DataFrame:
-    each = pl.lit(samples, pl.Float64)
-    return frame.with_columns((pl.col(name) / each).alias(f"{name}_per_sample") for name in names)
-
-
-def _totals(
-    layers: pl.DataFrame, products: pl.DataFrame, samples: int | None
-) -> dict[str, float | None]:
-    spiking = layers.filter("spiking")
-    return {
-        **{
-            name: _total(products, f"{name}_per_sample")
-            for name in ("dense", "effective_macs", "effective_acs")
-        },
-        "nonzero": _total(spiking, "nonzero_per_sample"),
-        "rate": _share(spiking),
-        "activation_sparsity": None if (share := _share(layers)) is None else 1 - share,
-    }
-
-
-def _total(frame: pl.DataFrame, name: str) -> float | None:
-    return None if frame[name].null_count() else float(frame[name].sum())
-
-
-def _share(layers: pl.DataFrame) -> float | None:
-    """Return the share of nonzero elements; None: not known, or there is no layer."""
-    elements, nonzero = _total(layers, "elements"), _total(layers, "nonzero")
-    return nonzero / elements if elements and nonzero is not None else None

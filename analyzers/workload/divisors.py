@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -196,6 +197,7 @@ def deviations(
     return found.group_by(list(keys), maintain_order=True).agg(columns)
 
 
+@cache
 def _deviation(figure: str) -> pl.Expr:
     units, whole = pl.col("units"), pl.col("all_units").first()
     many = pl.col("many").first().cast(pl.Float64)

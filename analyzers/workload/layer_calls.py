@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -131,7 +132,19 @@ def called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
         of the first input and output (`in_`, `out_`): `value`, `numel`, `bytes`, `dims`, and the
         sizes of the first two dimensions, `first` and `second`.
     """
-    columns = []
+    return (
+        trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward")
+        .join(modules.lazy().select(MODULE), on=MODULE, how="semi")
+        .select(*ID, "module_id", "first_seq", *HOW_CALLED, *_first_tensors())
+        .pipe(collected, trace)
+        .sort(ID)
+    )
+
+
+@cache
+def _first_tensors() -> tuple[pl.Expr, ...]:
+    """Return what `called` tells of the first input and output."""
+    columns: list[pl.Expr] = []
     for side in ("in", "out"):
         tensor = pl.col(f"{side}puts").list.first().struct
         shape, dtype = tensor.field("shape"), tensor.field("dtype")
@@ -145,13 +158,7 @@ def called(trace: Trace, modules: pl.DataFrame) -> pl.DataFrame:
             shape.list.get(0, null_on_oob=True).alias(f"{side}_first"),
             shape.list.get(1, null_on_oob=True).alias(f"{side}_second"),
         ]
-    return (
-        trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward")
-        .join(modules.lazy().select(MODULE), on=MODULE, how="semi")
-        .select(*ID, "module_id", "first_seq", *HOW_CALLED, *columns)
-        .pipe(collected, trace)
-        .sort(ID)
-    )
+    return tuple(columns)
 
 
 def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) -> pl.DataFrame:

@@ -11,6 +11,7 @@ those are silent, what the larger value is of which it is a part; else it is den
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -58,6 +59,7 @@ def check_spikes(mode: str, allowed: Sequence[str] = SPIKE_MODES) -> None:
         )
 
 
+@cache
 def spike_expr(prefix: str, mode: str = "binary", by_values_only: bool = False) -> pl.Expr:
     """Return whether an operand is a spike tensor, by its values and its provenance alone.
 
@@ -79,6 +81,7 @@ def spike_expr(prefix: str, mode: str = "binary", by_values_only: bool = False) 
     return fits if by_values_only else fits & ~_undecided(prefix)
 
 
+@cache
 def constant_expr(prefix: str, mode: str = "binary") -> pl.Expr:
     """Return whether an operand is a constant whose values alone would make it a spike tensor."""
     if mode == "none":
@@ -187,6 +190,7 @@ def _class(prefix: str) -> pl.Expr:
     return pl.col(f"{prefix}_class" if prefix else "class")
 
 
+@cache
 def _undecided(prefix: str) -> pl.Expr:
     """Return whether an operand is constant and its provenance unknown."""
     known = _class(prefix)
