@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 CALLS = "calls"
@@ -50,6 +51,7 @@ def amount(value: Amount | int) -> Amount:
     return value if isinstance(value, Amount) else Amount(MappingProxyType({CALLS: value}))
 
 
+@cache
 def of(statistic: str) -> Amount:
     """Return a statistic as an amount."""
     return Amount(MappingProxyType({statistic: 1}))

@@ -169,6 +169,8 @@ Product = Matmul | Convolution | Norm
 def product_of(signature: Mapping[str, Any]) -> Product | None:
     """Return what a signature multiplies or normalises; None if it is something else."""
     packet, op = signature["packet"], signature["op"]
+    if packet not in _PRODUCTS:
+        return None
     tensors = {
         (o["role"], o["slot"]): Operand(tuple(o["shape"]), bool(o["requires_grad"]))
         for o in signature["operands"]
@@ -184,9 +186,10 @@ def product_of(signature: Mapping[str, Any]) -> Product | None:
         slot = NORM_BACKWARDS.get(packet, 0)
         x = tensors.get(("in", slot))
         return Norm(op, x.shape, slot, packet in NORM_BACKWARDS) if x else None
-    if packet in CONVOLUTIONS or packet in CONVOLUTION_BACKWARDS:
-        return _convolution(packet, op, tensors, json.loads(signature["arguments"]))
-    return None
+    return _convolution(packet, op, tensors, json.loads(signature["arguments"]))
+
+
+_PRODUCTS = frozenset((*MATMULS, *NORMS, *NORM_BACKWARDS, *CONVOLUTIONS, *CONVOLUTION_BACKWARDS))
 
 
 def valid_pairs(signature: Mapping[str, Any]) -> dict[str, int] | None:
