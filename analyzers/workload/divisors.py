@@ -191,23 +191,36 @@ def deviations(
         if own
         else found.join(whole.drop("all"), how="cross")
     ).sort(*keys, of, nulls_last=True)
+    if not keys and found.is_empty():
+        return _nothing(names)
     columns = [_deviation(figure).alias(name) for figure, name in names.items()]
-    if not keys:
-        return found.select(columns) if found.height else _nothing(names)
-    return found.group_by(list(keys), maintain_order=True).agg(columns)
+    means = [_mean(figure).alias(f"{name}:mean") for figure, name in names.items()]
+    spread = (
+        found.group_by(list(keys), maintain_order=True).agg(*columns, *means)
+        if keys
+        else found.select(*columns, *means)
+    )
+    return spread.select(*keys, *map(_without_noise, names.values()))
+
+
+def _without_noise(name: str) -> pl.Expr:
+    noise = pl.col(name) <= _NOISE * pl.col(f"{name}:mean").abs()
+    return pl.when(noise).then(0.0).otherwise(name).alias(name)
+
+
+def _mean(figure: str) -> pl.Expr:
+    return pl.col(figure).sum() / pl.col("all_units").first()
 
 
 @cache
 def _deviation(figure: str) -> pl.Expr:
-    units, whole = pl.col("units"), pl.col("all_units").first()
+    units, whole, mean = pl.col("units"), pl.col("all_units").first(), _mean(figure)
     many = pl.col("many").first().cast(pl.Float64)
-    mean = pl.col(figure).sum() / whole
     present = (units * (pl.col(figure) / units - mean).pow(2)).sum()
     absent = (whole - units.sum()).clip(lower_bound=0) * mean.pow(2)
     known = (pl.col(figure).null_count() == 0) & (units.null_count() == 0)
     found = ((present + absent) / whole * many / (many - 1)).sqrt()
-    noise = found <= _NOISE * mean.abs()
-    return pl.when(known & (many > 1)).then(pl.when(noise).then(0.0).otherwise(found))
+    return pl.when(known & (many > 1)).then(found)
 
 
 def _nothing(names: Mapping[str, str]) -> pl.DataFrame:

@@ -116,6 +116,7 @@ def test_a_spiking_network_equals_neurobench(record, prune):
 def test_deviations_are_those_of_the_batches_rates(record, batches):
     """Each batch weighs as many samples as it has; n - 1 of n batches in the divisor."""
     np, snn = pytest.importorskip("numpy"), pytest.importorskip("snntorch")
+    reset = pytest.importorskip("snntorch.utils").reset
     torch.manual_seed(1)
     net = nn.Sequential(
         nn.Linear(8, 16), snn.Leaky(beta=0.9, init_hidden=True),
@@ -126,14 +127,14 @@ def test_deviations_are_those_of_the_batches_rates(record, batches):
 
     def run():
         for x in inputs:
-            snn.utils.reset(net)
+            reset(net)
             hidden = net[1](net[0](x))
-            snn.utils.reset(net)
+            reset(net)
             spikes.append((hidden, net(x)[0]))
 
     with torch.no_grad():
         run()
-        trace = record(lambda: [(snn.utils.reset(net), net(x)) for x in inputs])
+        trace = record(lambda: [(reset(net), net(x)) for x in inputs])
     found = opjoule.rates(trace)
     first = np.array([hidden.mean().item() for hidden, _ in spikes])
     both = np.array([torch.cat(pair, 1).mean().item() for pair in spikes])
