@@ -145,8 +145,12 @@ def breakeven(
     ann: Trace | str | os.PathLike[str] | None = None,
     *,
     machine: str | os.PathLike[str] | Machine = TWIN_MACHINE,
+    where: str | Sequence[str] | None = None,
     assume: str | Sequence[str] | None = None,
-    **options: Any,
+    spikes: str = "binary",
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
 ) -> Breakeven:
     """Compare a spiking network with its quantized twin, layer by layer and as a whole.
 
@@ -157,8 +161,13 @@ def breakeven(
         snn: the trace of the spiking network, or its directory: inference in eval mode.
         ann: the trace of another network, whose energy on the machine stands beside.
         machine: a machine that charges both, see `load_machine`.
+        where: filters of both, see `where.parse_filters`.
         assume: what is assumed of data that was not measured, in both; see `Trace.assuming`.
-        **options: samples, batch, time_steps, where, spikes; see `energy`.
+        spikes: what a spike tensor may hold, in both.
+        samples: how many samples of the spiking network there are in all, or "per-call"; by default
+            as recorded.
+        batch: samples in a batch of it; by default as recorded.
+        time_steps: time steps of a sample; by default as recorded.
 
     Raises:
         ConfigError: the machine charges nothing of the twin, or only trains.
@@ -168,7 +177,8 @@ def breakeven(
     if made.machine.scope != "forward":
         raise ConfigError("a comparison with the twin is of inference: the machine's is training")
     snn = narrowed(snn, assume=assume)
-    actions = counted_of(snn, [made], **options)
+    asked: dict[str, Any] = {"where": where, "spikes": spikes}
+    actions = counted_of(snn, [made], samples=samples, batch=batch, time_steps=time_steps, **asked)
     path, sampled = actions.part.path, actions.tables.samples
     steps = sampled.time_steps
     if not sampled.samples or not steps:
@@ -190,7 +200,7 @@ def breakeven(
             "of multiply-accumulates or of the weights they read"
         )
     frame = _frame(energies, others, _rates(told.tables, behind), sampled.samples)
-    beside = None if ann is None else _ann_pj(narrowed(ann, assume=assume), lower, options)
+    beside = None if ann is None else _ann_pj(narrowed(ann, assume=assume), lower, asked)
     notes = (*_notes(made, steps, frame), *sampled.warnings)
     return Breakeven(frame, made.machine.name, steps, bits, beside, notes, snn.assumed)
 
@@ -201,11 +211,10 @@ def _by_module(actions: Actions) -> Actions:
 
 
 def _ann_pj(
-    ann: Trace | str | os.PathLike[str], machine: Machine, options: Mapping[str, Any]
+    ann: Trace | str | os.PathLike[str], machine: Machine, asked: Mapping[str, Any]
 ) -> float:
     """Return the energy of one sample of a network at the widths of the twin."""
-    given = {name: options[name] for name in ("where", "spikes") if name in options}
-    actions = counted_of(ann, [machine], **given)
+    actions = counted_of(ann, [machine], **asked)
     actions.tables.network = "twin"  # it is charged as one
     samples = actions.tables.samples.samples
     if not samples:

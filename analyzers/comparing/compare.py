@@ -13,7 +13,8 @@ import polars as pl
 from ...schemas import STAGES, ConfigError
 from ..answers.page import Page
 from ..answers.result import Result
-from ..checking.figures import COUNTED, ENERGY
+from ..checking.figures import COUNTED, ENERGY, TWIN_RATIO, machine_of
+from ..energy.revisions import SOURCE
 from ..rules import rule_set
 from ..text import number
 from ..trace.trace import Trace, narrowed
@@ -273,21 +274,25 @@ def compare(
     base: Trace | str | os.PathLike[str],
     head: Trace | str | os.PathLike[str],
     *,
-    energies: Mapping[str, CostConfig | None] | Sequence[str] = (),
+    energies: Mapping[str, CostConfig | None] | str | Sequence[str] = (),
     where: str | Sequence[str] | None = None,
     assume: str | Sequence[str] | None = None,
     rules: str = "full",
     spikes: str = "binary",
     per: str | None = None,
-    twins: Sequence[str] = (),
-    **options: Any,
+    twins: str | Sequence[str] = (),
+    revision: str | Mapping[str, str] = SOURCE,
+    strict: bool = False,
+    samples: int | str | None = None,
+    batch: int | None = None,
+    time_steps: int | None = None,
 ) -> Comparison:
     """Compare two traces: counters and estimates, aligned by module path, op and stage.
 
     Args:
         base: what to compare with: a trace, or its path.
         head: what is new.
-        energies: names of estimators, or with a configuration each; both sides get the same.
+        energies: an estimator or several, or with a configuration each; both sides get the same.
         where: filters of both sides, see `where.parse_filters`. Of a module that only one side
             has, the other side has nothing.
         assume: what is assumed of data that was not measured, on both sides; see `Trace.assuming`.
@@ -295,32 +300,39 @@ def compare(
         spikes: what a spike tensor may hold, for counters and estimators.
         per: "total", "sample" or "step": what all figures speak of. By default one sample, if the
             traces have different numbers of samples that are both known; else the total.
-        twins: figures of `breakeven` to compare too: "twin_ratio", "twin_ratio.MACHINE".
-        **options: of the estimators: revision (a name, or one for each estimator), strict,
-            samples, batch, time_steps.
+        twins: one or several figures of `breakeven` to compare too: "twin_ratio",
+            "twin_ratio.MACHINE".
+        revision: of the estimators: a name, or one for each.
+        strict: refuse what an estimator would leave out.
+        samples: how many samples there are in all, or "per-call"; by default as recorded.
+        batch: samples in a batch; by default as recorded.
+        time_steps: time steps of a sample; by default as recorded.
 
     Raises:
-        ConfigError: no such estimator, rule set, kind of spikes or filter.
+        ConfigError: no such estimator, rule set, kind of spikes, filter or figure.
         TraceError: a trace cannot be read, or has no part that an estimator fits.
     """
     check_spikes(spikes)
     chosen = rule_set(rules)
+    energies = [energies] if isinstance(energies, str) else energies
     configs = energies if isinstance(energies, Mapping) else dict.fromkeys(energies)
+    twins = [twins] if isinstance(twins, str) else twins
+    for each in twins:
+        if machine_of(each, TWIN_RATIO) is None:
+            raise ConfigError(f"twins={each!r}: expected {TWIN_RATIO} or {TWIN_RATIO}.MACHINE")
     one, two = (narrowed(each, assume=assume) for each in (base, head))
     one, two, notes = narrowed_pair(one, two, where)
-    reports = [estimated(trace, configs, spikes=spikes, **options) for trace in (one, two)]
-    sampled = [sampled_side(trace, **options) for trace in (one, two)]
+    told: dict[str, Any] = {"samples": samples, "batch": batch, "time_steps": time_steps}
+    asked: dict[str, Any] = {"spikes": spikes, "revision": revision, "strict": strict, **told}
+    reports = [estimated(trace, configs, **asked) for trace in (one, two)]
+    sampled = [sampled_side(trace, **told) for trace in (one, two)]
     per = common_unit((one, two), sampled, reports, per)
     sides = (
         counted_side(trace, chosen, spikes, costed, found, per)
         for trace, costed, found in zip((one, two), reports, sampled, strict=True)
     )
-    given = {name: options[name] for name in _REGROUPED if options.get(name) is not None}
-    beside = (dict.fromkeys(twins), {"spikes": spikes, **given})
+    beside = (dict.fromkeys(twins), {"spikes": spikes, **told})
     return _compared(*sides, rules=rules, spikes=spikes, notes=notes, beside=beside)
-
-
-_REGROUPED = ("samples", "batch", "time_steps")
 
 
 def _compared(

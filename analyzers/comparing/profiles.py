@@ -185,9 +185,8 @@ def sampled_side(
     samples: int | str | None = None,
     batch: int | None = None,
     time_steps: int | None = None,
-    **others: Any,
 ) -> Samples:
-    """Return the samples of one trace, as the options of estimators say; others change nothing."""
+    """Return the samples of one trace."""
     told = regrouped(trace, samples)
     return samples_of(told, batch, time_steps, samples=samples, ran=told.sample_calls)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,7 +16,7 @@ from ..answers.result import Result
 from ..energy.estimators import ESTIMATORS, check_estimators, fitting_config
 from ..energy.revisions import SOURCE, variant_of
 from ..progress import tracked
-from ..trace.trace import narrowed
+from ..trace.trace import Trace, narrowed
 from .columns import COLUMNS, DEFAULT, RATIO, bare, cells_of, checked, energy_of, unit_of
 from .footnotes import footnotes_of
 from .networks import Asked, Network
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ...schemas.costs import CostConfig
-    from ..trace.trace import Trace
+
+_Traced = Trace | str | os.PathLike[str]
 
 ROWS = ("networks", "figures")
 """What may have a row of its own as a table is shown."""
@@ -130,7 +132,7 @@ class Table(Result):
 
 
 def table(
-    traces: Mapping[str, Trace | str | os.PathLike[str]],
+    traces: Mapping[str, _Traced] | Sequence[_Traced] | _Traced,
     columns: str | Sequence[str] | None = None,
     *,
     accuracy: Mapping[str, float] | None = None,
@@ -152,7 +154,8 @@ def table(
     and a footnote says so.
 
     Args:
-        traces: name of the network -> its trace, or the trace's directory.
+        traces: name of the network -> its trace, or the trace's directory; or several traces, or
+            one, which are named as their directories.
         columns: one or several of `COLUMNS`, of those of `extra`, and `ratio.COLUMN`; by default
             `DEFAULT`, accuracy if it is given, the columns of `extra`, and the energies of all
             estimators that apply to one of the networks, each with its ratio to the first row.
@@ -174,6 +177,7 @@ def table(
             accuracy that is no share of 1; or a configuration of another estimator.
         TraceError: a trace cannot be read, has no forward pass, or does not tell its samples.
     """
+    traces = traces if isinstance(traces, Mapping) else _by_folder(traces)
     if not traces:
         raise ConfigError("a table needs at least one trace")
     given = {"accuracy": _of_networks("accuracy", accuracy or {}, traces)} if accuracy else {}
@@ -195,6 +199,22 @@ def table(
     assumed = tuple(f"{each.name}: {line}" for each in networks for line in each.counts.assumed)
     covered = tuple(f"{each.name}: {each.counts.coverage.line()}" for each in networks)
     return Table(frame, tuple(chosen), tuple(footnotes_of(networks, chosen)), per, assumed, covered)
+
+
+def _by_folder(traces: Sequence[_Traced] | _Traced) -> dict[str, _Traced]:
+    """Return traces by the names of their directories.
+
+    Raises:
+        ConfigError: two of them have the same name.
+    """
+    found: dict[str, _Traced] = {}
+    for each in [traces] if isinstance(traces, Trace | str | os.PathLike) else traces:
+        path = Path(each.path if isinstance(each, Trace) else each)
+        name = path.name or path.resolve().name
+        if name in found:
+            raise ConfigError(f"two traces are in a folder {name!r}: give {{NAME: trace, ...}}")
+        found[name] = each
+    return found
 
 
 def _costs(

@@ -24,7 +24,7 @@ import polars as pl
 
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import CONFIGS, CostConfig, config_class, load_config, preset_names
-from ...schemas.spelling import meant
+from ...schemas.spelling import refuse_unknown
 from ..answers.page import Page
 from ..answers.result import Result
 from ..trace.trace import narrowed
@@ -224,7 +224,7 @@ def energy(
 @overload
 def energy(
     trace: Trace | str | os.PathLike[str],
-    estimator: None = None,
+    estimator: Sequence[str] | None = None,
     config: None = None,
     **options: Any,
 ) -> Energies: ...
@@ -232,7 +232,7 @@ def energy(
 
 def energy(
     trace: Trace | str | os.PathLike[str],
-    estimator: str | None = None,
+    estimator: str | Sequence[str] | None = None,
     config: CostConfig | None = None,
     *,
     machine: str | os.PathLike[str] | Machine | None = None,
@@ -243,24 +243,21 @@ def energy(
 
     Args:
         trace: the trace, or its directory.
-        estimator: of `ESTIMATORS`; None: every one that applies to the trace.
+        estimator: of `ESTIMATORS`, or several; None: all of them.
         config: the hardware, see `load_config`; by default the estimator's.
         machine: in place of both: the name of a machine, a TOML file, or what `load_machine` gave.
         assume: what is assumed of data that was not measured, see `Trace.assuming`.
         **options: `revision`, `strict`, `batch`, `time_steps`, `samples`, `where`, `spikes`, `per`.
 
     Returns:
-        The estimate; without `estimator` a mapping from names to estimates.
+        The estimate; of several a mapping from names to estimates, of those that apply.
 
     Raises:
         ConfigError: unknown estimator or option, a configuration of another estimator or without
             one, or what the estimator raises.
-        TraceError: what the estimator raises; without `estimator`, none of them applies.
+        TraceError: what the estimator raises; of several, none of them applies.
     """
-    for name in options:
-        if name not in OPTIONS:
-            hint = f"{meant(name, OPTIONS)}options are {', '.join(OPTIONS)}"
-            raise ConfigError(f"unknown option {name!r} of energy: {hint}")
+    refuse_unknown("energy", options, OPTIONS)
     opened = narrowed(trace, assume=assume)
     if machine is not None:
         if estimator is not None or config is not None:
@@ -268,12 +265,17 @@ def energy(
         from ...schemas.costs import load_machine  # machines are loaded where one is asked for
 
         return estimate(opened, ON_MACHINE, load_machine(machine), **options)
-    if estimator is not None:
+    if isinstance(estimator, str):
         return estimate(opened, estimator, config, **options)
     if config is not None:
         raise ConfigError("a configuration belongs to one estimator: name it")
+    names = ESTIMATORS if estimator is None else tuple(dict.fromkeys(estimator))
+    if not names:
+        raise ConfigError(f"no estimator is named: choose from {', '.join(ESTIMATORS)}")
+    for name in names:
+        config_class(name)
     reports, refused = {}, {}
-    for name in ESTIMATORS:
+    for name in names:
         try:
             reports[name] = estimate(opened, name, **options)
         except TraceError as error:

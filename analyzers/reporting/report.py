@@ -198,7 +198,7 @@ def report(
         roofline=roofline(opened, **roof, precision=precision) if asked else None,
         compared=None if base is None else _compared(
             narrowed(base, assume=assume), first, where, energies, chosen, revisions or {},
-            spikes=spikes, **told,
+            spikes, **told,
         ),
         without=without,
     )  # fmt: skip
@@ -249,18 +249,19 @@ def _compared(
     energies: Energies,
     configs: Mapping[str, CostConfig],
     revisions: Mapping[str, str],
-    **options: Any,
+    spikes: str,
+    **told: Any,
 ) -> Comparison:
     """Compare with a base by every estimator that applies to both; if one can, of one sample."""
     try:
-        other = _energies(narrowed(base, where), configs, revisions, **options)
+        other = _energies(narrowed(base, where), configs, revisions, spikes=spikes, **told)
     except ConfigError:  # it has no module that fits: `compare` says so
         other = Energies({}, {})
     both = {name: configs.get(name) for name in energies if name in other}
-    sampled = [sampled_side(trace, **options) for trace in (base, head)]
+    sampled = [sampled_side(trace, **told) for trace in (base, head)]
     sampled += [found[name].sampled for found in (energies, other) for name in both]
     known = all(each.samples for each in sampled)
     return compare(
         base, head, energies=both, where=where, revision=dict(revisions),
-        per="sample" if known else "total", **options,
+        per="sample" if known else "total", spikes=spikes, **told,
     )  # fmt: skip

@@ -55,8 +55,9 @@ def combinations(
 
 
 def _values(field: str, values: Iterable[Any]) -> list[Any]:
-    if isinstance(values, str | bytes):
-        raise ConfigError(f"{field}: give a list of values, not the text {values!r}")
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        kind = "text" if isinstance(values, str | bytes) else type(values).__name__
+        raise ConfigError(f"{field}: give a list of values, not the {kind} {values!r}")
     # NumPy's and Polars' numbers become Python's.
     found = [each.item() if hasattr(each, "item") else each for each in values]
     if not found:

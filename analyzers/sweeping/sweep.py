@@ -11,9 +11,10 @@ import polars as pl
 
 from ...schemas import ConfigError
 from ...schemas.costs import CostConfig, changed
+from ...schemas.spelling import refuse_unknown
 from ..answers.page import Page
 from ..answers.result import Result
-from ..energy.estimators import fitting_config
+from ..energy.estimators import OPTIONS, fitting_config
 from ..energy.report import EnergyReport
 from ..energy.repricing import Measured, measure, structure_of
 from ..energy.revisions import SOURCE
@@ -25,6 +26,9 @@ from .page import sweep_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_OPTIONS = tuple(name for name in OPTIONS if name != "per")
+"""Of estimators, those that a sweep hands on."""
 
 _STEP = 1e-3
 """Share by which a constant is moved up and down."""
@@ -140,6 +144,7 @@ def sweep(
         TraceError: what the estimator raises; or it is not known how many samples there are.
     """
     check_per(per)
+    refuse_unknown("sweep", options, _OPTIONS)
     opened = narrowed(trace, assume=assume)
     rows = combinations(vary, configs)
     base = fitting_config(estimator, config, options.get("revision", SOURCE))
@@ -184,6 +189,7 @@ def sensitivity(
         ConfigError: no such estimator.
         TraceError: what the estimator raises.
     """
+    refuse_unknown("sensitivity", options, _OPTIONS)
     opened = narrowed(trace, assume=assume)
     base = fitting_config(estimator, config, options.get("revision", SOURCE))
     known: dict[str, Measured] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
@@ -118,10 +119,13 @@ def check_samples(samples: int | str | None) -> None:
     Raises:
         ConfigError: it is neither a number of at least 1 nor `PER_CALL`.
     """
-    if samples in (None, PER_CALL):
-        return
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+    if samples is not None and samples != PER_CALL and not _is_count(samples):
         raise ConfigError(f"samples={samples!r}: expected a number of at least 1, or {PER_CALL!r}")
+
+
+def _is_count(number: object) -> bool:
+    """Tell whether something is a whole number of at least 1."""
+    return isinstance(number, Integral) and not isinstance(number, bool) and int(number) > 0
 
 
 def regrouped(trace: Trace, samples: int | str | None) -> Trace:
@@ -182,8 +186,8 @@ def samples_of(
     check_samples(samples)
     given = {"batch": batch, "time_steps": time_steps}
     for name, number in given.items():
-        if number is not None and number < 1:
-            raise ConfigError(f"{name}={number}: expected a number of at least 1")
+        if number is not None and not _is_count(number):
+            raise ConfigError(f"{name}={number!r}: expected a number of at least 1")
     chosen = trace.module_calls if ran is None else ran
     key = ("samples of", batch, time_steps, samples, eval_only)
     return _latest(

@@ -85,6 +85,52 @@ def test_what_means_nothing_is_refused_in_one_line(call, says):
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: oj.sweep(STORED, "compute", {"e_mac_pj": [1]}, stict=True), "did you mean strict"),
+        (lambda: oj.sensitivity(STORED, "compute", per="step"), "unknown option 'per' of sensiti"),
+        (lambda: oj.sweep(STORED, "compute", {"e_mac_pj": 1.5}), "a list of values, not the float"),
+        (lambda: oj.compare(STORED, STORED, twins="ratio"), "twins='ratio': expected twin_ratio"),
+        (lambda: oj.energy(STORED, []), "no estimator is named: choose from compute, "),
+        (lambda: oj.energy(STORED, ["compute", "lemair"]), "did you mean lemaire?"),
+        (lambda: oj.energy(STORED, ["compute"], oj.load_config("compute")), "to one estimator"),
+        (lambda: oj.table([STORED, str(STORED)]), "two traces are in a folder 'spiking-1'"),
+        (lambda: oj.table([]), "a table needs at least one trace"),
+        (lambda: oj.count(STORED, per="sample", batch="4"), "batch='4': expected a number of"),
+        (lambda: oj.count(STORED, per="sample", batch=True), "batch=True: expected a number of"),
+        (lambda: oj.rates(STORED, time_steps=2.5), "time_steps=2.5: expected a number of"),
+    ],
+)
+def test_what_other_questions_do_not_take_is_refused_by_name(call, says):
+    with pytest.raises(oj.ConfigError) as caught:
+        call()
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ask", [oj.compare, oj.breakeven, oj.count, oj.rates, oj.table])
+def test_a_keyword_that_there_is_not_changes_nothing_in_silence(ask):
+    traces = (STORED, STORED) if ask in (oj.compare, oj.breakeven) else (STORED,)
+    with pytest.raises(TypeError, match=rf"{ask.__name__}\(\) got an unexpected .* 'batches'"):
+        ask(*traces, batches=4)
+
+
+def test_one_or_several_may_stand_where_several_are_asked_for():
+    several = oj.energy(STORED, ["lemaire", "compute"])
+    assert list(several) == ["lemaire", "compute"]
+    assert several["lemaire"].total_pj == oj.energy(STORED, "lemaire").total_pj
+    one = oj.compare(STORED, STORED, energies="compute")
+    assert one.totals.keys() == oj.compare(STORED, STORED, energies=["compute"]).totals.keys()
+
+
+def test_networks_without_names_are_called_as_their_folders(tmp_path, monkeypatch):
+    named = oj.table({"spiking-1": STORED}, ["flops"])
+    for traces in (STORED, [oj.open_trace(STORED)], (str(STORED),)):
+        assert oj.table(traces, ["flops"]).to_dict() == named.to_dict()
+    monkeypatch.chdir(STORED)
+    assert oj.table(".", ["flops"]).to_dict()["rows"][0]["network"] == "spiking-1"
+
+
 def test_a_long_result_is_cut():
     import polars as pl
 
