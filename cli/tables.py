@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from . import terminal
 from .terminal import say
@@ -24,6 +25,10 @@ FORMATS = ("table", "json", "csv", "markdown", "latex", "parquet")
 PICTURES = ("svg", "png", "pdf")
 FRAMES = ("csv", "parquet")
 """Formats of the bare frame; what belongs beside its figures stands beside it."""
+
+
+_OF_TABLES = ("wide", "depth", "sort", "top", "rows")
+"""Options that arrange what is read by people."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Reply:
             frame: makes the frame for CSV and Parquet; by default `found.frame`.
             data: makes the data for JSON; by default `found.to_dict()`.
         """
+        if self.kind in ("json", *FRAMES):
+            self._tell_unused()
         if self.kind == "json":
             text(as_json((data or found.to_dict)()), self.output)
             return self._warn(found.page(**shown or {})) if self.output else None
@@ -105,6 +112,20 @@ class Reply:
             self.rows(frame, notes)
         else:
             self.page(Page((Sheet(frame, columns),), notes=notes))
+
+    def _tell_unused(self) -> None:
+        """Say which options of tables were told, as data do not follow them."""
+        context = click.get_current_context(silent=True)
+        if context is None:
+            return
+        told = [
+            param.opts[0]
+            for param in context.command.params
+            if param.name in _OF_TABLES
+            and context.get_parameter_source(param.name) is ParameterSource.COMMANDLINE
+        ]
+        if told:
+            say(f"{', '.join(told)}: of tables alone, {self.kind} holds every row as it is")
 
     @staticmethod
     def _warn(page: Page) -> None:

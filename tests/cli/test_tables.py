@@ -179,3 +179,20 @@ def test_every_format_carries_coverage_and_warnings(words, kind, stored, tmp_pat
     assert expected[words[0]] in said
     if words[0] == "energy":
         assert "Lemaire does not cover BatchNorm2d, MaxPool2d; left out" in said
+
+
+@pytest.mark.parametrize("kind", ["json", "csv"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["count", "--by", "module", "--top", "2", "--wide"], "--wide, --top"),
+        (["table", "--columns", "flops", "--rows", "figures"], "--rows"),
+        (["count", "--by", "module"], None),
+    ],
+)
+def test_options_of_tables_that_data_do_not_follow_are_told(words, told, kind, stored, capsys):
+    verb, *options = words
+    assert run([verb, str(stored), *options, "--format", kind]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "of tables alone" in line]
+    whole = f"opjoule: {told}: of tables alone, {kind} holds every row as it is"
+    assert said == ([whole] if told else [])
