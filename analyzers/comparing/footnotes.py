@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
+from ..energy.estimators import ESTIMATORS
 from ..energy.statement import model_statement_of
+from ..text import listed
 from ..units import share_text
 from ..workload.divisors import number_of, spread_text
 from .columns import COUNTED, ENERGY, RATIO, bare, energy_of, estimators_of, machines_of, title_of
@@ -17,6 +19,8 @@ def footnotes_of(networks: Sequence[Network], columns: Sequence[str]) -> Iterato
     unit = {"total": "the whole recording", "sample": "one sample", "step": "one step"}[first.per]
     yield f"Figures of {unit}: operations and energies of inference; nothing is measured power."
     yield from _gathered({each.name: list(_of_network(each, columns)) for each in networks})
+    if any(each.pads for each in networks):
+        yield "MACs of convolutions count their padding, ACs and SynOps do not: no spike is there."
     ratios = [title_of(bare(name)) for name in columns if name.startswith(RATIO)]
     if ratios:
         yield f"Ratio: by the value of {first.name}."
@@ -25,6 +29,7 @@ def footnotes_of(networks: Sequence[Network], columns: Sequence[str]) -> Iterato
         if energy_of(name) in map(bare, columns):
             yield from map(model_statement_of, reports[:1])
             yield from _of_estimates(name, networks)
+    yield from _without(networks, {*map(bare, columns)})
     for machine in dict.fromkeys(
         machine for name in columns for machine in machines_of(bare(name))
     ):
@@ -74,6 +79,23 @@ def _of_estimates(estimator: str, networks: Sequence[Network]) -> Iterator[str]:
             told = (text for text in report.warnings if text not in known)
             lines[each.name] = [f"{text}." for text in (report.coverage, *told)]
     yield from _gathered(lines, f"{estimator} of ")
+
+
+def _without(networks: Sequence[Network], columns: Set[str]) -> Iterator[str]:
+    """Yield why estimators that were asked have no column: they apply to none of the networks."""
+    asked = {name: each for name in ESTIMATORS if (each := _refusals(networks, name))}
+    lines = {
+        name: tuple(dict.fromkeys(each))
+        for name, each in asked.items()
+        if len(each) == len(networks) and energy_of(name) not in columns
+    }
+    for reasons in dict.fromkeys(lines.values()):
+        names = [name for name, each in lines.items() if each == reasons]
+        yield f"No energy by {listed(names)}: {'; '.join(reasons)}"
+
+
+def _refusals(networks: Sequence[Network], estimator: str) -> list[str]:
+    return [each.refused[estimator] for each in networks if estimator in each.refused]
 
 
 def _of_twins(machine: str, networks: Sequence[Network]) -> Iterator[str]:

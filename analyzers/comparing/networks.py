@@ -17,6 +17,7 @@ from ..energy.estimators import ESTIMATORS, estimate
 from ..rules import rule_set
 from ..workload.inference import forward_alone
 from ..workload.kinds import kinds_of
+from ..workload.products import pads
 from .columns import (
     COUNTED,
     DEFAULT,
@@ -69,6 +70,7 @@ class Network:
         columns = [bare(name) for name in asked.columns or (*DEFAULT, *map(energy_of, ESTIMATORS))]
         rated = set(columns) & set(RATED)
         self.rates, self.rate_deviations = _rates(part, rated, asked.options)
+        self.pads = {"macs", "acs"} <= set(columns) and pads(part)
         self.outside = _outside(part, self.counts, columns, asked.spikes)
         self.reports: dict[str, EnergyReport] = {}
         self.refused: dict[str, str] = {}
@@ -78,7 +80,7 @@ class Network:
                 try:
                     self.reports[estimator] = estimate(part, estimator, per=per, **costs, **options)
                 except (TraceError, ConfigError) as error:
-                    self.refused[estimator] = str(error)
+                    self.refused[estimator] = _reason(error, part)
         self.twins: dict[str, Breakeven] = {}
         for machine in dict.fromkeys(machine for name in columns for machine in machines_of(name)):
             from .breakeven import breakeven  # machines are loaded where a twin is asked for
@@ -86,7 +88,7 @@ class Network:
             try:
                 self.twins[machine] = breakeven(part, machine=machine, **options)
             except (TraceError, ConfigError) as error:
-                self.refused[f"twin on {machine}"] = str(error)
+                self.refused[f"twin on {machine}"] = _reason(error, part)
         self.per, self.spread = per, several
 
     def figure(self, column: str) -> tuple[Any, float | None]:
@@ -130,6 +132,11 @@ def _rates(
         return firing.totals(), firing.deviations()
     found = rates(part, **options)
     return found.totals, found.deviations
+
+
+def _reason(error: Exception, part: Trace) -> str:
+    """Return why something does not apply to a network, without the place of its trace."""
+    return str(error).removeprefix(f"{part.path}: ")
 
 
 def _outside(part: Trace, counts: Counts, columns: Sequence[str], spikes: str) -> dict[str, float]:

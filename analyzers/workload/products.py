@@ -13,8 +13,10 @@ import polars as pl
 
 from ..rules import PRODUCTS, RULE_SETS, family_of
 from ..rules.call import call_of
+from ..rules.geometry import CONVOLUTIONS, Convolution, product_of
 from ..rules.rule import Counted
 from ..trace.signatures import SIGNATURE, of_each_signature, signature_rows
+from .kinds import kinds_of
 from .ran import ran_of
 
 if TYPE_CHECKING:
@@ -85,6 +87,14 @@ def products_of(
         .select(*kept, "op", "family", "each", "calls", "first", "macs")
         .sort("rank", "first")
     )
+
+
+def pads(trace: Trace) -> bool:
+    """Tell whether a convolution ran that pads its input: its MACs count that, its ACs do not."""
+    ran = kinds_of(trace).select(SIGNATURE).unique()
+    asked = trace.signatures.filter(pl.col("packet").is_in(CONVOLUTIONS))
+    rows = asked.join(ran, on=list(SIGNATURE), how="semi").iter_rows(named=True)
+    return any(isinstance(one := product_of(row), Convolution) and any(one.padding) for row in rows)
 
 
 def uncharged(products: pl.DataFrame, charged: pl.DataFrame) -> pl.DataFrame:

@@ -80,6 +80,35 @@ def test_revisions_are_those_asked(traces):
     assert "revision spikingjelly-2.0" in " ".join(found.footnotes)
 
 
+@pytest.mark.parametrize(("padding", "macs", "acs"), [(1, 16 * 9, 10 * 10), (0, 4 * 9, 4 * 9)])
+def test_padding_is_told_where_it_counts(record, padding, macs, acs):
+    """A border of 4 x 4 spikes: 3 x 3 weights meet 10 x 10 of 16 x 9 pairs, the others padding."""
+    layer = nn.Sequential(nn.Conv2d(1, 1, 3, padding=padding, bias=False)).eval()
+    dense, spikes = torch.rand(1, 1, 4, 4), torch.rand(1, 1, 4, 4) > -1
+
+    @torch.no_grad()
+    def run():
+        layer(dense)
+        layer(spikes.float())
+
+    found = opjoule.table(record(run), ["macs", "acs"], per="total")
+    assert found.frame.select("macs", "acs").row(0) == (macs, acs)
+    told = [line for line in found.footnotes if "count their padding" in line]
+    assert len(told) == padding
+    assert not [line for line in opjoule.table(record(run), ["macs"]).footnotes if line in told]
+
+
+def test_estimators_that_apply_to_no_network_say_why(record):
+    """In training mode there is no inference to estimate, in the words of each, once."""
+    layer = nn.Sequential(nn.Linear(8, 4)).train()
+    trace = record(lambda: layer(torch.rand(1, 8)))
+    found = opjoule.table({"a": trace})
+    why = [line for line in found.footnotes if line.startswith("No energy by ")]
+    assert why[0].startswith("No energy by compute, simple, lemaire: its forward passes ran in tr")
+    assert str(trace) not in " ".join(found.footnotes)
+    assert not [line for line in opjoule.table(trace, ["macs"]).footnotes if line in why]
+
+
 def test_what_networks_share_is_said_once(traces):
     """Deviations are over 2 and over 3 samples, and each statement of coverage has its calls."""
     found = opjoule.table({**traces, "again": traces["small"]}, ["macs"])
