@@ -55,11 +55,11 @@ def ratio_text(value: float | None) -> str:
 
 
 def share_text(share: float | None, deviation: float | None = None) -> str:
-    """Return a share of 1, and its deviation if it is known, in percent: "6.9 ± 0.31 %"."""
+    """Return a share of 1, and its deviation if it is known, in percent: "6.92 ± 0.31 %"."""
     if share is None or math.isnan(share):
         return UNKNOWN
-    spread = "" if deviation is None else f" ± {_spread(100 * share, 100 * deviation)}"
-    return f"{100 * share:.1f}{spread} %"
+    text = f"{100 * share:.1f}"
+    return f"{text if deviation is None else _deviating(100 * share, 100 * deviation, text)} %"
 
 
 def rate_text(rate: float | None) -> str:
@@ -79,13 +79,14 @@ def figure_text(figure: str) -> Callable[[Any], str]:
 def deviating_text(figure: str, value: float | None, deviation: float) -> str:
     """Return a figure and its deviation in the unit of the figure: "8.74 ± 0.42 µJ".
 
-    The deviation has two digits; below a ten-thousandth of the figure, which shows three, it is 0.
+    The deviation has two digits, the figure at least three and as many as its deviation needs;
+    below a ten-thousandth of the figure the deviation is 0.
     """
     number, _, unit = figure_text(figure)(value).partition(" ")
     if number == UNKNOWN:
         return UNKNOWN
     size = _SIZES.get(unit, 1.0)
-    return f"{number} ± {_spread((value or 0) / size, deviation / size)} {unit}".rstrip()
+    return f"{_deviating((value or 0) / size, deviation / size, number)} {unit}".rstrip()
 
 
 class Scale(NamedTuple):
@@ -111,8 +112,9 @@ def scaled_text(value: float, deviation: float | None, scale: Scale) -> str:
     if math.isnan(value):
         return UNKNOWN
     text = "0" if value == 0 else _digits(value / scale.size)
-    spread = "" if deviation is None else _spread(value / scale.size, deviation / scale.size)
-    return f"{text} ± {spread}" if spread else text
+    if deviation is None:
+        return text
+    return _deviating(value / scale.size, deviation / scale.size, text)
 
 
 def bar(share: float | None, width: int = 10) -> str:
@@ -142,14 +144,23 @@ def _power(value: float, base: int, units: tuple[str, ...]) -> int:
     return power
 
 
-def _spread(value: float, deviation: float) -> str:
-    """Return a deviation with two significant digits, never with an exponent."""
-    if math.isnan(deviation):
-        return UNKNOWN
-    if deviation == 0 or deviation < _LEAST * abs(value):
-        return "0"
+def _deviating(value: float, deviation: float, text: str) -> str:
+    """Return a figure and its deviation, both to the second digit of the deviation.
+
+    Args:
+        value: the figure.
+        deviation: its deviation, in the same unit.
+        text: the figure as it is shown alone: so many digits it keeps.
+    """
+    if math.isnan(deviation) or deviation == 0 or deviation < _LEAST * abs(value):
+        return f"{text} ± {UNKNOWN if math.isnan(deviation) else 0}"
     shown = float(f"{deviation:.2g}")
-    return f"{shown:,.{max(0, 1 - math.floor(math.log10(shown)))}f}"
+    digits = 1 - math.floor(math.log10(shown))
+    spread = f"{shown:,.{max(0, digits)}f}"
+    if value == 0 or "e" in text:
+        return f"{text} ± {spread}"
+    digits = max(digits, len(text.partition(".")[2]))
+    return f"{round(value, digits):,.{max(0, digits)}f} ± {spread}"
 
 
 def _digits(value: float) -> str:

@@ -124,7 +124,7 @@ def test_all_figures_of_a_column_are_in_one_unit(traces):
     config = opjoule.load_config("compute", overrides=["e_ac_pj=100"])
     found = opjoule.table(traces, ["acs", "energy.compute"], configs={"compute": config})
     (sheet,) = found.page().sheets
-    assert sheet.frame.row(0) == ("wide", "12 ± 5.7", "1.20 ± 0.57")
+    assert sheet.frame.row(0) == ("wide", "12.0 ± 5.7", "1.20 ± 0.57")
     assert [column.title for column in sheet.columns] == ["Network", "AC", "Energy, compute (nJ)"]
     small = found.frame.row(1, named=True)
     assert small["energy.compute"] < 1000  # by itself in pJ
@@ -144,11 +144,11 @@ def test_exact_counts_stay_exact_and_a_missing_figure_needs_no_unit():
     none = [None, None]
     assert cells_of("macs", [9216.0, None], none) == ("MAC", ["9,216", "-"])
     assert cells_of("macs", [9216.0, 1e6], none) == ("MAC (M)", ["0.00922", "1.00"])
-    assert cells_of("macs", [9216.0, 8.5], [2.0, 1.0])[1] == ["9.22 ± 0.0020", "0.00850 ± 0.0010"]
+    assert cells_of("macs", [9216.0, 8.5], [2.0, 1.0])[1] == ["9.2160 ± 0.0020", "0.00850 ± 0.0010"]
     assert cells_of("bytes", [2048, 0], none) == ("Bytes (KiB)", ["2.00", "0"])
     assert cells_of("energy.lemaire", none, none)[1] == ["-", "-"]
     shares = cells_of("rate", [0.0686, None], [0.0031, None])
-    assert shares == ("Firing rate (%)", ["6.9 ± 0.31", "-"])
+    assert shares == ("Firing rate (%)", ["6.86 ± 0.31", "-"])
 
 
 def test_figures_as_rows_are_the_same_cells(traces):
