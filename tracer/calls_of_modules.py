@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from torch.nn.modules import module as nn_module
 from .attributes import attribute
 from .batches import BatchDim, Batches
 from .columns import NULL
+from .descent import KEPT, TIED
 from .eager import traces_for_an_operator
 from .module_rows import Described, ModuleRows
 from .modules import ModuleCall, ModuleInfo, Modules
@@ -30,6 +32,19 @@ from .unknown_neurons import UnknownNeurons
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+_MOST_OPENINGS = 8
+"""Samples that may turn out to be parts of the one before them."""
+
+
+class _Opening(NamedTuple):
+    """How a sample began: where, and the first root call and the step of the one before it."""
+
+    mark: Undecided
+    first: int
+    step: int
+
+
 _graph_task = torch._C._current_graph_task_id
 _sequence_nr = torch._C._autograd._get_sequence_nr
 
@@ -71,6 +86,9 @@ class ModuleCalls:
         self._next = 0
         self._opened = 0
         self._undecided: Undecided | None = None
+        self._opened_by: deque[_Opening] = deque(maxlen=_MOST_OPENINGS)
+        self._waits: Undecided | None = None
+        self._leading = False
         self.off = False
         self.waiting = False
 
@@ -158,7 +176,7 @@ class ModuleCalls:
         call.in_task = in_task or (parent is not None and parent.in_task)
         if parent is None:
             call.root, call.continues, call.guessed, call.ran = call, continues, False, {}
-            call.keywords = keywords is not None
+            call.keywords, call.keeps = keywords is not None, False
         else:
             call.root, call.continues, call.keywords = parent.root, False, False
         self._open(thread, module, call, (*tensors_in(args), *tensors_in(keywords)))
@@ -179,6 +197,7 @@ class ModuleCalls:
         self.settle()
         session.roots += 1
         thread.root = session.roots
+        samples.called(module)
         new: bool | None
         if session.passive:
             new = samples.entered_unseen(module, given)
@@ -188,17 +207,25 @@ class ModuleCalls:
         self._root_entered(module, given, new)
         if session.passive:
             return False
+        if samples.began_within(module) and self.steps.by_samples:
+            self._note(
+                f"the warm-up ended within a sample: {type(module).__name__} goes on with state "
+                "that it left; call recorder.step() at the end of each sample"
+            )
         if new is None:
             self._undecided = Undecided(session, self.rows, thread)
         else:
             samples.settle(thread.root, new=new or session.sample < 0)
+            if new:
+                self._opened_by.clear()  # it was said, or is the first: nothing goes before it
         return new is False
 
-    def settle(self, *, new: bool | None = None) -> None:
+    def settle(self, *, new: bool | None = None, leads: bool = False) -> None:
         """Decide whether the root call that is undecided begins a new sample.
 
         Args:
             new: what is known of it as it ends; None: by what it has read so far.
+            leads: it keeps no state, and may lead to one that does and continues a sample.
         """
         mark, self._undecided = self._undecided, None
         if mark is None:
@@ -206,12 +233,36 @@ class ModuleCalls:
         session = self.session
         if new is None:
             new = not self.samples.has_read(mark.root)
+        before = (session.first, session.step)
         self.samples.settle(mark.root, new=new)
         if new and self.steps.over:
-            mark.drop(session, self.rows)
-        self.steps.root_settled(new_sample=new)
+            if leads:
+                self._waits = mark
+            else:
+                mark.drop(session, self.rows)
+        if not (new and self._waits is mark):
+            self.steps.root_settled(new_sample=new)
         if new and not self.off:
+            self._leading = leads
             mark.move(session, self.rows)
+            self._opened_by.append(_Opening(mark, *before))
+
+    @property
+    def leading(self) -> bool:
+        """A sample has begun that may turn out to be part of the one before it."""
+        return self._leading or (self._undecided is not None and self.samples.kept)
+
+    def end_waiting(self) -> None:
+        """End the recording, if what follows a last sample turned out to belong to a new one."""
+        mark, self._waits = self._waits, None
+        if mark is not None:
+            self._undecided = None
+            mark.drop(self.session, self.rows)
+            self.steps.finish()
+
+    def wait_no_more(self) -> None:
+        """Keep what follows a last sample, whether it turns out to belong to it or not."""
+        self._waits = None
 
     def _pass(self, thread: Thread, module: nn.Module, frame: FrameType | None) -> None:
         """Follow a call that is not recorded: it may leave state in neurons, hold other calls."""
@@ -235,6 +286,8 @@ class ModuleCalls:
         call.step, call.label, call.sample = session.step, thread.label, max(session.sample, 0)
         call.thread = thread.number
         call.step_mode = attribute(module, "step_mode") if info.tells else None
+        if info.neuron is not None or isinstance(module, _RECURRENT):
+            call.root.keeps = True
         read = info.neuron is not None or parent is None
         kind = _INPUT if parent is None else _ACTIVATION
         call.inputs = [self._described(t, kind, read) for t in given]
@@ -351,12 +404,51 @@ class ModuleCalls:
 
     def _root_left(self, call: ModuleCall, thread: Thread, made: list[torch.Tensor]) -> None:
         """Note the end of a root call."""
-        continues = self.samples.continues(thread.root, made)
+        samples = self.samples
+        ties = samples.ties(thread.root, made)
+        opened = self._opened_since_before() if call.keeps and ties & KEPT else []
+        if not opened:
+            ties &= TIED
+        if self._waits is not None and not opened and (call.keeps or not ties):
+            self.end_waiting()
+            return
         if self._undecided is not None:
-            self.settle(new=not continues)
+            self.settle(new=not ties, leads=samples.kept and not call.keeps)
             call.step, call.sample = self.session.step, self.session.sample
-        self.samples.made(made)
-        self.samples.count_carried(call)
+        if opened:
+            self._put_before(opened)
+        if call.keeps:
+            samples.kept, self._leading = True, False
+        samples.made(made)
+        samples.count_carried(call)
+
+    def _opened_since_before(self) -> list[_Opening]:
+        """Return how the samples began since the module of a root call was called before.
+
+        None of them, if that sample or what follows is no longer in memory.
+        """
+        session, opened = self.session, self._opened_by
+        later = [each for each in opened if each.mark.root > session.before]
+        if not later or later[0].first > session.before:
+            return []
+        return later if later[0].mark.is_in_memory(session) else []
+
+    def _put_before(self, opened: list[_Opening]) -> None:
+        """Put samples, with the root call that ends, into the one before them, whose state it has.
+
+        A loop over time may call an encoder, or layer by layer, before it comes to what has state:
+        these root calls began a sample each, which turns out to be none.
+        """
+        session, first = self.session, opened[0]
+        session.sample -= len(opened)
+        session.first = first.first
+        if self.steps.rejoined(first.step, len(opened) - (self._waits is not None)):
+            first.mark.move(session, self.rows)
+        else:
+            first.mark.move_to_sample(session, self.rows)
+        for _ in opened:
+            self._opened_by.pop()
+        self._waits = None
 
     def _keywords(self, call: ModuleCall, module: nn.Module | None, kwargs: Any) -> None:
         """Add what was passed in by keyword to a call's inputs: hooks learn of it at the end."""

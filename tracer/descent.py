@@ -1,8 +1,10 @@
 """What the data of each storage descends from: the way that samples are told by.
 
 Root calls are numbered from 1. A storage's `data` says what wrote it last was computed from: 0
-from parameters, buffers and constants alone; 1 from what came from outside every root call; 2 n
-from what root call n was given; 2 n + 1 also from what an earlier call of the same sample made.
+from parameters, buffers and constants alone; 1 from what came from outside every root call; 4 n
+from what root call n was given; 4 n + `TIED` also from what an earlier call of the same sample
+made; 4 n + `KEPT` also from what the same module made when it was called before, in an earlier
+sample; or both.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from .session import Session
 
 FIXED, OUTSIDE = 0, 1
+TIED, KEPT = 1, 2
+WIDTH = 4
+"""Numbers of `data` for each root call."""
+_TIES = TIED | KEPT
 
 
 def descend(session: Session, root: int, op: Op, ins: list[Any], made: Any) -> None:
@@ -33,7 +39,7 @@ def descend(session: Session, root: int, op: Op, ins: list[Any], made: Any) -> N
     if op.replaces:
         written = [value.storage for value, _, _ in made if type(value) is Value]
         ins = [slot for slot in ins if type(slot[0]) is Value and slot[0].storage not in written]
-    found = _inside(session, 2 * root, op, ins) if root else _outside(ins)
+    found = _inside(session, WIDTH * root, op, ins) if root else _outside(ins)
     for value, tensor, layout in made:
         if type(value) is Value:
             storage = value.storage
@@ -44,18 +50,35 @@ def descend(session: Session, root: int, op: Op, ins: list[Any], made: Any) -> N
 
 def _inside(session: Session, own: int, op: Op, ins: list[Any]) -> int:
     found = own if op.random else OUTSIDE if op.hollow else FIXED
+    ties = 0
     for value, _, _ in ins:
         if value is not None:
             data = value.storage.data
-            if data < own:
-                if data >= 2 * session.first:
-                    session.tied = own >> 1
-                    return own + 1
-                if data:
-                    data = own
-            if data > found:
-                found = data
-    return found
+            if data >= own:
+                found = own
+                ties |= data & _TIES
+            elif data:
+                found = own
+                if data > OUTSIDE:
+                    ties |= tie_of(session, own, data)
+    return found + ties
+
+
+def tie_of(session: Session, own: int, data: int) -> int:
+    """Return how a root call is tied to an earlier one by data of it that it reads.
+
+    Args:
+        session: the recording.
+        own: `WIDTH` times the number of the root call.
+        data: of the storage, from `WIDTH` to `own`.
+
+    Returns:
+        `TIED`, `KEPT`, or 0: not at all.
+    """
+    if data >= WIDTH * session.first:
+        session.tied = own // WIDTH
+        return TIED
+    return KEPT if data // WIDTH == session.before else 0
 
 
 def _outside(ins: list[Any]) -> int:

@@ -105,12 +105,13 @@ class ModuleRows:
             elif cells[start + 2] != TOLD:
                 cells[start : start + 4] = found
 
-    def move(self, first: int, step: int, sample: int) -> None:
-        """Put the rows from `first` on into a step and a sample."""
+    def move(self, first: int, sample: int, step: int | None = None) -> None:
+        """Put the rows from `first` on into a sample, and into a step if one is told."""
         cells, width = self._numbers.flat, len(_NUMBERS)
         rows = len(self) - first
-        for place, number in ((_STEP, step), (_SAMPLE, sample)):
-            cells[first * width + place :: width] = array("q", [number]) * rows
+        for place, number in ((_SAMPLE, sample), (_STEP, step)):
+            if number is not None:
+                cells[first * width + place :: width] = array("q", [number]) * rows
 
     def drop(self, first: int) -> None:
         """Take the rows from `first` on back."""

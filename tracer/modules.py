@@ -163,15 +163,16 @@ class ModuleCall:
         continues: an input came out of an earlier root call of the same sample.
         guessed: its batch is a guess or unknown: what modules inside tell decides it.
         keywords: keyword arguments were seen as it began.
+        keeps: a neuron or a recurrent layer ran in it, which have state.
         ran: by neuron, whether it carried state of an earlier root call of the sample as it first
             began, and the time steps that it ran.
     """
 
     __slots__ = (
         "batch", "batch_from", "context", "continues", "first_node", "first_seq",
-        "frame", "grad", "guessed", "in_task", "info", "inputs", "keywords", "label", "number",
-        "parent", "ran", "root", "runs_in", "sample", "spiking", "stage", "state_before", "step",
-        "step_mode", "steps_from", "thread", "time_steps", "training", "written",
+        "frame", "grad", "guessed", "in_task", "info", "inputs", "keeps", "keywords", "label",
+        "number", "parent", "ran", "root", "runs_in", "sample", "spiking", "stage", "state_before",
+        "step", "step_mode", "steps_from", "thread", "time_steps", "training", "written",
     )  # fmt: skip
 
     batch: int | None
@@ -185,6 +186,7 @@ class ModuleCall:
     guessed: bool
     in_task: bool
     inputs: list[Described]
+    keeps: bool
     keywords: bool
     label: int
     ran: dict[int, tuple[bool, int]]

@@ -47,6 +47,11 @@ class Parts:
         return len(self._session.calls.flat) >= self._session.part_cells
 
     @property
+    def too_full(self) -> bool:
+        """There are calls enough for two parts."""
+        return len(self._session.calls.flat) >= 2 * self._session.part_cells
+
+    @property
     def due(self) -> bool:
         """What there is of a part should be saved: who kills the process may not wait."""
         return time.monotonic() >= self._save_at

@@ -200,6 +200,8 @@ class Recorder:
     def step(self) -> None:
         """End a step: what follows belongs to the next one. Steps are then counted by hand only."""
         if self._counts():
+            self._calls.end_waiting()
+        if self._counts():
             self._steps.said()
 
     @contextmanager
@@ -319,6 +321,7 @@ class Recorder:
             was, session.passive = session.passive, True
             try:
                 self._calls.settle(new=False if self._steps.over else None)
+                self._calls.wait_no_more()
                 self._parts.flush()
                 writer = Writer(Path(path), overwrite=False)
                 writer.adopt(self._writer)
@@ -378,6 +381,8 @@ class Recorder:
 
     def _optimizer_begins(self, optimizer: int) -> None:
         if self._counts():
+            self._calls.end_waiting()
+        if self._counts():
             self._steps.optimizer_begins(optimizer)
 
     def _optimizer_stepped(self, optimizer: int, in_backward: bool) -> None:
@@ -404,8 +409,9 @@ class Recorder:
             return
         self._busy = True
         try:
-            if self._parts.full:
+            if self._parts.full and (self._parts.too_full or not self._calls.leading):
                 self._calls.settle()
+                self._calls.end_waiting()
                 if not self.done:
                     with held():
                         self._parts.write_static("signatures", "modules")
@@ -433,6 +439,7 @@ class Recorder:
         if not self.done:
             self._calls.drop_ended(self._main)
             self._calls.settle()
+            self._calls.end_waiting()
         if not self.done or self._stopped:
             clean = error is None or (isinstance(error, SystemExit) and not error.code)
             self._finish(self._failed or (None if clean else error))

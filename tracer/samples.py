@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from .descent import KEPT, TIED, WIDTH, tie_of
 from .modules import ModuleCall
 from .nested import tensors_in
 from .session import Session
@@ -35,14 +36,17 @@ class Samples:
 
     Attributes:
         carried: calls of the model over which neurons of several steps carried their state.
+        kept: a root call ran neurons or recurrent layers.
     """
 
     def __init__(self, session: Session) -> None:
         self.carried = 0
+        self.kept = False
         self._session = session
         self._made: Marks = {}
         self._given: set[int] = set()
         self._told = False
+        self._last: dict[int, int] = {}
         self._steps: dict[int, int] = {}
         self._carrying = False
         self._unseen: dict[int, int] = {}
@@ -52,6 +56,12 @@ class Samples:
     def said(self) -> None:
         """The user begins a sample: the next root call is its first."""
         self._told = True
+
+    def called(self, module: nn.Module) -> None:
+        """Note the module of a root call that begins, of which the number is known."""
+        session, known = self._session, id(module)
+        session.before = self._last.get(known, 0)
+        self._last[known] = session.roots
 
     def entered(self, given: list[torch.Tensor]) -> bool | None:
         """Tell whether a root call that begins is a new sample; None: it is not known yet."""
@@ -73,7 +83,7 @@ class Samples:
     def holds(self, tensors: Iterable[torch.Tensor]) -> bool:
         """Tell whether tensors hold what an earlier root call of the present sample computed."""
         session = self._session
-        first, own = 2 * session.first, 2 * session.roots
+        first, own = WIDTH * session.first, WIDTH * session.roots
         return any(first <= storage.data < own for storage in self._storages(tensors))
 
     def _storages(self, tensors: Iterable[torch.Tensor]) -> Iterable[Storage]:
@@ -83,16 +93,24 @@ class Samples:
             except Exception:  # a tensor without a storage
                 continue
 
-    def continues(self, root: int, tensors: Iterable[torch.Tensor]) -> bool:
-        """Tell whether a root call, that has ended, continues a sample.
+    def ties(self, root: int, tensors: Iterable[torch.Tensor]) -> int:
+        """Return how a root call, that has ended, is tied to earlier ones, see `descent`.
 
         Args:
             root: its number.
             tensors: what it hands back; if nothing in it was computed from its inputs, what it has
                 read decides.
+
+        Returns:
+            `TIED`, it continues the present sample; `KEPT`, an earlier one; both, or 0.
         """
-        found = [s.data for s in self._storages(tensors) if s.data >= 2 * root]
-        return max(found) > 2 * root if found else self.has_read(root)
+        own, found = WIDTH * root, 0
+        made = [s.data & (TIED | KEPT) for s in self._storages(tensors) if s.data >= own]
+        if not made:
+            return TIED if self.has_read(root) else 0
+        for each in made:
+            found |= each
+        return found
 
     def has_read(self, root: int) -> bool:
         """Tell whether a root call has read what an earlier one of its sample computed."""
@@ -109,9 +127,14 @@ class Samples:
 
     def hidden(self, call: ModuleCall, given: list[torch.Tensor]) -> None:
         """Note what a call whose work is not seen takes: tensors given and state."""
-        own = 2 * self._session.roots
-        data = max((s.data for s in self._storages(given)), default=0)
-        self._unseen[call.number] = own + self.holds(given) if data else 0
+        own, found, known = WIDTH * self._session.roots, 0, False
+        for storage in self._storages(given):
+            known = known or storage.data > 0
+            if storage.data >= own:
+                found |= storage.data & (TIED | KEPT)
+            elif storage.data >= WIDTH:
+                found |= tie_of(self._session, own, storage.data)
+        self._unseen[call.number] = own + found if known else 0
 
     def unseen(self, call: ModuleCall, made: list[torch.Tensor]) -> None:
         """Hand on what a call whose work is not seen took, to what it hands back and to state."""
@@ -151,6 +174,12 @@ class Samples:
         held = self._held.get(id(module), {})
         carried = any(_same(mark, held.get(key)) for key, mark in now.items())
         return told or not (carried or any(self._is_made(t) for t in given))
+
+    def began_within(self, module: nn.Module) -> bool:
+        """Tell whether the first recorded call of a module goes on with what the warm-up left."""
+        held = self._held.pop(id(module), {})
+        now = _marks(_state_of(module)) if held else {}
+        return any(_same(mark, held.get(key)) for key, mark in now.items())
 
     def left_unseen(self, module: nn.Module, made: list[torch.Tensor]) -> None:
         """Note the end of a root call in the warm-up."""

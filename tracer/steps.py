@@ -96,6 +96,11 @@ class Steps:
         self._before, self._inference = before, inference
 
     @property
+    def by_samples(self) -> bool:
+        """Nothing but samples has ended steps so far."""
+        return not self._by_hand and not self._optimizer_seen
+
+    @property
     def over(self) -> bool:
         """The recording is over if the root call that runs begins a sample."""
         last = not self.waiting and self._limit is not None and self._passed + 1 >= self._limit
@@ -113,6 +118,29 @@ class Steps:
         inference = self._inference
         self._end()
         self._inference = inference
+
+    def rejoined(self, step: int, samples: int) -> bool:
+        """Samples turn out to be part of the one before them.
+
+        Args:
+            step: the one in which that sample ended.
+            samples: how many they were.
+
+        Returns:
+            Whether each of them had begun a step: they are part of `step` then.
+        """
+        session = self._session
+        if self._by_hand or session.step - step != samples:
+            return False
+        self._passed -= samples
+        session.step = step
+        if self._first is not None and self._first > step:
+            self._first = None
+        return True
+
+    def finish(self) -> None:
+        """The last step has ended."""
+        self._end()
 
     def optimizer_begins(self, optimizer: int) -> None:
         """An optimizer, known by its id, is about to step."""

@@ -1,4 +1,4 @@
-"""A root call of which it is not known yet whether it begins a sample: what it has gathered."""
+"""Where root calls began that turn out to begin a sample, or none: what was gathered since then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .threads import Thread
 
 
 class Undecided:
-    """Where the rows of such a call begin.
+    """Where the rows of a root call begin.
 
     Args:
         session: the recording.
@@ -21,6 +21,7 @@ class Undecided:
 
     def __init__(self, session: Session, rows: ModuleRows, thread: Thread) -> None:
         self.root = thread.root
+        self.parts = session.parts
         self._thread = thread
         self._seq = session.seq
         self._calls = len(session.calls.flat)
@@ -29,14 +30,24 @@ class Undecided:
         self._values = len(session.values.fresh)
         self._rows = len(rows)
 
+    def is_in_memory(self, session: Session) -> bool:
+        """Tell whether all since then is in memory still."""
+        return self.parts == session.parts
+
     def move(self, session: Session, rows: ModuleRows) -> None:
         """Put all since then into the present step and sample."""
         cells, first = session.calls.flat, self._calls + STEP_CELL
         moved = array("q", [session.step]) * ((len(cells) - self._calls) // CALL_WIDTH)
         cells[first::CALL_WIDTH] = moved
-        rows.move(self._rows, session.step, session.sample)
+        rows.move(self._rows, session.sample, session.step)
         for call in self._thread.stack:
             call.step, call.sample = session.step, session.sample
+
+    def move_to_sample(self, session: Session, rows: ModuleRows) -> None:
+        """Put all since then into the present sample; steps stay what they are."""
+        rows.move(self._rows, session.sample)
+        for call in self._thread.stack:
+            call.sample = session.sample
 
     def drop(self, session: Session, rows: ModuleRows) -> None:
         """Take all back that was gathered since then."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from opjoule.tracer import RecordingWarning
+from opjoule.tracer.session import CALL_WIDTH
 
 B = 2
 
@@ -386,3 +387,146 @@ def test_two_networks_of_one_sample_carry_nothing(jelly, tmp_path):
             second(first(x(6, B, 4)))
             jelly.functional.reset_net(first)
             jelly.functional.reset_net(second)
+
+
+T = 5
+
+
+class Poisson(nn.Module):
+    """Turns an image into spikes of one time step."""
+
+    def forward(self, image):
+        return (torch.rand_like(image) <= image).to(image)
+
+
+@pytest.fixture
+def loops(jelly):
+    """Return loops over time that call more than the network: a sample each, of batches of 2.
+
+    The inputs are read anew in each step, and nothing ties the first root call of a step to the
+    step before; what has state does.
+    """
+    neuron, encoder = jelly.neuron, Poisson()
+    network = nn.Sequential(nn.Linear(4, 3), neuron.LIFNode()).eval()
+    layer, norm, last = nn.Linear(4, 3).eval(), nn.BatchNorm1d(3).eval(), neuron.IFNode().eval()
+    embedding, cell = nn.Embedding(7, 4).eval(), nn.GRUCell(4, 4).eval()
+
+    def encoded(image):
+        for _ in range(T):
+            network(encoder(image))
+        jelly.functional.reset_net(network)
+
+    def layers(image):
+        for _ in range(T):
+            last(norm(layer(image)))
+        jelly.functional.reset_net(last)
+
+    def recurrent(image):
+        state = torch.zeros(B, 4)
+        for step in range(T):
+            state = cell(embedding(torch.tensor([step, 0])), state)
+
+    return {"encoder": (encoded, 2), "layers": (layers, 3), "cell": (recurrent, 2)}
+
+
+@pytest.mark.parametrize("kind", ["encoder", "layers", "cell"])
+@pytest.mark.parametrize("steps", [None, 1, 2, 3])
+def test_what_leads_to_state_is_part_of_its_sample(loops, trace_of, kind, steps):
+    """Three images of T steps are three samples, however many of them are recorded."""
+    run, roots = loops[kind]
+    trace = trace_of(evaluated(lambda: [run(x()) for _ in range(3)]), steps=steps)
+    whole = [(sample, sample) for sample in range(steps or 3) for _ in range(roots * T)]
+    assert numbered(trace) == whole
+    assert trace.manifest["steps"] == (steps or 3)
+    assert {row["step"] for row in trace.calls} == set(range(steps or 3))
+    assert [row["seq"] for row in trace.calls] == list(range(len(trace.calls)))
+
+
+@pytest.mark.parametrize("kind", ["encoder", "layers"])
+def test_a_sample_that_was_said_is_not_put_before(loops, trace_of, kind):
+    """Said in the middle of the loop: the state that is carried on begins no older sample."""
+    run, _ = loops[kind]
+
+    def twice(recorder):
+        with torch.no_grad():
+            run(x())
+            recorder.sample()
+            run(x())
+
+    assert {sample for sample, _ in numbered(trace_of(twice, takes_recorder=True))} == {0, 1}
+
+
+def test_what_leads_to_state_in_training(jelly, trace_of):
+    """A step is a batch: T calls of encoder and network, and the optimizer's step."""
+    encoder = Poisson()
+    network = nn.Sequential(nn.Linear(4, 3), jelly.neuron.LIFNode())
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+
+    def run():
+        for _ in range(3):
+            out = sum(network(encoder(x())) for _ in range(T))
+            out.pow(2).mean().backward()
+            optimizer.step()
+            jelly.functional.reset_net(network)
+
+    for steps in (None, 2):
+        kept = range(steps or 3)
+        found = numbered(trace_of(run, steps=steps))
+        assert found == [(step, step) for step in kept for _ in range(2 * T)]
+
+
+def test_a_running_mean_that_a_module_hands_back_ties_nothing(trace_of):
+    """It keeps what it was given before, but is no neuron: each inference is one of its own."""
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mean = torch.zeros(())
+
+        def forward(self, y):
+            self.mean = 0.9 * self.mean + 0.1 * y.mean()
+            return self.mean
+
+    model, mean, cell = nn.Linear(4, 4).eval(), Mean().eval(), nn.GRUCell(4, 4).eval()
+
+    def run():
+        for _ in range(3):
+            mean(cell(model(x())))
+
+    found = numbered(trace_of(evaluated(run)))
+    assert [sample for sample, _ in found] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_two_networks_in_one_loop_are_one_inference(jelly, trace_of):
+    """Each keeps its state while the other runs: T calls of both belong together."""
+    one, two = (nn.Sequential(nn.Linear(4, 3), jelly.neuron.LIFNode()).eval() for _ in range(2))
+
+    def run():
+        for _ in range(2):
+            for _ in range(T):
+                one(x()), two(x())
+            jelly.functional.reset_net(one), jelly.functional.reset_net(two)
+
+    found = numbered(trace_of(evaluated(run)))
+    assert [sample for sample, _ in found][: 2 * T] == [0] * 2 * T
+    assert found[-1][0] == max(sample for sample, _ in found)
+
+
+def test_a_part_is_not_written_between_what_leads_and_what_has_state(loops, new, read):
+    """Parts of some forty calls: no image is cut in two by one that ends within it."""
+    run, roots = loops["layers"]
+    recorder = new()
+    with recorder, torch.no_grad():
+        recorder._session.part_cells = 40 * CALL_WIDTH
+        for _ in range(6):
+            run(x())
+    trace = read(recorder.path)
+    assert len(list(recorder.path.glob("calls-*.parquet"))) > 5
+    assert [s for s, _ in numbered(trace)] == [s for s in range(6) for _ in range(roots * T)]
+
+
+def test_a_warm_up_that_ends_within_a_sample_is_told(loops, new):
+    run, _ = loops["layers"]
+    with pytest.warns(RecordingWarning, match="warm-up ended within a sample: IFNode goes on"):
+        with new(warmup=1), torch.no_grad():
+            run(x())
