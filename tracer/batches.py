@@ -65,6 +65,7 @@ class Batches:
         if outermost:
             found = self._outermost(call, found)
         elif found is not None:
+            found = self._as_said(call.root, found)
             if call.info.neuron is not None or call.info.dims is not None:
                 self._compare(call, found, shape)
         elif parent is not None and parent.step_mode is None and parent.info.flattens:
@@ -109,6 +110,21 @@ class Batches:
             found = self._by_word(call, _shapes(call), found)
         call.guessed = found.batch_from in (GUESSED, NULL)
         return found
+
+    def _as_said(self, root: ModuleCall, told: Frame) -> Frame:
+        """Return what a module inside tells, in samples of which the user said how many there are.
+
+        Patches, windows or pairs that a model folds into the batch are parts of a sample; of a
+        batch that it takes in parts, each holds a share of the time steps.
+        """
+        batch, steps = told.batch, told.steps
+        if not isinstance(self._batch_dim, int) or not root.batch or not batch or told.single:
+            return told
+        if batch % root.batch == 0:
+            return told._replace(batch=root.batch)
+        if root.batch % batch == 0 and steps is not None and steps * batch % root.batch == 0:
+            return told._replace(batch=root.batch, steps=steps * batch // root.batch)
+        return told
 
     def _guess(self, call: ModuleCall) -> Frame:
         mode = call.info.in_tree_mode
@@ -188,9 +204,9 @@ class Batches:
             found = any(shape[0] == batch for shape in given)
             return Frame(batch, None, OBSERVED) if found else None
         self._note(
-            f"{root.info.path}: the model's input {list(given[0])} was taken for a batch of "
-            f"{root.batch}, its neurons take {batch}: the batch stays unknown; tell batch_dim and "
-            "time_dim"
+            f"{root.info.path}: dimension 0 of the model's input {list(given[0])} is {root.batch}, "
+            f"but its neurons take a batch of {batch}, which is believed; if that is wrong, tell "
+            "batch_dim and time_dim"
         )
         return None
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import opjoule
 from opjoule.tracer import NeuronRule, Recorder, RecordingWarning
 
 T, B, C = 4, 3, 2
@@ -163,8 +164,52 @@ def test_neurons_that_contradict_the_guess_are_right(jelly, new, read):
     assert found["neuron"] == {(B, 1)}
     (note,) = trace.manifest["notes"]
     assert "[4, 3, 2, 4, 4]" in note
-    assert "batch of 4" in note
-    assert "neurons take 3" in note
+    assert "input [4, 3, 2, 4, 4] is 4" in note
+    assert "neurons take a batch of 3, which is believed" in note
+
+
+class Folding(nn.Module):
+    """Cuts each sample into parts, which its neurons see as so many samples, for three steps."""
+
+    def __init__(self, neuron, parts):
+        super().__init__()
+        self.fc, self.neuron, self.parts = nn.Linear(4, 2), neuron, parts
+
+    def forward(self, x):
+        folded = x.view(-1, 4)
+        for _ in range(3):
+            folded_out = self.neuron(self.fc(folded))
+        return folded_out.view(len(x), -1)
+
+
+@pytest.mark.parametrize(("told", "samples"), [({"batch_dim": 0}, B), ({}, 5 * B)])
+def test_what_is_said_of_the_batch_holds_for_the_neurons_too(jelly, trace_of, told, samples):
+    """Five parts of each of 3 samples: nobody but the user knows that they are not 15 samples."""
+    trace = trace_of(lambda: Folding(jelly.neuron.IFNode(), 5)(x(B, 20)), **told)
+    assert frames(trace, "Folding")["neuron"] == {(samples, 1)}
+    counts = opjoule.count(trace.path, per="sample")
+    assert (counts.sampled.samples, counts.sampled.time_steps) == (samples, 3)
+    assert counts.each["dense_macs"] == 3 * 5 * B * 4 * 2 / samples
+
+
+def test_a_batch_that_is_run_in_halves(jelly, trace_of):
+    """Two calls of 6 steps with 3 of 6 samples each: a sample of 6 steps, not 3 of 12."""
+    layer = nn.Sequential(nn.Linear(4, 2), jelly.neuron.IFNode(step_mode="m"))
+
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            first = self.layer(x[:, :3])
+            jelly.functional.reset_net(self.layer)
+            return torch.cat([first, self.layer(x[:, 3:])], 1)
+
+    trace = trace_of(lambda: Halves()(x(6, 6, 4)), batch_dim=1, time_dim=0)
+    counts = opjoule.count(trace.path, per="sample")
+    assert (counts.sampled.samples, counts.sampled.time_steps) == (6, 6)
+    assert counts.each["dense_macs"] == 6 * 4 * 2
 
 
 def test_what_was_read_by_a_wrong_guess_is_taken_back(jelly, new, read):
