@@ -262,14 +262,23 @@ def _shapes(call: ModuleCall) -> list[Shape]:
 def _common(call: ModuleCall, dim: int) -> int | None:
     """Return the size of a dimension that the inputs have in common, None if they disagree.
 
-    Masks do not count, nor, beside others, inputs of one dimension: lengths, positions, steps.
+    Masks do not count, nor, beside others, inputs of one dimension (lengths, positions, steps) and
+    those that are the same for the whole batch: (1, S) beside (B, S).
     """
     shapes = [
         layout.shape for _, layout, _ in call.inputs if layout.shape and layout.dtype_name != "bool"
     ]
     shapes = [shape for shape in shapes if len(shape) > 1] or shapes
+    shapes = [one for one in shapes if not any(_is_shared(one, each, dim) for each in shapes)]
     found = {size(shape, dim) for shape in shapes} - {None}
     return found.pop() if len(found) == 1 else None
+
+
+def _is_shared(one: Shape, other: Shape, dim: int) -> bool:
+    """Tell whether an input has a single entry along a dimension, for all of those of another."""
+    if len(one) != len(other) or size(one, dim) != 1 or size(other, dim) == 1:
+        return False
+    return one[:dim] == other[:dim] and one[dim + 1 :] == other[dim + 1 :]
 
 
 def _set(call: ModuleCall, found: Frame) -> None:

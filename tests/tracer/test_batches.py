@@ -168,6 +168,20 @@ def test_neurons_that_contradict_the_guess_are_right(jelly, new, read):
     assert "neurons take a batch of 3, which is believed" in note
 
 
+@pytest.mark.parametrize(
+    ("positions", "batch"), [((1, 5), B), ((B, 5), B), ((1, 4), None), ((2, 5), None)]
+)
+def test_an_input_for_the_whole_batch_tells_no_other_size(trace_of, positions, batch):
+    """Positions of (1, S) beside tokens of (B, S) hold for all of them."""
+
+    class Tokens(nn.Module):
+        def forward(self, tokens, positions):
+            return tokens + positions.sum()
+
+    trace = trace_of(lambda: Tokens()(x(B, 5), positions=x(*positions)))
+    assert frames(trace, "Tokens")["Tokens"] == {(batch, None)}
+
+
 class Folding(nn.Module):
     """Cuts each sample into parts, which its neurons see as so many samples, for three steps."""
 
