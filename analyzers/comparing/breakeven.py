@@ -186,7 +186,8 @@ def breakeven(
             *([] if sampled.samples else ["samples (--samples or --batch, samples=)"]),
             *([] if steps else ["time steps (--time-steps, time_steps=)"]),
         ]
-        raise TraceError(f"{path}: it is not known how many there are: tell {listed(unknown)}")
+        no_neurons = "" if neurons_of(actions.part).height else " No neurons are known in it."
+        raise TraceError(f"{path}: unknown, so tell them: {listed(unknown)}.{no_neurons}")
     bits = twin_bits(steps)
     told = _by_module(actions)
     lower = twin_of(made, bits)

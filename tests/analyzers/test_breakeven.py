@@ -270,7 +270,7 @@ def test_what_is_refused(spiking, recorded):
     net = nn.Linear(4, 2).eval()
     bare = recorded(lambda: net(torch.rand(4)), model=net)
     with pytest.raises(
-        TraceError, match=r"not known how many there are: tell time steps \(--time-steps"
+        TraceError, match=r"time steps \(--time-steps, time_steps=\)\. No neurons are known in it"
     ):
         breakeven(bare, machine=machine(macs=1))
     unmeasured = recorded(lambda: net(torch.rand(2, 4)), model=net, statistics="none")
