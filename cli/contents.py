@@ -53,21 +53,25 @@ def _models(trace: Trace) -> Iterable[dict[str, Any]]:
     """Yield the roots of the module tree; what several ranks or callers share counts once."""
     import polars as pl
 
+    from ..analyzers.workload.parameters import parameters_of
+
+    sums = parameters_of(trace)
+    held = {path: (numel, size) for path, numel, size in sums.iter_rows()}
     found: dict[str, dict[str, Any]] = {}
     seen: set[str] = set()
-    columns = ("path", "class", "parameters", "neuron")
+    columns = ("path", "class", "neuron")
     first = trace.modules.filter(pl.col("same_as").is_null())
-    for path, kind, parameters, neuron in first.select(columns).iter_rows():
+    for path, kind, neuron in first.select(columns).iter_rows():
         if path in seen:
             continue
         seen.add(path)
+        numel, size = held.get(path, (0, 0))
         root = found.setdefault(
             path.partition(".")[0],
-            {"path": path, "class": kind, "modules": 0, "parameters": 0, "bytes": 0, "neurons": {}},
-        )
+            {"path": path, "class": kind, "modules": 0, "parameters": numel, "bytes": size,
+             "neurons": {}},
+        )  # fmt: skip
         root["modules"] += 1
-        root["parameters"] += sum(each["numel"] for each in parameters or ())
-        root["bytes"] += sum(each["bytes"] for each in parameters or ())
         if neuron is not None:
             root["neurons"][neuron] = root["neurons"].get(neuron, 0) + 1
     return found.values()

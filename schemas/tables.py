@@ -225,6 +225,13 @@ MODULES = _columns(
             "a further path of a shared module: module_id of its first path, which has the same "
             "parameters; null: a first path",
         ),
+        (
+            "parameter_ids",
+            _INT64S,
+            "",
+            "of each of `parameters` the number of its tensor, from 0: modules that share a tensor "
+            "have the same number; null: not noted",
+        ),
     ]
 )
 
@@ -304,7 +311,7 @@ PART_TABLES: dict[str, tuple[Column, ...]] = {
 TABLES: dict[str, tuple[Column, ...]] = {**STATIC_TABLES, **PART_TABLES}
 
 ADDED_COLUMNS: dict[str, tuple[str, ...]] = {
-    "modules": ("same_as",),
+    "modules": ("same_as", "parameter_ids"),
     "module_calls": ("batch_from", "time_steps_from", "raised"),
     "calls": ("zero_pairs", "let_go"),
     "values": ("storage_bytes",),

@@ -223,7 +223,8 @@ class Modules:
         self._known: dict[int, ModuleInfo] = {}
         self.infos: list[ModuleInfo] = []
         self.rows: list[dict[str, Any]] = []
-        self._owners: dict[int, tuple[Any, int]] = {}
+        self._owners: dict[int, tuple[Any, int, int]] = {}
+        self._tensors = 0
         self._roots: dict[str, int] = {}
         self._further = 0
 
@@ -395,7 +396,7 @@ class Modules:
         info.hides = self._neurons.hides_work(module)
         info.tells = self._neurons.tells(module)
         info.dims = reader_of(module)
-        self._own(module, info.number)
+        numbers = self._own(module, info.number)
         self.rows.append(
             {
                 "module_id": info.number,
@@ -405,19 +406,31 @@ class Modules:
                 "neuron": info.neuron,
                 "hides_work": info.hides,
                 "same_as": None,
+                "parameter_ids": numbers,
             }
         )
         return info
 
-    def _own(self, module: nn.Module, number: int) -> None:
-        """Note whose the parameters of a module are, and what kind of values it holds."""
+    def _own(self, module: nn.Module, number: int) -> list[int]:
+        """Note whose the parameters of a module are, and what kind of values it holds.
+
+        Returns:
+            The numbers of its parameters: the same for the same tensor, whoever holds it.
+        """
+        numbers = []
         for parameter in module._parameters.values():
             if parameter is not None:
-                self._owners[id(parameter)] = (weakref.ref(parameter), number)
+                known = self._owners.get(id(parameter))
+                if known is None or known[0]() is not parameter:
+                    known = (weakref.ref(parameter), number, self._tensors)
+                    self._tensors += 1
+                self._owners[id(parameter)] = (known[0], number, known[2])
+                numbers.append(known[2])
                 self._mark(parameter, _PARAMETER)
         for buffer in module._buffers.values():
             if buffer is not None:
                 self._mark(buffer, _BUFFER)
+        return numbers
 
     def tree(self) -> list[tuple[int | None, str, type[nn.Module]]]:
         """Return (number of the parent, path, class) of the modules, by number."""

@@ -11,6 +11,7 @@ import polars as pl
 from ..text import number, plain
 from ..units import bytes_text, count_text, energy_text, share_text, time_text
 from ..workload.modules import GLOBAL
+from ..workload.parameters import parameters_of
 from .cells import Cell, Head, figure
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def tree_of(report: Report) -> Tree:
 
 
 def _columns(report: Report) -> Sequence[_Column]:
-    counts, sizes = report.counts, report.modules
+    counts = report.counts
     ending = "" if counts.per == "total" else f"_per_{counts.per}"
     bounds = counts.frame.select("module", pl.col("at_least").fill_null("").str.split(" "))
     found = [
@@ -110,8 +111,7 @@ def _columns(report: Report) -> Sequence[_Column]:
         )
         for name, title in TITLES.items()
     ]
-    whole = {GLOBAL: int(sizes.filter(pl.col("parent").is_null())["parameters"].sum())}
-    parameters = _by_module(sizes.filter(pl.col("same_as").is_null()), "parameters") | whole
+    parameters = _by_module(parameters_of(report.trace), "parameters")
     found.append(_Column(Head("parameters", "parameters"), count_text, parameters))
     if report.rates is not None:
         found.append(_rate(report))

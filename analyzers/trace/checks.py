@@ -91,6 +91,11 @@ def _in_modules() -> Iterator[Fault]:
     yield "module_id repeats", pl.struct("rank", "module_id").is_duplicated()
     for name in ("parameters", "buffers"):
         yield from _sized(name, ("name", "dtype"))
+    numbers = pl.col("parameter_ids")
+    wrong = (numbers.list.len() != pl.col("parameters").list.len()) | _any(
+        "parameter_ids", ~pl.element().is_between(0, _LARGEST).fill_null(False)
+    )
+    yield "parameter_ids does not number the parameters", numbers.is_not_null() & wrong
     for name in ("parent_id", "same_as"):
         number = pl.col(name)
         yield (

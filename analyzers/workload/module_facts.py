@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..trace.files import collected
-from .modules import rolled_up, scopes_of
+from .modules import scopes_of
+from .parameters import parameters_of
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -21,8 +22,8 @@ def modules_of(trace: Trace) -> pl.DataFrame:
 
     Returns:
         A row for each path, as the tree stands: `module`, `parent` (path; null: a root), `depth`
-        (0: a root), `class`, `neuron`, `parameters` (elements, with those of the modules below;
-        what several paths share counts at the first), `own` (own parameters in words: "weight
+        (0: a root), `class`, `neuron`, `parameters` (elements, with those of the modules below,
+        see `parameters_of`), `own` (own parameters in words: "weight
         16x3x3x3"), `inputs` and `outputs` (shapes in its first call; null: it was not called) and
         `same_as` (first path of a shared module).
     """
@@ -35,7 +36,7 @@ def modules_of(trace: Trace) -> pl.DataFrame:
     )  # fmt: skip
     return (
         told.join(_places(scopes), on="module", how="left", maintain_order="left")
-        .join(_sizes(first, scopes), on="module", how="left", maintain_order="left")
+        .join(parameters_of(trace).drop("bytes"), on="module", how="left", maintain_order="left")
         .join(_shapes(trace), on=_KEY, how="left", maintain_order="left")
         .sort("place", maintain_order=True)
         .select(
@@ -87,12 +88,6 @@ def _places(scopes: pl.DataFrame) -> pl.DataFrame:
         depth=pl.col("scope").list.len().cast(pl.Int64) - 1,
         place=pl.col("place").list.last(),
     )
-
-
-def _sizes(first: pl.DataFrame, scopes: pl.DataFrame) -> pl.DataFrame:
-    numel = pl.col("parameters").list.eval(pl.element().struct.field("numel")).list.sum()
-    own = first.filter(pl.col("same_as").is_null()).select(module="path", parameters=numel)
-    return rolled_up(own, scopes).group_by("module").agg(pl.col("parameters").sum())
 
 
 def _shapes(trace: Trace) -> pl.DataFrame:

@@ -166,3 +166,18 @@ def test_an_added_column_has_its_type(stored, resign, refusal):
         table = table.drop_columns(["same_as"])
     wrong = table.append_column("same_as", pa.array(["0"] * table.num_rows))
     assert "same_as is String, not Int32" in refusal(resign(file.name, wrong))
+
+
+@pytest.mark.parametrize("wrong", [[], [-1], [None]])
+def test_parameters_are_numbered_one_by_one(stored, resign, refusal, wrong):
+    """A number of nothing, none, or fewer than there are parameters."""
+    (file,) = stored.glob("modules*.parquet")
+    table = pq.read_table(file)
+    if "parameter_ids" in table.column_names:
+        table = table.drop_columns(["parameter_ids"])
+    numbers = [[0] * len(each) for each in table["parameters"].to_pylist()]
+    place = next(k for k, each in enumerate(numbers) if len(each) == 1)
+    numbers[place] = wrong
+    kind = pa.list_(pa.int64())
+    path = resign(file.name, table.append_column("parameter_ids", pa.array(numbers, kind)))
+    assert "parameter_ids" in refusal(path)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
+import polars as pl
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from opjoule.analyzers import compare, count, energy  # noqa: E402
+from opjoule.analyzers import compare, count, energy, report  # noqa: E402
+from opjoule.analyzers.reporting.tree import tree_of  # noqa: E402
+from opjoule.analyzers.workload.parameters import parameters_of  # noqa: E402
 from opjoule.cli.contents import contents  # noqa: E402
 
 
@@ -154,3 +158,60 @@ def test_a_shared_convolution_has_one_set_of_crossbars(recorded):
         chips[shared] = energy.estimate_spikesim(trace)
     assert chips[True].total_pj == chips[False].total_pj
     assert [chips[shared].details["xbar_elements"] for shared in (False, True)] == [2, 1]
+
+
+class Tied(nn.Module):
+    """As language models: the last layer multiplies with the table of the embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(64, 32)
+        self.head = nn.Linear(32, 64, bias=False)
+        self.head.weight = self.emb.weight
+
+    def forward(self, x):
+        return self.head(self.emb(x))
+
+
+@pytest.fixture
+def tied(recorded):
+    model = nn.Sequential(Tied(), nn.Linear(64, 2))
+    return model, recorded(lambda: model(torch.arange(4)[None]), model=model)
+
+
+def test_tied_weights_are_counted_once(tied):
+    """64 x 32 = 2,048 and 64 x 2 + 2 = 130, as `parameters()` says, of 4 bytes each."""
+    model, trace = tied
+    assert sum(p.numel() for p in model.parameters()) == 2048 + 130
+    (held,) = contents(trace)["models"]
+    assert (held["parameters"], held["bytes"]) == (2178, 4 * 2178)
+    drawn = tree_of(report(trace))
+    place = [head.key for head in drawn.heads].index("parameters")
+    assert drawn.top.cells[place].value == drawn.rows[0].cells[place].value == "2178"
+
+
+def test_each_module_says_what_it_holds_with_those_below(tied):
+    """What PyTorch says of each: the embedding and the head have 2,048 each, and together."""
+    model, trace = tied
+    told = count(trace, by="module").modules(wide=True)
+    shown = dict(told.select("module", "parameters").iter_rows())
+    for name, module in model.named_modules():
+        path = f"Sequential.{name}" if name else "Sequential"
+        assert shown[path] == sum(p.numel() for p in module.parameters())
+
+
+def test_a_shared_module_holds_its_parameters_under_each_path(trace):
+    """10 x 10 in `a` and in `b`, which call one layer; 200 in all."""
+    sums = dict(parameters_of(trace).select("module", "parameters").iter_rows())
+    assert sums == {"Global": 200, "Sh": 200, "Sh.a": 100, "Sh.a.layer": 100, "Sh.b": 100,
+                    "Sh.b.layer": 100, "Sh.last": 100}  # fmt: skip
+
+
+def test_traces_without_numbers_count_a_shared_module_once(trace, tied):
+    """Older traces: two paths of one module are known to be one, tied weights are not."""
+    for each, total in ((trace, 200), (tied[1], 2 * 2048 + 130)):
+        ids = each.modules.schema["parameter_ids"]
+        older = each.modules.with_columns(parameter_ids=pl.lit(None, ids))
+        sums = parameters_of(replace(each, modules=older))
+        sums = dict(sums.select("module", "parameters").iter_rows())
+        assert sums["Global"] == total

@@ -43,6 +43,13 @@ def test_the_tree(trace_of):
     assert (attributes["in_channels"], attributes["groups"]) == (2, 1)
 
 
+def test_parameters_have_the_number_of_their_tensor(trace_of):
+    """conv 0 and 1, norm 2 and 3, first 4 and 5; second has the first's weight and 6."""
+    trace = trace_of(lambda: None, model=Net())
+    numbers = [row["parameter_ids"] for row in trace.modules]
+    assert numbers == [[], [], [0, 1], [2, 3], [4, 5], [4, 6]]
+
+
 def test_own_parameters_and_buffers(trace_of):
     trace = trace_of(lambda: None, model=Net())
     conv, norm, second = (trace.modules[k] for k in (2, 3, 5))
