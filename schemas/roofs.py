@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Literal
 
 from .costs.base import CostConfig, Positive
 from .errors import ConfigError
 from .spelling import meant
+from .toml import path_text, toml_data, toml_text
 
 Precision = Literal["fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8", "any"]
 
@@ -42,7 +43,7 @@ def roof_names() -> tuple[str, ...]:
     return tuple(sorted(name.removeprefix(_PREFIX).removesuffix(".toml") for name in names))
 
 
-def load_roof(device: str) -> Roof:
+def load_roof(device: str | os.PathLike[str]) -> Roof:
     """Return the roof of a device.
 
     Args:
@@ -52,21 +53,19 @@ def load_roof(device: str) -> Roof:
         ConfigError: there is no such device or file, or a field is not allowed.
     """
     names = roof_names()
-    if device in names:
-        file = files("opjoule.schemas").joinpath("presets", f"{_PREFIX}{device}.toml")
+    name = path_text(device, "device")
+    if name in names:
+        file = files("opjoule.schemas").joinpath("presets", f"{_PREFIX}{name}.toml")
         return Roof(**tomllib.loads(file.read_text("utf-8")))
-    if not device.endswith(".toml"):
+    if not name.endswith(".toml"):
         raise ConfigError(
-            f"no device {device!r}: {meant(device, names)}choose from {', '.join(names)}, or name "
+            f"no device {name!r}: {meant(name, names)}choose from {', '.join(names)}, or name "
             "a .toml file, or tell peak and bandwidth."
         )
-    try:
-        content = tomllib.loads(Path(device).read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{device}: cannot be read ({error.strerror or error})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{device}: not TOML ({error})") from None
+    content = toml_data(name, toml_text(name))
     try:
         return Roof(**content)
+    except TypeError as error:  # a key that is no name
+        raise ConfigError(f"{name}: {error}") from None
     except ConfigError as error:
-        raise ConfigError(f"{device}: {error}") from None
+        raise ConfigError(f"{name}: {error}") from None

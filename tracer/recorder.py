@@ -323,7 +323,7 @@ class Recorder:
                 self._calls.settle(new=False if self._steps.over else None)
                 self._calls.wait_no_more()
                 self._parts.flush()
-                writer = Writer(Path(path), overwrite=False)
+                writer = Writer(options.path(path), overwrite=False)
                 writer.adopt(self._writer)
                 self._parts.write_static(writer=writer)
                 fields = {"status": "unfinished", "rows": writer.rows, "parts": writer.parts}

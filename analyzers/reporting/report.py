@@ -136,7 +136,7 @@ def report(
     *,
     where: str | Sequence[str] | None = None,
     assume: str | Sequence[str] | None = None,
-    device: str | Roof | None = None,
+    device: str | os.PathLike[str] | Roof | None = None,
     peak: str | float | None = None,
     bandwidth: str | float | None = None,
     precision: str | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -12,6 +12,7 @@ import polars as pl
 
 from ...schemas import ConfigError
 from ...schemas.costs import CostConfig, changed
+from ...schemas.toml import path_text, toml_data, toml_text
 
 NAME = "name"
 """Column of a table of configurations that is a label and no field."""
@@ -83,16 +84,17 @@ def _configured(base: CostConfig, rows: Sequence[Mapping[str, Any]]) -> Iterator
             raise ConfigError(f"configuration {place}: {error}") from None
 
 
-def read_configs(path: Path) -> pl.DataFrame:
+def read_configs(file: str | os.PathLike[str]) -> pl.DataFrame:
     """Read a table of configurations: a row each, fields as columns.
 
     Args:
-        path: CSV or Parquet; or TOML, where each `[[config]]` is one and tables inside it are
+        file: CSV or Parquet; or TOML, where each `[[config]]` is one and tables inside it are
             columns with dots.
 
     Raises:
         ConfigError: it cannot be read, or is no such table.
     """
+    path = Path(path_text(file, "configs"))
     if path.suffix.lower() not in _READERS:
         raise ConfigError(f"{path}: a table of configurations is a {', '.join(_READERS)} file")
     try:
@@ -100,7 +102,7 @@ def read_configs(path: Path) -> pl.DataFrame:
         table = _READERS[path.suffix.lower()](path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (pl.exceptions.PolarsError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except pl.exceptions.PolarsError as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"{path}: not a table of configurations ({reason})") from None
     if table.is_empty():
@@ -109,7 +111,7 @@ def read_configs(path: Path) -> pl.DataFrame:
 
 
 def _from_toml(path: Path) -> pl.DataFrame:
-    data = tomllib.loads(path.read_text("utf-8"))
+    data = toml_data(str(path), toml_text(str(path)))
     tables = data.get("config")
     if set(data) != {"config"} or not isinstance(tables, list):
         raise ConfigError(f"{path}: write each configuration under its own [[config]]")

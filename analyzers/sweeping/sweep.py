@@ -21,7 +21,7 @@ from ..energy.revisions import SOURCE
 from ..progress import tracked
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import check_per, known_number
-from .configurations import columns, combinations, configured
+from .configurations import columns, combinations, configured, read_configs
 from .page import sweep_page
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def sweep(
     trace: Trace | str | os.PathLike[str],
     estimator: str,
     vary: Mapping[str, Iterable[Any]] | None = None,
-    configs: pl.DataFrame | None = None,
+    configs: pl.DataFrame | str | os.PathLike[str] | None = None,
     *,
     config: CostConfig | None = None,
     per: str = "total",
@@ -126,8 +126,9 @@ def sweep(
         trace: the trace, or its directory.
         estimator: "compute", "simple", "lemaire", "neuromc" or "spikesim".
         vary: field -> values, dots leading into tables; every combination is estimated.
-        configs: a table of configurations, fields as columns; null leaves a field as in `config`,
-            the column `name` is a label. With `vary`, each row with every combination.
+        configs: a table of configurations, fields as columns, or its file (CSV, Parquet, TOML);
+            null leaves a field as in `config`, the column `name` is a label. With `vary`, each
+            row with every combination.
         config: what is not varied; by default the estimator's defaults.
         per: "sample" or "step" adds the total and each part for one of them.
         assume: what is assumed of data that was not measured, see `Trace.assuming`.
@@ -146,6 +147,8 @@ def sweep(
     check_per(per)
     refuse_unknown("sweep", options, _OPTIONS)
     opened = narrowed(trace, assume=assume)
+    if configs is not None and not isinstance(configs, pl.DataFrame):
+        configs = read_configs(configs)
     rows = combinations(vary, configs)
     base = fitting_config(estimator, config, options.get("revision", SOURCE))
     made = configured(base, rows)

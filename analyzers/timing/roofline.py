@@ -135,7 +135,7 @@ def roofline(
     trace: Trace | str | os.PathLike[str],
     by: str | Sequence[str] = "module",
     *,
-    device: str | Roof | None = None,
+    device: str | os.PathLike[str] | Roof | None = None,
     peak: str | float | None = None,
     bandwidth: str | float | None = None,
     precision: str | None = None,
@@ -194,7 +194,9 @@ def roofline(
 
 
 def _roof(
-    device: str | Roof | None, peak: str | float | None, bandwidth: str | float | None
+    device: str | os.PathLike[str] | Roof | None,
+    peak: str | float | None,
+    bandwidth: str | float | None,
 ) -> Roof:
     if device is not None and (peak is not None or bandwidth is not None):
         raise ConfigError("a device has its peak and bandwidth: tell the device, or these two")

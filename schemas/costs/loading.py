@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from ..spelling import meant
+from ..toml import path_text, toml_data, toml_text
 from .base import CostConfig, CostPart
 
 _HOMES = {
@@ -102,7 +103,7 @@ def load_config(
     estimator: str,
     *,
     preset: str | None = None,
-    file: Path | None = None,
+    file: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
 ) -> CostConfig:
     """Build the configuration of an estimator.
@@ -129,13 +130,15 @@ def load_config(
     if preset is not None:
         data = _merged(data, tomllib.loads(preset_text(estimator, preset)))
     if file is not None:
-        data = _merged(data, _read(file, estimator))
+        data = _merged(data, _read(path_text(file, "file"), estimator))
     for override in overrides:
         data = _merged(data, _parse(override, config))
     try:
         return config(**_completed(config, data))
     except ConfigError as error:
-        raise ConfigError(f"{file}: {error}" if file else str(error)) from None
+        of_machine = estimator.removeprefix(MACHINE) if estimator.startswith(MACHINE) else None
+        place = of_machine if file is None else file
+        raise ConfigError(f"{place}: {error}" if place else str(error)) from None
 
 
 def changed(
@@ -160,13 +163,8 @@ def changed(
     return type(config)(**data)
 
 
-def _read(file: Path, estimator: str) -> dict[str, Any]:
-    try:
-        data = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror or error})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not TOML ({error})") from None
+def _read(file: str, estimator: str) -> dict[str, Any]:
+    data = toml_data(file, toml_text(file))
     stated = data.pop("estimator", estimator)
     if stated != estimator:
         raise ConfigError(f"{file}: is a configuration of {stated!r}, not of {estimator}")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from ..spelling import meant
+from ..toml import path_text, toml_data, toml_text
 from .machine import Machine, by_name
 
 _PREFIX = "machine-"
-_LARGEST = 1_000_000
 _DEEPEST = 8
 
 
@@ -43,14 +41,7 @@ def machine_text(told: str) -> str:
             f"no machine {told!r}: {meant(told, names)}choose from {', '.join(names)}, or name a "
             ".toml file"
         )
-    try:
-        if Path(told).stat().st_size > _LARGEST:
-            raise ConfigError(f"{told}: no machine has a file of more than {_LARGEST:,} bytes")
-        return Path(told).read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(f"{told}: cannot be read ({error.strerror or error})") from None
-    except (UnicodeDecodeError, ValueError) as error:
-        raise ConfigError(f"{told}: not TOML ({error})") from None
+    return toml_text(told)
 
 
 def machine_data(told: str) -> dict[str, Any]:
@@ -59,11 +50,7 @@ def machine_data(told: str) -> dict[str, Any]:
     Raises:
         ConfigError: see `machine_text`; it is not TOML, or a price has no unit.
     """
-    try:
-        data = tomllib.loads(machine_text(told))
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise ConfigError(f"{told}: not TOML ({reason})") from None
+    data = toml_data(told, machine_text(told))
     _check_depth(told, data)
     for kind in ("term", "memory"):
         entries = data.get(kind, [])
@@ -96,7 +83,7 @@ def load_machine(told: str | os.PathLike[str] | Machine) -> Machine:
     """
     if isinstance(told, Machine):
         return told
-    name = os.fspath(told)
+    name = path_text(told, "machine")
     data = machine_data(name)
     try:
         return Machine(**data)

@@ -53,6 +53,37 @@ def test_a_result_shows_itself_wherever_its_trace_came_from(make, how):
     assert html.count("<table>") == html.count("</table>") >= 1
 
 
+FILES = {
+    "costs": ("e_mac_pj = 2.0", lambda file: oj.load_config("compute", file=file)),
+    "costs to vary": (
+        "[[config]]\ne_mac_pj = 2.0",
+        lambda file: oj.sweep(STORED, "compute", configs=file).frame.to_dicts(),
+    ),
+    "a machine": (
+        '[machine]\nname = "m"\nsource = "s"\n[[term]]\nquantity = "macs"\nprice = "1 pJ"',
+        oj.load_machine,
+    ),
+    "a device": (
+        'title = "d"\nsource = "s"\nbytes_per_s = 1e9\n[peaks_per_s]\nany = 1e9',
+        lambda file: oj.roofline(STORED, device=file).roof,
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "read"), FILES.values(), ids=FILES)
+def test_a_file_is_a_path_or_its_text(tmp_path, text, read):
+    file = tmp_path / "costs.toml"
+    file.write_text(text)
+    assert read(str(file)) == read(file)
+    with pytest.raises(oj.ConfigError, match=r"missing\.toml: cannot be read \(No such file"):
+        read(str(tmp_path / "missing.toml"))
+    with pytest.raises(oj.ConfigError, match=r"3 is no name and no path of a file"):
+        read(3)
+    file.write_text("x = " + 5000 * "[")
+    with pytest.raises(oj.ConfigError, match=r"costs\.toml: not .* \("):
+        read(str(file))
+
+
 def test_every_estimator_that_applies():
     found = oj.energy(STORED)
     assert list(found) == ["compute", "simple", "lemaire", "neuromc", "spikesim"]
