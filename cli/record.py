@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from . import invocation, launchers, program
 from .terminal import is_terminal, say
 
 if TYPE_CHECKING:
+    from ..schemas import Hidden
     from ..tracer import Recorder
 
 
@@ -253,10 +254,15 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
 def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None:
     """Say what was recorded and what to type next."""
     if recorder.discarded:
-        return say(
-            f"the script ended with {type(ended).__name__} before any PyTorch operation was "
-            "recorded: there is no trace"
+        nothing = (
+            "no PyTorch operation ran in this process after the warm-up"
+            if ended is None
+            else f"the script ended with {type(ended).__name__} before any PyTorch operation was "
+            "recorded"
         )
+        if ended is None:
+            _tell_unseen(recorder.hidden)
+        return say(f"{nothing}: there is no trace")
     manifest = _manifest(Path(recorder.path))
     path, typed = words.place, words.command
     if manifest is None:
@@ -275,14 +281,19 @@ def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None
         return say(f"next: {typed} count --partial {left}")
     if not manifest.rows.get("calls"):
         return say(f"{path} is empty: no PyTorch operation ran in this process after the warm-up")
-    for hidden in manifest.hidden:
-        say(f"not seen: {hidden.what}: {hidden.why} ({number_text(hidden.calls, 'call')})")
+    _tell_unseen(manifest.hidden)
     for inexact in manifest.inexact:
         say(f"may not be bitwise identical: {inexact.what}: {inexact.why}")
     for note in manifest.notes:
         say(f"note: {note}")
     say(f"recorded {what}, to {path}")
     say(f"next: {typed} count {path}")
+
+
+def _tell_unseen(hidden: Iterable[Hidden]) -> None:
+    """Say what was not seen."""
+    for each in hidden:
+        say(f"not seen: {each.what}: {each.why} ({number_text(each.calls, 'call')})")
 
 
 def _manifest(path: Path) -> Any:

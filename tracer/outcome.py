@@ -64,8 +64,8 @@ def outcome(
         "statistics": session.statistics,
         "environment": described.to_dict(),
         "revision": told.to_dict(),
-        "hidden": _named(hidden),
-        "inexact": _named(session.composites.inexact),
+        "hidden": [each.to_dict() for each in noted(hidden)],
+        "inexact": [each.to_dict() for each in noted(session.composites.inexact)],
         "notes": notes,
         "ended": environment.now(),
         **facts,
@@ -117,6 +117,7 @@ def _failure(error: BaseException | Failure) -> Failure:
     return Failure(type(error).__name__, said(error))
 
 
-def _named(calls: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
+def noted(calls: dict[tuple[str, str], int]) -> list[Hidden]:
+    """Return calls by (what, why), sorted."""
     found = sorted(writable([[*key, count] for key, count in calls.items()]))
-    return [Hidden(what=what, why=why, calls=count).to_dict() for what, why, count in found]
+    return [Hidden(what=what, why=why, calls=count) for what, why, count in found]

@@ -113,6 +113,14 @@ def _foreign(path: Path) -> str | None:
     return None
 
 
+def clear(path: Path) -> None:
+    """Remove the files of a trace from its directory; whatever else is there stays."""
+    with suppress(OSError):
+        for entry in sorted(path.iterdir()):
+            if entry.name in (*_OURS, MANIFEST_NAME + HALF) or _PART.fullmatch(entry.name):
+                entry.unlink(missing_ok=True)
+
+
 def content_of(file: Path) -> dict[str, Any]:
     """Return the object in a JSON file; an empty one if it holds none."""
     try:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..schemas import INCOMPLETE, Failure, Manifest, RecordError
+from ..schemas import INCOMPLETE, Failure, Hidden, Manifest, RecordError
 from . import current, environment, forks, inference, options
 from .attributes import attribute
 from .batches import BatchDim
@@ -30,7 +30,7 @@ from .modules import Modules
 from .neurons import NeuronRule, Neurons
 from .notices import Notices
 from .optimizers import OptimizerSteps
-from .outcome import begun, outcome
+from .outcome import begun, noted, outcome
 from .parts import Parts, Static
 from .recursion import Room
 from .session import Session
@@ -69,7 +69,7 @@ class Recorder:
     Attributes:
         path: where the trace is.
         done: the recording has ended.
-        discarded: it failed before any call, and left nothing.
+        discarded: nothing was recorded, and nothing is left of it.
         on_end: called when the recording ends before its context does, after `steps`; None: nobody.
         on_step: called with how many steps are recorded, as one ends that is not the last of them.
 
@@ -294,6 +294,11 @@ class Recorder:
         """
         self._session.watch = watcher
 
+    @property
+    def hidden(self) -> list[Hidden]:
+        """Work that was not seen, so far."""
+        return noted(self._calls.hidden)
+
     def module_tree(self) -> list[tuple[int | None, str, type[nn.Module]]]:
         """Return (number of the parent, path, class) of the modules seen so far, by number."""
         return self._modules.tree()
@@ -462,10 +467,8 @@ class Recorder:
         session = self._session
         session.passive = True
         self.done, self._stopped = True, False
-        if error is not None and not session.seq:  # nothing is lost, and nothing is in the way
-            self._writer.discard()
-            self.discarded = True
-            session.values.close()
+        if not session.seq and (error is not None or self._empty):
+            self._discard(error)
             return
         try:
             with held():
@@ -483,9 +486,22 @@ class Recorder:
             session.values.close()
         if self._rank or self._world > 1:
             self.path = self.path.parent
-        named = (*manifest.hidden, *manifest.inexact)
-        texts = [f"{each.what}: {each.why} ({each.calls} calls)" for each in named]
+        texts = _in_words([*manifest.hidden, *manifest.inexact])
         self._notices.warnings += [*([missing] if missing else []), *texts, *self._told()]
+
+    @property
+    def _empty(self) -> bool:
+        """Not even a module was called; a rank that did nothing is a part of the others' trace."""
+        return not self._calls.rows.total and self._world <= 1 and not self._rank
+
+    def _discard(self, error: BaseException | Failure | None) -> None:
+        """Leave nothing of a recording in which no op ran: it would be in the next one's way."""
+        self._writer.discard()
+        self.discarded = True
+        self._session.values.close()
+        if error is None:
+            nothing = f"no PyTorch operation was recorded: there is no trace {self._path}"
+            self._notices.warnings += [nothing, *_in_words(self.hidden), *self._told()]
 
     def _told(self) -> list[str]:
         return self._notices.told(self._calls, self._session.device_note)
@@ -534,3 +550,7 @@ class Recorder:
         if self._ours:  # the pipe from git is not a forked child's to read
             with suppress(Exception):
                 self._revision()  # whatever came in between, git has been waited for
+
+
+def _in_words(calls: list[Hidden]) -> list[str]:
+    return [f"{each.what}: {each.why} ({each.calls} calls)" for each in calls]

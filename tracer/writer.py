@@ -68,6 +68,7 @@ class Writer:
         self.run: str | None = None
         self._parts: dict[str, Part] = {}
         self._halves = count()
+        self._made: list[Path] = []
         try:
             home = path.absolute()  # the model may change the working directory
             self.path = home if rank is None else home / f"rank={rank:05d}"
@@ -79,6 +80,7 @@ class Writer:
                 self.path = self.path.with_name(
                     f"{self.path.name}.recording-{uuid.uuid4().hex[:8]}"
                 )
+            self._made = [each for each in self.path.parents if not each.exists()]
             self.path.mkdir(parents=True, exist_ok=False)
             if rank is not None:
                 self.run = places.run_of(home, self._target, run)
@@ -178,8 +180,11 @@ class Writer:
             self._parts[part.name] = part
 
     def discard(self) -> None:
-        """Remove the directory, with all that was written; what stood at the path stays."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove what was written, and directories that were made for it and hold nothing else."""
+        places.clear(self.path)
+        for each in (self.path, *self._made):
+            with suppress(OSError):  # somebody else has put something there
+                each.rmdir()
 
     def finish(self, manifest: Manifest) -> Path:
         """Write the manifest and put the trace in its place.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -261,11 +262,35 @@ def test_where_torch_is_missing_it_says_what_to_install(tmp_path):
     )
 
 
-def test_a_script_without_torch_makes_an_empty_trace(tmp_path, record):
-    (tmp_path / "hello.py").write_text("print('hello')\n")
+BARE_ENDINGS = {
+    "normal": ("", 0),
+    "exit": ("sys.exit()", 0),
+    "exit with a code": ("sys.exit(3)", 3),
+    "error": ("1 / 0", 1),
+    "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", 130),
+    "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", -signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize(("ends", "code"), BARE_ENDINGS.values(), ids=BARE_ENDINGS)
+def test_a_script_without_torch_leaves_nothing(tmp_path, record, ends, code):
+    """However it ends; what the script itself has put there stays, and so does what was there."""
+    script = tmp_path / "hello.py"
+    script.write_text(f"import os, signal, sys, time\nprint('hello', flush=True)\n{ends}\n")
     done = record("hello.py", at=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "hello\n")
-    assert "empty" in done.stderr
+    assert (done.returncode, done.stdout) == (code, "hello\n"), done.stderr
+    assert "there is no trace" in done.stderr or ends.count("SIGTERM")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["hello.py"]
+    (tmp_path / "runs" / "hello").mkdir(parents=True)
+    assert record("--overwrite", "hello.py", at=tmp_path).returncode == code
+    assert [*(tmp_path / "runs").iterdir()] == [tmp_path / "runs" / "hello"]
+
+
+def test_what_a_script_writes_beside_its_trace_stays(tmp_path, record):
+    script = tmp_path / "hello.py"
+    script.write_text("open('runs/hello/log.txt', 'w').write('mine')\n")
+    assert record("hello.py", at=tmp_path).returncode == 0
+    assert [each.name for each in (tmp_path / "runs" / "hello").iterdir()] == ["log.txt"]
 
 
 LAUNCHED = {

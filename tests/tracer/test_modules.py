@@ -32,7 +32,7 @@ X = torch.rand(3, 2, 6, 6)
 
 def test_the_tree(trace_of):
     model = Net()
-    trace = trace_of(lambda: None, model=model)
+    trace = trace_of(lambda: torch.ones(1), model=model)
     paths = ["Net", "Net.body", "Net.body.0", "Net.body.1", "Net.first", "Net.second"]
     assert [row["path"] for row in trace.modules] == paths
     assert [row["parent_id"] for row in trace.modules] == [None, 0, 1, 1, 0, 0]
@@ -45,13 +45,13 @@ def test_the_tree(trace_of):
 
 def test_parameters_have_the_number_of_their_tensor(trace_of):
     """conv 0 and 1, norm 2 and 3, first 4 and 5; second has the first's weight and 6."""
-    trace = trace_of(lambda: None, model=Net())
+    trace = trace_of(lambda: torch.ones(1), model=Net())
     numbers = [row["parameter_ids"] for row in trace.modules]
     assert numbers == [[], [], [0, 1], [2, 3], [4, 5], [4, 6]]
 
 
 def test_own_parameters_and_buffers(trace_of):
-    trace = trace_of(lambda: None, model=Net())
+    trace = trace_of(lambda: torch.ones(1), model=Net())
     conv, norm, second = (trace.modules[k] for k in (2, 3, 5))
     assert [(p["name"], p["shape"], p["bytes"]) for p in conv["parameters"]] == [
         ("weight", [4, 2, 3, 3], 4 * 72), ("bias", [4], 16),

@@ -38,7 +38,7 @@ def test_kinds_of_spikingjelly(jelly, trace_of):
         jelly.neuron.IzhikevichNode(), Own(),
     ]  # fmt: skip
     model = nn.Sequential(*neurons, nn.ReLU(), jelly.layer.Linear(2, 2))
-    trace = trace_of(lambda: None, model=model)
+    trace = trace_of(lambda: torch.ones(1), model=model)
     kinds = [row["neuron"] for row in trace.modules if row["path"].count(".") == 1]
     assert kinds == ["IF", "LIF", "other", "other", "IF", None, None]
 

@@ -223,7 +223,7 @@ def test_steps_of_inference_are_root_calls(trace_of):
 
 
 @pytest.mark.parametrize(
-    ("warmup", "steps", "seen"), [(0, 2, 2), (2, None, 3), (1, 3, 3), (9, 1, 0)]
+    ("warmup", "steps", "seen"), [(0, 2, 2), (2, None, 3), (1, 3, 3), (4, 1, 1)]
 )
 def test_warm_up_and_number_of_steps(new, read, warmup, steps, seen):
     """Of five training steps; the values that the model computes tell which ones were recorded."""

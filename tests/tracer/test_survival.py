@@ -71,17 +71,34 @@ def test_a_keyboard_interrupt_aborts(tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"warmup": 2}], ids=["from the start", "in the warm-up"])
 def test_what_fails_before_any_call_leaves_nothing_in_the_way(tmp_path, options):
-    """The corrected second run is not refused; a run that ends well without a call is kept."""
+    """The corrected second run is not refused, nor that after a run that ends well without a call;
+    of one without a call, a warning says that there is no trace."""
     path = tmp_path / "trace"
     recorder = Recorder(path, **options)
     with pytest.raises(ZeroDivisionError), recorder:
         raise ZeroDivisionError
     assert recorder.discarded
     assert siblings(path) == []
-    assert recorded(path)["status"] == "complete"
-    with Recorder(tmp_path / "empty"):
+    with pytest.warns(RecordingWarning, match="there is no trace"), Recorder(path, **options):
         pass
-    assert manifest(tmp_path / "empty")["status"] == "complete"
+    assert siblings(path) == []
+    assert recorded(path)["status"] == "complete"
+    before = manifest(path)
+    with pytest.warns(RecordingWarning, match="no PyTorch operation"):
+        with Recorder(path, overwrite=True, model=nn.Linear(2, 2)):
+            pass
+    assert siblings(path) == ["trace"] and manifest(path) == before
+
+
+def test_a_rank_that_did_nothing_is_part_of_the_trace(tmp_path, monkeypatch):
+    """Without it the other ranks would not be whole."""
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with Recorder(tmp_path / "trace"):
+            if rank:
+                torch.ones(1)
+    assert manifest(tmp_path / "trace" / "rank=00000")["status"] == "complete"
 
 
 def test_what_fails_before_any_call_replaces_nothing(tmp_path):

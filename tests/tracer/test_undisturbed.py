@@ -239,6 +239,7 @@ def test_a_limit_that_the_script_sets_stays(new):
     before = sys.getrecursionlimit()
     try:
         with new():
+            torch.ones(1)
             sys.setrecursionlimit(before + 5000)
         assert sys.getrecursionlimit() == before + 5000
     finally:
@@ -249,8 +250,10 @@ def test_recursion_without_an_end_still_ends(new):
     def again():
         again()
 
-    with new(), pytest.raises(RecursionError):
-        again()
+    with new():
+        torch.ones(1)
+        with pytest.raises(RecursionError):
+            again()
 
 
 def ragged(layout):
