@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -112,7 +113,22 @@ def quantity(text: str, figure: str, number: str, unit: str) -> Fraction:
     if unit and unit not in units:
         known = ", ".join(name for name in units if name not in _MICRO[1:])
         raise ConfigError(f"{text!r}: {unit!r} is not a unit of {figure}: choose from {known}.")
-    return Fraction(number) * (units[unit] if unit else 1)
+    return finite(text, Fraction(number) * (units[unit] if unit else 1))
+
+
+def finite(text: str, value: Fraction) -> Fraction:
+    """Return a number that a figure can be compared with.
+
+    Args:
+        text: what the user wrote, for the message.
+        value: the number in it.
+
+    Raises:
+        ConfigError: it is larger than any figure.
+    """
+    if value > sys.float_info.max:
+        raise ConfigError(f"{text!r}: the number is larger than any figure: at most 1e308.")
+    return value
 
 
 def rate(name: str, told: str | float, unit: str) -> float:
@@ -135,4 +151,5 @@ def rate(name: str, told: str | float, unit: str) -> float:
         raise ConfigError(
             f"{name} {told!r}: {match[2]!r} is not one of {known}, with or without {unit}"
         )
-    return float(Fraction(match[1]) * (_PREFIXES[prefix] if prefix else 1))
+    value = Fraction(match[1]) * (_PREFIXES[prefix] if prefix else 1)
+    return float(finite(f"{name} {told}", value))

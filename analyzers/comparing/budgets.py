@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError
-from ..checking.figures import NAME, NUMBER, UNIT, check_figure, quantity
+from ..checking.figures import NAME, NUMBER, UNIT, check_figure, finite, quantity
 
 if TYPE_CHECKING:
     from .compare import Comparison
@@ -86,7 +86,7 @@ def budget(text: str) -> Budget:
     figure, unit = match["figure"], match["unit"]
     check_figure(text, figure)
     if unit == "%":
-        limit = Fraction(match["number"]) / 100
+        limit = finite(text, Fraction(match["number"])) / 100
     else:
         limit = quantity(text, figure, match["number"], unit)
     of = "relative" if unit == "%" else "difference" if match["sign"] else "head"

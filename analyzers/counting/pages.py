@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...schemas import ConfigError
+from ...schemas.spelling import meant
 from ..answers.page import Column, Page, Sheet, is_assumed
 from ..answers.rows import Figures, Rows, arranged
 from ..answers.shares import share_columns, with_shares
@@ -64,7 +66,15 @@ def heads(keys: Sequence[str]) -> list[Column]:
 
 
 def counts_page(counts: Counts, share: str, rows: Rows) -> Page:
-    """Return counts with shares, modules as a tree, lower bounds with a sign."""
+    """Return counts with shares, modules as a tree, lower bounds with a sign.
+
+    Raises:
+        ConfigError: there is no counter to share; what `answers.rows.arranged` raises.
+    """
+    known = [column.name for column in FIGURES if column.name in counts.total]
+    if share not in known:
+        hint = f"{meant(str(share), known)}choose from {', '.join(known)}"
+        raise ConfigError(f"share={share!r}: no such counter: {hint}")
     keys = keys_of(counts.frame)
     frame = with_shares(counts.frame, share, counts.total[share])
     (shown,) = (column for column in FIGURES if column.name == share)

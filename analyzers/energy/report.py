@@ -18,6 +18,7 @@ from ..workload.modules import no_scopes, rolled_up
 from ..workload.samples import Samples, unknown_samples
 from . import row_keys
 from .pages import report_page
+from .prices import finite
 from .statement import statement_of
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ class EnergyReport(Result):
     by_sample: Callable[[], EnergyReport] | None = field(default=None, repr=False, compare=False)
     per: str = "total"
     modules: Words = field(default=no_words, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        finite(self.estimator, self.total_pj)
 
     @property
     def per_sample_pj(self) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .estimators import energies_of, estimate, structural_fields
+from .prices import finite
 
 if TYPE_CHECKING:
     from ...schemas.costs import CostConfig
@@ -38,7 +39,14 @@ class Measured:
 def measure(estimator: str, trace: Trace, config: CostConfig, **options: Any) -> Measured:
     """Estimate once and keep what any other price of it needs; see `estimators.estimate`."""
     report = estimate(trace, estimator, config, **options)
-    return Measured(energies_of(estimator).prices_of(report), report)
+    prices = energies_of(estimator).prices_of(report)
+
+    def price(of: Any) -> dict[str, float]:
+        found: dict[str, float] = prices(of)
+        finite(estimator, found["total_pj"])
+        return found
+
+    return Measured(price, report)
 
 
 def structure_of(estimator: str, config: CostConfig) -> str:

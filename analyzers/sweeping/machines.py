@@ -12,6 +12,7 @@ from ...schemas import ConfigError
 from ...schemas.costs import Machine, load_machine
 from ..energy.machine.many import priced_all
 from ..energy.machine.report import counted_of
+from ..energy.prices import finite
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -53,7 +54,8 @@ def sweep_machines(
         actions = counted_of(trace, chosen, **options)
         found = priced_all(actions, chosen)
         for place, total, lost in zip(places, found.totals_pj, found.unknown, strict=True):
-            totals[place], unknown[place] = float(total), lost
+            totals[place] = finite(known[place].machine.name, float(total))
+            unknown[place] = lost
             samples[place] = actions.tables.samples.samples
     each = [total / n if n else None for total, n in zip(totals, samples, strict=True)]
     data = {

@@ -30,6 +30,9 @@ PER_CALL = "per-call"
 
 ORIGINS = ("told", "observed", "guessed")
 """How batch and time steps are known, best first: by the user or a module, by the data, or not."""
+_MOST = 10**12
+"""The largest batch, and the most time steps and samples, that anybody may tell."""
+_EXPECTED = f"expected a number of at least 1, at most {_MOST:,}"
 
 
 _PLACES = {
@@ -117,15 +120,16 @@ def check_samples(samples: int | str | None) -> None:
     """Refuse a setting of `samples` that has no meaning.
 
     Raises:
-        ConfigError: it is neither a number of at least 1 nor `PER_CALL`.
+        ConfigError: it is neither a number from 1 to `_MOST` nor `PER_CALL`.
     """
     if samples is not None and samples != PER_CALL and not _is_count(samples):
-        raise ConfigError(f"samples={samples!r}: expected a number of at least 1, or {PER_CALL!r}")
+        raise ConfigError(f"samples={samples!r}: {_EXPECTED}, or {PER_CALL!r}")
 
 
 def _is_count(number: object) -> bool:
-    """Tell whether something is a whole number of at least 1."""
-    return isinstance(number, Integral) and not isinstance(number, bool) and int(number) > 0
+    """Tell whether something is a whole number from 1 to `_MOST`."""
+    whole = isinstance(number, Integral) and not isinstance(number, bool)
+    return whole and 1 <= int(number) <= _MOST  # type: ignore[call-overload]
 
 
 def regrouped(trace: Trace, samples: int | str | None) -> Trace:
@@ -181,13 +185,13 @@ def samples_of(
         ran: `SAMPLE` of calls that an estimator speaks of: samples without any are left out.
 
     Raises:
-        ConfigError: a given number is not at least 1.
+        ConfigError: a given number is not from 1 to `_MOST`.
     """
     check_samples(samples)
     given = {"batch": batch, "time_steps": time_steps}
     for name, number in given.items():
         if number is not None and not _is_count(number):
-            raise ConfigError(f"{name}={number!r}: expected a number of at least 1")
+            raise ConfigError(f"{name}={number!r}: {_EXPECTED}")
     chosen = trace.module_calls if ran is None else ran
     key = ("samples of", batch, time_steps, samples, eval_only)
     return _latest(

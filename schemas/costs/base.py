@@ -31,8 +31,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Factor = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 """A finite number from 0: how often something happens, or a size."""
 
-Count = Annotated[int, Field(ge=1, strict=True)]
-"""A whole number from 1."""
+Count = Annotated[int, Field(ge=1, le=2**40, strict=True)]
+"""A whole number from 1 to 2^40, beyond which no chip has anything."""
 
 _LONGEST = 60
 """Characters of a refused value that an error repeats."""

@@ -214,3 +214,50 @@ def test_kinds_of_spikes_reach_the_estimators_of_a_comparison():
     alone = oj.energy(STORED, "compute", spikes="none").total_pj
     assert found.totals["energy.compute"].base == alone
     assert alone > oj.energy(STORED, "compute").total_pj  # 4.6 pJ a MAC in the place of 0.9 an AC
+
+
+LARGE = {
+    "a limit": lambda: oj.check(STORED, {"flops": "1e309"}),
+    "a limit with a prefix": lambda: oj.check(STORED, "flops=1e308P"),
+    "an energy": lambda: oj.check(STORED, "energy.compute=1e400"),
+    "a condition": lambda: oj.compare(STORED, STORED).failures(["flops>1e309"]),
+    "a share": lambda: oj.compare(STORED, STORED).failures(["flops>+1e400%"]),
+    "a peak": lambda: oj.roofline(STORED, peak="1e400", bandwidth=1),
+    "a bandwidth": lambda: oj.roofline(STORED, peak=1, bandwidth="1e308P"),
+}
+
+
+@pytest.mark.parametrize("ask", LARGE.values(), ids=LARGE)
+def test_a_number_beyond_every_figure_is_refused(ask):
+    """Numbers of 64 bits end at 1.8e308."""
+    with pytest.raises(oj.ConfigError, match=r"'.+1e\d+.*': the number is larger than any figure"):
+        ask()
+
+
+@pytest.mark.parametrize("name", ["batch", "time_steps", "samples"])
+def test_a_number_of_samples_is_at_most_a_trillion(name):
+    assert oj.count(STORED, **{name: 10**12}, per="sample").frame.height
+    with pytest.raises(oj.ConfigError, match=f"{name}=10+: .*at most 1,000,000,000,000"):
+        oj.count(STORED, **{name: 10**20}, per="sample")
+
+
+def test_an_energy_that_is_no_number_is_refused():
+    """More than one MAC at 1e308 pJ is more than 1.8e308 pJ; a MAC at 1e300 pJ is less."""
+    costs = oj.load_config("compute", overrides=["e_mac_pj=1e300"])
+    macs = oj.energy(STORED, "compute").counts["mac"]
+    assert macs > 2
+    assert oj.energy(STORED, "compute", costs).breakdown_pj["mac_pj"] == pytest.approx(1e300 * macs)
+    with pytest.raises(oj.ConfigError, match="compute: the energy is larger than any number"):
+        oj.sweep(STORED, "compute", {"e_mac_pj": [1.0, 1e308]})
+    dear = oj.load_machine("loihi").model_dump()
+    first = next(iter(dear["term"].values()))
+    first["price"] = 1e308
+    with pytest.raises(oj.ConfigError, match="the energy is larger than any number"):
+        oj.sweep_machines(STORED, [type(oj.load_machine("loihi"))(**dear)])
+
+
+def test_a_share_of_no_counter_names_those_that_there_are():
+    counts = oj.count(STORED)
+    assert "of MAC" in counts.to_latex(share="macs")
+    with pytest.raises(oj.ConfigError, match="share='mac': no such counter: did you mean macs"):
+        counts.to_latex(share="mac")

@@ -57,7 +57,9 @@ def priced_all(actions: Actions, machines: Sequence[Machine]) -> Priced:
     prices = np.zeros((len(machines), len(counts)))
     for row, column, price in entries:
         prices[row, column] += price
-    return Priced(prices @ np.array(counts), tuple(unknown))
+    with np.errstate(over="ignore", invalid="ignore"):  # who reads the totals refuses infinity
+        totals = prices @ np.array(counts)
+    return Priced(totals, tuple(unknown))
 
 
 def _lost(found: Counted) -> bool:
