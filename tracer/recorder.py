@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..schemas import INCOMPLETE, Failure, Hidden, Manifest, RecordError
+from ..schemas.several import texts
 from . import current, environment, forks, inference, options
 from .attributes import attribute
 from .batches import BatchDim
@@ -87,7 +88,8 @@ class Recorder:
                  statistics: Statistics = "auto", memory: bool = False,
                  overwrite: bool = False, warmup: int = 0,
                  steps: int | None = None, neurons: Iterable[NeuronRule] = (),
-                 seed: int | None = None, command: list[str] | None = None) -> None:  # fmt: skip
+                 seed: int | None = None,
+                 command: str | Iterable[str] | None = None) -> None:  # fmt: skip
         options.check(statistics, model)
         self.path = self._path = options.path(path)
         self.done = False
@@ -99,7 +101,7 @@ class Recorder:
         self._warmup = options.number("warmup", warmup, least=0)
         self._limit = None if steps is None else options.number("steps", steps, least=1)
         self._seed = None if seed is None else options.number("seed", seed)
-        given = sys.argv if command is None else command
+        given = sys.argv if command is None else texts(command)
         self._command = [options.text("command", word) for word in given]
         self._neurons = Neurons(neurons)
         self._dims = (

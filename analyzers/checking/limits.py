@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ...schemas import ConfigError
+from ...schemas.several import texts
 from .figures import NAME, NUMBER, TWIN_RATIO, UNIT, check_figure, machine_of, quantity
 
 Limits = str | Mapping[str, str | int | float] | Sequence[str]
@@ -65,15 +66,15 @@ def limits_of(given: Limits) -> list[Limit]:
     Raises:
         ConfigError: there is none, or one means nothing.
     """
-    texts = [given] if isinstance(given, str) else list(_texts(given))
-    if not texts:
+    found = list(_texts(given))
+    if not found:
         raise ConfigError(f"nothing to check: {_HOW}.")
-    return [limit(text) for text in texts]
+    return [limit(text) for text in found]
 
 
-def _texts(given: Mapping[str, str | int | float] | Sequence[str]) -> Iterator[str]:
+def _texts(given: Limits) -> Iterator[str]:
     if not isinstance(given, Mapping):
-        yield from (str(text) for text in given)
+        yield from map(str, texts(given))
         return
     for figure, most in given.items():
         yield f"{figure}={most}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ...schemas.several import texts
 from ..answers.page import Page
 from ..answers.result import Result
 from ..checking.figures import COUNTED, ENERGY, TWIN_RATIO, machine_of
@@ -125,9 +126,9 @@ class Comparison(Result):
 
     def page(
         self,
-        figures: Sequence[str] = (),
+        figures: str | Sequence[str] = (),
         *,
-        conditions: Sequence[str] = (),
+        conditions: str | Sequence[str] = (),
         by: str | Sequence[str] = (),
         exclusive: bool = False,
         top: int = 10,
@@ -145,15 +146,15 @@ class Comparison(Result):
             failed: with a line for each condition that is met, and its culprits.
         """
         failures = self.failures(conditions)
-        shown = explained_figures(self, figures, failures)
-        keys = (by,) if isinstance(by, str) else tuple(by)
-        return comparison_page(self, shown, failures if failed else (), keys, exclusive, top)
+        shown = explained_figures(self, texts(figures), failures)
+        rows = failures if failed else ()
+        return comparison_page(self, shown, rows, texts(by), exclusive, top)
 
     def plot(
         self,
         figures: str | Sequence[str] = (),
         *,
-        conditions: Sequence[str] = (),
+        conditions: str | Sequence[str] = (),
         by: str | Sequence[str] = "module",
         most: int = 12,
         width: float | None = None,
@@ -173,7 +174,7 @@ class Comparison(Result):
         """
         from ..plotting.differences import comparison_figure
 
-        asked = (figures,) if isinstance(figures, str) else figures
+        asked = texts(figures)
         if ratios := [name for name in asked if name in self.twins]:
             raise ConfigError(f"{ratios[0]} has no parts that add up: it cannot be drawn as bars")
         explained = explained_figures(self, asked, self.failures(conditions))
@@ -235,20 +236,20 @@ class Comparison(Result):
             return changes.with_columns(modules=pl.lit(1, pl.UInt32))
         return causes_of(changes)
 
-    def failures(self, conditions: Sequence[str]) -> list[Failure]:
+    def failures(self, conditions: str | Sequence[str]) -> list[Failure]:
         """Return those of the conditions that are met: `flops>+0%`, `macs>1e9`, see `budgets`.
 
         Raises:
             ConfigError: a condition means nothing, or is of a figure that was not compared.
         """
-        found = (check(self, budget(condition)) for condition in conditions)
+        found = (check(self, budget(condition)) for condition in texts(conditions))
         return [failure for failure in found if failure is not None]
 
-    def failed_lines(self, conditions: Sequence[str]) -> list[str]:
+    def failed_lines(self, conditions: str | Sequence[str]) -> list[str]:
         """Return a line for each of the conditions that is met, and one for each culprit."""
         return [*failed_lines(self, self.failures(conditions))]
 
-    def to_dict(self, conditions: Sequence[str] = ()) -> dict[str, Any]:
+    def to_dict(self, conditions: str | Sequence[str] = ()) -> dict[str, Any]:
         """Return the comparison as plain data, ready for JSON; with those conditions that are met.
 
         Args:
@@ -316,7 +317,7 @@ def compare(
     chosen = rule_set(rules)
     energies = [energies] if isinstance(energies, str) else energies
     configs = energies if isinstance(energies, Mapping) else dict.fromkeys(energies)
-    twins = [twins] if isinstance(twins, str) else twins
+    twins = texts(twins)
     for each in twins:
         if machine_of(each, TWIN_RATIO) is None:
             raise ConfigError(f"twins={each!r}: expected {TWIN_RATIO} or {TWIN_RATIO}.MACHINE")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError
+from ...schemas.several import texts
 from ..checking.figures import COUNTED, ENERGY
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import COUNTERS, tally
@@ -230,7 +231,7 @@ def narrowed_pair(
     Raises:
         ConfigError: a filter means nothing, or no call fits, in either.
     """
-    filters = [where] if isinstance(where, str) else list(where or ())
+    filters = texts(where)
     whole, warnings = (base, head), []
     for text in filters:
         found: list[Trace | ConfigError] = []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError
+from ...schemas.several import texts
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
 from ..energy.estimators import ESTIMATORS, check_estimators, fitting_config
@@ -102,7 +103,9 @@ class Table(Result):
         spread = [None] * self.frame.height if known is None else known.to_list()
         return cells_of(name, self.frame[name].to_list(), spread)
 
-    def plot(self, columns: Sequence[str] | None = None, *, width: float | None = None) -> Figure:
+    def plot(
+        self, columns: str | Sequence[str] | None = None, *, width: float | None = None
+    ) -> Figure:
         """Return a picture: for each column a panel with its ratio to the first row.
 
         Energies of different estimators are never on one axis: they are not to be compared.
@@ -117,7 +120,7 @@ class Table(Result):
         """
         from ..plotting.networks import table_figure
 
-        return table_figure(self, columns, width=width)
+        return table_figure(self, None if columns is None else texts(columns), width=width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, ready for JSON."""
@@ -183,7 +186,7 @@ def table(
     given = {"accuracy": _of_networks("accuracy", accuracy or {}, traces)} if accuracy else {}
     given |= _extras(extra, traces)
     _check_accuracies(given.get("accuracy", {}))
-    columns = [columns] if isinstance(columns, str) else columns
+    columns = None if columns is None else texts(columns)
     chosen = None if columns is None else checked(columns, given)
     options = {"samples": samples, "batch": batch, "time_steps": time_steps}
     asked = Asked(chosen, per, spread, spikes, _costs(configs or {}, revisions or {}), options)

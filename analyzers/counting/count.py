@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import STAGES, ConfigError
+from ...schemas.several import texts
 from ..answers.page import Page
 from ..answers.result import Result
 from ..answers.rows import Words, asked, no_words
@@ -280,7 +281,7 @@ def _with_spread(
 
 
 def _keys(by: str | Sequence[str]) -> list[str]:
-    keys = [by] if isinstance(by, str) else list(by)
+    keys = texts(by)
     for key in keys:
         if key not in BY:
             raise ConfigError(f"unknown by={key!r}: expected some of {', '.join(BY)}")

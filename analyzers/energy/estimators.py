@@ -24,6 +24,7 @@ import polars as pl
 
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import CONFIGS, CostConfig, config_class, load_config, preset_names
+from ...schemas.several import texts
 from ...schemas.spelling import refuse_unknown
 from ..answers.page import Page
 from ..answers.result import Result
@@ -168,7 +169,7 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
         **options: Any,
     ) -> Page:
         """Return what is shown; options as of `EnergyReport.page`."""
-        return energies_page(self, (by,) if isinstance(by, str) else by, **options)
+        return energies_page(self, texts(by), **options)
 
     def plot(
         self,

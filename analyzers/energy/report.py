@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError
+from ...schemas.several import texts
 from ..answers.page import Page
 from ..answers.result import Result
 from ..answers.rows import Words, asked, no_words
@@ -158,7 +159,7 @@ class EnergyReport(Result):
             spread: show deviations, over samples or steps.
             **rows: `wide`, `depth`, `sort` and `top`, see `answers.rows.Rows`.
         """
-        keys = (by,) if isinstance(by, str) else tuple(by)
+        keys = texts(by)
         per = per or self.per
         return report_page(self, keys, exclusive, "sample" if spread and per == "total" else per,
                            spread, asked(**rows))  # fmt: skip

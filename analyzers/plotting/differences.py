@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ...schemas.several import texts
 from ..units import figure_text
 from .axes import axis_of
 from .bars import Bars, draw_bars, largest
@@ -30,7 +31,7 @@ def comparison_figure(
     width: float | None,
 ) -> Figure:
     """Draw the differences of some figures, see `Comparison.plot`."""
-    keys = (by,) if isinstance(by, str) else tuple(by)
+    keys = texts(by)
     rows = found.by(*keys, exclusive=True)
     panels = [_bars(found, rows, figure, keys, most) for figure in figures]
     unit = found.unit_line()

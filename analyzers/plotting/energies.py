@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import OpjouleError
+from ...schemas.several import texts
 from ..units import energy_text
 from ..workload.divisors import spread_text
 from .axes import axis_of
@@ -83,7 +84,7 @@ def energies_figure(
 
 
 def _asked(by: str | Sequence[str], per: str, spread: bool) -> tuple[tuple[str, ...], str]:
-    keys = (by,) if isinstance(by, str) else tuple(by)
+    keys = tuple(texts(by))
     return keys, "sample" if spread and per == "total" else per
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
-from ...schemas.costs import load_machine
+from ...schemas.costs import load_machines
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
 from ..comparing.compare import Comparison, compare
@@ -142,7 +142,7 @@ def report(
     precision: str | None = None,
     configs: Mapping[str, CostConfig] | None = None,
     revisions: Mapping[str, str] | None = None,
-    machines: Sequence[str | os.PathLike[str] | Machine] = (),
+    machines: str | os.PathLike[str] | Machine | Sequence[str | os.PathLike[str] | Machine] = (),
     spikes: str = "binary",
     samples: int | str | None = None,
     batch: int | None = None,
@@ -204,16 +204,16 @@ def report(
     )  # fmt: skip
 
 
-def _named(machines: Sequence[str | os.PathLike[str] | Machine]) -> dict[str, CostConfig]:
+def _named(
+    machines: str | os.PathLike[str] | Machine | Sequence[str | os.PathLike[str] | Machine],
+) -> dict[str, CostConfig]:
     """Return machines by the names of their estimates.
 
     Raises:
-        ConfigError: one that means nothing, two of the same name, or a text in place of several.
+        ConfigError: one that means nothing, or two of the same name.
     """
-    if isinstance(machines, str):
-        raise ConfigError(f"machines={machines!r}: write a list, [{machines!r}]")
     found: dict[str, CostConfig] = {}
-    for made in map(load_machine, machines):
+    for made in load_machines(machines):
         name = f"machine.{made.machine.name}"
         if name in found:
             raise ConfigError(f"two machines are named {made.machine.name!r}")

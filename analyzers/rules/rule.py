@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...schemas.several import texts
 from .amount import Amount
 from .call import Call
 
@@ -64,7 +65,8 @@ class OpRule:
 
     Attributes:
         family: what the ops have in common; one of `PRODUCTS` if its MACs are of products.
-        ops: names with overload (`aten.mm.default`), or without (`aten.mm`) for all overloads.
+        ops: names with overload (`aten.mm.default`), or without (`aten.mm`) for all overloads;
+            or one name.
         figures: returns the counters of one call.
         free: the ops compute and move nothing: views, metadata.
         factors: of a product of two operands, the slots of the first factor (a layer's
@@ -76,6 +78,9 @@ class OpRule:
     figures: Callable[[Call], Figures]
     free: bool = False
     factors: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ops", tuple(texts(self.ops)))
 
 
 def added(*figures: Figure) -> Figure:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError
-from ...schemas.costs import Machine, load_machine
+from ...schemas.costs import Machine, load_machines
 from ..energy.machine.many import priced_all
 from ..energy.machine.report import counted_of
 from ..energy.prices import finite
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def sweep_machines(
     trace: Trace | str | os.PathLike[str],
-    machines: Sequence[str | os.PathLike[str] | Machine],
+    machines: str | os.PathLike[str] | Machine | Sequence[str | os.PathLike[str] | Machine],
     **options: Any,
 ) -> pl.DataFrame:
     """Estimate a trace on many machines, counting it once for all that ask for the same.
@@ -42,7 +42,7 @@ def sweep_machines(
         ConfigError: no machine, or one that means nothing.
         TraceError: there is no pass of a machine's scope.
     """
-    known = [load_machine(each) for each in machines]
+    known = load_machines(machines)
     if not known:
         raise ConfigError("a sweep over machines needs at least one")
     totals: list[float] = [0.0] * len(known)

@@ -12,6 +12,7 @@ import polars as pl
 
 from ...schemas import ConfigError
 from ...schemas.roofs import Roof, load_roof
+from ...schemas.several import texts
 from ...schemas.spelling import meant
 from ..answers.page import Page
 from ..answers.result import Result
@@ -231,7 +232,7 @@ def _check_precision(precision: str | None, roof: Roof) -> None:
 
 
 def _keys(by: str | Sequence[str]) -> list[str]:
-    keys = [by] if isinstance(by, str) else list(by)
+    keys = texts(by)
     for key in keys:
         if key not in BY:
             hint = f"{meant(key, BY)}expected some of {', '.join(BY)}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError, SpikeClass
+from ...schemas.several import texts
 from ..rules import PRODUCTS, carries_spikes, factors_of, family_of
 from ..rules.geometry import meeting_pairs
 from ..text import agreeing, number
@@ -66,7 +67,7 @@ def parse_assumptions(given: str | Sequence[str]) -> tuple[Assumption, ...]:
     Raises:
         ConfigError: one of them means nothing.
     """
-    return tuple(map(_parsed, [given] if isinstance(given, str) else given))
+    return tuple(map(_parsed, texts(given)))
 
 
 def _parsed(text: str) -> Assumption:

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from ...schemas import MANIFEST_NAME, PART_TABLES, STATIC_TABLES, Manifest, TraceError
+from ...schemas.several import texts
 from ..answers import html, table
 from ..answers.page import Column, Page, Sheet
 from ..units import number_text
@@ -396,7 +397,7 @@ def narrowed(
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     if assume:
-        opened = opened.assuming(*([assume] if isinstance(assume, str) else assume))
+        opened = opened.assuming(*texts(assume))
     if not where:
         return opened
-    return opened.where(*([where] if isinstance(where, str) else where))
+    return opened.where(*texts(where))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .lemaire import LemaireConfig, NeuronOperations
     from .loading import CONFIGS, changed, config_class, load_config, preset_names, preset_text
     from .machine import Machine
-    from .machine_files import load_machine, machine_names, machine_text
+    from .machine_files import load_machine, load_machines, machine_names, machine_text
     from .neuromc import (
         NeuroMCCapacities,
         NeuroMCConfig,
@@ -44,6 +44,7 @@ _HOMES = {
     "config_class": "loading",
     "load_config": "loading",
     "load_machine": "machine_files",
+    "load_machines": "machine_files",
     "machine_names": "machine_files",
     "machine_text": "machine_files",
     "preset_names": "loading",
@@ -73,6 +74,7 @@ __all__ = [
     "config_class",
     "load_config",
     "load_machine",
+    "load_machines",
     "machine_names",
     "machine_text",
     "preset_names",

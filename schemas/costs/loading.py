@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from ..errors import ConfigError
+from ..several import texts
 from ..spelling import meant
 from ..toml import path_text, toml_data, toml_text
 from .base import CostConfig, CostPart
@@ -104,7 +105,7 @@ def load_config(
     *,
     preset: str | None = None,
     file: str | os.PathLike[str] | None = None,
-    overrides: Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
 ) -> CostConfig:
     """Build the configuration of an estimator.
 
@@ -112,7 +113,8 @@ def load_config(
         estimator: "compute", "simple", "lemaire", "neuromc", "spikesim", or "machine.NAME".
         preset: name of a preset that comes with opjoule; None: the defaults.
         file: a TOML file; it overrides the preset. It may state `estimator`.
-        overrides: "key=value" with TOML values and dots for nested keys; they override both.
+        overrides: one or several "key=value" with TOML values and dots for nested keys; they
+            override both.
 
     Returns:
         An instance of `config_class(estimator)`.
@@ -131,7 +133,7 @@ def load_config(
         data = _merged(data, tomllib.loads(preset_text(estimator, preset)))
     if file is not None:
         data = _merged(data, _read(path_text(file, "file"), estimator))
-    for override in overrides:
+    for override in texts(overrides):
         data = _merged(data, _parse(override, config))
     try:
         return config(**_completed(config, data))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -91,6 +91,15 @@ def load_machine(told: str | os.PathLike[str] | Machine) -> Machine:
         raise ConfigError(f"{name}: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+def load_machines(
+    given: str | os.PathLike[str] | Machine | Iterable[str | os.PathLike[str] | Machine],
+) -> list[Machine]:
+    """Return machines: the one that is given, or several, see `load_machine`."""
+    if isinstance(given, str | os.PathLike | Machine):
+        return [load_machine(given)]
+    return [load_machine(each) for each in given]
 
 
 def _check_depth(told: str, data: Any, depth: int = 0) -> None:

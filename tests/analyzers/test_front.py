@@ -261,3 +261,35 @@ def test_a_share_of_no_counter_names_those_that_there_are():
     assert "of MAC" in counts.to_latex(share="macs")
     with pytest.raises(oj.ConfigError, match="share='mac': no such counter: did you mean macs"):
         counts.to_latex(share="mac")
+
+
+ALONE = {
+    "overrides": lambda one: oj.load_config("compute", overrides=one("e_mac_pj=1")),
+    "conditions": lambda one: [
+        failure.to_dict() for failure in oj.compare(STORED, STORED).failures(one("flops>1"))
+    ],
+    "conditions of a page": lambda one: oj.compare(STORED, STORED).to_markdown(
+        conditions=one("flops>1")
+    ),
+    "conditions as data": lambda one: oj.compare(STORED, STORED).to_dict(one("flops>1")),
+    "lines": lambda one: oj.compare(STORED, STORED).failed_lines(one("flops>1")),
+    "figures": lambda one: oj.compare(STORED, STORED).to_markdown(one("macs")),
+    "twins": lambda one: oj.compare(STORED, STORED, twins=one("twin_ratio")).to_markdown(),
+    "energies": lambda one: oj.compare(STORED, STORED, energies=one("compute")).to_markdown(),
+    "limits": lambda one: oj.check(STORED, one("flops=1k")).to_markdown(),
+    "filters": lambda one: oj.count(STORED, where=one("stage=forward")).to_dict(),
+    "assumptions": lambda one: oj.count(STORED, assume=one("dense")).to_dict(),
+    "keys": lambda one: oj.count(STORED, by=one("stage")).to_dict(),
+    "keys of energies": lambda one: oj.energy(STORED).to_markdown(by=one("stage")),
+    "keys of an energy": lambda one: oj.energy(STORED, "compute").to_markdown(by=one("stage")),
+    "keys of a roofline": lambda one: oj.roofline(STORED, device="h100", by=one("op")).to_dict(),
+    "columns": lambda one: oj.table(STORED, columns=one("flops")).to_dict(),
+    "machines": lambda one: oj.sweep_machines(STORED, one("loihi")).to_dicts(),
+    "machines of a page": lambda one: oj.report(STORED, machines=one("loihi")).to_dict()["total"],
+    "ops": lambda one: (oj.OpRule("mine", one("aten.mm"), lambda call: oj.Figures(1, 1)).ops,),
+}
+
+
+@pytest.mark.parametrize("ask", ALONE.values(), ids=ALONE)
+def test_one_text_stands_for_itself_where_several_may(ask):
+    assert ask(str) == ask(lambda text: [text])

@@ -10,6 +10,7 @@ import polars as pl
 
 from ....schemas import TraceError
 from ....schemas.costs import LemaireConfig
+from ....schemas.several import texts
 from ...trace.filters import Filter, parse_filters
 from ...trace.trace import narrowed
 from ...workload.account import account_of
@@ -133,7 +134,7 @@ def _parts(
     Filters on modules and ops choose among what was counted: a layer whose neuron they leave out
     still has that neuron behind it.
     """
-    filters = parse_filters([where] if isinstance(where, str) else where or ())
+    filters = parse_filters(texts(where))
     chosen = [each for each in filters if each.field in ("module", "op")]
     whole = without_training(trace) if variant.eval_only else trace
     if len(chosen) < len(filters):
