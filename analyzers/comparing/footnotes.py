@@ -8,17 +8,27 @@ from ..energy.estimators import ESTIMATORS
 from ..energy.statement import model_statement_of
 from ..text import listed
 from ..units import share_text
-from ..workload.divisors import number_of, spread_text
+from ..workload.divisors import spread_text
 from .columns import COUNTED, ENERGY, RATIO, bare, energy_of, estimators_of, machines_of, title_of
 from .networks import Network
 
 
-def footnotes_of(networks: Sequence[Network], columns: Sequence[str]) -> Iterator[str]:
-    """Yield the lines under a table of these columns."""
+def footnotes_of(
+    networks: Sequence[Network], columns: Sequence[str], deviating: Set[str]
+) -> Iterator[str]:
+    """Yield the lines under a table of these columns.
+
+    Args:
+        networks: its rows.
+        columns: what it shows.
+        deviating: names of the networks of which it shows a deviation.
+    """
     first = networks[0]
     unit = {"total": "the whole recording", "sample": "one sample", "step": "one step"}[first.per]
     yield f"Figures of {unit}: operations and energies of inference; nothing is measured power."
-    yield from _gathered({each.name: list(_of_network(each, columns)) for each in networks})
+    yield from _gathered(
+        {each.name: list(_of_network(each, columns, deviating)) for each in networks}
+    )
     if any(each.pads for each in networks):
         yield "MACs of convolutions count their padding, ACs and SynOps do not: no spike is there."
     ratios = [title_of(bare(name)) for name in columns if name.startswith(RATIO)]
@@ -46,17 +56,13 @@ def _gathered(lines: Mapping[str, Sequence[str]], what: str = "") -> Iterator[st
         yield f"{what}{whose}: {line}"
 
 
-def _of_network(network: Network, columns: Sequence[str]) -> Iterator[str]:
+def _of_network(network: Network, columns: Sequence[str], deviating: Set[str]) -> Iterator[str]:
     sampled = network.sampled
     if network.trained:
         yield "its forward passes ran in training mode."
     if "guessed" in (sampled.batch_from, sampled.time_steps_from):
         yield "batch or time steps are a guess."
-    if (
-        network.spread
-        and (number_of(sampled, network.per) or 0) > 1
-        and sampled.completed.height > 1
-    ):
+    if network.name in deviating:
         yield f"{spread_text(sampled, network.per)}."
     yield from (f"{line}." for line in (*network.counts.assumed, *sampled.warnings))
     shares = [f"{share_text(share)} of {COUNTED[name]}" for name, share in network.outside.items()

@@ -201,7 +201,8 @@ def table(
     )
     assumed = tuple(f"{each.name}: {line}" for each in networks for line in each.counts.assumed)
     covered = tuple(f"{each.name}: {each.counts.coverage.line()}" for each in networks)
-    return Table(frame, tuple(chosen), tuple(footnotes_of(networks, chosen)), per, assumed, covered)
+    notes = tuple(footnotes_of(networks, chosen, _deviating(frame)))
+    return Table(frame, tuple(chosen), notes, per, assumed, covered)
 
 
 def _by_folder(traces: Sequence[_Traced] | _Traced) -> dict[str, _Traced]:
@@ -261,6 +262,9 @@ def _extras(extra: pl.DataFrame | None, traces: Mapping[str, Any]) -> dict[str, 
     own = [name for name in extra.columns if name != "network"]
     if taken := sorted(set(own) & set(COLUMNS) - {"accuracy"}):
         raise ConfigError(f"{taken[0]!r} is a column of opjoule's: give yours another name")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two rows of your own columns are of the network {name!r}: give one")
     return {
         name: _of_networks(name, dict(zip(names, extra[name].to_list(), strict=True)), traces)
         for name in own
@@ -299,6 +303,13 @@ def _with_ratios(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     kept = [n for c in columns for n in (c, f"{c}_std") if n in frame.columns]
     empty = [n for n in kept if n.endswith("_std") and not frame[n].count()]
     return frame.select("network", *(name for name in kept if name not in empty))
+
+
+def _deviating(frame: pl.DataFrame) -> set[str]:
+    """Return the networks of which a deviation is shown."""
+    deviations = [name for name in frame.columns if name.endswith("_std")]
+    shown = frame.filter(pl.any_horizontal(pl.col(deviations).is_not_null(), pl.lit(False)))
+    return set(shown["network"])
 
 
 def _of_texts(names: Sequence[str], texts: Sequence[Sequence[str]]) -> pl.DataFrame:

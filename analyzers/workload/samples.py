@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -232,8 +232,12 @@ def _samples_of(
     frame = frame.with_columns(given=pl.lit(any(each is not None for each in given.values())))
     if frame["batch"].null_count() and frame["time_steps"].count():
         frame = _by_shape(trace, frame)
-    told = samples if isinstance(samples, int) else None
-    return Samples(frame, tuple(warnings), told, _placed(trace, frame))
+    found = Samples(frame, places=_placed(trace, frame))
+    told = int(samples) if isinstance(samples, Integral) else None
+    if told is not None and found.samples not in (None, told):
+        guess = " (a guess)" if found.batch_from == "guessed" else ""
+        warnings.append(f"samples={told} replaces what was recorded: {found.samples}{guess}")
+    return replace(found, warnings=tuple(warnings), told=told)
 
 
 def numbers_of(trace: Trace) -> pl.DataFrame:

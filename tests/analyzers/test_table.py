@@ -219,6 +219,29 @@ def test_what_is_refused(traces, options, says):
     assert says in str(caught.value)
 
 
+def test_two_rows_of_ones_own_for_one_network_are_refused(traces):
+    own = pl.DataFrame({"network": ["wide", "small", "wide"], "epochs": [1, 2, 3]})
+    with pytest.raises(ConfigError, match=r"two rows of your own columns .* network 'wide'"):
+        opjoule.table(traces, extra=own)
+
+
+def test_a_deviation_is_explained_where_one_is_shown(traces):
+    """10 samples in place of the 2 that ran: nothing is known of their deviation, and it is said.
+
+    2 x 8 x 4 FLOP of each of 2, so 128 / 10 of each of 10.
+    """
+    told = " ".join(opjoule.table(traces, "acs").footnotes)
+    assert "wide: ± is the standard deviation over 2 samples." in told
+    for columns, options in (("acs", {"spread": False}), ("samples", {}), ("acs", {"samples": 10})):
+        notes = " ".join(opjoule.table(traces, columns, **options).footnotes)
+        assert "±" not in notes
+        replaced = "wide: samples=10 replaces what was recorded: 2 (a guess)." in notes
+        assert replaced == ("samples" in options)
+    found = opjoule.table(traces, "flops", samples=10).frame
+    assert found.columns == ["network", "flops"] and found["flops"][0] == 12.8
+    assert not opjoule.count(traces["wide"], per="sample", samples=2).warnings
+
+
 def test_a_text_is_the_name_of_one_column(traces):
     one, listed = (opjoule.table(traces, columns) for columns in ("macs", ["macs"]))
     assert one.columns == ("macs",) and one.frame.equals(listed.frame)
