@@ -23,7 +23,7 @@ from .manifest import (
     Revision,
     checksum_of,
 )
-from .spikes import VALUE_BITS, SpikeClass
+from .spikes import NON_SPIKING, VALUE_BITS, SpikeClass
 from .tables import (
     ADDED_COLUMNS,
     FORMAT_VERSION,
@@ -41,6 +41,7 @@ __all__ = [
     "FORMAT_VERSION",
     "INCOMPLETE",
     "MANIFEST_NAME",
+    "NON_SPIKING",
     "OLDEST_FORMAT_VERSION",
     "PART_TABLES",
     "RUN_NAME",

@@ -27,6 +27,9 @@ class SpikeClass(IntFlag):
     selection, complement and products."""
 
 
+NON_SPIKING = "non-spiking"
+"""Kind of a neuron that has state and gives its membrane potential, never spikes: a readout."""
+
 VALUE_BITS = (
     SpikeClass.BINARY
     | SpikeClass.TERNARY

@@ -216,7 +216,12 @@ MODULES = _columns(
         ("attributes", "string", "", "JSON object: kernel_size, stride, v_threshold, ..."),
         ("parameters", [PARAMETER], "", "own parameters, without the children's"),
         ("buffers", [PARAMETER], "", "own buffers"),
-        ("neuron", "string", "", "IF, LIF or other; null: no spiking neuron"),
+        (
+            "neuron",
+            "string",
+            "",
+            "IF, LIF, other, or non-spiking (it gives its membrane potential); null: no neuron",
+        ),
         ("hides_work", "string", "", "why the dispatcher does not see its work; null: it does"),
         (
             "same_as",

@@ -13,6 +13,7 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.nn.modules import module as nn_module
 
+from ..schemas import NON_SPIKING
 from .attributes import attribute
 from .batches import BatchDim, Batches
 from .columns import NULL
@@ -367,8 +368,9 @@ class ModuleCalls:
             if kwargs and not call.keywords:
                 self._keywords(call, module, kwargs)
             made = handed_back(output)
+            fires = neuron and info.neuron != NON_SPIKING
             outputs = [
-                self._described(t, None, neuron or root, events=neuron and place == 0)
+                self._described(t, None, neuron or root, events=fires and place == 0)
                 for place, t in enumerate(made)
             ]
             if info.hides is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..schemas import NON_SPIKING
 from .attributes import attribute
 
 Shape = tuple[int, ...]
@@ -21,8 +22,9 @@ class Library:
     """What the neurons of a library are like.
 
     Attributes:
-        kind: from the names of a class and its bases, the class first, to "IF", "LIF", "other", or
-            None for what is no neuron. A name has its package.
+        kind: from the names of a class and its bases, the class first, to "IF", "LIF", "other",
+            `NON_SPIKING` for what gives its membrane potential, or None for what is no neuron. A
+            name has its package.
         states: attributes that hold state, if they are tensors that are not empty; or what returns
             the state of a module.
         steps: from (module, names without packages, shape of its first input) to batch and time
@@ -67,6 +69,8 @@ def _spikingjelly(names: list[str]) -> str | None:
     own = bare(names)
     if "BaseNode" not in own and not any(".neuron" in n and n.endswith("Node") for n in names):
         return None
+    if any("NonSpiking" in name for name in own):
+        return NON_SPIKING
     if own[0] in ("IFNode", "SimpleIFNode"):
         return "IF"
     if own[0] in ("LIFNode", "SimpleLIFNode"):
@@ -106,6 +110,7 @@ def _steps_of_snntorch(module: Any, names: list[str], shape: Shape) -> Steps | N
 _NORSE_SEQUENCES = {"SNN", "SNNRecurrent", "LConv2d"}
 _NORSE_BASES = {"SNN", "SNNRecurrent", "SNNCell", "SNNRecurrentCell", "LIFCorrelation"}
 """Bases of its neurons; a few cells have none."""
+_NORSE_READOUTS = {"LI", "LICell", "LIBoxCell", "LIFeedForwardCell", "LILinearCell"}
 
 
 def _norse(names: list[str]) -> str | None:
@@ -113,6 +118,8 @@ def _norse(names: list[str]) -> str | None:
     cells = [name for name in own if name.endswith("Cell") and name != "RegularizationCell"]
     if not cells and not _NORSE_BASES.intersection(own):
         return None
+    if _NORSE_READOUTS.intersection(own):
+        return NON_SPIKING
     return "LIF" if own[0].startswith("LIF") else "IF" if own[0].startswith("IAF") else "other"
 
 
@@ -126,8 +133,8 @@ def _sinabs(names: list[str]) -> str | None:
     own = bare(names)
     if "StatefulLayer" not in own:
         return None
-    if "ExpLeak" in own:  # a leaky integrator that does not spike
-        return "other"
+    if "ExpLeak" in own:
+        return NON_SPIKING
     return "IF" if {"IAF", "IAFRecurrent"}.intersection(own) else "LIF" if "LIF" in own else "other"
 
 

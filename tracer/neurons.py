@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..schemas import RecordError
+from ..schemas import NON_SPIKING, RecordError
 from .attributes import attribute
 from .eager import can_be_eager
 from .neuron_libraries import (
@@ -22,16 +22,17 @@ from .neuron_libraries import (
     size,
 )
 
-_NAMES = {"if": "IF", "lif": "LIF", "other": "other"}
+_NAMES = {"if": "IF", "lif": "LIF", "other": "other", NON_SPIKING: NON_SPIKING}
 
 
 @dataclass(frozen=True)
 class NeuronRule:
-    """How modules of a class behave as spiking neurons.
+    """How modules of a class behave as neurons.
 
     Attributes:
         cls: the class; subclasses are meant too.
-        kind: "IF", "LIF" or "other", in whatever case.
+        kind: "IF", "LIF", "other", or "non-spiking" for one that gives its membrane potential and
+            no spikes, in whatever case.
         states: attribute names of its states (or one name); an attribute that is a tensor is a
             live state.
         time_dim: dimension of the input that is time, None if one call is one step.
@@ -53,7 +54,9 @@ class NeuronRule:
         named = f"NeuronRule({self.cls.__name__})"
         kind = _NAMES.get(self.kind.lower()) if isinstance(self.kind, str) else None
         if kind is None:
-            raise RecordError(f"{named}: kind={self.kind!r} is none of IF, LIF, other.")
+            raise RecordError(
+                f"{named}: kind={self.kind!r} is none of IF, LIF, other, {NON_SPIKING}."
+            )
         states = (self.states,) if isinstance(self.states, str) else self.states
         if not isinstance(states, tuple | list) or not all(_is_name(name) for name in states):
             raise RecordError(f"{named}: states={self.states!r} is not a tuple of attribute names.")
@@ -75,7 +78,7 @@ class Known:
         rule: the user's, if there is one.
         library: that it is of, if it is a known one.
         names: its name and those of its bases, without packages.
-        kind: "IF", "LIF", "other", or None: it is no spiking neuron.
+        kind: "IF", "LIF", "other", "non-spiking", or None: it is no neuron.
     """
 
     rule: NeuronRule | None
@@ -116,7 +119,7 @@ class Neurons:
         return known
 
     def kind(self, module: torch.nn.Module) -> str | None:
-        """Return "IF", "LIF", "other", or None for a module that is no spiking neuron."""
+        """Return "IF", "LIF", "other", "non-spiking", or None for a module that is no neuron."""
         return self._of(module).kind
 
     def states(self, module: torch.nn.Module) -> list[torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..trace.neurons import FIRES
 from ..trace.trace import narrowed
 from ..workload.divisors import deviations, divisors
 from ..workload.inference import forward_part
@@ -119,10 +120,10 @@ def known_sum(name: str) -> pl.Expr:
 
 
 def active_of(trace: Trace) -> pl.DataFrame:
-    """Return `MODULE`, `module`, `kind` and `spiking` of neurons and activation modules."""
+    """Return `MODULE`, `module`, `kind` and `spiking` of spiking neurons and activation modules."""
     name = pl.col("class").str.split(".").list.last()
     activation = pl.col("class").str.starts_with(_ACTIVATIONS) & ~name.is_in(_NO_ACTIVATIONS)
-    neuron = pl.col("neuron").is_not_null()
+    neuron = FIRES.fill_null(False)
     return trace.modules.filter(neuron | activation).select(
         *MODULE, module="path", kind=pl.coalesce("neuron", name), spiking=neuron
     )

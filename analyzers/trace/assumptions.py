@@ -21,6 +21,7 @@ from ..rules.geometry import meeting_pairs
 from ..text import agreeing, number
 from .files import collected
 from .filters import below
+from .neurons import FIRES
 from .signatures import of_each_signature
 
 if TYPE_CHECKING:
@@ -195,11 +196,11 @@ def _leaving(trace: Trace, each: Assumption) -> pl.DataFrame:
 
     Of a neuron that hands several tensors back, spikes are the first.
     """
-    neurons = trace.modules.filter(pl.col("neuron").is_not_null()).select("rank", "module_id")
+    neurons = trace.modules.filter(FIRES).select("rank", "module_id")
     if neurons.is_empty():
         raise ConfigError(
-            f"assume {each.text!r}: no module of {trace.path} is known to be a neuron. Say which "
-            f"modules are driven by spikes: {each.text}@MODULES"
+            f"assume {each.text!r}: no module of {trace.path} is known to be a spiking neuron. "
+            f"Say which modules are driven by spikes: {each.text}@MODULES"
         )
     first = pl.col("outputs").list.first().struct.field("value_id")
     made = trace.module_calls.join(neurons.lazy(), on=["rank", "module_id"], how="semi").select(

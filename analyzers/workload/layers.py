@@ -212,7 +212,7 @@ def _weight_product(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def neurons_of(trace: Trace) -> pl.DataFrame:
-    """Return `rank`, `module_id`, `module` (path), `class` and `neuron` of spiking neurons."""
+    """Return `rank`, `module_id`, `module` (path), `class` and `neuron` (kind) of neurons."""
     if "neurons" not in trace.facts:
         trace.facts["neurons"] = trace.whole.modules.filter(pl.col("neuron").is_not_null()).select(
             "rank", "module_id", "class", "neuron", module="path"

@@ -156,7 +156,7 @@ def test_what_no_assumption_can_mean(planned, tmp_path):
     with pytest.raises(oj.ConfigError, match="no product runs in modules that fit"):
         oj.count(planned, assume="spikes=0.1@fire1")
     path = oj.record(Dense, torch.rand(2, 2, 8, 8), tmp_path / "trace", device="meta")
-    with pytest.raises(oj.ConfigError, match=r"no module of .* is known to be a neuron"):
+    with pytest.raises(oj.ConfigError, match=r"no module of .* is known to be a spiking neuron"):
         oj.count(path, assume="spikes=0.1")
 
 

@@ -162,6 +162,74 @@ def test_one_batch_has_no_deviation(record):
     assert found.layers["rate_std"].to_list() == [None, None]
 
 
+class Integrates(nn.Module):
+    """Adds up what it is given, and gives the sum: a readout of membrane potentials."""
+
+    def __init__(self):
+        super().__init__()
+        self.v = None
+
+    def forward(self, x):
+        self.v = x if self.v is None else self.v + x
+        return self.v
+
+
+class Fires(Integrates):
+    """Gives a spike where the sum has passed 1."""
+
+    def forward(self, x):
+        return (super().forward(x) > 1).to(x)
+
+
+def with_readout(tmp_path, kind):
+    """Record 3 steps of 4 neurons, one of which is given 1 a step, and a readout of two outputs."""
+    net = nn.Sequential(Fires(), nn.Linear(4, 2, bias=False), Integrates(), nn.Linear(2, 5)).eval()
+    nn.init.ones_(net[1].weight)
+    rules = [
+        opjoule.NeuronRule(Fires, kind="IF", states="v"),
+        opjoule.NeuronRule(Integrates, kind=kind, states="v"),
+    ]
+    path = tmp_path / kind
+    with opjoule.Recorder(path, model=net, neurons=rules), torch.no_grad():
+        for _ in range(3):
+            net(torch.tensor([[1.0, 0, 0, 0]]))
+    return path
+
+
+def test_a_readout_of_potentials_does_not_fire(tmp_path):
+    """The neuron fires in steps 2 and 3: 2 of 12. The readout's 4 potentials are no spikes.
+
+    Its state and updates cost what they cost as those of a neuron; its first output, all zeros, is
+    no spikes either: the Linear behind it runs 10 MACs a step.
+    """
+    path = with_readout(tmp_path, "non-spiking")
+    found = opjoule.rates(path)
+    assert found.layers["kind"].to_list() == ["IF"]
+    assert found.totals["rate"] == found.layers["rate"][0] == 2 / 12
+    assert found.totals["nonzero"] == 2
+    assert found.totals["activation_sparsity"] == 10 / 12
+    counts = opjoule.count(path, by="module").frame
+    assert counts.filter(module="Sequential.3")["macs"].to_list() == [3 * 10]
+
+    other = with_readout(tmp_path, "other")
+    assert opjoule.rates(other).totals["rate"] == (2 + 4) / (12 + 6)
+    one, two = (opjoule.energy(each, machine="loihi-sanafe") for each in (path, other))
+    assert two.breakdown_pj["neuron spike_pj"] - one.breakdown_pj["neuron spike_pj"] == (
+        pytest.approx(4 * 69.3)
+    )
+    assert two.breakdown_pj["neuron read_pj"] == one.breakdown_pj["neuron read_pj"]
+
+
+def test_no_spikes_are_assumed_of_a_readout(tmp_path):
+    def net():
+        return nn.Sequential(nn.Linear(4, 2), Integrates(), nn.Linear(2, 5))
+
+    rules = [opjoule.NeuronRule(Integrates, kind="non-spiking", states="v")]
+    path = opjoule.record(net, torch.rand(1, 4), tmp_path / "t", device="meta", neurons=rules)
+    with pytest.raises(opjoule.ConfigError, match="is known to be a spiking neuron"):
+        opjoule.count(path, assume="spikes=0.1")
+
+
 def stack(sizes, activation):
     layers = [(nn.Linear(n, m, bias=False), activation()) for n, m in pairwise(sizes)]
     return nn.Sequential(*(each for pair in layers for each in pair))

@@ -34,7 +34,8 @@ NORSE = {
             "LIFAdExRefracRecurrentCell", "LIFMCRecurrentCell", "LIFMCRefracRecurrentCell",
             "LIFCorrelation"],
     "IF": ["IAF", "IAFCell"],
-    "other": ["LI", "LICell", "LIBoxCell", "LILinearCell", "LSNN", "LSNNCell", "LSNNRecurrent",
+    "non-spiking": ["LI", "LICell", "LIBoxCell", "LILinearCell"],
+    "other": ["LSNN", "LSNNCell", "LSNNRecurrent",
               "LSNNRecurrentCell", "CobaLIFCell", "Izhikevich", "IzhikevichCell",
               "IzhikevichRecurrent", "IzhikevichRecurrentCell"],
     None: ["Lift", "SequentialState", "RegularizationCell", "PoissonEncoder", "LConv2d"],
@@ -125,8 +126,8 @@ def sinabs_layers():
         "IF": [layers.IAF(), layers.IAFSqueeze(batch_size=BATCH), layers.IAFRecurrent(recurrent)],
         "LIF": [layers.LIF(10.0), layers.LIFSqueeze(num_timesteps=TIME, tau_mem=10.0),
                 layers.LIFRecurrent(10.0, recurrent)],
-        "other": [layers.ALIF(10.0, 10.0), layers.ALIFRecurrent(10.0, 10.0, recurrent),
-                  layers.ExpLeak(10.0)],
+        "other": [layers.ALIF(10.0, 10.0), layers.ALIFRecurrent(10.0, 10.0, recurrent)],
+        "non-spiking": [layers.ExpLeak(10.0)],
         None: [layers.SumPool2d(2), layers.FlattenTime()],
     }  # fmt: skip
 

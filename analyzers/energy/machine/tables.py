@@ -10,6 +10,7 @@ import polars as pl
 from ...counting.evaluate import tally
 from ...counting.rates import effective_operations
 from ...rules import rule_set
+from ...trace.neurons import FIRES
 from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.layer_calls import neuron_calls
 from ...workload.layers import MODULE, layers_of, weight_products
@@ -124,10 +125,13 @@ class Tables:
     def _neurons(self) -> pl.DataFrame:
         neurons = self.variant.neurons(self.part)
         keys = [*MODULE, *self.keys]
-        calls = neuron_calls(self.part, neurons).group_by(keys).agg(
+        fired = pl.when(FIRES).then("out_nonzero").otherwise(0)  # readouts give their potential
+        calls = neuron_calls(self.part, neurons).join(
+            neurons.select(*MODULE, "neuron"), on=list(MODULE)
+        ).with_columns(fired=fired).group_by(keys).agg(
             calls=pl.len().cast(pl.Int64),
             neuron_updates=_whole("out_numel"),
-            neuron_spikes=_whole("out_nonzero"),
+            neuron_spikes=_whole("fired"),
         )  # fmt: skip
         named = calls.join(neurons.select(*MODULE, "module"), on=list(MODULE)).sort(
             keys, nulls_last=True

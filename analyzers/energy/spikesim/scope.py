@@ -113,7 +113,7 @@ def nothing_covered(outside: pl.DataFrame) -> str:
 
 def neuron_warning(trace: Trace) -> str | None:
     """Return a sentence that names neurons that are neither IF nor LIF; None without any."""
-    others = trace.modules.filter(pl.col("neuron") == "other")
+    others = trace.modules.filter(~pl.col("neuron").is_in(["IF", "LIF"]))
     if others.is_empty():
         return None
     kinds = sorted({name.rsplit(".", 1)[-1] for name in others["class"]})
