@@ -14,7 +14,7 @@ import polars as pl
 from ..rules.call import FLAGGED
 from ..trace.files import collected
 from ..workload.kinds import SHARED, SUMS, kinds_of, summed
-from ..workload.spikes import deciding, with_larger, with_spikes
+from ..workload.spikes import deciding, with_calls_apart, with_spikes
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -82,4 +82,4 @@ def _groups(trace: Trace, keys: Sequence[str], spikes: str, by_values_only: bool
         bits = deciding(spikes, by_values_only)
         apart = dict.fromkeys((*_ALWAYS, *keys))
         kinds = summed(trace, trace.calls, (*apart,), bits)
-    return kinds if by_values_only else with_larger(trace, kinds, spikes, bits)
+    return kinds if by_values_only else with_calls_apart(trace, kinds, spikes, bits)

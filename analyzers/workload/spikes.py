@@ -4,8 +4,9 @@ By value: a tensor that is not constant and holds only 0 and 1 (or what `spikes`
 provenance: the recorder marks what neurons, comparisons, bool tensors and declared tensors made,
 and what copies, views and the like carried on. A constant tensor (all zeros, all ones: an empty
 event frame, the initial state of a recurrent layer, the gradient of a sum) proves nothing by
-itself. It is what the same operand of the same module is in its other calls of the trace; where
-those are silent, what the larger value is of which it is a part; else it is dense.
+itself. It is what the same operand of the same module is in its other calls of the trace (what
+meets other weights is another operand, see `partners`); where those are silent, what the larger
+value is of which it is a part; else it is dense.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..rules.call import FLAGGED, call_of
 from ..trace.files import collected
 from ..trace.signatures import SIGNATURE, of_each_signature
 from .kinds import CLASSES, SUMS, kinds_of, summed
+from .partners import PARTNER, PLACE, Partners
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -108,7 +110,7 @@ def with_spikes(
         mode: one of `SPIKE_MODES`.
         by_values_only: take constants for what their values are.
         calls: the calls to look at, with `{slot}_class`; by default those of the trace. Or groups
-            of calls (without `seq`), as `with_larger` returns them.
+            of calls (without `seq`), as `with_calls_apart` returns them.
 
     Returns:
         The calls with `{slot}_spikes` (null: not measured) and `{slot}_decided` (it is a constant
@@ -120,13 +122,13 @@ def with_spikes(
     if by_values_only or mode == "none":
         return calls.with_columns(**{f"{slot}_spikes": plain[slot] for slot in slots}, **nothing)
     schema = calls.collect_schema()
-    others, larger, _ = _evidence(trace, mode)
+    others, of_calls, _ = _evidence(trace, mode)
     if others.height:
         told = others.lazy().cast({"stage": schema["stage"]})
         calls = calls.join(told, on=list(_WHERE), how="left")
-    if larger.height and "seq" in schema:
-        calls = calls.join(larger.lazy(), on=["rank", "seq"], how="left")
-    joined = [name for name in (*others.columns, *larger.columns) if name.endswith(_TELLING)]
+    if of_calls.height and "seq" in schema:
+        calls = calls.join(of_calls.lazy(), on=["rank", "seq"], how="left")
+    joined = [name for name in (*others.columns, *of_calls.columns) if name.endswith(_TELLING)]
     columns = {}
     for slot in slots:
         known = [name for name in joined if name.startswith(f"{slot}_")]
@@ -143,10 +145,13 @@ def deciding(mode: str, by_values_only: bool) -> int:
     return bits if by_values_only else bits | int(SpikeClass.CONSTANT | SpikeClass.EVENTS)
 
 
-def with_larger(
+def with_calls_apart(
     trace: Trace, kinds: pl.DataFrame, mode: str, bits: int | None = None
 ) -> pl.DataFrame:
-    """Return kinds of calls with what the larger values say of which their operands are parts.
+    """Return kinds of calls with what is known of the operands of single calls.
+
+    That is what the same product's other calls say, where a module runs several with one signature,
+    or the larger values of which the operands are parts.
 
     Calls of one kind may differ in that alone: those kinds are summed anew, from their calls.
 
@@ -161,25 +166,25 @@ def with_larger(
     """
     if mode == "none":
         return kinds
-    _, larger, silent = _evidence(trace, mode)
-    if larger.is_empty():
+    _, of_calls, silent = _evidence(trace, mode)
+    if of_calls.is_empty():
         return kinds
-    told = [name for name in larger.columns if name.endswith(_TELLING)]
-    slots = [name.removesuffix("_larger") for name in told]
+    told = [name for name in of_calls.columns if name.endswith(_TELLING)]
+    slots = [name.removesuffix("_of_call") for name in told]
     opened = pl.any_horizontal(_opened(slots, mode).values()).fill_null(False)
     asked = kinds.filter(opened).join(silent, on=list(_WHERE), how="semi", nulls_equal=True)
     if asked.is_empty():
         return kinds.with_columns(pl.lit(None, pl.Boolean).alias(name) for name in told)
     keys = [name for name in kinds.columns if name not in (*SUMS, "first_seq")]
     rest = kinds.join(asked, on=keys, how="anti", nulls_equal=True)
-    calls = _silent_calls(trace, silent, slots, mode).join(
-        larger.lazy(), on=["rank", "seq"], how="left"
+    calls = _silent_calls(trace.calls, silent, slots, mode).join(
+        of_calls.lazy(), on=["rank", "seq"], how="left"
     )
     apart = [name for name in (*keys, *told) if name not in CLASSES]
     return pl.concat([rest, summed(trace, calls, apart, bits)], how="diagonal")
 
 
-_TELLING = ("_others", "_larger")
+_TELLING = ("_others", "_of_call")
 """Endings of the columns of evidence."""
 
 _WHERE = ("rank", "module_id", "stage", "signature_id")
@@ -207,9 +212,9 @@ def _evidence(trace: Trace, mode: str) -> Evidence:
 
     Returns:
         `_WHERE` and `{slot}_others` (from the module's other calls); `rank`, `seq` and
-        `{slot}_larger` (from the value that an operand is a part of); both only for operands that
-        are undecided somewhere, and without columns if there are none; and `_WHERE` of the calls
-        that were looked up for the second.
+        `{slot}_of_call` (from other calls of the same product, or from the value that an operand
+        is a part of); both only for operands that are undecided somewhere, and without columns if
+        there are none; and `_WHERE` of the calls that were looked up for the second.
     """
     key = ("spike evidence", mode)
     if key not in trace.facts:
@@ -225,40 +230,47 @@ def _derived(trace: Trace, mode: str) -> Evidence:
     slots = [slot for slot in SLOTS[:3] if asking[slot].any()]
     if not slots:
         return nothing
-    sums = []
-    for slot in slots:
-        asked, opened = pl.col(slot), _undecided(slot).fill_null(False)
-        fits = spike_expr(slot, mode)
-        for name, holds in (
-            ("open", opened & constant_expr(slot, mode)),
-            ("known", ~opened & fits.is_not_null()),
-            ("fit", ~opened & fits.fill_null(False)),
-        ):
-            sums.append(pl.col("calls").filter(asked & holds).sum().alias(f"{slot}_{name}"))
+    sums = {
+        name: pl.col("calls").filter(pl.col(slot) & holds).sum()
+        for slot in slots
+        for name, holds in _known(slot, mode).items()
+    }
     asking = asking.filter(pl.any_horizontal(slots))
-    groups = kinds.join(asking, on=list(SIGNATURE)).group_by(*_WHERE, "packet").agg(sums)
+    groups = kinds.join(asking, on=list(SIGNATURE)).group_by(*_WHERE, "packet").agg(**sums)
     opened = pl.any_horizontal(pl.col(f"{slot}_open") > 0 for slot in slots)
     if groups.filter(opened).is_empty():
         return nothing
-    judged = groups.with_columns(**_judged(slots)).filter(opened).sort(_WHERE)
+    judged = groups.with_columns(**_judged(slots, PLACE)).filter(opened).sort(_WHERE)
+    judged, by_product = _by_product(trace, judged, slots, mode)
     by_module = judged.select(*_WHERE, *(f"{slot}_others" for slot in slots))
     silent = judged.filter(
         pl.any_horizontal(
             (pl.col(f"{slot}_open") > 0) & pl.col(f"{slot}_others").is_null() for slot in slots
         )
     ).select(_WHERE)
-    return by_module, _by_larger_value(trace, silent, slots, mode), silent
+    by_call = _merged([by_product, _by_larger_value(trace, silent, slots, mode)], slots)
+    return by_module, by_call, silent
 
 
-def _judged(slots: Sequence[str]) -> dict[str, pl.Expr]:
-    """Return for each slot what the module's other calls say: of one signature, else of one op.
+def _known(slot: str, mode: str) -> dict[str, pl.Expr]:
+    """Return of an operand whether it is undecided, whether it is known, and is spikes."""
+    opened, fits = _undecided(slot).fill_null(False), spike_expr(slot, mode)
+    return {
+        f"{slot}_open": opened & constant_expr(slot, mode).fill_null(False),
+        f"{slot}_known": ~opened & fits.is_not_null(),
+        f"{slot}_fit": ~opened & fits.fill_null(False),
+    }
+
+
+def _judged(slots: Sequence[str], alike: Sequence[str]) -> dict[str, pl.Expr]:
+    """Return for each slot what other calls say: those of one row, else of all that are alike.
 
     They say something if they agree; calls outside every module say nothing.
     """
     found = {}
     for slot in slots:
         verdicts = []
-        for over in (None, ("rank", "module_id", "stage", "packet")):
+        for over in (None, alike):
             known, fit = pl.col(f"{slot}_known"), pl.col(f"{slot}_fit")
             if over:
                 known, fit = known.sum().over(over), fit.sum().over(over)
@@ -268,14 +280,67 @@ def _judged(slots: Sequence[str]) -> dict[str, pl.Expr]:
     return found
 
 
+def _by_product(
+    trace: Trace, judged: pl.DataFrame, slots: Sequence[str], mode: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Judge anew where a module runs several products with one op: each by its own calls.
+
+    Returns:
+        `judged`, where null stands for calls of one signature that are not all the same; and
+        `rank`, `seq` and `{slot}_of_call` of these.
+    """
+    by_call = []
+    for slot in slots:
+        told = f"{slot}_others"
+        partners = Partners(trace, judged.filter(pl.col(f"{slot}_open") > 0), slot)
+        sums = {name: holds.sum().cast(pl.Int64) for name, holds in _known(slot, mode).items()}
+        products = partners.summed(sums)
+        if products.is_empty():
+            continue
+        products = products.with_columns(**_judged([slot], (*PLACE, *PARTNER))).filter(
+            pl.col(f"{slot}_open") > 0
+        )
+        one = pl.col(told).n_unique() == 1
+        of_all = products.group_by(_WHERE).agg(one=one, verdict=pl.col(told).first())
+        verdict = pl.when("one").then("verdict").when(pl.col("one").is_null()).then(told)
+        judged = (
+            judged.join(of_all, on=list(_WHERE), how="left")
+            .with_columns(verdict.alias(told))
+            .drop("one", "verdict")
+        )
+        apart = products.join(of_all.filter(~pl.col("one")), on=list(_WHERE), how="semi")
+        if apart.height:
+            calls = _silent_calls(partners.calls(), apart, [slot], mode)
+            rows = collected(calls.select("seq", *_WHERE, "other_value"), trace)
+            of_product = apart.select(*_WHERE, *PARTNER, pl.col(told).alias(f"{slot}_of_call"))
+            by_call.append(
+                partners.told(rows)
+                .join(of_product, on=[*_WHERE, *PARTNER], nulls_equal=True)
+                .select("rank", "seq", f"{slot}_of_call")
+            )
+    return judged, _merged(by_call, slots)
+
+
+def _merged(found: Sequence[pl.DataFrame], slots: Sequence[str]) -> pl.DataFrame:
+    """Return `rank`, `seq` and `{slot}_of_call` of tables of these; what comes first holds."""
+    told = [each for each in found if each.height]
+    if not told:
+        return pl.DataFrame()
+    columns = {f"{slot}_of_call": pl.Boolean for slot in slots}
+    rows = pl.concat([pl.DataFrame(schema=columns), *told], how="diagonal")
+    return rows.group_by("rank", "seq", maintain_order=True).agg(
+        pl.col(name).drop_nulls().first() for name in columns
+    )
+
+
 def _by_larger_value(
     trace: Trace, silent: pl.DataFrame, slots: Sequence[str], mode: str
 ) -> pl.DataFrame:
-    """Return `rank`, `seq` and `{slot}_larger` (true) of undecided operands in a spike tensor."""
+    """Return `rank`, `seq` and `{slot}_of_call` (true) of undecided operands in a spike tensor."""
     if silent.is_empty():
         return pl.DataFrame()
     opened = _opened(slots, mode)
-    asked = _silent_calls(trace, silent, slots, mode).select(
+    asked = _silent_calls(trace.calls, silent, slots, mode).select(
         "rank", "seq", *(pl.when(opened[s]).then(f"{s}_value").alias(s) for s in slots)
     )
     operands = (
@@ -297,7 +362,7 @@ def _by_larger_value(
     spiking = collected(bases.lazy().join(larger, on=["rank", "base_value_id"], how="semi"), trace)
     found = operands.join(spiking, on=["rank", "value_id"], how="semi")
     columns = {
-        f"{slot}_larger": pl.when((pl.col("slot") == slot).any()).then(True) for slot in slots
+        f"{slot}_of_call": pl.when((pl.col("slot") == slot).any()).then(True) for slot in slots
     }
     return found.group_by("rank", "seq").agg(**columns) if found.height else pl.DataFrame()
 
@@ -308,13 +373,13 @@ def _opened(slots: Sequence[str], mode: str) -> dict[str, pl.Expr]:
 
 
 def _silent_calls(
-    trace: Trace, silent: pl.DataFrame, slots: Sequence[str], mode: str
+    calls: pl.LazyFrame, silent: pl.DataFrame, slots: Sequence[str], mode: str
 ) -> pl.LazyFrame:
-    """Return the calls, some of whose operands are undecided, of what `silent` tells (`_WHERE`)."""
+    """Return those calls, some of whose operands are undecided, that `silent` tells (`_WHERE`)."""
     numbers = silent["signature_id"].unique().implode()
-    places = silent.lazy().cast({"stage": pl.Categorical})
+    places = silent.lazy().select(_WHERE).cast({"stage": pl.Categorical})
     opened = pl.any_horizontal(_opened(slots, mode).values())
-    return trace.calls.filter(pl.col("signature_id").is_in(numbers) & opened).join(
+    return calls.filter(pl.col("signature_id").is_in(numbers) & opened).join(
         places, on=list(_WHERE), how="semi", nulls_equal=True
     )
 

@@ -106,6 +106,90 @@ def test_the_first_step_of_a_spiking_recurrent_layer_is_spikes(tmp_path):
     assert of(trace, "Recurrent.back") == (0, 16 * net.fed)
 
 
+class Cell(nn.Module):
+    """Multiplies its input and its state by two weights of its own, one op after the other."""
+
+    def __init__(self, inputs, weights):
+        super().__init__()
+        self.into = nn.Parameter(torch.randn(20, inputs))
+        self.back = nn.Parameter(torch.randn(20, 20))
+        self.both = nn.Parameter(torch.randn(40, 20))
+        self.mask = torch.ones(20, 20)
+        self.weights = weights
+
+    def forward(self, x, z):
+        into, back = self.into, self.back
+        if self.weights == "parts":
+            into, back = self.both[:20], self.both[20:]
+        elif self.weights == "computed":
+            into, back = into * self.mask, back * self.mask
+        fed = nn.functional.linear(x, into) + nn.functional.linear(z, back)
+        return (fed > 0.5).float()
+
+
+@pytest.mark.parametrize("inner", [False, True], ids=["called each step", "called once"])
+@pytest.mark.parametrize(
+    ("inputs", "weights"),
+    [(20, "parameters"), (24, "parameters"), (20, "parts"), (20, "computed")],
+)
+def test_two_products_of_one_module_are_told_apart(inputs, weights, inner, tmp_path):
+    """Dense inputs into 20 outputs are MACs; the state that is fed back is spikes from step 1 on.
+
+    Its zeros in the first step are spikes too, of whatever sizes the other product is.
+    """
+    torch.manual_seed(0)
+    cell, steps = Cell(inputs, weights), torch.rand(5, 10, inputs)
+    fed = []
+
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = cell
+
+        def forward(self, x):
+            z = torch.zeros(10, 20)
+            for step in x:
+                fed.append(int(z.sum()))
+                z = (self.cell.forward if inner else self.cell)(step, z)
+            return z.mean(0)
+
+    trace = recorded(tmp_path / "t", Loop().eval(), [steps], time_dim=0, batch_dim=1)
+    assert sum(fed) and not fed[0]
+    products = {"where": "op=aten.mm*"}
+    total = count(trace, **products).total
+    assert (total["macs"], total["acs"]) == (5 * 10 * inputs * 20, 20 * sum(fed))
+    by_step = count(trace, by="step", **products).total
+    assert (by_step["macs"], by_step["acs"]) == (total["macs"], total["acs"])
+
+
+def test_one_product_does_not_speak_for_another(tmp_path):
+    """Spikes come in, and the state is zeros: one step does not tell what a state is."""
+    x = (torch.rand(10, 20) < 0.3).float()
+    cell = Cell(20, "parameters").eval()
+    path = tmp_path / "t"
+    with opjoule.Recorder(path, model=cell), torch.no_grad():
+        cell(x, torch.zeros(10, 20))
+    total = count(path, where="op=aten.mm*").total
+    assert (total["macs"], total["acs"]) == (10 * 20 * 20, 20 * int(x.sum()))
+
+
+def test_products_of_one_module_while_it_learns(tmp_path):
+    """The weights are written after each step, and stay the same weights."""
+    torch.manual_seed(0)
+    cell = Cell(20, "parameters")
+    optimizer = torch.optim.SGD(cell.parameters(), 0.01)
+    with opjoule.Recorder(tmp_path / "t", model=cell) as recorder:
+        for step in range(3):
+            z = torch.zeros(10, 20) if step < 2 else (torch.rand(10, 20) < 0.5).float()
+            out = nn.functional.linear(torch.rand(10, 20), cell.into).sum()
+            cell(torch.rand(10, 20), z)
+            out.backward()
+            optimizer.step()
+            recorder.step()
+    total = count(tmp_path / "t", where=["op=aten.mm*", "stage=forward", "module=Cell"]).total
+    assert (total["macs"], total["acs"]) == (3 * 10 * 20 * 20, 20 * int(z.sum()))
+
+
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
 def test_the_gradient_of_a_sum_is_no_train_of_spikes(reduce, tmp_path):
     """Weight gradient of 3 x 8 inputs and 4 outputs: 3·8·4 MACs, of a sum as of a mean."""
