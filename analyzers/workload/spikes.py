@@ -24,6 +24,7 @@ from ..trace.files import collected
 from ..trace.signatures import SIGNATURE, of_each_signature
 from .kinds import CLASSES, SUMS, kinds_of, summed
 from .partners import PARTNER, PLACE, Partners
+from .products import product_signatures
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -99,6 +100,7 @@ def with_spikes(
     *,
     by_values_only: bool = False,
     calls: pl.LazyFrame | None = None,
+    products: bool = False,
 ) -> pl.LazyFrame:
     """Return the calls of a trace with what their operands are.
 
@@ -111,6 +113,7 @@ def with_spikes(
         by_values_only: take constants for what their values are.
         calls: the calls to look at, with `{slot}_class`; by default those of the trace. Or groups
             of calls (without `seq`), as `with_calls_apart` returns them.
+        products: the question is about products alone: evidence about others is not derived.
 
     Returns:
         The calls with `{slot}_spikes` (null: not measured) and `{slot}_decided` (it is a constant
@@ -122,7 +125,7 @@ def with_spikes(
     if by_values_only or mode == "none":
         return calls.with_columns(**{f"{slot}_spikes": plain[slot] for slot in slots}, **nothing)
     schema = calls.collect_schema()
-    others, of_calls, _ = _evidence(trace, mode)
+    others, of_calls, _ = _evidence(trace, mode, products)
     if others.height:
         told = others.lazy().cast({"stage": schema["stage"]})
         calls = calls.join(told, on=list(_WHERE), how="left")
@@ -146,7 +149,12 @@ def deciding(mode: str, by_values_only: bool) -> int:
 
 
 def with_calls_apart(
-    trace: Trace, kinds: pl.DataFrame, mode: str, bits: int | None = None
+    trace: Trace,
+    kinds: pl.DataFrame,
+    mode: str,
+    bits: int | None = None,
+    *,
+    products: bool = False,
 ) -> pl.DataFrame:
     """Return kinds of calls with what is known of the operands of single calls.
 
@@ -160,13 +168,14 @@ def with_calls_apart(
         kinds: what `kinds.summed` returned of them, for at least `_WHERE`.
         mode: one of `SPIKE_MODES`.
         bits: with which it was asked.
+        products: see `with_spikes`.
 
     Returns:
         The kinds, with the columns of evidence where there are any; see `with_spikes`.
     """
     if mode == "none":
         return kinds
-    _, of_calls, silent = _evidence(trace, mode)
+    _, of_calls, silent = _evidence(trace, mode, products)
     if of_calls.is_empty():
         return kinds
     told = [name for name in of_calls.columns if name.endswith(_TELLING)]
@@ -207,7 +216,7 @@ Evidence = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
 """What `_evidence` returns."""
 
 
-def _evidence(trace: Trace, mode: str) -> Evidence:
+def _evidence(trace: Trace, mode: str, products: bool = False) -> Evidence:
     """Return what undecided constants are, derived once from the whole trace.
 
     Returns:
@@ -216,16 +225,21 @@ def _evidence(trace: Trace, mode: str) -> Evidence:
         is a part of); both only for operands that are undecided somewhere, and without columns if
         there are none; and `_WHERE` of the calls that were looked up for the second.
     """
-    key = ("spike evidence", mode)
+    key = "spike evidence", mode
+    if products and key not in trace.facts:
+        key = "spike evidence of products", mode
     if key not in trace.facts:
-        trace.facts[key] = _derived(trace.whole, mode)
+        trace.facts[key] = _derived(trace.whole, mode, products)
     found: Evidence = trace.facts[key]
     return found
 
 
-def _derived(trace: Trace, mode: str) -> Evidence:
+def _derived(trace: Trace, mode: str, products: bool) -> Evidence:
     nothing = pl.DataFrame(), pl.DataFrame(), pl.DataFrame()
     kinds = kinds_of(trace)
+    if products:
+        asked = product_signatures(trace).select(SIGNATURE)
+        kinds = kinds.join(asked, on=list(SIGNATURE), how="semi")
     asking = _asking(trace, _open_packets(trace, kinds, mode))
     slots = [slot for slot in SLOTS[:3] if asking[slot].any()]
     if not slots:
