@@ -191,7 +191,7 @@ def breakeven(
     bits = twin_bits(steps)
     told = _by_module(actions)
     lower = twin_of(made, bits)
-    twin = Actions(told.part, TwinTables(told.tables, steps))
+    twin = Actions(told.part, TwinTables(told.tables, steps), told.whole)
     behind = _behind(told.part)
     energies = _energies(told, made, behind)
     others = _energies(twin, lower, behind)

@@ -12,7 +12,7 @@ from ..counting.coverage import by_op
 from ..counting.evaluate import tally
 from ..rules import rule_set
 from ..trace.trace import narrowed
-from ..workload.inference import forward_part
+from ..workload.inference import forward_part, mode_warnings
 from ..workload.modules import with_paths
 from ..workload.spikes import SPIKE_MODES, check_spikes
 from ..workload.unmeasured import Gaps, gaps_of
@@ -47,12 +47,14 @@ class Operations:
     """The counted calls of the forward passes of a trace.
 
     Attributes:
-        part: the forward passes.
+        whole: the trace, narrowed.
+        part: the forward passes in it.
         counted: what `tally` returned, with `module`.
         how: how they were counted.
         spikes: what a spike tensor may hold.
     """
 
+    whole: Trace
     part: Trace
     counted: pl.DataFrame
     how: Arithmetic
@@ -80,7 +82,11 @@ class Operations:
 
     def gaps(self) -> Gaps:
         """Return what is not in the counts; raise TraceError if no product is."""
-        return gaps_of(self.part, self.counted)
+        return gaps_of(self.part, self.counted, self.whole)
+
+    def modes(self) -> list[str]:
+        """Return one sentence on modules in training mode in an inference, if any is charged."""
+        return mode_warnings(self.part) if self.how.eval_only else []
 
     def uncovered(self) -> list[str]:
         """Return one sentence on the ops that no rule covers, where the revision names them."""
@@ -105,11 +111,12 @@ def operations_of(
         TraceError: there is no forward pass in eval mode.
     """
     check_spikes(spikes, how.spike_modes)
-    part = forward_part(narrowed(trace, where), eval_only=how.eval_only)
+    whole = narrowed(trace, where)
+    part = forward_part(whole, eval_only=how.eval_only)
     asked = ("operations", how.rules, spikes)
     if asked not in part.own:
         part.own[asked] = _counted(part, how, keys_of(part), spikes)
-    return Operations(part, part.own[asked], how, spikes)
+    return Operations(whole, part, part.own[asked], how, spikes)
 
 
 def _counted(part: Trace, how: Arithmetic, keys: Sequence[str], spikes: str) -> pl.DataFrame:

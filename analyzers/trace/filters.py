@@ -41,7 +41,7 @@ class Filter:
             ops = trace.signatures.filter(
                 [any(self._names(op, packet)) for op, packet in _op_names(trace)]
             )
-            return _pairs(ops, "signature_id")
+            return of_pairs(ops, "signature_id")
         return self._of_columns()
 
     def of_module_calls(self, trace: Trace) -> pl.Expr:
@@ -83,7 +83,7 @@ class Filter:
                 f"{self.text}: no module of {trace.path} has that path"
                 + (f"; there are {known}." if paths else "; it names no modules.")
             )
-        return _pairs(trace.modules.filter(chosen), "module_id")
+        return of_pairs(trace.modules.filter(chosen), "module_id")
 
 
 def parse_filters(filters: Iterable[str]) -> list[Filter]:
@@ -196,7 +196,7 @@ def _op_names(trace: Trace) -> Iterable[tuple[str, str]]:
     return trace.signatures.select("op", "packet").iter_rows()
 
 
-def _pairs(rows: pl.DataFrame, key: str) -> pl.Expr:
+def of_pairs(rows: pl.DataFrame, key: str) -> pl.Expr:
     """Return whether (rank, key) of a row stands in `rows`: ids are unique in a rank only."""
     conditions = [
         (pl.col("rank") == rank) & pl.col(key).is_in(group[key].to_list())

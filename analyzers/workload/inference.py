@@ -1,4 +1,10 @@
-"""The part of a trace that estimators of inference speak of: forward passes in eval mode."""
+"""The part of a trace that estimators of inference speak of: forward passes in eval mode.
+
+The mode of a forward pass is decided once, for the whole pass, by the call of the model that it is:
+a Linear does the same in both modes, so a layer that `model.eval()` did not reach (one in a plain
+list, a loss that is made as it is called) is part of the inference that it ran in; and a part that
+a training step keeps in eval mode (frozen batch norms) is part of the training.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +13,23 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import TraceError
+from ..text import agreeing, listed, number
 from ..trace.files import collected
-from ..trace.filters import of_numbers
+from ..trace.filters import of_numbers, of_pairs
+from .layers import MODULE
+from .products import products_of, uncharged
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
+
+_CALL = ("rank", "module_call_id")
+
+_ROOTS = {
+    "rank": pl.Int32,
+    "module_call_id": pl.Int64,
+    "sample": pl.Int64,
+    "evaluated": pl.Boolean,
+}
 
 
 def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
@@ -19,8 +37,9 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
 
     Args:
         trace: the trace.
-        eval_only: leave out what ran in training mode. What ran outside every module has no mode
-            of its own and goes with the module call of its rank before it, or with the first one.
+        eval_only: leave out passes in training mode, see `evaluated_calls`. What ran outside every
+            module has no mode of its own and goes with the module call of its rank before it, or
+            with the first one.
 
     Raises:
         TraceError: nothing is left; says what is missing.
@@ -46,74 +65,219 @@ def forward_alone(trace: Trace, *, eval_only: bool) -> Trace:
     return alone
 
 
+def evaluated_calls(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the forward calls of modules that ran in passes in eval mode.
+
+    The mode of a pass is that of its root call. A root call whose own flag says training is still
+    in eval mode if all modules with parameters or neurons inside it are (a plain wrapper around
+    `model.eval()`); one that has none of these (a loss) is in the mode of the root call of its
+    sample before it, or after it.
+
+    Args:
+        trace: the trace.
+        calls: rows of `module_calls`.
+    """
+    forward = calls.filter(_stage() == "forward")
+    unlike = _unlike(trace)
+    if unlike.is_empty():
+        return forward.filter(~pl.col("training"))
+    names = forward.collect_schema().names()
+    told = forward.join(unlike.lazy().select(*_CALL, "evaluated"), on=list(_CALL), how="left")
+    return told.filter(pl.coalesce("evaluated", ~pl.col("training"))).select(names)
+
+
+def evaluated_samples(trace: Trace) -> pl.DataFrame:
+    """Return `rank` and `sample` of those all of whose root calls ran in eval mode."""
+    roots = trace.sample_calls.filter(pl.col("parent_call_id").is_null() & (_stage() == "forward"))
+    sample = ["rank", "sample"]
+    known = [
+        collected(each.group_by(sample).agg(many=pl.len()), trace)
+        for each in (roots, evaluated_calls(trace, roots))
+    ]
+    return known[0].join(known[1], on=[*sample, "many"], how="semi").select(sample).sort(sample)
+
+
+def passes_left_out(trace: Trace, part: Trace) -> pl.DataFrame:
+    """Return the products of the forward passes in training mode: they are no inference.
+
+    Args:
+        trace: the trace.
+        part: the inference in it, see `forward_part`.
+
+    Returns:
+        `what`, `calls` and `macs` (dense; null: the size of one is not known), one row or none.
+    """
+    keys = [*MODULE, "signature_id"]
+    rest = uncharged(products_of(trace, ()), products_of(part, ()).select(*keys, "calls"))
+    paths = trace.modules.select(*MODULE, "path")
+    named = rest.join(paths, on=list(MODULE), how="left", maintain_order="left")
+    modules = named["path"].fill_null("no module").unique(maintain_order=True).to_list()
+    macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
+    return (
+        named.select(pl.col("calls").sum(), macs=macs)
+        .filter(pl.col("calls") > 0)
+        .select(
+            pl.lit(f"passes in training mode ({listed(modules)})").alias("what"), "calls", "macs"
+        )
+    )
+
+
+def passes_warnings(trace: Trace, rest: pl.DataFrame) -> list[str]:
+    """Return one sentence on passes in training mode, if any of their products are left out.
+
+    Args:
+        trace: the trace.
+        rest: what `passes_left_out` returned.
+    """
+    told = "" if _unlike(trace).height else ", or leave them out with --where training=false"
+    return [
+        f"{what} are no inference and left out: call model.eval() before recording{told}"
+        for what in rest["what"]
+    ]
+
+
+def mode_warnings(part: Trace) -> list[str]:
+    """Return one sentence on modules that ran in training mode in an inference, if any did.
+
+    Losses and other modules without parameters, neurons and modes of their own are not named.
+
+    Args:
+        part: the inference, see `forward_part`.
+    """
+    unlike = _unlike(part).filter("evaluated")
+    if unlike.is_empty():
+        return []
+    ran = part.module_calls.join(unlike.lazy(), on=list(_CALL), how="semi")
+    ids = collected(ran.select(MODULE).unique(), part)
+    modules = part.modules.join(ids, on=list(MODULE), how="semi", maintain_order="left")
+    changing = pl.col("class").str.contains(_MODAL)
+    named = modules.filter(_has_mode() | changing)
+    paths = named["path"].unique(maintain_order=True).to_list()
+    if not paths:
+        return []
+    other = named.filter(changing)["path"].unique(maintain_order=True).to_list()
+    more = f"; in eval mode {listed(other)} would do other work" if other else ""
+    return [
+        f"{number(len(paths), 'module')} ran in training mode inside a model in eval mode and "
+        f"{agreeing(len(paths), 'is', 'are')} charged (model.eval() does not reach a module in a "
+        f"plain list): {listed(paths)}{more}"
+    ]
+
+
+_MODAL = r"(?i)dropout|batch_?norm|instance_?norm"
+"""Classes that do other work in training mode, with or without parameters."""
+
+
+def _has_mode() -> pl.Expr:
+    """Return whether somebody sets the mode of a module: nobody sets that of a loss."""
+    return pl.col("neuron").is_not_null() | (pl.col("parameters").list.len() > 0)
+
+
 def _forward_part(trace: Trace, eval_only: bool) -> Trace:
     forward = _stage() == "forward"
-    if eval_only:
-        trace = without_training(trace)
     calls, told, untold = trace.calls.filter(forward), forward, None
+    module_calls = trace.module_calls.filter(forward)
     if eval_only:
-        outside = _outside_in_eval_mode(trace, calls)
-        told = forward & ~pl.col("training")
-        untold = of_numbers(calls.filter(pl.col("training").is_null()), outside)
-        calls = pl.concat([calls.filter(~pl.col("training")), untold])
+        unlike, mode = _unlike(trace), ~pl.col("training")
+        if unlike.height:  # of these modules the flag does not tell: each call is looked up
+            asked = of_pairs(unlike.select(MODULE).unique(), "module_id")
+            mode = pl.when(asked & mode.is_not_null()).then(None).otherwise(mode)
+        told = forward & mode
+        open_ones = calls.filter(mode.is_null())
+        untold = of_numbers(
+            open_ones.filter(pl.col("training").is_null()),
+            _outside_in_eval_mode(trace, calls, unlike),
+        )
+        if unlike.height:
+            known = unlike.lazy().select(*_CALL, "evaluated")
+            inside = open_ones.filter(pl.col("training").is_not_null())
+            inside = inside.join(known, on=list(_CALL), how="left")
+            inside = inside.filter(pl.coalesce("evaluated", ~pl.col("training")))
+            untold = pl.concat([untold, inside.select(calls.collect_schema().names())])
+        calls = pl.concat([calls.filter(mode), untold])
+        module_calls = evaluated_calls(trace, module_calls)
     part = trace.with_tables(
         calls=calls,
         conditions=None if trace.conditions is None else (*trace.conditions, told),
         untold=untold,
-        module_calls=trace.module_calls.filter(told),
+        module_calls=module_calls,
     )
     if not _any(trace, calls):
         raise TraceError(f"{trace.path}: {_what_is_missing(trace)}")
     return part
 
 
-def without_training(trace: Trace) -> Trace:
-    """Return a trace without training passes that hold modules in eval mode.
+def _unlike(trace: Trace) -> pl.DataFrame:
+    """Return the calls of modules whose own flag is not the mode of the pass that they ran in.
 
-    A model in training mode may keep a part of itself in eval mode (frozen batch norms, a backbone
-    that is not trained). That part is no inference if the trace has passes of whole models in eval
-    mode: samples whose root calls ran in training mode are left out then, with all inside.
+    Returns:
+        `rank`, `module_call_id`, `module_id` and `evaluated`: whether the pass is in eval mode.
     """
-    if "without training" not in trace.own:
-        trace.own["without training"] = _without_training(trace)
-    found: Trace = trace.own["without training"]
+    if "unlike their pass" not in trace.facts:
+        trace.facts["unlike their pass"] = _found_unlike(trace.whole)
+    found: pl.DataFrame = trace.facts["unlike their pass"]
     return found
 
 
-def _without_training(trace: Trace) -> Trace:
-    root, training = pl.col("parent_call_id").is_null(), pl.col("training")
+def _found_unlike(trace: Trace) -> pl.DataFrame:
+    forward, training = _stage() == "forward", pl.col("training")
+    flags = collected(trace.module_calls.filter(forward).select(training.unique()), trace)
+    names = [*_CALL, "module_id", "evaluated"]
+    root = pl.when(pl.col("parent_call_id").is_null()).then("module_call_id")
+    columns = trace.module_calls.select(
+        *(*_CALL, "module_id", "thread", "sample", "training", "parent_call_id"), forward=forward
+    )
+    if flags.height < 2:  # all modules in one mode
+        columns = columns.clear()
+    calls = (
+        collected(columns, trace)
+        .sort("rank", "thread", "module_call_id")
+        .with_columns(root=root.forward_fill().over("rank", "thread"))
+        .filter("forward")
+    )
+    asked = trace.modules.filter(_has_mode()).select(MODULE)
+    inside = (
+        calls.join(asked, on=list(MODULE), how="semi")
+        .group_by("rank", "root")
+        .agg(inside=~training.any())
+    )
     sample = ["rank", "sample"]
-    told = (
-        trace.sample_calls.filter(_stage() == "forward")
-        .group_by(sample)
-        .agg(
-            trained=(root & training).any(),
-            evaluated=(root & ~training).any(),
-            mixed=(~training).any(),
+    own = pl.when(~training).then(pl.lit(True)).otherwise("inside")
+    known = pl.when(pl.col("sample").is_not_null()).then("own")
+    roots = (
+        calls.filter(pl.col("parent_call_id").is_null())
+        .sort("rank", "module_call_id")
+        .join(inside, on=["rank", "root"], how="left", maintain_order="left")
+        .with_columns(own=own)
+        .with_columns(
+            evaluated=pl.coalesce(
+                "own",
+                known.forward_fill().over(sample),
+                known.backward_fill().over(sample),
+                pl.lit(False),
+            )
         )
-        .pipe(collected, trace)
+        .select("rank", "root", "evaluated")
     )
-    frozen = told.filter(pl.col("trained") & ~pl.col("evaluated") & pl.col("mixed")).lazy()
-    if not told["evaluated"].any() or collected(frozen, trace, engine="auto").is_empty():
-        return trace
-    inside = trace.sample_calls.join(frozen, on=sample, how="semi").select("rank", "module_call_id")
-    return trace.with_tables(
-        calls=trace.calls.join(inside, on=["rank", "module_call_id"], how="anti"),
-        module_calls=trace.module_calls.join(frozen, on=sample, how="anti"),
-        sample_calls=trace.sample_calls.join(frozen, on=sample, how="anti"),
-    )
+    modes = calls.join(roots, on=["rank", "root"], maintain_order="left")
+    return modes.filter(pl.col("evaluated") == training).select(names)
 
 
-def _outside_in_eval_mode(trace: Trace, calls: pl.LazyFrame) -> pl.DataFrame:
-    """Return `rank` and `seq` of calls outside every module, next to a module call in eval mode."""
+def _outside_in_eval_mode(trace: Trace, calls: pl.LazyFrame, unlike: pl.DataFrame) -> pl.DataFrame:
+    """Return `rank` and `seq` of calls outside every module, next to a pass in eval mode."""
     mode, rank = pl.col("training"), pl.col("rank")
     near = mode.is_null() | mode.shift(1).is_null() | mode.shift(-1).is_null()
+    modes = collected(calls.select("rank", "seq", "module_call_id", "training").filter(near), trace)
+    modes = (
+        modes.sort("rank", "seq")
+        .join(unlike.select(*_CALL, "evaluated"), on=list(_CALL), how="left", maintain_order="left")
+        .with_columns(training=pl.coalesce(~pl.col("evaluated"), "training"))
+    )
     told = pl.when(mode.is_not_null()).then(rank)  # the rank that a mode is filled in from
     before = pl.when(told.forward_fill() == rank).then(mode.forward_fill())
     after = pl.when(told.backward_fill() == rank).then(mode.backward_fill())
-    filled = pl.coalesce(before, after, pl.lit(False))
-    modes = calls.select("rank", "seq", "training").filter(near).with_columns(filled=filled)
-    return collected(modes.filter(mode.is_null() & ~pl.col("filled")).select("rank", "seq"), trace)
+    filled = modes.with_columns(filled=pl.coalesce(before, after, pl.lit(False)))
+    return filled.filter(mode.is_null() & ~pl.col("filled")).select("rank", "seq")
 
 
 def _stage() -> pl.Expr:

@@ -13,6 +13,7 @@ from ...schemas import ConfigError
 from ..text import agreeing
 from ..text import number as count_of
 from ..trace.files import collected
+from .inference import evaluated_calls, evaluated_samples
 from .layers import MODULE, layers_of, neurons_of
 from .sample_shares import seen_by_layers
 
@@ -181,7 +182,7 @@ def samples_of(
         batch: samples in a batch, as the user says.
         time_steps: time steps of a sample, as the user says.
         samples: how many samples there are in all, as the user says; `PER_CALL` is for `regrouped`.
-        eval_only: of calls in eval mode alone.
+        eval_only: of passes in eval mode alone, see `inference.evaluated_calls`.
         ran: `SAMPLE` of calls that an estimator speaks of: samples without any are left out.
 
     Raises:
@@ -297,30 +298,19 @@ def _placed(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:
 def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
     """Return how many of the samples ran in eval mode as a whole; None if batches are unknown.
 
-    Modules without parameters, neurons apart, are not asked: nobody sets the mode of a loss.
-
     Args:
         trace: the trace that they are of.
         samples: what `samples_of` returned.
     """
-    asked = trace.modules.filter(
-        pl.col("neuron").is_not_null() | (pl.col("parameters").list.len() > 0)
-    )
-    evaluated = (
-        _forward(trace, eval_only=False)
-        .join(asked.lazy().select(MODULE), on=MODULE, how="semi")
-        .group_by(SAMPLE)
-        .agg(~pl.col("training").any())
-        .filter("training")
-        .pipe(collected, trace)
-    )
-    batches = samples.completed.join(evaluated, on=SAMPLE, how="semi")["batch"]
+    batches = samples.completed.join(evaluated_samples(trace), on=SAMPLE, how="semi")["batch"]
     return None if samples.samples is None else int(batches.sum())
 
 
 def _forward(trace: Trace, eval_only: bool) -> pl.LazyFrame:
-    forward = pl.col("stage").cast(pl.String) == "forward"
-    calls = trace.sample_calls.filter(forward & ~pl.col("training") if eval_only else forward)
+    calls = trace.sample_calls
+    if eval_only:
+        calls = evaluated_calls(trace, calls)
+    calls = calls.filter(pl.col("stage").cast(pl.String) == "forward")
     # What an older recorder knew, it had from modules or the data; the number says it itself.
     return calls.with_columns(
         pl.when(pl.col(name).is_not_null())

@@ -10,6 +10,7 @@ import polars as pl
 from ...schemas import TraceError
 from ..text import agreeing, listed, number, percent
 from .account import Account, account_of
+from .inference import passes_left_out, passes_warnings
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -23,30 +24,34 @@ class Gaps:
         account: ops that no rule covers, and calls that were not measured or are of unknown size.
         unmeasured: calls that were not measured, or whose size is not known.
         share: of the dense MACs in those; None: not known.
+        passes: a sentence on passes in training mode, if products of them are left out.
     """
 
     account: Account
     unmeasured: int
     share: float | None
+    passes: tuple[str, ...] = ()
 
     def warnings(self) -> list[str]:
-        """Return one sentence on what was not measured, if anything was not."""
+        """Return a sentence each on what was not measured and on passes in training mode."""
         if not self.unmeasured:
-            return []
+            return [*self.passes]
         return [
+            *self.passes,
             f"{number(self.unmeasured, 'call')} {agreeing(self.unmeasured, 'was', 'were')} not "
             f"measured or {agreeing(self.unmeasured, 'is', 'are')} of unknown size "
             f"({percent(self.share)} of the MACs) and {agreeing(self.unmeasured, 'is', 'are')} "
-            "left out: the total is a lower bound"
+            "left out: the total is a lower bound",
         ]
 
 
-def gaps_of(trace: Trace, counted: pl.DataFrame) -> Gaps:
+def gaps_of(trace: Trace, counted: pl.DataFrame, whole: Trace) -> Gaps:
     """Return what is missing of counts.
 
     Args:
-        trace: the trace.
+        trace: the part that was counted.
         counted: what `tally` returned.
+        whole: the trace that it is the inference, or all forward passes, of.
 
     Raises:
         TraceError: there are products, and of none of them MACs and ACs are known.
@@ -63,17 +68,22 @@ def gaps_of(trace: Trace, counted: pl.DataFrame) -> Gaps:
         .otherwise(pl.format("{} (not measured)", "op"))
     )
     rest = counted.filter(~known).select(what=missing, calls="calls", macs="dense_macs")
+    trained = passes_left_out(whole, trace)
+    passes = passes_warnings(whole, trained)
     charged = int(counted.filter(known)["dense_macs"].sum())
-    account = account_of(charged, rest)
+    account = account_of(charged, pl.concat([rest, trained]))
     products = counted.filter(pl.col("dense_macs").is_null() | (pl.col("dense_macs") > 0))
     if products.height and account.charges_nothing and products.filter(~uncovered).height:
         raise TraceError(f"{trace.path}: {_nothing_known(trace, products, unsized)}")
+    if passes and products.is_empty():
+        raise TraceError(f"{trace.path}: {passes[0]}")
     macs = open_ones["dense_macs"]
-    whole = account.left_out_macs
+    lost = account.left_out_macs
     return Gaps(
         account=account,
         unmeasured=int(open_ones["calls"].sum()),
-        share=None if whole is None else int(macs.sum()) / (charged + whole or 1),
+        share=None if lost is None else int(macs.sum()) / (charged + lost or 1),
+        passes=tuple(passes),
     )
 
 

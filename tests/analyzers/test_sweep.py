@@ -159,7 +159,7 @@ def test_nonsense_is_refused(estimator, options, said, trace):
 
 
 def test_what_the_estimator_refuses_a_sweep_refuses(trace):
-    with pytest.raises(TraceError, match="finds no convolution to estimate"):
+    with pytest.raises(TraceError, match="no calls were recorded under stage=backward"):
         sweep(trace, "spikesim", {"adc_pj": [1, 2]}, where="stage=backward")
 
 

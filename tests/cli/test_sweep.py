@@ -111,7 +111,7 @@ def test_values_to_vary_over(values, expected, answered, stored):
         (["--configs", "nowhere.csv"], "nowhere.csv: cannot be read"),
         (["--preset", "cmos", "--vary", "adc_pj=1"], "no preset 'cmos'"),
         (["--sensitivity", "--vary", "adc_pj=1"], "without --vary"),
-        (["--vary", "adc_pj=1", "--where", "stage=backward"], "no convolution"),
+        (["--vary", "adc_pj=1", "--where", "stage=backward"], "no forward pass under"),
     ],
 )
 def test_what_is_wrong_is_one_line(words, said, refused, stored):

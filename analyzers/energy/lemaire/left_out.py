@@ -60,10 +60,10 @@ def left_out(trace: Trace, counted: Counted, variant: Variant) -> tuple[pl.DataF
     Args:
         trace: the part that is estimated.
         counted: what the variant counts.
-        variant: what is free, and whether calls in training mode are none of inference.
+        variant: what is free.
 
     Returns:
-        `kind` (module, product, op or training), `what` (the class of modules that are not covered;
+        `kind` (module, product or op), `what` (the class of modules that are not covered;
         else the op, and the modules that it ran in), `calls` and `macs` (null: a size was not
         recorded).
     """
@@ -73,7 +73,7 @@ def left_out(trace: Trace, counted: Counted, variant: Variant) -> tuple[pl.DataF
     rest = uncharged(products, counted.products)
     charged = int(products["macs"].sum()) - int(rest["macs"].sum())
     rest = rest.join(owners, on=MODULE, how="left", maintain_order="left")
-    parts = [_modules(trace, owners, variant), _products(rest, variant)]
+    parts = [_modules(trace, owners, variant), _products(rest)]
     if counted.sums is not None:
         parts.append(_functional(trace, owners, counted.sums, variant))
     macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
@@ -96,9 +96,8 @@ def _modules(trace: Trace, owners: pl.DataFrame, variant: Variant) -> pl.DataFra
         & pl.col("covered").is_null()
         & ~pl.col("class").is_in(list(variant.free))
     )
-    eval_mode = ~pl.col("training") | (not variant.eval_only)
     calls = (
-        trace.module_calls.filter((pl.col("stage") == "forward") & eval_mode)
+        trace.module_calls.filter(pl.col("stage") == "forward")
         .group_by(MODULE)
         .agg(calls=pl.len().cast(pl.Int64))
         .pipe(collected, trace)
@@ -108,33 +107,28 @@ def _modules(trace: Trace, owners: pl.DataFrame, variant: Variant) -> pl.DataFra
     )
 
 
-def _products(rest: pl.DataFrame, variant: Variant) -> pl.DataFrame:
+def _products(rest: pl.DataFrame) -> pl.DataFrame:
     """Return the products that are not charged; the calls of modules stand for those inside."""
-    training = pl.col("training").fill_null(False) & variant.eval_only
     inside = pl.col("owner").is_not_null() & pl.col("covered").is_null()
     return rest.with_columns(
         pl.col("module").fill_null("no module"),
-        pl.when(training | ~inside).then("calls").otherwise(0).alias("calls"),
-        kind=pl.when(training)
-        .then(pl.lit("training"))
-        .otherwise(pl.when(inside).then(pl.lit("module")).otherwise(pl.lit("product"))),
-        what=pl.when(training)
-        .then(pl.lit("layers in training mode"))
-        .otherwise(pl.when(inside).then("class").otherwise("op")),
+        calls=pl.when(~inside).then("calls").otherwise(0),
+        kind=pl.when(inside).then(pl.lit("module")).otherwise(pl.lit("product")),
+        what=pl.when(inside).then("class").otherwise("op"),
     )
 
 
 def _functional(
     trace: Trace, owners: pl.DataFrame, sums: pl.DataFrame, variant: Variant
 ) -> pl.DataFrame:
-    """Return the forward calls in eval mode that compute in containers, without their products.
+    """Return the forward calls that compute in containers, without their products.
 
     What ran outside every module belongs to no network.
     """
     containers = owners.filter(pl.col("owner").is_null()).select(*MODULE, "module")
     calls = (
         ran_of(trace)
-        .filter(pl.col("stage") == "forward", ~pl.col("training").fill_null(False))
+        .filter(pl.col("stage") == "forward")
         .group_by(*MODULE, "signature_id")
         .agg(pl.col("calls").sum(), pl.col("first").min())
         .join(containers, on=MODULE)

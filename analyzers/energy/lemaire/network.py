@@ -35,21 +35,20 @@ _SEEN_IN = ("binary", "summed", "events")
 def count_network(
     trace: Trace, config: LemaireConfig, *, by_step: bool, samples: Samples
 ) -> Counted:
-    """Count the calls in eval mode as the authors do.
+    """Count the calls of an inference as the authors do.
 
     Raises:
         TraceError: what went into a layer was not measured, or batch and time steps are open.
     """
     every, kinds = layers_of(trace), neurons_of(trace)
-    evaluated = _evaluated(trace)
-    known = called(evaluated, pl.concat([every.select(MODULE), kinds.select(MODULE)]))
+    known = called(trace, pl.concat([every.select(MODULE), kinds.select(MODULE)]))
     by_values_only = not config.spikes_by_provenance
     calls = layer_calls(
-        evaluated, every, at_module=True, by_values_only=by_values_only, known=known
+        trace, every, at_module=True, by_values_only=by_values_only, known=known
     ).filter(
         pl.col("signature_id").is_not_null() & (pl.col("in_numel") > 0) & (pl.col("out_numel") > 0)
     )
-    firing = neuron_calls(evaluated, kinds, known=known)
+    firing = neuron_calls(trace, kinds, known=known)
     behind = neurons_behind(trace, calls, firing)
     if not config.neurons_behind_others:
         behind = behind.filter("direct")
@@ -83,15 +82,6 @@ def count_network(
         covered=pl.concat([geometry.select(MODULE), neurons.select(MODULE).unique()]),
         inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
         sums=sums,
-    )
-
-
-def _evaluated(trace: Trace) -> Trace:
-    """Return a trace without the calls of modules in training mode, and what ran inside them."""
-    training = pl.col("training")
-    return trace.with_tables(
-        calls=trace.calls.filter(~training.fill_null(False)),
-        module_calls=trace.module_calls.filter(~training),
     )
 
 

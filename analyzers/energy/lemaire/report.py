@@ -14,7 +14,7 @@ from ....schemas.several import texts
 from ...trace.filters import Filter, parse_filters
 from ...trace.trace import narrowed
 from ...workload.account import account_of
-from ...workload.inference import forward_part, without_training
+from ...workload.inference import forward_part, mode_warnings, passes_left_out, passes_warnings
 from ...workload.modules import scopes_of
 from ...workload.samples import regrouped, samples_of
 from ...workload.spikes import check_spikes
@@ -76,7 +76,7 @@ def estimate_lemaire(
     config = config or LemaireConfig()
     variant: Variant = variant_of("lemaire", revision)
     check_spikes(spikes, ("binary",))
-    whole, part, chosen = _parts(regrouped(narrowed(trace), samples), variant, where)
+    asked, whole, part, chosen = _parts(regrouped(narrowed(trace), samples), variant, where)
     many = samples_of(
         whole, batch, time_steps, samples=samples, eval_only=variant.eval_only,
         ran=part.module_calls,
@@ -84,14 +84,17 @@ def estimate_lemaire(
     count = partial(variant.count, whole, config, samples=many)
     counted = count(by_step=trace.manifest.steps <= MOST_STEPS)
     rest, charged = left_out(part, counted, variant)
-    account = account_of(charged, rest)
-    warnings = (*variant.warnings(rest, trace), *counted.warnings)
+    trained = passes_left_out(asked, part)
+    account = account_of(charged, pl.concat([rest.select(trained.columns), trained]))
+    passes = passes_warnings(asked, trained)
+    warnings = (*variant.warnings(rest, trace), *passes, *counted.warnings)
     nothing = account.charges_nothing and not (warnings and variant.allows_nothing)
     if nothing or (counted.inputs.is_empty() and not variant.allows_nothing):
-        forward_part(part, eval_only=variant.eval_only)
+        forward_part(part, eval_only=False)
         raise TraceError(nothing_charged(part, rest))
     if strict and warnings:
         raise TraceError(f"{warnings[0]} (strict)")
+    modes = mode_warnings(part) if variant.eval_only else []
     counts = _chosen(counted.actions, whole, chosen)
     energies = priced(counts, config, variant)
     breakdown = breakdown_pj(energies)
@@ -106,7 +109,7 @@ def estimate_lemaire(
         scopes=scopes_of(part),
         config=config.model_dump(),
         scope=SCOPE,
-        warnings=(*warnings, *unmatched(trace, config), *many.warnings),
+        warnings=(*warnings, *modes, *unmatched(trace, config), *many.warnings),
         account=account,
         sampled=many,
         input_types=input_types(counted.inputs),
@@ -128,19 +131,19 @@ def estimate_lemaire(
 
 def _parts(
     trace: Trace, variant: Variant, where: str | Sequence[str] | None
-) -> tuple[Trace, Trace, list[Filter]]:
-    """Return what is counted, the part of it that is asked for, and the filters between them.
+) -> tuple[Trace, Trace, Trace, list[Filter]]:
+    """Return what is asked for, what is counted, the part of it asked for, and filters between.
 
     Filters on modules and ops choose among what was counted: a layer whose neuron they leave out
     still has that neuron behind it.
     """
     filters = parse_filters(texts(where))
     chosen = [each for each in filters if each.field in ("module", "op")]
-    whole = without_training(trace) if variant.eval_only else trace
     if len(chosen) < len(filters):
-        whole = whole.where(*(each.text for each in filters if each not in chosen))
-    part = whole.where(*(each.text for each in chosen)) if chosen else whole
-    return whole, part, chosen
+        trace = trace.where(*(each.text for each in filters if each not in chosen))
+    whole = forward_part(trace, eval_only=True) if variant.eval_only else trace
+    asked, part = (narrowed(each, [f.text for f in chosen]) for each in (trace, whole))
+    return asked, whole, part, chosen
 
 
 def _chosen(counts: pl.DataFrame, trace: Trace, filters: Sequence[Filter]) -> pl.DataFrame:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 def sums_of(
     trace: Trace, owners: pl.DataFrame, batch: int | None, *, by_step: bool
 ) -> pl.DataFrame:
-    """Return the sums of two feature maps of one shape that containers compute in eval mode.
+    """Return the sums of two feature maps of one shape that containers compute.
 
     Args:
-        trace: the trace.
+        trace: the inference.
         owners: what `owners_of` returns.
         batch: samples in a call; None: the first dimension tells.
         by_step: whether steps are kept apart.
@@ -41,9 +41,10 @@ def sums_of(
     """
     containers = owners.filter(pl.col("owner").is_null()).select(*MODULE, "module")
     keys = [*MODULE, "signature_id", "stage", "label", *(["step"] if by_step else [])]
-    calls = trace.calls.filter(
-        (pl.col("stage") == "forward") & ~pl.col("training").fill_null(True)
-    ).join(sum_signatures(trace).lazy(), on=["rank", "signature_id"])
+    inside = (pl.col("stage") == "forward") & pl.col("module_id").is_not_null()
+    calls = trace.calls.filter(inside).join(
+        sum_signatures(trace).lazy(), on=["rank", "signature_id"]
+    )
     others = _no_feature_maps(trace).pipe(collected, trace).lazy()
     for value in ("in0_value", "in1_value"):
         calls = calls.join(others.rename({"value_id": value}), on=["rank", value], how="anti")

@@ -43,11 +43,6 @@ def warnings_of(rest: pl.DataFrame, trace: Trace) -> tuple[str, ...]:
         *rest.filter(kind.is_in(["product", "op"]))["what"],
     ]
     found = [f"Lemaire does not cover {listed(work)}; left out"] if work else []
-    for what in rest.filter(kind == "training")["what"]:
-        found.append(
-            f"Lemaire leaves out {what}: call model.eval() before recording, or "
-            "leave them out with --where training=false"
-        )
     hiding = [text for text in trace.filters if text.strip().startswith(("module", "op"))]
     if hiding and (hiding[0].strip().startswith("op") or _lacks_neurons(trace)):
         found.append(
@@ -76,12 +71,6 @@ def nothing_charged(trace: Trace, rest: pl.DataFrame) -> str:
     products = rest.filter(pl.col("macs").is_null() | (pl.col("macs") > 0))
     if products.is_empty():
         return f"{trace.path}: no Linear or convolution module ran a product: widen --where"
-    training = products.filter(kind="training")["what"].to_list()
-    if training and products.height == len(training):
-        return (
-            f"{trace.path}: nothing but {listed(training)} ran products: call model.eval() before "
-            "you record the inference"
-        )
     unknown = " (sizes not recorded)" if products["macs"].null_count() else ""
     text = (
         f"{trace.path}: no Linear or convolution module ran a product; those that ran are of "

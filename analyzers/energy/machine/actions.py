@@ -79,10 +79,12 @@ class Actions:
     Attributes:
         part: the trace.
         tables: its tables.
+        whole: the trace that it is the inference of; itself, where it is not of inference alone.
     """
 
     part: Trace
     tables: Tables
+    whole: Trace
     _known: dict[Asked, Counted] = field(default_factory=dict)
     _rows: dict[tuple[str, Asked], pl.DataFrame] = field(default_factory=dict)
 
@@ -92,7 +94,7 @@ class Actions:
         kept = told_apart(keys, set())
         tables = copy(self.tables)
         tables.keys, tables.made = (*kept, *more), {}
-        return Actions(self.part, tables)
+        return Actions(self.part, tables, self.whole)
 
     def of(self, asked: Asked) -> Counted:
         """Return what is counted."""

@@ -11,7 +11,7 @@ import polars as pl
 from ....schemas.costs.machine import Machine
 from ...trace.trace import narrowed
 from ...workload.hints import spike_hints
-from ...workload.inference import forward_part
+from ...workload.inference import forward_part, mode_warnings
 from ...workload.modules import scopes_of
 from ...workload.samples import regrouped, samples_of
 from ...workload.spikes import check_spikes
@@ -82,6 +82,7 @@ def estimate_machine(
     rows, parts = priced(rows_of(actions, config), config), breakdown_pj(counts, config)
     outside = outside_modules(rows) if config.machine.scope == "forward" else []
     hints = spike_hints(part, spikes) if variant.names_uncovered else ()
+    modes = mode_warnings(part) if config.machine.scope == "forward" and variant.eval_only else []
     return EnergyReport(
         estimator=f"machine.{config.machine.name}",
         revision=revision,
@@ -93,7 +94,7 @@ def estimate_machine(
         scopes=scopes_of(part),
         config=config.model_dump(mode="json"),
         scope=scope_of(config),
-        warnings=(*warnings, *outside, *hints, *many.warnings),
+        warnings=(*warnings, *modes, *outside, *hints, *many.warnings),
         account=charged,
         sampled=many,
         input_types=input_types(actions.tables.of("calls"), spikes),
@@ -129,15 +130,15 @@ def counted_of(
     """
     variant: Variant = variant_of("machine", revision)
     check_spikes(spikes, variant.spike_modes)
-    part = narrowed(regrouped(narrowed(trace), samples), where)
+    whole = part = narrowed(regrouped(narrowed(trace), samples), where)
     forward = machines[0].machine.scope == "forward"
     if forward:
-        part = forward_part(part, eval_only=variant.eval_only)
+        part = forward_part(whole, eval_only=variant.eval_only)
     eval_only = variant.eval_only and forward
     many = samples_of(part, batch, time_steps, samples=samples, eval_only=eval_only)
     kept = told_apart(keys_of(part), fields_of(machines))
     tables = Tables(part, variant, kept, spikes=spikes, time_steps=time_steps, samples=many)
-    return Actions(part, tables)
+    return Actions(part, tables, whole if forward else part)
 
 
 def _actions(actions: Actions, machine: Machine) -> pl.DataFrame:

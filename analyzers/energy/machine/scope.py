@@ -14,6 +14,7 @@ from ....schemas.spelling import meant
 from ...text import listed, number
 from ...trace.filters import parse_filters
 from ...workload.account import Account, account_of
+from ...workload.inference import passes_left_out, passes_warnings
 from ..memory_accesses import free_weights
 from ..report import Scope
 from .actions import Actions, Counted, asked_of
@@ -77,7 +78,8 @@ def account(actions: Actions, machine: Machine, counts: Mapping[str, Counted]) -
     done = int(told.filter(charged)["dense_macs"].sum())
     notes = tuple(_unknown(machine.term[name], found) for name, found in counts.items()
                   if found.unknown and not found.known)  # fmt: skip
-    return account_of(done, rest, notes)
+    trained = passes_left_out(actions.whole, actions.part)
+    return account_of(done, pl.concat([rest, trained]), notes)
 
 
 def refuse_nothing(trace: Trace, machine: Machine, found: Account) -> None:
@@ -124,7 +126,8 @@ def warnings_of(
     ]
     if counts and all(found.unknown and not found.known for found in counts.values()):
         raise TraceError(f"{actions.part.path}: {unknown[0]}")
-    found = [*unknown, *_uncovered(actions, machine), *_free(actions, machine)]
+    passes = passes_warnings(actions.whole, passes_left_out(actions.whole, actions.part))
+    found = [*unknown, *passes, *_uncovered(actions, machine), *_free(actions, machine)]
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
     return [*found, *_unmatched(actions.part, machine, counts)]

@@ -9,7 +9,7 @@ import polars as pl
 
 from ....schemas.costs.spikesim import SpikeSimConfig
 from ...trace.trace import narrowed
-from ...workload.inference import without_training
+from ...workload.inference import forward_part, mode_warnings, passes_left_out, passes_warnings
 from ...workload.modules import scopes_of
 from ...workload.samples import regrouped, samples_of
 from ...workload.spikes import check_spikes
@@ -68,16 +68,19 @@ def estimate_spikesim(
     variant: Variant = variant_of("spikesim", revision)
     check_spikes(spikes, variant.spike_modes)
     check_options(config, variant)
-    trace = narrowed(regrouped(narrowed(trace), samples), where)
-    trace = without_training(trace) if variant.inference_only else trace
+    whole = trace = narrowed(regrouped(narrowed(trace), samples), where)
+    trace = forward_part(whole, eval_only=True) if variant.inference_only else whole
+    trained = passes_left_out(whole, trace)
     calls = conv_calls(
         trace,
         config.xbar_size,
         events=config.activity_mode == "event",
         by_values_only=variant.by_values_only,
         spikes=spikes,
-    ).with_columns(reason=outside_reason(variant.authors and config.with_gradients))
-    warnings = warnings_of(trace, config, variant, calls, strict)
+    ).with_columns(reason=outside_reason(variant, config))
+    passes = passes_warnings(whole, trained)
+    warnings = warnings_of(trace, config, variant, calls, passes, strict)
+    warnings += mode_warnings(trace) if variant.inference_only else []
     inside = calls.filter(pl.col("reason").is_null())
     if config.sites == "pooled":
         inside = at_pooled_size(trace, inside)
@@ -100,7 +103,7 @@ def estimate_spikesim(
         config=config.model_dump(),
         scope=SCOPE,
         warnings=(*warnings, *many.warnings),
-        account=left_out(trace, counts),
+        account=left_out(trace, counts, trained),
         sampled=many,
         input_types=input_types(counts),
         details=_details(counts, rows, config, variant, many.samples),

@@ -54,12 +54,15 @@ _EVENT = (
 )
 
 
-def outside_reason(with_gradients: bool) -> pl.Expr:
+def outside_reason(variant: Variant, config: SpikeSimConfig) -> pl.Expr:
     """Return why a row of `conv_calls` is outside the model, null if it is inside.
 
     Args:
-        with_gradients: calls in eval mode are inside although autograd recorded them.
+        variant: the revision's. Where it is of inference alone, all rows are; else a convolution in
+            training mode is outside.
+        config: whether calls are inside although autograd recorded them, by the authors' revision.
     """
+    with_gradients = variant.authors and config.with_gradients
     recorded = pl.col("grad_enabled").fill_null(False) & pl.col("differentiable")
     return (
         pl.when(pl.col("transposed"))
@@ -70,7 +73,7 @@ def outside_reason(with_gradients: bool) -> pl.Expr:
         .then(pl.lit("outside"))
         .when(pl.col("groups") != 1)
         .then(pl.lit("grouped"))
-        .when(pl.col("training").fill_null(False))
+        .when(pl.col("training").fill_null(False) & (not variant.inference_only))
         .then(pl.lit("training"))
         .when(recorded & ~pl.lit(with_gradients))
         .then(pl.lit("gradients"))
@@ -145,6 +148,7 @@ def warnings_of(
     config: SpikeSimConfig,
     variant: Variant,
     calls: pl.DataFrame,
+    passes: list[str],
     strict: bool,
 ) -> list[str]:
     """Return what a reader has to know.
@@ -154,13 +158,14 @@ def warnings_of(
         config: the options.
         variant: the revision's.
         calls: rows of `conv_calls` with `reason`.
+        passes: what is said of passes in training mode that are left out.
         strict: refuse what is left out.
 
     Raises:
         TraceError: under strict, something is left out; or nothing is covered.
     """
     outside = calls.filter(pl.col("reason").is_not_null())
-    found = outside_warnings(outside, variant)
+    found = [*outside_warnings(outside, variant), *passes]
     neurons = neuron_warning(trace) if config.require_if_lif_neurons else None
     found += [neurons] if neurons else []
     if strict and found:
@@ -187,12 +192,13 @@ def input_types(counts: pl.DataFrame) -> str:
     return f"{text}; {zeros:.1%} of all input elements are zero"
 
 
-def left_out(trace: Trace, covered: pl.DataFrame) -> Account:
+def left_out(trace: Trace, covered: pl.DataFrame, trained: pl.DataFrame) -> Account:
     """Return the account: which forward products are charged.
 
     Args:
-        trace: the trace.
+        trace: the trace, of inference alone where the revision is.
         covered: rows of `conv_calls` that are inside the model.
+        trained: what `passes_left_out` returned.
     """
     products = products_of(trace, ("training", "grad_enabled"))
     key = ["rank", "module_id", "signature_id", "training", "grad_enabled"]
@@ -201,4 +207,5 @@ def left_out(trace: Trace, covered: pl.DataFrame) -> Account:
     paths = trace.modules.select("rank", "module_id", module="path")
     named = rest.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
     place = pl.col("module").fill_null("no module")
-    return account_of(charged, named.with_columns(what=pl.format("{} ({})", place, "op")))
+    named = named.select(what=pl.format("{} ({})", place, "op"), calls="calls", macs="macs")
+    return account_of(charged, pl.concat([named, trained]))

@@ -103,16 +103,19 @@ def test_refuses_a_trace_without_layers(tmp_path):
         estimate_lemaire(trace)
 
 
-def test_a_layer_in_training_mode_is_left_out(tmp_path):
-    model = small().eval()
+def test_a_layer_in_training_mode_inside_an_inference_is_charged_and_named(tmp_path):
+    """It does what it does in eval mode: all figures are those of the network in eval mode."""
+    model, x = small().eval(), torch.rand(2, 8)
+    wanted = estimate_lemaire(open_trace(record(model, (x,), tmp_path / "eval")))
+    model[1].reset()
     model[0].train()
-    report = estimate_lemaire(open_trace(record(model, (torch.rand(2, 8),), tmp_path / "trace")))
-    assert report.left_out.select("what", "macs").rows() == [
-        ("layers in training mode (Sequential.0)", 2 * 8 * 6),
-        ("IFNode", 0),  # nothing that is charged feeds it
+    report = estimate_lemaire(open_trace(record(model, (x,), tmp_path / "mixed")), strict=True)
+    assert report.left_out.is_empty()
+    assert report.total_pj == wanted.total_pj
+    assert [line for line in report.warnings if line not in wanted.warnings] == [
+        "1 module ran in training mode inside a model in eval mode and is charged (model.eval() "
+        "does not reach a module in a plain list): Sequential.0"
     ]
-    assert report.account.share == pytest.approx(18 / 66)
-    assert any("call model.eval()" in line for line in report.warnings)
 
 
 def test_an_inference_beside_a_training_step(tmp_path):
@@ -137,7 +140,7 @@ def test_an_inference_beside_a_training_step(tmp_path):
     mixed = estimate_lemaire(trace)
     assert mixed.total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
     assert mixed.left_out.rows() == [
-        ("layers in training mode (Sequential.0, Sequential.2)", 2, 132, 0.5)
+        ("passes in training mode (Sequential.0, Sequential.2)", 2, 132, 0.5)
     ]
 
 

@@ -71,7 +71,7 @@ def test_filters_narrow_and_add_up(tmp_path):
         estimate_spikesim(trace, where=f"module=Sequential.{place}").total_pj for place in (0, 1)
     ]
     assert sum(parts) == pytest.approx(whole, rel=1e-12)
-    with pytest.raises(TraceError, match="finds no convolution"):
+    with pytest.raises(TraceError, match="no calls were recorded under stage=backward"):
         estimate_spikesim(trace, where="stage=backward")
 
 
