@@ -51,17 +51,13 @@ class Source:
             ConfigError: a --where means nothing, or no call fits.
         """
         from ..analyzers import open_trace
-        from ..analyzers.trace.suggestions import refuse_empty, refuse_nothing
+        from ..analyzers.trace.suggestions import refuse_empty
+        from ..analyzers.trace.trace import narrowed
 
         trace = open_trace(self.path, partial=self.partial, rank=self.rank)
         if self.partial:
             refuse_empty(trace)
-        if self.assume:
-            trace = trace.assuming(*self.assume)
-        if not self.where:
-            return trace
-        refuse_nothing(trace, self.where)
-        return trace.where(*self.where)
+        return narrowed(trace, self.where, self.assume)
 
 
 @contextmanager

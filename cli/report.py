@@ -73,7 +73,6 @@ def report(
     The page is one file: it loads nothing, and opens without a network.
     """  # noqa: D301
     from ..analyzers import report as reported
-    from ..analyzers.trace.suggestions import refuse_nothing
 
     if len(traces) > 2:
         raise click.UsageError(f"a report is on one trace, or on a base and a trace: {len(traces)}")
@@ -84,8 +83,6 @@ def report(
     if any(chosen.values()):
         revisions, configs = configuring.several(tuple(ESTIMATORS), chosen, "it, {}")
     *bases, trace = (Source(path, partial, rank, assume=assume).opened() for path in traces)
-    if where and not bases:
-        refuse_nothing(trace, where)
     with reading.working("counting and estimating"):
         found = reported(trace, *bases, where=where, configs=configs, revisions=revisions, **asked)
         page = found.to_html()

@@ -13,6 +13,7 @@ import polars as pl
 
 from ...schemas import ConfigError, TraceError
 from ...schemas.costs import load_machines
+from ...schemas.several import texts
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
 from ..comparing.compare import Comparison, compare
@@ -172,7 +173,8 @@ def report(
         TraceError: a trace cannot be read.
     """
     first = narrowed(trace, assume=assume)
-    opened = narrowed(first, where)
+    # Of two traces one may have nothing that fits: `compare` says so.
+    opened = narrowed(first, where) if base is None else first.where(*texts(where))
     told: dict[str, Any] = {"samples": samples, "batch": batch, "time_steps": time_steps}
     sampled = sampled_side(opened, **told)
     per = "sample" if sampled.samples else "total"

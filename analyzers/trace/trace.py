@@ -32,6 +32,7 @@ from .files import (
 from .filters import Filter, parse_filters
 from .held import held, held_tables
 from .manifests import check_ranks, ending, find_ranks, read_manifest
+from .suggestions import refuse_nothing
 
 
 @dataclass(frozen=True)
@@ -394,10 +395,16 @@ def narrowed(
     """Return a trace, opened if it is told by its directory, narrowed by one filter or several.
 
     Before that, what was not measured may be assumed, see `Trace.assuming`.
+
+    Raises:
+        TraceError: the trace cannot be read.
+        ConfigError: a filter or an assumption means nothing, or no call fits.
     """
     opened = trace if isinstance(trace, Trace) else open_trace(trace)
     if assume:
         opened = opened.assuming(*texts(assume))
     if not where:
         return opened
-    return opened.where(*texts(where))
+    filters = texts(where)
+    refuse_nothing(opened, filters)
+    return opened.where(*filters)

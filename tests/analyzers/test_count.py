@@ -45,7 +45,7 @@ FILTERS = ("stage=forward", "stage=backward,optimizer", "step=0", "step=1:", "la
 )
 def test_rows_add_up_to_the_total(trace, by, where, rules, spikes):
     """Whatever the keys: a call is in one row, or with modules in one row of Global."""
-    found = count(trace, by=by, where=where, rules=rules, spikes=spikes)
+    found = count(trace.where(*where), by=by, rules=rules, spikes=spikes)
     rows = found.frame.filter(module=GLOBAL) if "module" in by else found.frame
     calls = trace.where(*where).calls.select(pl.len()).collect().item()
     assert rows["calls"].sum() == calls == found.coverage.calls
@@ -70,7 +70,7 @@ def test_rows_add_up_to_the_total(trace, by, where, rules, spikes):
 def test_parts_of_a_trace_add_up(trace, parts):
     inside = "module=Sequential"  # every call there has a training flag
     whole = count(trace, where=inside).total
-    each = [count(trace, where=[inside, part]).total for part in parts]
+    each = [count(trace.where(inside, part)).total for part in parts]
     assert whole == {name: sum(total[name] for total in each) for name in FIGURES}
 
 
@@ -139,10 +139,11 @@ def test_keys_come_in_the_order_asked_and_once(trace):
 
 def test_nothing_counts_nothing(trace):
     """No call at all is 0, not unknown."""
-    found = count(trace, where="step=99")
+    nothing = trace.where("step=99")
+    found = count(nothing)
     assert found.total == dict.fromkeys(FIGURES, 0)
     assert found.frame.rows() == [(0, 0, 0, 0, 0, 0, 0, None, None)]
-    assert count(trace, by="op", where="step=99").frame.is_empty()
+    assert count(nothing, by="op").frame.is_empty()
 
 
 def test_rules_that_know_no_op_of_a_row(trace):

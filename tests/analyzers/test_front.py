@@ -216,6 +216,32 @@ def test_kinds_of_spikes_reach_the_estimators_of_a_comparison():
     assert alone > oj.energy(STORED, "compute").total_pj  # 4.6 pJ a MAC in the place of 0.9 an AC
 
 
+FILTERED = {
+    **{name: getattr(oj, name) for name in ("count", "coverage", "rates", "conventions", "energy",
+                                            "report", "breakeven", "table")},
+    **{name: (lambda t, name=name, **options: oj.energy(t, name, **options))
+       for name in ("compute", "simple", "lemaire", "neuromc", "spikesim")},
+    "machine": lambda t, **options: oj.energy(t, machine="loihi", **options),
+    "check": lambda t, **options: oj.check(t, "flops=1", **options),
+    "compare": lambda t, **options: oj.compare(t, t, **options),
+    "roofline": lambda t, **options: oj.roofline(t, device="h100", **options),
+    "sweep": lambda t, **options: oj.sweep(t, "compute", {"e_mac_pj": [1.0]}, **options),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ask", FILTERED.values(), ids=FILTERED)
+def test_a_filter_that_no_call_fits_is_refused(ask):
+    """As on the command line; the stored trace has two labels."""
+    ask(STORED, where="label=inference")
+    for where, says in (
+        ("label=x", "no calls fit --where label=x: the trace has labels inference, training"),
+        (["stage=backward", "label=inference"], "together, though some fit each of them"),
+    ):
+        with pytest.raises(oj.ConfigError, match=says):
+            ask(STORED, where=where)
+    assert oj.count(oj.open_trace(STORED).where("label=x")).total["flops"] == 0
+
+
 LARGE = {
     "a limit": lambda: oj.check(STORED, {"flops": "1e309"}),
     "a limit with a prefix": lambda: oj.check(STORED, "flops=1e308P"),

@@ -137,6 +137,7 @@ def _parts(
     Filters on modules and ops choose among what was counted: a layer whose neuron they leave out
     still has that neuron behind it.
     """
+    narrowed(trace, where)  # refuses what no call fits
     filters = parse_filters(texts(where))
     chosen = [each for each in filters if each.field in ("module", "op")]
     if len(chosen) < len(filters):
