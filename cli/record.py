@@ -20,7 +20,7 @@ from . import invocation, launchers, program
 from .terminal import is_terminal, say
 
 if TYPE_CHECKING:
-    from ..schemas import Hidden
+    from ..schemas import Failure, Hidden
     from ..tracer import Recorder
 
 
@@ -225,7 +225,12 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
         told = True
         _tell(recorder, words, None)
 
-    recorder.on_end = tell_at_once
+    def tell_of_the_end(failure: Failure) -> None:
+        nonlocal told
+        told = True
+        _tell(recorder, words, failure.type)
+
+    recorder.on_end, recorder.on_close = tell_at_once, tell_of_the_end
     try:
         with recorder:
             if words.notice is not None:
@@ -247,18 +252,28 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
     if lost is not None:
         say(f"the trace could not be written: {lost}")
     elif not told:
-        _tell(recorder, words, ended if status else None)
+        _tell(recorder, words, _end_of(ended) if ended is not None and status else None)
     return status
 
 
-def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None:
-    """Say what was recorded and what to type next."""
+def _end_of(error: BaseException) -> str:
+    """Return what a script ended with, in words."""
+    return type(error).__name__ + (f" {error}" if isinstance(error, SystemExit) else "")
+
+
+def _tell(recorder: Recorder, words: Words, ended: str | None) -> None:
+    """Say what was recorded and what to type next.
+
+    Args:
+        recorder: it has ended.
+        words: what is said around it.
+        ended: what ended the script too early; None: nothing.
+    """
     if recorder.discarded:
         nothing = (
             "no PyTorch operation ran in this process after the warm-up"
             if ended is None
-            else f"the script ended with {type(ended).__name__} before any PyTorch operation was "
-            "recorded"
+            else f"the script ended with {ended} before any PyTorch operation was recorded"
         )
         if ended is None:
             _tell_unseen(recorder.hidden)
@@ -272,10 +287,9 @@ def _tell(recorder: Recorder, words: Words, ended: BaseException | None) -> None
     calls = f"{count_text(rows)} {'call' if rows == 1 else 'calls'}"
     what = f"{calls} in {number_text(manifest.steps, 'step')}, {size}"
     if ended is not None:
-        why = f"{type(ended).__name__}" + (f" {ended}" if isinstance(ended, SystemExit) else "")
         kept = Path(recorder.path).resolve() != Path(path).resolve()  # what was to be overwritten
         left = Path(path).parent / Path(recorder.path).name if kept else path
-        say(f"the script ended with {why}: the trace {left} is aborted ({what})")
+        say(f"the script ended with {ended}: the trace {left} is aborted ({what})")
         if kept:
             say(f"{path} is still what it was before")
         return say(f"next: {typed} count --partial {left}")

@@ -72,6 +72,7 @@ class Recorder:
         done: the recording has ended.
         discarded: nothing was recorded, and nothing is left of it.
         on_end: called when the recording ends before its context does, after `steps`; None: nobody.
+        on_close: called with why, once SIGTERM or the end of the process has closed the trace.
         on_step: called with how many steps are recorded, as one ends that is not the last of them.
 
     A step ends at `step()`; if that is never called, at each optimizer step, and for inference
@@ -95,6 +96,7 @@ class Recorder:
         self.done = False
         self.discarded = False
         self.on_end: Callable[[], None] | None = None
+        self.on_close: Callable[[Failure], None] | None = None
         self.on_step: Callable[[int], None] | None = None
         self._model = model
         self._overwrite = overwrite
@@ -457,12 +459,16 @@ class Recorder:
         """Close the trace, for the process is to end; the script may have its own way."""
         locked = self._session.lock.acquire(timeout=_PATIENCE_S)
         try:
-            if not self.done or self._stopped:
+            open_still = not self.done or self._stopped
+            if open_still:
                 self._finish(failure)
         finally:
             if locked:
                 self._session.lock.release()
             self._detach()
+        if open_still and self.on_close is not None:
+            with suppress(Exception):  # the stream that it writes to may be at work
+                self.on_close(failure)
 
     def _finish(self, error: BaseException | Failure | None) -> None:
         """Write the rest and the manifest."""

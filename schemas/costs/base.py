@@ -112,6 +112,8 @@ def _sentence(config: type[CostPart], error: ErrorDetails) -> str:
         return f"{config.__name__}: {reason}"
     if error["type"] == "value_error" and isinstance(error["input"], Mapping | list):
         return f"{config.__name__}.{where}: {reason}"  # of the fields together
+    if error["type"] == "missing":
+        return f"{config.__name__}.{where} is missing"
     value = repr(error["input"])
     if len(value) > _LONGEST:
         value = f"{value[:_LONGEST]}..."

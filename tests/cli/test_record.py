@@ -279,11 +279,25 @@ def test_a_script_without_torch_leaves_nothing(tmp_path, record, ends, code):
     script.write_text(f"import os, signal, sys, time\nprint('hello', flush=True)\n{ends}\n")
     done = record("hello.py", at=tmp_path)
     assert (done.returncode, done.stdout) == (code, "hello\n"), done.stderr
-    assert "there is no trace" in done.stderr or ends.count("SIGTERM")
+    assert "there is no trace" in done.stderr
     assert sorted(each.name for each in tmp_path.iterdir()) == ["hello.py"]
     (tmp_path / "runs" / "hello").mkdir(parents=True)
     assert record("--overwrite", "hello.py", at=tmp_path).returncode == code
     assert [*(tmp_path / "runs").iterdir()] == [tmp_path / "runs" / "hello"]
+
+
+def test_sigterm_says_where_the_aborted_trace_is(tmp_path, record):
+    """As Ctrl-C does: what there is, and how to read it."""
+    script = "import os, signal, time, torch\ntorch.ones(1)\n"
+    end = "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)\n"
+    (tmp_path / "long.py").write_text(script + end)
+    done = record("long.py", at=tmp_path)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    said = "the script ended with SIGTERM: the trace runs/long is aborted (1 call in 1 step"
+    assert done.stderr.count(said) == 1
+    assert done.stderr.count("count --partial runs/long") == 1
+    manifest = json.loads((tmp_path / "runs" / "long" / "trace.json").read_text())
+    assert manifest["failure"]["type"] == "SIGTERM"
 
 
 def test_what_a_script_writes_beside_its_trace_stays(tmp_path, record):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from opjoule import ConfigError
-from opjoule.schemas.costs import Machine, load_machine, machine_names, machine_text
+from opjoule.schemas.costs import Machine, load_config, load_machine, machine_names, machine_text
 from opjoule.schemas.costs.machine import bytes_of, price_of
 
 HEAD = '[machine]\nname = "mine"\nsource = "a paper"\n'
@@ -92,6 +92,21 @@ def test_a_wrong_file_gets_one_line(place, tmp_path):
     line = str(caught.value)
     assert says in line and line.startswith(f"{file}: ")
     assert "\n" not in line and len(line.replace(str(file), "")) < 700
+
+
+def test_a_missing_field_names_the_file_however_it_is_read(tmp_path):
+    """Alone, with what overrides it, and on the command line."""
+    file = tmp_path / "mine.toml"
+    says = f"{file}: Machine.machine is missing"
+    file.write_text(TERM)
+    for read in (
+        lambda: load_machine(file),
+        lambda: load_config(f"machine.{file}"),
+        lambda: load_config(f"machine.{file}", overrides="term.synops.price='2 pJ'"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            read()
+        assert str(caught.value) == says
 
 
 def test_a_head_is_checked(tmp_path):

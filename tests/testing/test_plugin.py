@@ -194,3 +194,17 @@ def test_elsewhere(record):
         failed=1,
     )
     assert "over budget: flops=1G@relu: not known: nothing ran in a module that fits" in out
+
+
+def test_what_only_the_trace_can_refuse_is_one_line(project):
+    """A glob that no module fits: known once something is recorded; no frame of ours is shown."""
+    shown = project(
+        """
+@pytest.mark.opjoule(max_flops="1G@nowhere.*")
+def test_nowhere(record):
+    record(NET, X)
+""",
+        failed=1,
+    )
+    assert re.search(r"^mark opjoule: .*nowhere\.\*", shown, re.MULTILINE)
+    assert "Traceback" not in shown and "plugin.py" not in shown and "analyzers" not in shown
