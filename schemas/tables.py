@@ -251,7 +251,12 @@ MODULE_CALLS = _columns(
     [
         ("module_call_id", "int64", "", "number of the call, from 0"),
         ("module_id", "int32", "", "row of modules"),
-        ("parent_call_id", "int64", "", "enclosing module call; null for a root call"),
+        (
+            "parent_call_id",
+            "int64",
+            "",
+            "enclosing module call; null for a root call, and for what a backward pass repeats",
+        ),
         ("first_seq", "int64", "", "first dispatched call inside"),
         ("last_seq", "int64", "", "last dispatched call inside; first_seq - 1 if none"),
         ("first_node", "int64", "", "autograd sequence number at entry"),

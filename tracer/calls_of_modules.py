@@ -27,7 +27,7 @@ from .running import caller_in, runs
 from .samples import Samples
 from .session import Session
 from .steps import Steps
-from .threads import Thread, in_backward
+from .threads import OUTSIDE, Thread, in_backward
 from .undecided import Undecided
 from .unknown_neurons import UnknownNeurons
 from .values import Value
@@ -153,6 +153,8 @@ class ModuleCalls:
         parent = thread.stack[-1] if thread.stack else None
         info = self.modules.called(module, None if parent is None else parent.info)
         in_task = _graph_task() != -1
+        if not in_task:
+            self.session.claims.enter(OUTSIDE if parent is None else parent.context)
         if info is None and isinstance(module, GraphModule):
             # Not a module of the model: a function traced for a higher-order operator.
             if in_task or thread.higher or traces_for_an_operator():
@@ -275,7 +277,7 @@ class ModuleCalls:
             thread.passed.append((module, frame))
 
     def _open(self, thread: Thread, module: nn.Module, call: ModuleCall, given: Any) -> None:
-        session, info, parent = self.session, call.info, call.parent
+        session, info = self.session, call.info
         call.training = 1 if attribute(module, "training") else 0
         call.context = (info.number, call.number, call.training)
         call.stage = 1 if call.in_task else 0
@@ -289,8 +291,8 @@ class ModuleCalls:
         call.step_mode = attribute(module, "step_mode") if info.tells else None
         if info.neuron is not None or isinstance(module, _RECURRENT):
             call.root.keeps = True
-        read = info.neuron is not None or parent is None
-        kind = _INPUT if parent is None else _ACTIVATION
+        read = info.neuron is not None or _is_root(call)
+        kind = _INPUT if _is_root(call) else _ACTIVATION
         call.inputs = [self._described(t, kind, read) for t in given]
         self._batches.read(call, module)
         call.state_before = None
@@ -362,7 +364,7 @@ class ModuleCalls:
     ) -> None:  # fmt: skip
         session = self.session
         info = call.info
-        root, neuron = call.parent is None, info.neuron is not None
+        root, neuron = _is_root(call), info.neuron is not None
         outputs: list[Described] = []
         if not session.passive:
             if kwargs and not call.keywords:
@@ -376,7 +378,7 @@ class ModuleCalls:
             if info.hides is not None:
                 state = self.neurons.states(module) if neuron and module is not None else []
                 self.samples.unseen(call, [*made, *state])
-            if root and not call.in_task:
+            if root:
                 self._root_left(call, thread, made)
             if call.frame is not None and call.frame.single:
                 self._batches.left(outputs)
@@ -455,8 +457,8 @@ class ModuleCalls:
     def _keywords(self, call: ModuleCall, module: nn.Module | None, kwargs: Any) -> None:
         """Add what was passed in by keyword to a call's inputs: hooks learn of it at the end."""
         first = not call.inputs
-        read = call.info.neuron is not None or call.parent is None
-        kind = _INPUT if call.parent is None else _ACTIVATION
+        read = call.info.neuron is not None or _is_root(call)
+        kind = _INPUT if _is_root(call) else _ACTIVATION
         call.inputs += [self._described(t, kind, read) for t in tensors_in(kwargs)]
         if first and module is not None:
             self._batches.read(call, module)
@@ -499,6 +501,11 @@ class ModuleCalls:
         what = info.path if info is not None else type(module).__name__
         key = (what, f"ran in thread {threading.current_thread().name!r}, which is not recorded")
         self.hidden[key] = self.hidden.get(key, 0) + 1
+
+
+def _is_root(call: ModuleCall) -> bool:
+    """Tell whether a call is one of the model; what a backward pass repeats is none."""
+    return call.parent is None and not call.in_task
 
 
 def _cell(number: int | None) -> int:

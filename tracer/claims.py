@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .gradients import checkpointed
 
 _KEEP = 2_000_000
 
@@ -22,6 +26,7 @@ class Claims:
     def __init__(self) -> None:
         self._claims: dict[int, Claim | list[Claim]] = {}
         self._spans: dict[int, tuple[list[int], list[tuple[int, int, int, int]]]] = {}
+        self._checkpoints: WeakKeyDictionary[Any, tuple[int, int, int]] = WeakKeyDictionary()
 
     def note(self, number: int, claim: Claim) -> None:
         """Claim a number, new in its thread, for a call."""
@@ -65,6 +70,21 @@ class Claims:
         spans.append((first, *place))
         if len(ends) > 200_000:
             del ends[:100_000], spans[:100_000]
+
+    def enter(self, place: tuple[int, int, int]) -> None:
+        """Note where checkpointed code runs, if it has just begun.
+
+        Args:
+            place: (module, module call, training) of what runs now, before it calls another module.
+        """
+        code = checkpointed()
+        if code is not None:
+            self._checkpoints.setdefault(code, place)
+
+    def repeated(self) -> tuple[int, int, int] | None:
+        """Return the (module, module call, training) that runs the code that is recomputed now."""
+        code = checkpointed()
+        return None if code is None else self._checkpoints.get(code)
 
     def enclosing(self, number: int) -> tuple[int, int, int] | None:
         """Return (module, module call, training) of the innermost call that holds a number."""

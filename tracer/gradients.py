@@ -10,6 +10,8 @@ from torch.utils import checkpoint
 
 _top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 """Returns the hooks on saved tensors that are in force; None: PyTorch is too old for it."""
+_CHECKPOINTS = ("_checkpoint_hook.", "_recomputation_hook.")
+"""Whose hooks save tensors while checkpointed code runs, first and again."""
 
 
 def recomputes(node_name: str) -> bool:
@@ -41,3 +43,23 @@ def _called_by_checkpoint() -> bool:
             return False
         frame = frame.f_back
     return False
+
+
+def checkpointed() -> Any:
+    """Return what tells the run of checkpointed code in which tensors are saved now, else None.
+
+    It is the same in the forward pass and as the code is recomputed. Reentrant checkpoints have
+    an autograd node of their own instead.
+    """
+    hooks = _top_hooks(True) if _top_hooks is not None else None
+    if not isinstance(hooks, tuple) or not hooks:
+        return None
+    packs = getattr(hooks[0], "__wrapped__", hooks[0])
+    if not getattr(packs, "__qualname__", "").startswith(_CHECKPOINTS):
+        return None
+    code, cells = getattr(packs, "__code__", None), getattr(packs, "__closure__", None)
+    held = dict(zip(getattr(code, "co_freevars", ()), cells or (), strict=False))
+    if "frame" in held:
+        return held["frame"].cell_contents
+    found = held.get("target_frame_ref")
+    return None if found is None else found.cell_contents()

@@ -48,6 +48,7 @@ def run(session: Session, thread: Thread, func: Any, op: Op, args: Any, kwargs: 
         if number > thread.newest:
             thread.newest = number
             session.claims.note(number, (seq, *context, op.packet, thread.number))
+            session.claims.enter(context)
     level = session.statistics
     measure = stage != OPTIMIZER and (level == "full" or (level == "synaptic" and op.measured))
     reads = measure and not op.is_view

@@ -110,6 +110,8 @@ def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Pla
     if stack and stack[-1].in_task:
         return RECOMPUTE, stack[-1].context, NULL
     stage = RECOMPUTE if recomputes(name) else BACKWARD
+    if stage == RECOMPUTE and (place := claims.repeated()) is not None:
+        return stage, place, NULL
     if node is None:
         return stage, OUTSIDE, NULL
     number = node._sequence_nr()

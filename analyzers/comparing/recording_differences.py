@@ -10,6 +10,7 @@ import polars as pl
 from ..counting.evaluate import COUNTERS
 from ..text import agreeing, number
 from ..trace.files import collected
+from ..trace.roots import IS_ROOT
 from .alignment import parent_of
 from .profiles import Side
 
@@ -79,14 +80,14 @@ def _later_inputs(base: Side, head: Side) -> Iterator[str]:
 
 
 def _root_count(side: Side) -> int:
-    calls = side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
+    calls = side.trace.module_calls.filter(IS_ROOT)
     return int(calls.select(pl.len()).pipe(collected, side.trace).item())
 
 
 def _values(side: Side, facts: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Return what is known of all that went into the models, in no order."""
     given = (
-        side.trace.module_calls.filter(pl.col("parent_call_id").is_null())
+        side.trace.module_calls.filter(IS_ROOT)
         .select("rank", pl.col("inputs").list.eval(pl.element().struct.field("value_id")))
         .explode("inputs")
         .select("rank", value_id="inputs")
@@ -144,9 +145,8 @@ def _roots(base: Side, head: Side) -> Iterator[str]:
 
 
 def _root_calls(side: Side) -> dict[str, Any]:
-    forward = pl.col("parent_call_id").is_null() & (pl.col("stage").cast(pl.String) == "forward")
     found = (
-        side.trace.module_calls.filter(forward)
+        side.trace.module_calls.filter(IS_ROOT)
         .select(
             pl.col("batch", "time_steps").unique().sort().implode(),
             inference=pl.col("training").not_().sum(),

@@ -16,6 +16,7 @@ from ...schemas import TraceError
 from ..text import agreeing, listed, number
 from ..trace.files import collected
 from ..trace.filters import of_numbers, of_pairs
+from ..trace.roots import IS_ROOT
 from .layers import MODULE
 from .products import products_of, uncharged
 
@@ -88,7 +89,7 @@ def evaluated_calls(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
 
 def evaluated_samples(trace: Trace) -> pl.DataFrame:
     """Return `rank` and `sample` of those all of whose root calls ran in eval mode."""
-    roots = trace.sample_calls.filter(pl.col("parent_call_id").is_null() & (_stage() == "forward"))
+    roots = trace.sample_calls.filter(IS_ROOT)
     sample = ["rank", "sample"]
     known = [
         collected(each.group_by(sample).agg(many=pl.len()), trace)
@@ -223,9 +224,9 @@ def _found_unlike(trace: Trace) -> pl.DataFrame:
     forward, training = _stage() == "forward", pl.col("training")
     flags = collected(trace.module_calls.filter(forward).select(training.unique()), trace)
     names = [*_CALL, "module_id", "evaluated"]
-    root = pl.when(pl.col("parent_call_id").is_null()).then("module_call_id")
+    root = pl.when("root").then("module_call_id")
     columns = trace.module_calls.select(
-        *(*_CALL, "module_id", "thread", "sample", "training", "parent_call_id"), forward=forward
+        *(*_CALL, "module_id", "thread", "sample", "training"), forward=forward, root=IS_ROOT
     )
     if flags.height < 2:  # all modules in one mode
         columns = columns.clear()
@@ -245,7 +246,7 @@ def _found_unlike(trace: Trace) -> pl.DataFrame:
     own = pl.when(~training).then(pl.lit(True)).otherwise("inside")
     known = pl.when(pl.col("sample").is_not_null()).then("own")
     roots = (
-        calls.filter(pl.col("parent_call_id").is_null())
+        calls.filter(pl.col("module_call_id") == pl.col("root"))
         .sort("rank", "module_call_id")
         .join(inside, on=["rank", "root"], how="left", maintain_order="left")
         .with_columns(own=own)

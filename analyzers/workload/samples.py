@@ -13,6 +13,7 @@ from ...schemas import ConfigError
 from ..text import agreeing
 from ..text import number as count_of
 from ..trace.files import collected
+from ..trace.roots import IS_ROOT
 from .inference import evaluated_calls, evaluated_samples
 from .layers import MODULE, layers_of, neurons_of
 from .sample_shares import seen_by_layers
@@ -142,7 +143,7 @@ def regrouped(trace: Trace, samples: int | str | None) -> Trace:
     check_samples(samples)
     if samples != PER_CALL:
         return trace
-    root = pl.when(pl.col("parent_call_id").is_null()).then("module_call_id")
+    root = pl.when(IS_ROOT).then("module_call_id")
     roots = (
         trace.whole.module_calls.sort("rank", "thread", "module_call_id")
         .select("rank", "module_call_id", sample=root.forward_fill().over("rank", "thread"))
@@ -261,8 +262,7 @@ def failed_samples(trace: Trace) -> pl.DataFrame:
 
 def _failed(trace: Trace) -> pl.DataFrame:
     names = [*SAMPLE, "module_call_id", "raised"]
-    calls = trace.sample_calls.filter(pl.col("stage").cast(pl.String) == "forward")
-    roots = calls.filter(pl.col("parent_call_id").is_null()).select(names)
+    roots = trace.sample_calls.filter(IS_ROOT).select(names)
     failed = roots.filter("raised").group_by(SAMPLE).agg(pl.col("module_call_id").max())
     found = collected(failed, trace)
     if found.is_empty():
@@ -352,16 +352,16 @@ def _latest(
 
 def _told(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
     of_neurons = calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
-    root, told = pl.col("parent_call_id").is_null(), pl.col("batch_from") == "told"
+    told = pl.col("batch_from") == "told"
     every = calls.group_by(SAMPLE).agg(
         largest=pl.col("batch").max(),
         longest=pl.col("time_steps").max(),
         told=pl.col("batch").filter(told).max(),
-        told_root=pl.col("batch").filter(told & root).max(),
+        told_root=pl.col("batch").filter(told & IS_ROOT).max(),
         steps_from=_best("time_steps_from"),
     )
     neurons = _by_module(of_neurons).agg(batch=pl.col("batch").min(), steps=pl.col("steps").max())
-    roots = _by_module(calls.filter(root)).agg(pl.col("batch", "steps").max())
+    roots = _by_module(calls.filter(IS_ROOT)).agg(pl.col("batch", "steps").max())
     numbers = (
         every.join(neurons, on=SAMPLE, how="left")
         .join(roots, on=SAMPLE, how="left", suffix="_of_roots")

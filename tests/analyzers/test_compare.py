@@ -193,6 +193,41 @@ def test_later_inputs_that_differ_are_told(tmp_path):
     assert compare(*paths).warnings == ("later inputs were not the same, only the first was",)
 
 
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_is_recomputed_is_no_input(reentrant, tmp_path):
+    """Two training steps on the same inputs, plain and with layers that are run again."""
+
+    class Block(torch.nn.Module):
+        def __init__(self, again):
+            super().__init__()
+            self.a, self.b, self.again = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8), again
+
+        def inner(self, x):
+            x = x + self.a(x)
+            return x + self.b(x)
+
+        def forward(self, x):
+            if not self.again:
+                return self.inner(x)
+            return torch.utils.checkpoint.checkpoint(self.inner, x, use_reentrant=reentrant)
+
+    for name in ("plain", "checkpoint"):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(8, 8), Block(name == "checkpoint"))
+        with opjoule.Recorder(tmp_path / name, model=model):
+            for _ in range(2):
+                model(torch.rand(BATCH, 8)).sum().backward()
+    found = compare(tmp_path / "plain", tmp_path / "checkpoint")
+    assert found.warnings == ()
+    rows = changes(found, "flops")
+    assert rows and all(row["stage"] == "recompute" for row in rows)
+    assert {row["module"] for row in rows} >= {"Sequential.1"}
+    counts = opjoule.count(tmp_path / "checkpoint", samples="per-call", by="sample").frame
+    first, second = counts["flops"]
+    assert counts["sample"].to_list() == [0, 1]
+    assert second - first == 3 * (8 * 8 + 8)  # the gradients of three layers are added up
+
+
 def test_later_inputs_are_told_of_only_where_somebody_knows(record, tmp_path):
     """Three recordings of the same first input; what came second, and what was measured, differ."""
     first = torch.ones(BATCH, 8)

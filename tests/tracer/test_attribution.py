@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -138,6 +141,77 @@ def test_checkpoints(trace_of, reentrant):
         "Checkpointed.first",
     ]  # fmt: skip
     assert len(trace.named("addmm", stage="forward")) == 3
+
+
+class Residual(nn.Module):
+    """Checkpoints code of its own, in which it calls two layers and adds to what they give."""
+
+    def __init__(self, reentrant):
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.reentrant = reentrant
+
+    def inner(self, x):
+        x = x.exp() + self.a(x)
+        return x + self.b(x)
+
+    def forward(self, x):
+        return checkpoint(self.inner, x, use_reentrant=self.reentrant)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_work_of_a_module_that_is_recomputed_is_its_own(trace_of, reentrant):
+    """Whichever layer's gradient asked for it: an exp and two additions of each block.
+
+    The kind that is not reentrant stops at what the last layer saves: it runs one addition.
+    """
+    model = nn.Sequential(nn.Linear(8, 8), Residual(reentrant), Residual(reentrant))
+    trace = trace_of(lambda: model(torch.rand(2, 8)).sum().backward(), model=model)
+
+    def run(packet, stage):
+        return [c for c in trace.calls if (c["packet"], c["stage"]) == (packet, stage)]
+
+    def paths(packet, stage):
+        return sorted(trace.path_of(call) for call in run(packet, stage))
+
+    blocks = ["Sequential.1", "Sequential.2"]
+    assert paths("aten.exp", "recompute") == paths("aten.exp", "forward") == blocks
+    assert paths("aten.add", "recompute") == sorted(blocks * (2 if reentrant else 1))
+    layers = [f"Sequential.{block}.{layer}" for block in (1, 2) for layer in "ab"]
+    assert paths("aten.addmm", "recompute") == (layers if reentrant else layers[::2])
+    for block in blocks:
+        (call,) = trace.calls_of(block)
+        again = [c for c in run("aten.add", "recompute") if trace.path_of(c) == block]
+        assert {each["module_call_id"] for each in again} == {call["module_call_id"]}
+
+
+def test_code_that_is_checkpointed_outside_modules_belongs_to_none(trace_of):
+    model = nn.Linear(8, 8)
+
+    def run():
+        given = torch.rand(2, 8)
+        checkpoint(lambda x: model(x.exp()) * 2, given, use_reentrant=False).sum().backward()
+
+    trace = trace_of(run, model=model)
+    (again,) = trace.named("aten.exp", stage="recompute")
+    assert again["module_id"] is None and len(trace.calls_of("Linear")) == 2
+
+
+def test_checkpoints_let_go_of_what_they_hold(trace_of):
+    """An input is gone after its backward pass, while the recording goes on."""
+    model, gone = Residual(False), []
+
+    def run():
+        x = torch.rand(2, 8)
+        gone.append(weakref.ref(x))
+        out = model(x).sum()
+        out.backward()
+        del x, out
+        gc.collect()
+        gone.append(gone[0]() is None)
+
+    trace_of(run, model=model)
+    assert gone[1]
 
 
 def test_the_forward_before_a_checkpointed_one_is_counted_once(trace_of):
