@@ -189,7 +189,7 @@ def sampled_side(
 ) -> Samples:
     """Return the samples of one trace."""
     told = regrouped(trace, samples)
-    return samples_of(told, batch, time_steps, samples=samples, ran=told.sample_calls)
+    return samples_of(told, batch, time_steps, samples=samples)
 
 
 def common_unit(

@@ -208,7 +208,7 @@ def count(
     chosen = rule_set(rules, extra_rules)
     trace = regrouped(narrowed(trace, where, assume), samples)
     sampled = None
-    find = partial(samples_of, trace, batch, time_steps, samples=samples, ran=trace.sample_calls)
+    find = partial(samples_of, trace, batch, time_steps, samples=samples)
     if per != "total":
         sampled = find()
         known_number(trace, sampled, per)

@@ -90,7 +90,7 @@ def firing_of(
     It takes the arguments of `rates.rates`, and raises what that raises.
     """
     part = forward_part(regrouped(narrowed(trace, where, assume), samples), eval_only=False)
-    sampled = samples_of(part, batch, time_steps, samples=samples, ran=part.sample_calls)
+    sampled = samples_of(part, batch, time_steps, samples=samples)
     active = active_of(part)
     calls = neuron_calls(part, active)
     layers = per_sample(by_layer(part, active, calls), ("nonzero",), sampled.samples or None)

@@ -163,7 +163,7 @@ def conventions(
     check_per(per)
     opened = regrouped(narrowed(trace, where, assume), samples)
     part = forward_part(opened, eval_only=False)
-    sampled = samples_of(part, batch, time_steps, samples=samples, ran=part.sample_calls)
+    sampled = samples_of(part, batch, time_steps, samples=samples)
     units = known_number(part, sampled, per)
     facts = facts_of(part, sampled)
     mac_pj, synop_pj = _prices()

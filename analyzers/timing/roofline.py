@@ -190,7 +190,7 @@ def roofline(
         notes=(*filter(None, [trace.left_out]), *_unmoved(trace), *_notes(timed, roof)),
         modules=partial(in_words, trace.whole),
         filters=trace.filters,
-        samples_of_trace=partial(samples_of, trace, ran=trace.sample_calls),
+        samples_of_trace=partial(samples_of, trace),
     )
 
 

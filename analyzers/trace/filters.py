@@ -60,6 +60,10 @@ class Filter:
             return pl.lit("optimizer" in self.values)
         return self._of_columns()
 
+    def has_module(self, path: str) -> bool:
+        """Tell whether a filter on modules leaves a module, by its path."""
+        return any(below(path, value) for value in self.values)
+
     def _names(self, op: str, packet: str) -> Iterable[bool]:
         return (fnmatchcase(op, v) or fnmatchcase(packet, v) for v in self.values)
 
@@ -76,7 +80,7 @@ class Filter:
 
     def _in_modules(self, trace: Trace) -> pl.Expr:
         paths = trace.modules["path"].to_list()
-        chosen = [any(below(path, value) for value in self.values) for path in paths]
+        chosen = [self.has_module(path) for path in paths]
         if not any(chosen):
             known = ", ".join(paths[:6]) + (", ..." if len(paths) > 6 else "")
             raise ConfigError(

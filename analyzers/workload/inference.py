@@ -55,12 +55,14 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
 def forward_alone(trace: Trace, *, eval_only: bool) -> Trace:
     """Return the forward part of a trace as if nothing else had been recorded.
 
-    Samples are those of the part, and no optimizer made a step. It is its own forward part, so
+    Samples are those of such passes, and no optimizer made a step. It is its own forward part, so
     that what one estimator derives of it the others find there.
     """
     part = forward_part(trace, eval_only=eval_only)
     steps = part.optimizer_steps.clear()
-    alone = part.with_tables(sample_calls=part.module_calls, optimizer_steps=steps)
+    calls = trace.sample_calls
+    calls = evaluated_calls(trace, calls) if eval_only else calls.filter(_stage() == "forward")
+    alone = part.with_tables(sample_calls=calls, optimizer_steps=steps)
     for known in {eval_only, False}:
         alone.own["forward part", known] = alone
     return alone

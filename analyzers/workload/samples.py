@@ -13,6 +13,7 @@ from ...schemas import ConfigError
 from ..text import agreeing
 from ..text import number as count_of
 from ..trace.files import collected
+from ..trace.filters import Filter, parse_filters
 from ..trace.roots import IS_ROOT
 from .inference import evaluated_calls, evaluated_samples
 from .layers import MODULE, layers_of, neurons_of
@@ -166,9 +167,12 @@ def samples_of(
     *,
     samples: int | str | None = None,
     eval_only: bool = False,
-    ran: pl.LazyFrame | None = None,
 ) -> Samples:
     """Return the samples of a trace with their batch and time steps.
+
+    Filters on modules, ops and stages leave the samples what they are. Where one on modules leaves
+    nothing of a whole model, the samples of that model are none of the question: those are left
+    whose root calls are of a module with some call left, whether or not it ran in each of them.
 
     A sample is a chain of root calls tied by data, as the recorder saw it. What the user says comes
     first. Else a sample's batch is that of its neurons, the smallest if they differ (some fold
@@ -179,12 +183,11 @@ def samples_of(
     into the first weight layer.
 
     Args:
-        trace: the trace. Filters on modules and ops leave the samples what they are.
+        trace: the trace.
         batch: samples in a batch, as the user says.
         time_steps: time steps of a sample, as the user says.
         samples: how many samples there are in all, as the user says; `PER_CALL` is for `regrouped`.
         eval_only: of passes in eval mode alone, see `inference.evaluated_calls`.
-        ran: `SAMPLE` of calls that an estimator speaks of: samples without any are left out.
 
     Raises:
         ConfigError: a given number is not from 1 to `_MOST`.
@@ -194,10 +197,9 @@ def samples_of(
     for name, number in given.items():
         if number is not None and not _is_count(number):
             raise ConfigError(f"{name}={number!r}: {_EXPECTED}")
-    chosen = trace.module_calls if ran is None else ran
     key = ("samples of", batch, time_steps, samples, eval_only)
     return _latest(
-        trace, key, lambda: _samples_of(trace, given, samples, eval_only, chosen), chosen
+        trace, key, lambda: _samples_of(trace, given, samples, eval_only), _module_filters(trace)
     )
 
 
@@ -206,11 +208,10 @@ def _samples_of(
     given: Mapping[str, int | None],
     samples: int | str | None,
     eval_only: bool,
-    chosen: pl.LazyFrame,
 ) -> Samples:
     known = _known(trace, eval_only).filter(pl.col("sample").is_not_null())
-    if chosen is not trace.sample_calls:  # which all samples are of
-        known = known.join(chosen.select(SAMPLE), on=SAMPLE, how="semi")
+    if (of_models := _of_chosen_models(trace)) is not None:
+        known = known.join(of_models.lazy(), on=SAMPLE, how="semi")
     frame = known.pipe(collected, trace).sort(SAMPLE)
     failing = failed_samples(trace).with_columns(failed=pl.lit(True))
     frame = frame.join(failing, on=SAMPLE, how="left", maintain_order="left").with_columns(
@@ -240,6 +241,32 @@ def _samples_of(
         guess = " (a guess)" if found.batch_from == "guessed" else ""
         warnings.append(f"samples={told} replaces what was recorded: {found.samples}{guess}")
     return replace(found, warnings=tuple(warnings), told=told)
+
+
+def _module_filters(trace: Trace) -> tuple[Filter, ...]:
+    return tuple(each for each in parse_filters(trace.filters) if each.field == "module")
+
+
+def _of_chosen_models(trace: Trace) -> pl.DataFrame | None:
+    """Return `SAMPLE` of those that a filter on modules leaves; None: there is none, so all."""
+    filters = _module_filters(trace)
+    if not filters:
+        return None
+    calls = trace.sample_calls.filter(pl.col("stage").cast(pl.String) == "forward")
+    roots = calls.filter(IS_ROOT & pl.col("sample").is_not_null())
+    paths = trace.modules.select(*MODULE, "path")
+    ran = paths.join(collected(calls.select(MODULE).unique(), trace), on=list(MODULE), how="semi")
+    places = {
+        (rank, ".".join(names[:size]))
+        for rank, path in ran.select("rank", "path").iter_rows()
+        if all(each.has_module(path) for each in filters)
+        for names in [path.split(".")]
+        for size in range(1, len(names) + 1)
+    }
+    around = [pair in places for pair in paths.select("rank", "path").iter_rows()]
+    kept = roots.join(paths.filter(around).lazy().select(MODULE), on=MODULE, how="semi")
+    found = collected(kept.select(SAMPLE).unique(), trace).sort(SAMPLE)
+    return None if found.is_empty() else found  # of nothing at all, there is no other answer
 
 
 def numbers_of(trace: Trace) -> pl.DataFrame:
@@ -289,9 +316,8 @@ def _numbered(trace: Trace) -> pl.DataFrame:
 
 def _placed(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:
     """Return in which steps and under which labels each sample ran."""
-    places = numbers_of(trace).join(
-        frame.select(*SAMPLE, "batch"), on=list(SAMPLE), maintain_order="left"
-    )
+    of_frame = frame.select(*SAMPLE, "batch")
+    places = numbers_of(trace).join(of_frame, on=list(SAMPLE), how="inner", maintain_order="left")
     return places.select(pl.col(name).cast(kind) for name, kind in _PLACES.items())
 
 
@@ -334,7 +360,7 @@ T = TypeVar("T")
 
 
 def _latest(
-    trace: Trace, key: tuple[Any, ...], make: Callable[[], T], chosen: pl.LazyFrame | None = None
+    trace: Trace, key: tuple[Any, ...], make: Callable[[], T], chosen: tuple[Filter, ...] = ()
 ) -> T:
     """Return what is told of the samples of a trace, made once.
 
@@ -344,7 +370,7 @@ def _latest(
     calls = trace.sample_calls
     key = (*key, calls is trace.whole.sample_calls)
     known = trace.facts.get(key)
-    if known is None or known[0] is not calls or known[1] is not chosen:
+    if known is None or known[0] is not calls or known[1] != chosen:
         known = trace.facts[key] = calls, chosen, make()
     found: T = known[2]
     return found

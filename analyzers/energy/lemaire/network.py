@@ -13,7 +13,7 @@ from ...workload.dataflow import neurons_behind
 from ...workload.layer_calls import called, grouped, layer_calls, neuron_calls, products_run
 from ...workload.layers import MODULE, layers_of, neurons_of
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
-from ...workload.samples import Samples
+from ...workload.samples import SAMPLE, Samples
 from ...workload.spike_sums import spike_sums, sum_signatures
 from ...workload.spikes import spike_expr
 from ..row_keys import NEURON_OP
@@ -37,11 +37,23 @@ def count_network(
 ) -> Counted:
     """Count the calls of an inference as the authors do.
 
+    Args:
+        trace: the inference.
+        config: the options.
+        by_step: whether steps are kept apart.
+        samples: those that are asked about: other models of the trace are no part of the network.
+
     Raises:
         TraceError: what went into a layer was not measured, or batch and time steps are open.
     """
     every, kinds = layers_of(trace), neurons_of(trace)
     known = called(trace, pl.concat([every.select(MODULE), kinds.select(MODULE)]))
+    asked = samples.frame.select(*SAMPLE, asked=pl.lit(True))
+    known = (
+        known.join(asked, on=list(SAMPLE), how="left", maintain_order="left")
+        .filter(pl.col("asked") | pl.col("sample").is_null())
+        .drop("asked")
+    )
     by_values_only = not config.spikes_by_provenance
     calls = layer_calls(
         trace, every, at_module=True, by_values_only=by_values_only, known=known

@@ -77,10 +77,7 @@ def estimate_lemaire(
     variant: Variant = variant_of("lemaire", revision)
     check_spikes(spikes, ("binary",))
     asked, whole, part, chosen = _parts(regrouped(narrowed(trace), samples), variant, where)
-    many = samples_of(
-        whole, batch, time_steps, samples=samples, eval_only=variant.eval_only,
-        ran=part.module_calls,
-    )  # fmt: skip
+    many = samples_of(part, batch, time_steps, samples=samples, eval_only=variant.eval_only)
     count = partial(variant.count, whole, config, samples=many)
     counted = count(by_step=trace.manifest.steps <= MOST_STEPS)
     rest, charged = left_out(part, counted, variant)

@@ -152,19 +152,6 @@ def _geometry(row: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(zip(_GEOMETRY, found, strict=True))
 
 
-def calls_of(trace: Trace, convolutions: pl.DataFrame) -> pl.LazyFrame:
-    """Return the module calls that some convolutions ran in.
-
-    Args:
-        trace: the trace.
-        convolutions: rows of `conv_calls`, inside modules.
-    """
-    key = ["rank", "module_id", "training", "grad_enabled"]
-    return trace.module_calls.filter(pl.col("stage").cast(pl.String) == "forward").join(
-        convolutions.lazy().select(key).unique(), on=key, how="semi"
-    )
-
-
 def tiles(channels: int, xbar_size: int) -> list[int]:
     """Return the channels of each tile: full ones of `xbar_size`, and what is left."""
     full, rest = divmod(channels, xbar_size)

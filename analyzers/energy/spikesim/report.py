@@ -15,7 +15,7 @@ from ...workload.samples import regrouped, samples_of
 from ...workload.spikes import check_spikes
 from ..report import EnergyReport
 from ..revisions import variant_of
-from .actions import actions_of, calls_of, conv_calls, mapped
+from .actions import actions_of, conv_calls, mapped
 from .chip import chip_of
 from .energies import breakdown_pj, cycle_parts_pj, priced, totals_of
 from .pooling import at_pooled_size
@@ -87,8 +87,7 @@ def estimate_spikesim(
     counts = mapped(inside, config, trace.manifest.tile_widths)
     rows = priced(actions_of(counts, config), config)
     parts = breakdown_pj(totals_of(rows), config)
-    ran = calls_of(trace, counts)
-    many = samples_of(trace, batch, time_steps, samples=samples, eval_only=True, ran=ran)
+    many = samples_of(trace, batch, time_steps, samples=samples, eval_only=True)
     return EnergyReport(
         estimator="spikesim",
         revision=revision,
