@@ -167,6 +167,8 @@ def over_time(active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
 def deviating(firing: Firing, keys: Sequence[str] = (), *, spiking: bool = False) -> pl.DataFrame:
     """Return the standard deviation over samples of what modules gave, see `divisors.deviations`.
 
+    A sample in which none of the modules gave anything has no rate.
+
     Args:
         firing: of `firing_of`.
         keys: what is kept apart: nothing, or `module`.
@@ -180,7 +182,9 @@ def deviating(firing: Firing, keys: Sequence[str] = (), *, spiking: bool = False
         .filter(pl.col("spiking") | (not spiking))
         .group_by(*keys, "sample")
         .agg(known_sum("out_nonzero"), known_sum("out_numel"), pl.col("units").first())
+        .filter((pl.col("out_numel") > 0).fill_null(True))
     )
     share = pl.col("out_nonzero") / pl.col("out_numel") * pl.col("units")
     names = {"rate": "rate_std", "out_nonzero": "nonzero_std"}
-    return deviations(sums.with_columns(rate=share), firing.sampled, "sample", keys, names)
+    rated = sums.with_columns(rate=share)
+    return deviations(rated, firing.sampled, "sample", keys, names, shares=["rate"])

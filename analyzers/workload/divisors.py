@@ -157,12 +157,13 @@ def deviations(
     names: Mapping[str, str],
     *,
     of: str | None = None,
+    shares: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Return the standard deviation of figures over samples or steps.
 
     Samples of one batch ran together: what is known of each is the mean of its batch. The
     deviation is that of these means, each weighted by its batch, with n - 1 of n in its divisor;
-    a row that did not run in a sample has 0 there.
+    a row that did not run in a sample has 0 there, and of `shares` nothing at all.
 
     Args:
         rows: `keys`, the sample or step (null: in none) and the figures.
@@ -171,6 +172,7 @@ def deviations(
         keys: what is kept apart.
         names: figure -> name of the column of its deviation.
         of: the column that tells samples or steps apart; by default the one named `per`.
+        shares: figures that only samples have in which the row ran, such as a rate.
 
     Returns:
         `keys` and the deviations; null where there are fewer than two samples or steps, or where a
@@ -193,8 +195,10 @@ def deviations(
     ).sort(*keys, of, nulls_last=True)
     if not keys and found.is_empty():
         return _nothing(names)
-    columns = [_deviation(figure).alias(name) for figure, name in names.items()]
-    means = [_mean(figure).alias(f"{name}:mean") for figure, name in names.items()]
+    columns = [_deviation(figure, figure in shares).alias(name) for figure, name in names.items()]
+    means = [
+        _mean(figure, figure in shares).alias(f"{name}:mean") for figure, name in names.items()
+    ]
     spread = (
         found.group_by(list(keys), maintain_order=True).agg(*columns, *means)
         if keys
@@ -208,14 +212,19 @@ def _without_noise(name: str) -> pl.Expr:
     return pl.when(noise).then(0.0).otherwise(name).alias(name)
 
 
-def _mean(figure: str) -> pl.Expr:
-    return pl.col(figure).sum() / pl.col("all_units").first()
+def _units(share: bool) -> pl.Expr:
+    """Return how many samples a figure is of: all, or those in which its row ran."""
+    return pl.col("units").sum() if share else pl.col("all_units").first()
+
+
+def _mean(figure: str, share: bool) -> pl.Expr:
+    return pl.col(figure).sum() / _units(share)
 
 
 @cache
-def _deviation(figure: str) -> pl.Expr:
-    units, whole, mean = pl.col("units"), pl.col("all_units").first(), _mean(figure)
-    many = pl.col("many").first().cast(pl.Float64)
+def _deviation(figure: str, share: bool) -> pl.Expr:
+    units, whole, mean = pl.col("units"), _units(share), _mean(figure, share)
+    many = (pl.len() if share else pl.col("many").first()).cast(pl.Float64)
     present = (units * (pl.col(figure) / units - mean).pow(2)).sum()
     absent = (whole - units.sum()).clip(lower_bound=0) * mean.pow(2)
     known = (pl.col(figure).null_count() == 0) & (units.null_count() == 0)

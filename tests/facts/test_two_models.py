@@ -135,6 +135,20 @@ def test_machines_charge_a_second_for_each_sample_that_is_left(both, tmp_path):
     assert (found.total_pj, found.samples) == (SAMPLES * 1e12, SAMPLES)
 
 
+def test_samples_without_an_activation_have_no_rate(alone, both):
+    """Of 3, 4 and 5 samples 8, 6 and 2 of 8 numbers are positive: 0, 0.25 and 0.75 are zeros."""
+    mean = (4 * 0.25 + 5 * 0.75) / 12
+    squares = 3 * mean**2 + 4 * (0.25 - mean) ** 2 + 5 * (0.75 - mean) ** 2
+    rate = math.sqrt(squares / 12 * 3 / 2)
+    for trace, where in ((alone, None), (both, None), (both, "module=Early")):
+        found = oj.rates(trace, where=where)
+        assert found.totals["activation_sparsity"] == pytest.approx(mean)
+        assert found.deviations["activation_sparsity"] == pytest.approx(rate)
+        assert found.layers["rate_std"].to_list() == [pytest.approx(rate)]
+        shown = oj.table(trace, ["activation_sparsity"], where=where).frame
+        assert shown["activation_sparsity_std"][0] == pytest.approx(rate)
+
+
 @pytest.mark.parametrize("name", ["Spiking", "Formal"])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_spiking_network_beside_a_formal_one_costs_what_it_costs_alone(name, estimator, tmp_path):
@@ -172,3 +186,23 @@ def test_a_spiking_network_beside_a_formal_one_costs_what_it_costs_alone(name, e
     assert both.samples == alone.samples == 5
     assert both.time_steps == alone.time_steps
     assert both.total_pj == pytest.approx(alone.total_pj, rel=1e-12)
+
+
+def test_the_rate_of_neurons_varies_over_the_samples_that_have_neurons(tmp_path):
+    """All and a quarter of the neurons fire, in batches of 2 and 4, beside a formal network.
+
+    Mean (2 + 4 / 4) / 6 = 0.5, deviation sqrt((2 * 0.5**2 + 4 * 0.25**2) / 6 * 2 / 1) = 0.5; spikes
+    of a sample are 8 and 2 of the 6, and none of 10 others: mean 24 / 16 = 1.5 over four batches.
+    """
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    fire, other = neuron.IFNode().eval(), Other().eval()
+    with oj.Recorder(tmp_path / "t", model=nn.ModuleList([fire, other])), torch.no_grad():
+        for batch, many in ((2, 8), (4, 2)):
+            fire.reset()
+            fire(positive(batch, many))
+            other(torch.rand(5, 4))
+    found = oj.rates(tmp_path / "t")
+    assert (found.totals["rate"], found.deviations["rate"]) == (0.5, pytest.approx(0.5))
+    assert found.totals["nonzero"] == 1.5
+    squares = 2 * (8 - 1.5) ** 2 + 4 * (2 - 1.5) ** 2 + 10 * 1.5**2
+    assert found.deviations["nonzero"] == pytest.approx(math.sqrt(squares / 16 * 4 / 3))
