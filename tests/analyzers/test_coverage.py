@@ -136,7 +136,7 @@ def test_many_ops_are_not_all_named():
 
 
 def test_nothing_is_covered_by_nothing(stored):
-    found = count(open_trace(stored), where="step=99").coverage
+    found = count(open_trace(stored).where("step=99")).coverage
     assert found.calls == 0
     assert set(found.shares.values()) == {0.0}
     assert found.line().startswith("coverage: of 0 calls 0 % by rule")

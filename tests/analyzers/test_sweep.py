@@ -160,7 +160,7 @@ def test_nonsense_is_refused(estimator, options, said, trace):
 
 def test_what_the_estimator_refuses_a_sweep_refuses(trace):
     with pytest.raises(TraceError, match="no calls were recorded under stage=backward"):
-        sweep(trace, "spikesim", {"adc_pj": [1, 2]}, where="stage=backward")
+        sweep(trace.where("stage=backward"), "spikesim", {"adc_pj": [1, 2]})
 
 
 def test_sensitivity_of_a_linear_model_is_the_share_that_a_price_buys(trace):

@@ -145,6 +145,8 @@ def test_filters_narrow_the_estimate(inputs, tmp_path):
     trace = open_trace(record(Net().eval(), inputs, tmp_path / "t"))
     assert estimate_compute(trace, where="module=*.spiking").total_pj == pytest.approx(SPIKING_PJ)
     with pytest.raises(TraceError, match=r"no calls were recorded under step=3"):
+        estimate_compute(trace.where("step=3"))
+    with pytest.raises(ConfigError, match=r"no calls fit --where step=3: the trace has step 0"):
         estimate_compute(trace, where="step=3")
 
 

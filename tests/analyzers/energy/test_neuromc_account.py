@@ -158,7 +158,7 @@ def assert_adds_up(trace):
             part = trace if where is None else trace.where(where)
             dense = count(part).total["dense_macs"]
             try:
-                report = estimate_neuromc(trace, revision=revision, where=where)
+                report = estimate_neuromc(part, revision=revision)
             except TraceError as error:
                 # Nothing of this part is charged, or nothing ran in it.
                 assert "can charge none" in str(error) or not dense

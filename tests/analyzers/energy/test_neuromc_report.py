@@ -132,7 +132,7 @@ def test_pooling_is_left_out_by_name_and_refused_under_strict(stored):
 
 def test_nothing_to_charge_is_an_error(stored):
     with pytest.raises(TraceError, match="the filters leave none"):
-        estimate_neuromc(stored, where="stage=recompute")
+        estimate_neuromc(stored.where("stage=recompute"))
     with pytest.raises(TraceError, match="max_pool2d_with_indices"):
         estimate_neuromc(stored, where=["module=3", "stage=forward"])
     with pytest.raises(ConfigError, match="unknown revision 'spikingjelly' of neuromc"):

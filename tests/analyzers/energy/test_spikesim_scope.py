@@ -72,7 +72,7 @@ def test_filters_narrow_and_add_up(tmp_path):
     ]
     assert sum(parts) == pytest.approx(whole, rel=1e-12)
     with pytest.raises(TraceError, match="no calls were recorded under stage=backward"):
-        estimate_spikesim(trace, where="stage=backward")
+        estimate_spikesim(trace.where("stage=backward"))
 
 
 def test_batch_and_steps_fill_what_the_trace_does_not_know(tmp_path):
