@@ -82,8 +82,9 @@ def estimate(
     made = getattr(_file(name, "report"), f"estimate_{_package(name)}")
 
     def by_sample() -> EnergyReport:
-        told = regrouped(trace, options.get("samples"))
-        again: EnergyReport = made(stepped_by_sample(told), config, **options)
+        # Filters speak of steps: they come before samples take the place of these.
+        told = narrowed(regrouped(trace, options.get("samples")), options.get("where"))
+        again: EnergyReport = made(stepped_by_sample(told), config, **{**options, "where": None})
         return again
 
     report: EnergyReport = made(trace, config, **options)
