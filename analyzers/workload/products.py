@@ -75,6 +75,14 @@ def products_of(
         `family`, `calls`, `each` and `macs` (dense, of one and of all calls; null: a size is not
         known) and `first` (seq of the first call), in that order.
     """
+    asked = ("products", *keys, "of", *stages)
+    if asked not in trace.own:
+        trace.own[asked] = _products_of(trace, keys, stages)
+    found: pl.DataFrame = trace.own[asked]
+    return found
+
+
+def _products_of(trace: Trace, keys: Sequence[str], stages: Sequence[str]) -> pl.DataFrame:
     kept = ["rank", "module_id", "signature_id", "stage", *keys]
     signatures = product_signatures(trace)
     return (
