@@ -26,6 +26,7 @@ from ..trace.signatures import SIGNATURE, of_each_signature
 from ..units import count_text, share_text
 from ..workload.layers import MODULE, layers_of, weight_products
 from ..workload.products import product_signatures
+from ..workload.samples import both_modes
 from .aggregate import collapsed
 from .coefficients import KIND, forms
 from .evaluate import evaluated
@@ -63,6 +64,7 @@ class Rates(Result):
         left_out: other products that ran, by op: attention, recurrent layers and the like.
         assumed: what is assumed of data that was not measured.
         on_devices: products ran on a device that does not count zeros of weights.
+        modes: how many samples ran in eval mode, if some did and others are of training.
     """
 
     layers: pl.DataFrame
@@ -74,6 +76,7 @@ class Rates(Result):
     left_out: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     on_devices: bool = False
+    modes: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -82,6 +85,11 @@ class Rates(Result):
 
     def _gaps(self) -> Sequence[str]:
         found = []
+        if self.modes is not None:
+            found.append(
+                f"{self.modes}: rates are of evaluation and training together; ask for them apart, "
+                "with --where label=... or step=..."
+            )
         if self.left_out:
             found.append(
                 f"no Linear, convolution or cell, so not among them: {', '.join(self.left_out)}"
@@ -211,6 +219,7 @@ def rates(
         left_out=left_out,
         assumed=part.assumed,
         on_devices=_on_devices(part),
+        modes=both_modes(part, firing.sampled),
     )  # fmt: skip
 
 

@@ -332,6 +332,19 @@ def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
     return None if samples.samples is None else int(batches.sum())
 
 
+def both_modes(trace: Trace, samples: Samples) -> str | None:
+    """Return how many of the samples ran in eval mode, if some did and others are of training.
+
+    Args:
+        trace: the trace that they are of.
+        samples: what `samples_of` returned.
+    """
+    evaluated, every = in_eval_mode(trace, samples), samples.samples
+    if not evaluated or evaluated == every:
+        return None
+    return f"{evaluated} of {every} samples ran in eval mode"
+
+
 def _forward(trace: Trace, eval_only: bool) -> pl.LazyFrame:
     calls = trace.sample_calls
     if eval_only:

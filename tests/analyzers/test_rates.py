@@ -386,3 +386,15 @@ def test_other_products_are_named(record):
     assert found.products.is_empty()
     assert len(found.left_out) == 1  # the kernel of this device
     assert "no Linear, convolution or cell" in found.warnings[0]
+
+
+def test_training_and_evaluation_together_are_told(stored):
+    """The stored trace has an inference of 3 samples and a training step of 3."""
+    told = [line for line in opjoule.rates(stored).warnings if "ran in eval mode" in line]
+    assert told == [
+        "3 of 6 samples ran in eval mode: rates are of evaluation and training together; ask for "
+        "them apart, with --where label=... or step=..."
+    ]
+    for label in ("inference", "training"):
+        alone = opjoule.rates(stored, where=f"label={label}")
+        assert not [line for line in alone.warnings if "ran in eval mode" in line]

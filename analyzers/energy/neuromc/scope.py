@@ -9,7 +9,7 @@ import polars as pl
 from ....schemas import TraceError
 from ...text import agreeing, listed, number
 from ...trace.files import collected
-from ...workload.samples import Samples, in_eval_mode
+from ...workload.samples import Samples, both_modes
 from ..report import Scope
 from .fragments import Fragments
 from .left_out import LeftOut
@@ -129,12 +129,12 @@ def _counted(table: pl.DataFrame) -> str:
 
 def _both_modes(trace: Trace, samples: Samples) -> list[str]:
     """Say if samples of training steps and of evaluation are averaged together."""
-    evaluated, every = in_eval_mode(trace, samples), samples.samples
-    if not evaluated or evaluated == every:
+    told = both_modes(trace, samples)
+    if told is None:
         return []
     return [
-        f"{evaluated} of {every} samples ran in eval mode: the energy a sample is the mean of "
-        "evaluation and training; estimate them apart, with --where label=... or step=..."
+        f"{told}: the energy a sample is the mean of evaluation and training; estimate them apart, "
+        "with --where label=... or step=..."
     ]
 
 
