@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..trace.neurons import FIRES
-from ..trace.trace import narrowed
 from ..workload.divisors import deviations, divisors
 from ..workload.inference import forward_part
 from ..workload.layer_calls import neuron_calls
@@ -77,19 +75,16 @@ class Firing:
 
 
 def firing_of(
-    trace: Trace | str | os.PathLike[str],
-    *,
-    where: str | Sequence[str] | None = None,
-    assume: str | Sequence[str] | None = None,
+    trace: Trace,
     samples: int | str | None = None,
     batch: int | None = None,
     time_steps: int | None = None,
 ) -> Firing:
     """Return what neurons and activation modules gave in a trace's forward passes.
 
-    It takes the arguments of `rates.rates`, and raises what that raises.
+    Samples, batch and time steps are those of `rates.rates`.
     """
-    part = forward_part(regrouped(narrowed(trace, where, assume), samples), eval_only=False)
+    part = forward_part(regrouped(trace, samples), eval_only=False)
     sampled = samples_of(part, batch, time_steps, samples=samples)
     active = active_of(part)
     calls = neuron_calls(part, active)

@@ -23,6 +23,7 @@ from ..rules.call import FLAGGED
 from ..rules.geometry import valid_pairs
 from ..text import number
 from ..trace.signatures import SIGNATURE, of_each_signature
+from ..trace.trace import narrowed
 from ..units import count_text, share_text
 from ..workload.layers import MODULE, layers_of, weight_products
 from ..workload.products import product_signatures
@@ -194,9 +195,7 @@ def rates(
         ConfigError: a filter or setting that means nothing.
         TraceError: there is no forward pass, or a part is damaged.
     """
-    firing = firing_of(
-        trace, where=where, assume=assume, samples=samples, batch=batch, time_steps=time_steps
-    )
+    firing = firing_of(narrowed(trace, where, assume), samples, batch, time_steps)
     part, layers, each = firing.part, firing.layers, firing.sampled.samples or None
     products, left_out = _products(part)
     products = per_sample(products, _EFFECTIVE, each)

@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
 _CALL = ("rank", "module_call_id")
 
-_ROOTS = {
-    "rank": pl.Int32,
-    "module_call_id": pl.Int64,
-    "sample": pl.Int64,
-    "evaluated": pl.Boolean,
-}
-
 
 def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
     """Return a trace with its forward calls alone.
