@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import OpjouleError, RuleError, TraceError
+from ..frames import at_once
 from ..rules import RuleSet
 from ..rules.amount import CALLS, STATISTICS, amount
 from ..rules.call import FLAGGED, Call, call_of
@@ -64,13 +65,15 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = Fal
     """
     _, places = distinct_signatures(trace)
     kinds = (
-        rows.select(KIND)
+        rows.lazy()
+        .select(KIND)
         .unique(maintain_order=True)
-        .join(places, on=list(SIGNATURE), how="left", maintain_order="left")
+        .join(places.lazy(), on=list(SIGNATURE), how="left", maintain_order="left")
+        .pipe(at_once)
     )
     _check_signatures(trace, kinds)
     alike = ["content", *KIND[len(SIGNATURE) :]]
-    asked = kinds.select(alike).unique(maintain_order=True)
+    asked = kinds.lazy().select(alike).unique(maintain_order=True).pipe(at_once)
     signatures = {row["content"]: row for row in signature_rows(trace)}
     told: dict[tuple[Any, ...], dict[str, Any]] = {}
     if not rules.extra:  # the same for every question about a trace
@@ -80,8 +83,9 @@ def forms(trace: Trace, rules: RuleSet, rows: pl.DataFrame, *, dense: bool = Fal
         if key not in told:
             told[key] = _form(trace, rules, signatures[kind["content"]], kind, dense)
     data = [{**kind, **told[tuple(kind.values())]} for kind in asked.iter_rows(named=True)]
-    found = pl.DataFrame(data, schema=_SCHEMA)
-    return kinds.join(found, on=alike, nulls_equal=True, maintain_order="left").drop("content")
+    found = pl.LazyFrame(data, schema=_SCHEMA)
+    told_of = kinds.lazy().join(found, on=alike, nulls_equal=True, maintain_order="left")
+    return at_once(told_of.drop("content"))
 
 
 def _check_signatures(trace: Trace, kinds: pl.DataFrame) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..frames import at_once
 from ..trace.neurons import FIRES
 from ..workload.divisors import deviations, divisors
 from ..workload.inference import forward_part
@@ -62,15 +63,17 @@ class Firing:
             "activation_sparsity": every["rate_std"],
         }
 
-    def of_samples(self) -> pl.DataFrame:
+    def of_samples(self) -> pl.LazyFrame:
         """Return the calls with `spiking`, the `sample` that each is part of, and its `units`."""
-        numbers = numbers_of(self.part).select(*SAMPLE, "number").unique()
-        weights = divisors(self.sampled, "sample", ["sample"])
+        known = numbers_of(self.part)
+        numbers = known.lazy().select(*SAMPLE, "number").unique()
+        weights = divisors(self.sampled, "sample", ["sample"]).lazy()
         return (
-            self.calls.join(self.active, on=list(MODULE))
+            self.calls.lazy()
+            .join(self.active.lazy(), on=list(MODULE))
             .join(numbers, on=list(SAMPLE))
             .with_columns(sample="number")
-            .join(weights.cast({"sample": numbers.schema["number"]}), on="sample", how="left")
+            .join(weights.cast({"sample": known.schema["number"]}), on="sample", how="left")
         )
 
 
@@ -126,11 +129,12 @@ def active_of(trace: Trace) -> pl.DataFrame:
 
 def by_layer(trace: Trace, active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
     """Return neurons, calls and what outputs hold of each module of `active_of`, in their order."""
-    places = scopes_of(trace).select(module="scope", place="place").unique()
+    places = scopes_of(trace).lazy().select(module="scope", place="place").unique()
     size = pl.col("out_numel") / (pl.col("batch") * pl.col("time_steps"))
     one = size.n_unique() == 1
     return (
-        calls.join(active, on=list(MODULE))
+        calls.lazy()
+        .join(active.lazy(), on=list(MODULE))
         .sort("rank", "module_call_id")
         .group_by("module", "kind", "spiking", maintain_order=True)
         .agg(
@@ -141,6 +145,7 @@ def by_layer(trace: Trace, active: pl.DataFrame, calls: pl.DataFrame) -> pl.Data
         )
         .join(places, on="module", how="left", maintain_order="left")
         .sort("place", maintain_order=True)
+        .pipe(at_once)
     )
 
 
@@ -181,5 +186,5 @@ def deviating(firing: Firing, keys: Sequence[str] = (), *, spiking: bool = False
     )
     share = pl.col("out_nonzero") / pl.col("out_numel") * pl.col("units")
     names = {"rate": "rate_std", "out_nonzero": "nonzero_std"}
-    rated = sums.with_columns(rate=share)
+    rated = at_once(sums.with_columns(rate=share))
     return deviations(rated, firing.sampled, "sample", keys, names, shares=["rate"])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..frames import at_once
+
 if TYPE_CHECKING:
     from .trace import Trace
 
@@ -87,4 +89,5 @@ def of_each_signature(
         if (columns := told(row)) is not None
     ]
     frame = pl.DataFrame(found, schema={"content": pl.UInt32, **schema})
-    return places.join(frame, on="content", maintain_order="left").drop("content")
+    named = places.lazy().join(frame.lazy(), on="content", maintain_order="left")
+    return at_once(named.drop("content"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from ..frames import at_once
 from ..text import agreeing, number, percent
 
 _REST = pl.Schema({"what": pl.String, "calls": pl.Int64, "macs": pl.Int64})
@@ -77,12 +78,16 @@ def account_of(charged_macs: int, rest: pl.DataFrame, notes: tuple[str, ...] = (
     """
     calls, macs = pl.col("calls").cast(pl.Int64), pl.col("macs").cast(pl.Int64)
     known_macs = pl.when(macs.null_count() == 0).then(macs.sum())
-    rest = rest.group_by("what").agg(calls.sum(), known_macs.alias("macs"))
-    whole = charged_macs + int(rest["macs"].sum())
+    whole = charged_macs + int(rest["macs"].sum() or 0)
     known = not rest["macs"].null_count()
     share = pl.col("macs") / (whole or 1) if known else pl.lit(None)
     share = pl.when(pl.col("macs") == 0).then(0.0).otherwise(share)
     order = [pl.col("macs").is_not_null(), -pl.col("macs"), -pl.col("calls"), "what"]
-    return Account(
-        charged_macs, rest.with_columns(macs_share=share.cast(pl.Float64)).sort(order), notes
+    found = (
+        rest.lazy()
+        .group_by("what")
+        .agg(calls.sum(), known_macs.alias("macs"))
+        .with_columns(macs_share=share.cast(pl.Float64))
+        .sort(order)
     )
+    return Account(charged_macs, at_once(found), notes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..frames import at_once
 from ..trace.files import collected
 from .layer_calls import ID
 from .layers import MODULE
@@ -130,10 +131,12 @@ def _spans(trace: Trace, firsts: pl.DataFrame) -> pl.DataFrame:
     )
     reached = pl.col("end").cum_max().shift(1, fill_value=-1).over("rank")
     return (
-        last.join(begun, on=["rank", "sample"])
+        last.lazy()
+        .join(begun.lazy(), on=["rank", "sample"])
         .sort("rank", "begin")
         .select("rank", pl.max_horizontal("begin", reached + 1).alias("begin"), "end")
         .filter(pl.col("begin") <= pl.col("end"))
+        .pipe(at_once)
     )
 
 
@@ -162,11 +165,13 @@ def _makers(
         _within(trace.calls.filter(pl.col("stage") == "forward"), spans)
         .select(*key, "module_call_id", *slots, "out0_value")
         .pipe(collected, trace)
+        .lazy()
     )
     more = (
         _within(trace.call_operands, spans)
         .select(*key, "value_id", role=pl.col("role").cast(pl.String))
         .pipe(collected, trace)
+        .lazy()
         .join(calls.select(key), on=key, how="semi")
     )
     taken = [
@@ -184,14 +189,15 @@ def _makers(
         .join(calls.select(*key, "module_call_id"), on=key)
         .join(_inside(layers, neurons), on=ID, how="left")
         .select(*key, "value", "source", "layer", pl.col("in_neuron").fill_null(False))
+        .pipe(at_once)
     )
 
 
-def _inside(layers: pl.DataFrame, neurons: pl.DataFrame) -> pl.DataFrame:
+def _inside(layers: pl.DataFrame, neurons: pl.DataFrame) -> pl.LazyFrame:
     """Return the module calls of layers and neurons, with what they are."""
     return pl.concat(
         [
-            layers.select(*ID, layer="module_id", in_neuron=pl.lit(False)),
-            neurons.select(*ID, layer=pl.lit(None, pl.Int32), in_neuron=pl.lit(True)),
+            layers.lazy().select(*ID, layer="module_id", in_neuron=pl.lit(False)),
+            neurons.lazy().select(*ID, layer=pl.lit(None, pl.Int32), in_neuron=pl.lit(True)),
         ]
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
+from ..frames import at_once
 from ..text import number as noun
 from .samples import SAMPLE, numbers_of
 
@@ -119,13 +120,14 @@ def divisors(samples: Samples, per: str, keys: Iterable[str]) -> pl.DataFrame:
         return pl.DataFrame({"units": [number]}, schema={"units": pl.Float64})
     if per == "step":
         units = pl.col("step").n_unique()
-        return samples.places.group_by(own).agg(units=units.cast(pl.Float64)).sort(own)
-    each = samples.places.unique([*SAMPLE, *own])
+        of_row = samples.places.lazy().group_by(own).agg(units=units.cast(pl.Float64))
+        return at_once(of_row.sort(own))
+    each = samples.places.lazy().unique([*SAMPLE, *own])
     known = pl.col("batch").null_count() == 0
     units = pl.when(known & pl.lit(samples.told is None)).then(pl.col("batch").sum())
     if "sample" in own:
         each = each.with_columns(sample="number")
-    return each.group_by(own).agg(units=units.cast(pl.Float64)).sort(own)
+    return at_once(each.group_by(own).agg(units=units.cast(pl.Float64)).sort(own))
 
 
 def divided(rows: pl.DataFrame, units: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
@@ -180,20 +182,20 @@ def deviations(
     """
     of = of or per
     own = [key for key in keys if key in _OWN and key != of]
-    weights = divisors(samples, per, [*own, of])
+    weights = divisors(samples, per, [*own, of]).lazy()
     weights = weights.cast({name: rows.schema[name] for name in (*own, of)})
-    whole = weights.group_by(own or [pl.lit(0).alias("all")]).agg(
-        all_units=pl.col("units").sum(), many=pl.len()
-    )
-    found = rows.filter(pl.col(of).is_not_null()).join(
-        weights, on=[*own, of], how="left", nulls_equal=True
+    sums = [pl.col("units").sum().alias("all_units"), pl.len().alias("many")]
+    found = (
+        rows.lazy()
+        .filter(pl.col(of).is_not_null())
+        .join(weights, on=[*own, of], how="left", nulls_equal=True)
     )
     found = (
-        found.join(whole, on=own, how="left", nulls_equal=True)
+        found.join(weights.group_by(own).agg(sums), on=own, how="left", nulls_equal=True)
         if own
-        else found.join(whole.drop("all"), how="cross")
+        else found.join(weights.select(sums), how="cross")
     ).sort(*keys, of, nulls_last=True)
-    if not keys and found.is_empty():
+    if not keys and rows[of].null_count() == rows.height:
         return _nothing(names)
     columns = [_deviation(figure, figure in shares).alias(name) for figure, name in names.items()]
     means = [
@@ -204,7 +206,7 @@ def deviations(
         if keys
         else found.select(*columns, *means)
     )
-    return spread.select(*keys, *map(_without_noise, names.values()))
+    return at_once(spread.select(*keys, *map(_without_noise, names.values())))
 
 
 def _without_noise(name: str) -> pl.Expr:
@@ -297,9 +299,11 @@ def _told_apart(trace: Trace) -> pl.DataFrame:
 def _alone(numbers: pl.DataFrame) -> pl.DataFrame:
     """Return `rank`, `step` and `only`: the sample of each step that has one alone."""
     return (
-        numbers.group_by("rank", "step")
+        numbers.lazy()
+        .group_by("rank", "step")
         .agg(only=pl.col("number").first(), many=pl.len())
         .filter(pl.col("many") == 1)
         .select("rank", "step", "only")
         .sort("rank", "step")
+        .pipe(at_once)
     )

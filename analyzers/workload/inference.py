@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import TraceError
+from ..frames import at_once
 from ..text import agreeing, listed, number
 from ..trace.files import collected
 from ..trace.filters import of_numbers, of_pairs
@@ -104,27 +105,27 @@ def passes_left_out(trace: Trace, part: Trace) -> pl.DataFrame:
         `what`, `calls` and `macs` (dense; null: the size of one is not known), one row or none.
     """
     if part is trace:
-        return pl.DataFrame(schema={"what": pl.String, "calls": pl.Int64, "macs": pl.Int64})
+        return pl.DataFrame(schema=_LEFT_OUT)
     known: dict[int, tuple[Trace, pl.DataFrame]] = trace.own.setdefault("passes left out", {})
     if id(part) not in known:
         known[id(part)] = part, _passes_left_out(trace, part)
     return known[id(part)][1]
 
 
+_LEFT_OUT = {"what": pl.String, "calls": pl.Int64, "macs": pl.Int64}
+
+
 def _passes_left_out(trace: Trace, part: Trace) -> pl.DataFrame:
     keys = [*MODULE, "signature_id"]
     rest = uncharged(products_of(trace, ()), products_of(part, ()).select(*keys, "calls"))
     paths = trace.modules.select(*MODULE, "path")
+    if rest.is_empty():
+        return pl.DataFrame(schema=_LEFT_OUT)
     named = rest.join(paths, on=list(MODULE), how="left", maintain_order="left")
     modules = named["path"].fill_null("no module").unique(maintain_order=True).to_list()
     macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
-    return (
-        named.select(pl.col("calls").sum(), macs=macs)
-        .filter(pl.col("calls") > 0)
-        .select(
-            pl.lit(f"passes in training mode ({listed(modules)})").alias("what"), "calls", "macs"
-        )
-    )
+    what = pl.lit(f"passes in training mode ({listed(modules)})")
+    return named.select(what.alias("what"), pl.col("calls").sum(), macs=macs)
 
 
 def passes_warnings(trace: Trace, rest: pl.DataFrame) -> list[str]:
@@ -227,13 +228,12 @@ def _unlike(trace: Trace) -> pl.DataFrame:
 def _found_unlike(trace: Trace) -> pl.DataFrame:
     forward, training = _stage() == "forward", pl.col("training")
     flags = collected(trace.module_calls.filter(forward).select(training.unique()), trace)
-    names = [*_CALL, "module_id", "evaluated"]
+    if flags.height < 2:  # all modules in one mode
+        return pl.DataFrame(schema=_UNLIKE)
     root = pl.when("root").then("module_call_id")
     columns = trace.module_calls.select(
         *(*_CALL, "module_id", "thread", "sample", "training"), forward=forward, root=IS_ROOT
     )
-    if flags.height < 2:  # all modules in one mode
-        columns = columns.clear()
     calls = (
         collected(columns, trace)
         .sort("rank", "thread", "module_call_id")
@@ -265,7 +265,15 @@ def _found_unlike(trace: Trace) -> pl.DataFrame:
         .select("rank", "root", "evaluated")
     )
     modes = calls.join(roots, on=["rank", "root"], maintain_order="left")
-    return modes.filter(pl.col("evaluated") == training).select(names)
+    return modes.filter(pl.col("evaluated") == training).select(list(_UNLIKE))
+
+
+_UNLIKE = {
+    "rank": pl.Int32,
+    "module_call_id": pl.Int64,
+    "module_id": pl.Int32,
+    "evaluated": pl.Boolean,
+}
 
 
 def _outside_in_eval_mode(trace: Trace, calls: pl.LazyFrame, unlike: pl.DataFrame) -> pl.DataFrame:
@@ -273,16 +281,18 @@ def _outside_in_eval_mode(trace: Trace, calls: pl.LazyFrame, unlike: pl.DataFram
     mode, rank = pl.col("training"), pl.col("rank")
     near = mode.is_null() | mode.shift(1).is_null() | mode.shift(-1).is_null()
     modes = collected(calls.select("rank", "seq", "module_call_id", "training").filter(near), trace)
-    modes = (
-        modes.sort("rank", "seq")
-        .join(unlike.select(*_CALL, "evaluated"), on=list(_CALL), how="left", maintain_order="left")
+    known = unlike.lazy().select(*_CALL, "evaluated")
+    ordered = (
+        modes.lazy()
+        .sort("rank", "seq")
+        .join(known, on=list(_CALL), how="left", maintain_order="left")
         .with_columns(training=pl.coalesce(~pl.col("evaluated"), "training"))
     )
     told = pl.when(mode.is_not_null()).then(rank)  # the rank that a mode is filled in from
     before = pl.when(told.forward_fill() == rank).then(mode.forward_fill())
     after = pl.when(told.backward_fill() == rank).then(mode.backward_fill())
-    filled = modes.with_columns(filled=pl.coalesce(before, after, pl.lit(False)))
-    return filled.filter(mode.is_null() & ~pl.col("filled")).select("rank", "seq")
+    filled = ordered.with_columns(filled=pl.coalesce(before, after, pl.lit(False)))
+    return at_once(filled.filter(mode.is_null() & ~pl.col("filled")).select("rank", "seq"))
 
 
 def _stage() -> pl.Expr:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ..frames import at_once
 from ..trace.files import collected
 from ..trace.filters import of_signatures
 from .layers import BYTES, MODULE, weight_products
@@ -54,24 +55,28 @@ def layer_calls(
     """
     calls = called(trace, layers) if known is None else _of(known, layers)
     products = _main_products(trace, layers, by_values_only=by_values_only)
-    calls = calls.join(products, on=ID, how="left", maintain_order="left")
-    inside = calls.select("in_class", "in_nonzero", "in_spikes")
-    if at_module:
-        copied = pl.col("op_value") != pl.col("in_value")
-        calls = calls.with_columns(
-            pl.when(~copied).then(name).alias(name) for name in inside.columns
-        )
+    inside = {name: f"{name} inside" for name in ("in_class", "in_nonzero", "in_spikes")}
+    own = ~(pl.col("op_value") != pl.col("in_value")) if at_module else pl.lit(True)
+    calls = (
+        calls.lazy()
+        .join(products.lazy(), on=ID, how="left", maintain_order="left")
+        .with_columns(pl.col(name).alias(kept) for name, kept in inside.items())
+        .with_columns(pl.when(own).then(name).alias(name) for name in inside)
+        .pipe(at_once)
+    )
     sides = [("in", calls["in_class"].is_null())]
     if outputs:
         sides.append(("out", calls["out_class"].is_null()))
-    calls = _with_values(trace, calls, sides).drop("op_value")
     fits = spike_expr("in", by_values_only=by_values_only)
-    calls = calls.with_columns(
-        pl.coalesce("in_spikes", fits).alias("in_spikes"),
-        pl.coalesce("in_decided", pl.lit(False)).alias("in_decided"),
-    )
-    return calls.with_columns(
-        pl.coalesce(name, inside[name]).alias(name) for name in inside.columns
+    return (
+        _with_values(trace, calls, sides)
+        .with_columns(
+            pl.coalesce("in_spikes", fits).alias("in_spikes"),
+            pl.coalesce("in_decided", pl.lit(False)).alias("in_decided"),
+        )
+        .with_columns(pl.coalesce(name, kept).alias(name) for name, kept in inside.items())
+        .drop("op_value", *inside.values())
+        .pipe(at_once)
     )
 
 
@@ -97,7 +102,7 @@ def neuron_calls(
     """
     calls = called(trace, neurons) if known is None else _of(known, neurons)
     calls = calls.with_columns(out_class=pl.lit(None, pl.Int16), out_nonzero=pl.lit(None, pl.Int64))
-    return _with_values(trace, calls, [("out", calls["out_class"].is_null())])
+    return at_once(_with_values(trace, calls, [("out", calls["out_class"].is_null())]))
 
 
 def grouped(calls: pl.DataFrame, keys: Sequence[str], sums: Sequence[str]) -> pl.DataFrame:
@@ -196,27 +201,29 @@ def _main_products(trace: Trace, layers: pl.DataFrame, *, by_values_only: bool) 
 
 def _with_values(
     trace: Trace, calls: pl.DataFrame, sides: Sequence[tuple[str, pl.Series]]
-) -> pl.DataFrame:
+) -> pl.LazyFrame:
     """Fill in the class and nonzero elements of inputs or outputs from the values, where asked."""
     wanted = pl.concat(
         [calls.filter(open_).select("rank", value_id=f"{side}_value") for side, open_ in sides]
     ).drop_nulls()
+    filled = calls.lazy()
     if wanted.is_empty():
-        return calls
+        return filled
     known = (
         trace.values.filter(pl.col("value_id").is_in(wanted["value_id"].unique().implode()))
         .select("rank", "value_id", "class", "nonzero")
         .join(wanted.unique().lazy(), on=["rank", "value_id"], how="semi")
         .pipe(collected, trace)
         .unique(["rank", "value_id"])
+        .lazy()
     )
     for side, _ in sides:
         names = {"value_id": f"{side}_value", "class": "new_class", "nonzero": "new_nonzero"}
-        calls = calls.join(
+        filled = filled.join(
             known.rename(names), on=["rank", f"{side}_value"], how="left", maintain_order="left"
         ).with_columns(
             pl.coalesce(f"{side}_class", "new_class").alias(f"{side}_class"),
             pl.coalesce(f"{side}_nonzero", "new_nonzero").alias(f"{side}_nonzero"),
         )
-        calls = calls.drop("new_class", "new_nonzero")
-    return calls
+        filled = filled.drop("new_class", "new_nonzero")
+    return filled

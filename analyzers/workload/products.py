@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..frames import at_once
 from ..rules import PRODUCTS, RULE_SETS, family_of
 from ..rules.call import call_of
 from ..rules.geometry import CONVOLUTIONS, Convolution, product_of
@@ -87,13 +88,17 @@ def _products_of(trace: Trace, keys: Sequence[str], stages: Sequence[str]) -> pl
     signatures = product_signatures(trace)
     return (
         ran_of(trace)
+        .lazy()
         .filter(pl.col("stage").is_in(list(stages)))
         .group_by(kept)
         .agg(pl.col("calls").sum(), pl.col("first").min())
-        .join(signatures, on=SIGNATURE)
-        .with_columns(macs=pl.col("each") * pl.col("calls"))
-        .select(*kept, "op", "family", "each", "calls", "first", "macs")
+        .join(signatures.lazy(), on=SIGNATURE)
+        .select(
+            *(*kept, "op", "family", "each", "calls", "first"),
+            macs=pl.col("each") * pl.col("calls"),
+        )
         .sort("rank", "first")
+        .pipe(at_once)
     )
 
 
@@ -116,11 +121,13 @@ def uncharged(products: pl.DataFrame, charged: pl.DataFrame) -> pl.DataFrame:
         The rows of `products` with fewer `calls` and `macs`, without those of which none is left.
     """
     keys = [name for name in charged.columns if name != "calls"]
-    done = charged.group_by(keys).agg(done=pl.col("calls").sum())
+    done = charged.lazy().group_by(keys).agg(done=pl.col("calls").sum())
+    left = pl.col("calls") - pl.col("done").fill_null(0)
     return (
-        products.join(done, on=keys, how="left", nulls_equal=True, maintain_order="left")
-        .with_columns(calls=pl.col("calls") - pl.col("done").fill_null(0))
-        .with_columns(macs=pl.col("each") * pl.col("calls"))
+        products.lazy()
+        .join(done, on=keys, how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(calls=left, macs=pl.col("each") * left)
         .filter(pl.col("calls") > 0)
         .drop("done")
+        .pipe(at_once)
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from ...schemas import ConfigError
+from ..frames import at_once
 from ..text import agreeing
 from ..text import number as count_of
 from ..trace.files import collected
@@ -212,10 +213,14 @@ def _samples_of(
     known = _known(trace, eval_only).filter(pl.col("sample").is_not_null())
     if (of_models := _of_chosen_models(trace)) is not None:
         known = known.join(of_models.lazy(), on=SAMPLE, how="semi")
-    frame = known.pipe(collected, trace).sort(SAMPLE)
-    failing = failed_samples(trace).with_columns(failed=pl.lit(True))
-    frame = frame.join(failing, on=SAMPLE, how="left", maintain_order="left").with_columns(
-        pl.col("failed").fill_null(False)
+    failing = failed_samples(trace).lazy().with_columns(failed=pl.lit(True))
+    frame = (
+        known.pipe(collected, trace)
+        .lazy()
+        .sort(SAMPLE)
+        .join(failing, on=SAMPLE, how="left", maintain_order="left")
+        .with_columns(pl.col("failed").fill_null(False))
+        .pipe(at_once)
     )
     failed = int(frame["failed"].sum())
     warnings = [
@@ -296,7 +301,8 @@ def _failed(trace: Trace) -> pl.DataFrame:
         return found.select(SAMPLE)
     last = roots.join(found.lazy().select(SAMPLE), on=SAMPLE, how="semi")
     last = last.group_by(SAMPLE).agg(pl.col("module_call_id").max())
-    return found.join(collected(last, trace), on=names[:3], how="semi").select(SAMPLE).sort(SAMPLE)
+    failed = found.lazy().join(collected(last, trace).lazy(), on=names[:3], how="semi")
+    return at_once(failed.select(SAMPLE).sort(SAMPLE))
 
 
 def _numbered(trace: Trace) -> pl.DataFrame:
@@ -310,15 +316,17 @@ def _numbered(trace: Trace) -> pl.DataFrame:
         .pipe(collected, trace)
         .sort(*SAMPLE, "step", "label", nulls_last=True)
     )
-    order = found.select(SAMPLE).unique(maintain_order=True).with_row_index("number")
-    return found.join(order, on=list(SAMPLE), maintain_order="left").cast({"number": pl.Int32})
+    rows = found.lazy()
+    order = rows.select(SAMPLE).unique(maintain_order=True).with_row_index("number")
+    numbered = rows.join(order, on=list(SAMPLE), maintain_order="left")
+    return at_once(numbered.cast({"number": pl.Int32}))
 
 
 def _placed(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:
     """Return in which steps and under which labels each sample ran."""
-    of_frame = frame.select(*SAMPLE, "batch")
-    places = numbers_of(trace).join(of_frame, on=list(SAMPLE), how="inner", maintain_order="left")
-    return places.select(pl.col(name).cast(kind) for name, kind in _PLACES.items())
+    of_frame, numbers = frame.lazy().select(*SAMPLE, "batch"), numbers_of(trace).lazy()
+    places = numbers.join(of_frame, on=list(SAMPLE), how="inner", maintain_order="left")
+    return at_once(places.select(pl.col(name).cast(kind) for name, kind in _PLACES.items()))
 
 
 def in_eval_mode(trace: Trace, samples: Samples) -> int | None:

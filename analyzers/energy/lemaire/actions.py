@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ...frames import at_once
 from ..row_keys import KEYS, KINDS
 
 SCHEMA = {
@@ -75,8 +76,13 @@ class Counted:
 
 
 def action(
-    calls: pl.DataFrame, what: str, count: pl.Expr | float, size: pl.Expr | None = None
-) -> pl.DataFrame:
+    calls: pl.DataFrame,
+    what: str,
+    count: pl.Expr | float,
+    size: pl.Expr | None = None,
+    *,
+    of: pl.Expr | None = None,
+) -> pl.LazyFrame:
     """Return one action count for each row of `calls`.
 
     Args:
@@ -84,12 +90,14 @@ def action(
         what: a name of `OPERATIONS` or `ACCESSES`.
         count: operations, or words moved.
         size: words of the memory that they are moved from or to.
+        of: which rows; by default all.
     """
     if calls.is_empty():
-        return pl.DataFrame(schema=SCHEMA)
+        return pl.LazyFrame(schema=SCHEMA)
     component = OPERATIONS.get(what) or ACCESSES[what]
     layer = "layer" if "layer" in calls.columns else "module"
-    return calls.select(
+    rows = calls.lazy() if of is None else calls.lazy().filter(of)
+    return rows.select(
         *(pl.col(key).cast(SCHEMA[key]) for key in KEYS),
         layer=pl.col(layer),
         component=pl.lit(component),
@@ -99,7 +107,7 @@ def action(
     )
 
 
-def added(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def added(counts: Sequence[pl.LazyFrame]) -> pl.DataFrame:
     """Return the action counts of several tables in one, equal actions added up.
 
     Operations that never ran are left out; memories stay even if nothing was moved.
@@ -112,6 +120,7 @@ def added(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
         .agg(pl.col("count").sum())
         .filter((pl.col("count") != 0) | pl.col("size").is_not_null())
         .select(list(SCHEMA))
+        .pipe(at_once)
     )
 
 

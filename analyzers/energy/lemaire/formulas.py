@@ -127,7 +127,7 @@ def _reached() -> pl.Expr:
     return pl.col("fan") * pl.col("kernel_numel")
 
 
-def _spike_driven(calls: pl.DataFrame) -> list[pl.DataFrame]:
+def _spike_driven(calls: pl.DataFrame) -> list[pl.LazyFrame]:
     """Count weights (7f, 8f) and potentials (9, 10, 14, 15).
 
     Each output's potential is read and written once a step; by the neuron, if one is behind.
@@ -142,18 +142,17 @@ def _spike_driven(calls: pl.DataFrame) -> list[pl.DataFrame]:
     ]
 
 
-def _events(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+def _events(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.LazyFrame]:
     """Count an input that comes as events: reads from the FIFO (5) and addressing (16, 17)."""
     once = pl.col("events_in") * pl.col("part")
-    convolutions, linears = calls.filter(_is_conv()), calls.filter(~_is_conv())
     reach = _reached() if config.conv_address_every_output else pl.col("kernel_numel")
     outs = pl.col("out_channels")
     linear = outs if config.linear_address_every_spike else outs / pl.col("ins")
     return [
         action(calls, "read_in", once, pl.lit(config.snn_fifo_capacity_elements)),
-        action(convolutions, "mac_addr", 2 * once),
-        action(convolutions, "acc_addr", once * reach),
-        action(linears, "acc_addr", once * linear),
+        action(calls, "mac_addr", 2 * once, of=_is_conv()),
+        action(calls, "acc_addr", once * reach, of=_is_conv()),
+        action(calls, "acc_addr", once * linear, of=~_is_conv()),
     ]
 
 
@@ -163,7 +162,7 @@ def _pass_without_zeros() -> pl.Expr:
     return pl.col("out_elements") * pl.col("part") * pl.col("fan_in") * rate
 
 
-def _formal(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+def _formal(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.LazyFrame]:
     """Count a dense pass: products (1.1, 2.1), memories (3, 4, 6, 11, 12) and addressing.
 
     What a neuron takes in goes to its potential and is not written.
@@ -177,13 +176,13 @@ def _formal(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
         action(calls, "mac", macs),
         action(calls, "read_in", reads, pl.col("ins")),
         action(calls, "read_params", macs, pl.col("weight_numel")),
-        action(calls.filter(~pl.col("fed")), "write_out", outs, pl.col("outs")),
-        action(calls.filter(_is_conv()), "acc_addr", ins + outs + kernels),
-        action(calls.filter(~_is_conv()), "acc_addr", linear),
+        action(calls, "write_out", outs, pl.col("outs"), of=~pl.col("fed")),
+        action(calls, "acc_addr", ins + outs + kernels, of=_is_conv()),
+        action(calls, "acc_addr", linear, of=~_is_conv()),
     ]
 
 
-def _bias(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+def _bias(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.LazyFrame]:
     """Count additions (1.2, 1.4, 2.2, 2.4) and reads (6.1s, 6.2s, 7s) of the bias."""
     with_bias = calls.filter(pl.col("bias_numel") > 0)
     adding = calls if config.bias_additions == "always" else with_bias
@@ -193,7 +192,7 @@ def _bias(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
     ]
 
 
-def _neurons(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
+def _neurons(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.LazyFrame]:
     """Count leak (1.3, 2.3), reset (1.4, 2.4), potentials and the spikes written (13).
 
     A hybrid layer's leak is one multiplication a neuron, once in a sample.
@@ -202,8 +201,8 @@ def _neurons(calls: pl.DataFrame, config: LemaireConfig) -> list[pl.DataFrame]:
     leaks = elements * pl.col("macs_per_step")
     hybrid = pl.col("how") == "hybrid"
     return [
-        action(calls.filter(~hybrid), "mac", leaks),
-        action(calls.filter(hybrid), "mul", leaks / pl.col("steps")),
+        action(calls, "mac", leaks, of=~hybrid),
+        action(calls, "mul", leaks / pl.col("steps"), of=hybrid),
         action(calls, "ac", spikes * pl.col("acs_per_spike") + elements * pl.col("acs_per_step")),
         action(calls, "read_potential", elements, pl.col("outs")),
         action(calls, "write_potential", elements, pl.col("outs")),

@@ -9,6 +9,7 @@ import polars as pl
 
 from ....schemas import SpikeClass, TraceError
 from ....schemas.costs import LemaireConfig
+from ...frames import at_once
 from ...workload.dataflow import neurons_behind
 from ...workload.layer_calls import called, grouped, layer_calls, neuron_calls, products_run
 from ...workload.layers import MODULE, layers_of, neurons_of
@@ -48,11 +49,13 @@ def count_network(
     """
     every, kinds = layers_of(trace), neurons_of(trace)
     known = called(trace, pl.concat([every.select(MODULE), kinds.select(MODULE)]))
-    asked = samples.frame.select(*SAMPLE, asked=pl.lit(True))
+    asked = samples.frame.lazy().select(*SAMPLE, asked=pl.lit(True))
     known = (
-        known.join(asked, on=list(SAMPLE), how="left", maintain_order="left")
+        known.lazy()
+        .join(asked, on=list(SAMPLE), how="left", maintain_order="left")
         .filter(pl.col("asked") | pl.col("sample").is_null())
         .drop("asked")
+        .pipe(at_once)
     )
     by_values_only = not config.spikes_by_provenance
     calls = layer_calls(
@@ -149,16 +152,17 @@ def _with_spikes(trace: Trace, calls: pl.DataFrame, config: LemaireConfig) -> pl
     """
     sums = spike_sums(trace, by_values_only=not config.spikes_by_provenance)
     sums = sums if config.sums_of_spikes else sums.clear()
-    return calls.join(
-        sums.rename({"value_id": "in_value"}),
-        on=["rank", "in_value"],
-        how="left",
-        maintain_order="left",
-    ).with_columns(
-        binary=spike_expr("in", by_values_only=True),
-        summed=pl.col("total").is_not_null(),
-        events=(pl.col("in_class") & int(SpikeClass.EVENTS)) != 0,
-        spike_count=pl.coalesce("total", "in_nonzero"),
+    of_value = sums.lazy().rename({"value_id": "in_value"})
+    return (
+        calls.lazy()
+        .join(of_value, on=["rank", "in_value"], how="left", maintain_order="left")
+        .with_columns(
+            binary=spike_expr("in", by_values_only=True),
+            summed=pl.col("total").is_not_null(),
+            events=(pl.col("in_class") & int(SpikeClass.EVENTS)) != 0,
+            spike_count=pl.coalesce("total", "in_nonzero"),
+        )
+        .pipe(at_once)
     )
 
 
@@ -166,27 +170,27 @@ def _neurons_behind_layers(
     trace: Trace, firing: pl.DataFrame, layers: pl.DataFrame, last: pl.DataFrame, by_step: bool
 ) -> pl.DataFrame:
     """Return groups of calls of the neurons that counted layers feed, with their layer."""
-    fed_by = layers.group_by("rank", layer_id="module_id").agg(
-        pl.col("module").first().alias("layer"), pl.col("how").first(), pl.col("outs").max()
+    fed_by = (
+        layers.lazy()
+        .group_by("rank", layer_id="module_id")
+        .agg(pl.col("module").first().alias("layer"), pl.col("how").first(), pl.col("outs").max())
     )
-    kinds = neurons_of(trace).join(
-        last.select("rank", module_id="neuron", layer_id="layer").join(
-            fed_by, on=["rank", "layer_id"]
-        ),
-        on=MODULE,
-        maintain_order="left",
-    )
+    behind = last.lazy().select("rank", module_id="neuron", layer_id="layer")
+    fed = behind.join(fed_by, on=["rank", "layer_id"])
+    kinds = at_once(neurons_of(trace).lazy().join(fed, on=MODULE, maintain_order="left"))
     firing = measured(trace, stepless(firing, by_step), kinds, "out").with_columns(
         pl.col("time_steps").fill_null(1)
     )
     keys = (*CALLED, "sample", "time_steps", "in_numel")
     return (
         grouped(firing, keys, ["out_nonzero"])
+        .lazy()
         .with_columns(
             op=pl.lit(NEURON_OP),
             elements=pl.col("in_numel") * pl.col("calls"),
             spikes_out="out_nonzero",
             steps=steps_in_sample(),
         )
-        .join(kinds.drop("class", "neuron"), on=MODULE, maintain_order="left")
+        .join(kinds.lazy().drop("class", "neuron"), on=MODULE, maintain_order="left")
+        .pipe(at_once)
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ...frames import at_once
 from ...workload.modules import with_paths
 from .actions import COMPONENTS, OPERATIONS
 from .energies import totals_of
@@ -33,21 +34,24 @@ def rows_of(found: Fragments, priced: pl.DataFrame, trace: Trace, *, by_step: bo
         `module`, `stage`, `op`, `label`, `step` (null unless asked for), `component`, `energy_pj`,
         `amount` (MACs, operations or bits) and `fragments`.
     """
-    ops = pl.DataFrame({"op": [one.op for one in found.kinds]}, schema={"op": pl.String})
+    ops = pl.LazyFrame({"op": [one.op for one in found.kinds]}, schema={"op": pl.String})
     each = priced.group_by("fragment", "component", maintain_order=True).agg(
         pl.col("energy_pj", "amount").sum(), pl.col("calls").first()
     )
-    if sum(calls * amount for calls, amount in each.select("calls", "amount").iter_rows()) > _MOST:
+    whole = zip(each["calls"], each["amount"], strict=True)
+    if sum(calls * amount for calls, amount in whole) > _MOST:
         each = each.cast({"amount": pl.Float64})
     return (
         with_paths(trace, found.grouped(by_step))
+        .lazy()
         .join(ops.with_row_index("fragment"), on="fragment", how="left", maintain_order="left")
-        .join(each.drop("calls"), on="fragment", maintain_order="left_right")
+        .join(each.lazy().drop("calls"), on="fragment", maintain_order="left_right")
         .group_by(*_TOLD, "component", maintain_order=True)
         .agg(
             (pl.col("energy_pj", "amount") * pl.col("calls")).sum(),
             fragments=pl.col("calls").sum(),
         )
+        .pipe(at_once)
     )
 
 
@@ -121,9 +125,10 @@ def _of_memory(priced: pl.DataFrame) -> dict[str, Any]:
     """Return bits and energy by level and direction; Python's integers have no end."""
     bits: dict[str, dict[str, int]] = {}
     spent: dict[str, dict[str, float]] = {}
-    moved = priced.drop_nulls("level").sort("level", "direction", maintain_order=True)
     columns = ("level", "direction", "amount", "calls", "energy_pj")
-    for level, direction, amount, calls, energy in moved.select(columns).iter_rows():
+    moved = priced.lazy().select(columns).drop_nulls("level")
+    moved = moved.sort("level", "direction", maintain_order=True)
+    for level, direction, amount, calls, energy in at_once(moved).iter_rows():
         of, cost = bits.setdefault(level, {}), spent.setdefault(level, {})
         of[direction] = of.get(direction, 0) + amount * calls
         cost[direction] = cost.get(direction, 0.0) + energy * calls

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from ...frames import at_once
+
 PLACE = ("rank", "module_id", "stage", "label")
 """What fragments are charged to, besides the step."""
 
@@ -176,22 +178,28 @@ class Fragments:
         """
         if "product" not in calls.columns:
             calls = calls.with_columns(product=pl.lit(None))
+        if calls.is_empty():
+            return
         alike, own = list(dict.fromkeys((*PLACE, *keys))), ("step", "seq", "product")
         grouped = calls.group_by(alike, maintain_order=True).agg(own)
         first = self._keys
         self._keys += grouped.height
         told = grouped.select(each for each in alike if each != "module_id")
-        cuts = grouped.with_columns(
-            key=pl.int_range(first, self._keys), fragment=self._numbers(told, cut)
-        ).filter(pl.col("fragment").list.len() > 0)
+        cuts = (
+            grouped.lazy()
+            .with_columns(key=pl.int_range(first, self._keys), fragment=self._numbers(told, cut))
+            .filter(pl.col("fragment").list.len() > 0)
+        )
         self._cuts.append(
             cuts.with_columns(
                 section=pl.lit(section), number=pl.int_ranges(pl.col("fragment").list.len())
             )
             .explode("fragment", "number")
             .select(_typed(_CUTS))
+            .pipe(at_once)
         )
-        self._calls.append(cuts.select(*own, "key").explode(own).select(_typed(_CALLS)))
+        of_each = cuts.select(*own, "key").explode(own).select(_typed(_CALLS))
+        self._calls.append(at_once(of_each))
 
     def _numbers(
         self, calls: pl.DataFrame, cut: Callable[[dict[str, Any]], Sequence[Fragment]]
@@ -201,8 +209,10 @@ class Fragments:
         Rows that are equal, or would be if the ranks of twins were, are cut once.
         """
         found: list[list[int]] = [[]] * calls.height
-        first_of = calls.with_columns(pl.col("rank").replace(self.twins)).with_row_index("row")
-        equal = first_of.group_by(calls.columns, maintain_order=True).agg("row")
+        first_of = (
+            calls.lazy().with_columns(pl.col("rank").replace(self.twins)).with_row_index("row")
+        )
+        equal = at_once(first_of.group_by(calls.columns, maintain_order=True).agg("row"))
         for told in equal.iter_rows(named=True):
             numbers = []
             for one in cut(told):
@@ -216,7 +226,8 @@ class Fragments:
     def counts(self) -> list[int]:
         """Return how often each fragment ran."""
         found = [0] * len(self.kinds)
-        for kind, calls in self.grouped().select("fragment", "calls").iter_rows():
+        grouped = self.grouped()
+        for kind, calls in zip(grouped["fragment"], grouped["calls"], strict=True):
             found[kind] += calls
         return found
 
@@ -225,12 +236,14 @@ class Fragments:
         step = pl.col("step") if by_step else pl.lit(None, pl.Int32)
         return (
             self._all()
+            .lazy()
             .group_by("key", *(["step"] if by_step else []))
             .agg(calls=pl.len().cast(pl.Int64), seq=pl.col("seq").min())
             .with_columns(step=step)
             .sort("seq", "key", "step")
-            .join(self._cut(), on="key", maintain_order="left_right")
+            .join(self._cut().lazy(), on="key", maintain_order="left_right")
             .select(*PLACE, "step", "fragment", "calls")
+            .pipe(at_once)
         )
 
     def in_order(self) -> pl.Series:
@@ -243,9 +256,9 @@ class Fragments:
 
     def products(self) -> pl.DataFrame:
         """Return `rank` and `seq` of the product calls that fragments stand for, each once."""
-        ranks = self._cut().select("key", "rank").unique()
-        of = self._all().drop_nulls("product").join(ranks, on="key")
-        return of.select("rank", seq="product").unique()
+        ranks = self._cut().lazy().select("key", "rank").unique()
+        of = self._all().lazy().drop_nulls("product").join(ranks, on="key")
+        return at_once(of.select("rank", seq="product").unique())
 
     def _all(self) -> pl.DataFrame:
         return pl.concat(self._calls) if self._calls else pl.DataFrame(schema=_CALLS)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from ...frames import at_once
 from ...rules.geometry import Convolution, Norm, Product
 from ...rules.rule import Counted
 from ...trace.signatures import SIGNATURE, of_each_signature
@@ -89,8 +90,14 @@ def spatial_of(one: Product | None) -> int:
 def left_out_of(run: Run, fragments: Fragments, variant: Variant) -> LeftOut:
     """Return what of a run its fragments do not charge."""
     ran = _ran(run, variant)
-    charged = run.calls.join(fragments.products(), on=["rank", "seq"], how="semi")
-    charged = charged.group_by(_KEYS).agg(calls=pl.col("seq").n_unique().cast(pl.Int64))
+    made = fragments.products().lazy()
+    charged = (
+        run.calls.lazy()
+        .join(made, on=["rank", "seq"], how="semi")
+        .group_by(_KEYS)
+        .agg(calls=pl.col("seq").n_unique().cast(pl.Int64))
+        .pipe(at_once)
+    )
     products = ran.filter("product")
     rest = uncharged(products, charged)
     charged_macs = int(products["macs"].sum()) - int(rest["macs"].sum())
@@ -132,24 +139,26 @@ def _ran(run: Run, variant: Variant) -> pl.DataFrame:
         return {"what": what, "fate": variant.fate(row, one, figures[row["content"]])}
 
     fates = of_each_signature(trace, told, {"what": pl.String, "fate": pl.String})
-    dense = product_signatures(trace).select(*SIGNATURE, "each", product=pl.lit(True))
+    dense = product_signatures(trace).lazy().select(*SIGNATURE, "each", product=pl.lit(True))
     return (
         ran_of(trace)
+        .lazy()
         .group_by(_KEYS)
         .agg(pl.col("calls").sum())
         .sort(_KEYS)
-        .join(fates, on=SIGNATURE, maintain_order="left")
+        .join(fates.lazy(), on=SIGNATURE, maintain_order="left")
         .join(dense, on=SIGNATURE, how="left", maintain_order="left")
         .with_columns(
             pl.col("product").fill_null(False),
             each=pl.when(pl.col("product").is_null()).then(0).otherwise("each"),
         )
         .with_columns(macs=pl.col("each") * pl.col("calls"))
+        .pipe(at_once)
     )
 
 
 def _summed(rows: pl.DataFrame) -> pl.DataFrame:
     """Return `what`, `calls` and `macs` (null: not known), most first."""
     macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
-    found = rows.group_by("what").agg(pl.col("calls").sum(), macs)
-    return found.cast(_REST).sort("macs", "calls", "what", descending=[True, True, False])  # type: ignore[arg-type]
+    found = rows.lazy().group_by("what").agg(pl.col("calls").sum(), macs).cast(pl.Schema(_REST))
+    return at_once(found.sort("macs", "calls", "what", descending=[True, True, False]))

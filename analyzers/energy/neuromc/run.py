@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs import NeuroMCConfig
+from ...frames import at_once
 from ...workload.gradients import Geometries, geometries_of, product_calls, shaped_calls
 from ...workload.layer_calls import ID
 from ...workload.layers import MODULE, layers_of, neurons_of
@@ -92,7 +93,8 @@ def run_of(
     """Return what ran of a trace; `samples` are those of the whole trace."""
     calls = product_calls(trace, spikes, by_values_only=variant.by_values_only)
     layers = layers_of(trace).select(*MODULE, "kind", "in_channels", "out_channels", "weight_numel")
-    ran, neurons = calls.select(MODULE).drop_nulls().unique(), neurons_of(trace)
+    neurons = neurons_of(trace)
+    ran = calls.lazy().select(MODULE).drop_nulls().unique().pipe(at_once)
     shaped = shaped_calls(trace.whole, pl.concat([ran, neurons.select(MODULE)]))
     calls = calls.join(layers, on=MODULE, how="left", maintain_order="left")
     fired = shaped.join(neurons, on=MODULE, how="semi", maintain_order="left")

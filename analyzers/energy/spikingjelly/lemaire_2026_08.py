@@ -180,7 +180,7 @@ def _events() -> pl.Expr:
     return pl.col("in_nonzero") * fan
 
 
-def _layers(layers: pl.DataFrame, most: Mapping[str, float]) -> list[pl.DataFrame]:
+def _layers(layers: pl.DataFrame, most: Mapping[str, float]) -> list[pl.LazyFrame]:
     """Count addresses, and single bytes to and from memory, of layers.
 
     Args:
@@ -196,13 +196,13 @@ def _layers(layers: pl.DataFrame, most: Mapping[str, float]) -> list[pl.DataFram
     convolved = pl.col("kind") != "Linear"
     return [
         action(spiking, "acc_addr", _events()),
-        action(spiking.filter(convolved), "mac_addr", 2 * pl.col("in_nonzero")),
+        action(spiking, "mac_addr", 2 * pl.col("in_nonzero"), of=convolved),
         action(formal, "acc_addr", dense + pl.when(convolved).then(kernels).otherwise(0)),
         *(action(layers, what, pl.col(what), pl.lit(most[what])) for what in _MOVED),
     ]
 
 
-def _operations(counted: pl.DataFrame) -> list[pl.DataFrame]:
+def _operations(counted: pl.DataFrame) -> list[pl.LazyFrame]:
     """Count the additions and MACs of the dispatched calls outside neurons.
 
     SynOps stand beside the ACs that they are, as in the revision.
@@ -214,7 +214,7 @@ def _operations(counted: pl.DataFrame) -> list[pl.DataFrame]:
     ]
 
 
-def _states(states: pl.DataFrame) -> list[pl.DataFrame]:
+def _states(states: pl.DataFrame) -> list[pl.LazyFrame]:
     """Count operations on neuron state, and its bytes read and written.
 
     Args:

@@ -85,7 +85,7 @@ def _steps() -> pl.Expr:
     return pl.when(pl.col("step_mode") == "m").then(pl.col("in_first")).otherwise(1)
 
 
-def _spike_driven(calls: pl.DataFrame, fifo: pl.Expr) -> list[pl.DataFrame]:
+def _spike_driven(calls: pl.DataFrame, fifo: pl.Expr) -> list[pl.LazyFrame]:
     """Count calls with a spike input; a = nonzero elements, c = c_out / groups."""
     spikes, fan = pl.col("in_nonzero"), pl.col("out_channels") // pl.col("groups")
     events = spikes * fan * pl.col("kernel_numel")
@@ -93,7 +93,7 @@ def _spike_driven(calls: pl.DataFrame, fifo: pl.Expr) -> list[pl.DataFrame]:
     return [
         action(calls, "synop", spikes * fan * pl.col("strided_taps")),
         action(calls, "acc_addr", events),
-        action(calls.filter(_is_conv()), "mac_addr", 2 * spikes),
+        action(calls, "mac_addr", 2 * spikes, of=_is_conv()),
         action(calls, "read_in", spikes, fifo),
         action(calls, "read_params", events, pl.col("parameters")),
         action(calls, "read_potential", events, potentials),
@@ -101,7 +101,7 @@ def _spike_driven(calls: pl.DataFrame, fifo: pl.Expr) -> list[pl.DataFrame]:
     ]
 
 
-def _dense(calls: pl.DataFrame, *, spiking_model: bool) -> list[pl.DataFrame]:
+def _dense(calls: pl.DataFrame, *, spiking_model: bool) -> list[pl.LazyFrame]:
     """Count calls with a dense input."""
     ins, outs = _of_all("in_numel"), _of_all("out_numel")
     macs = outs * (pl.col("in_channels") // pl.col("groups")) * pl.col("kernel_numel")
@@ -118,19 +118,19 @@ def _dense(calls: pl.DataFrame, *, spiking_model: bool) -> list[pl.DataFrame]:
     return [*counts, action(calls, "write_out", outs, pl.col("out_numel"))]
 
 
-def _bias(calls: pl.DataFrame) -> list[pl.DataFrame]:
+def _bias(calls: pl.DataFrame) -> list[pl.LazyFrame]:
     return [
         action(calls, "ac", _of_all("out_numel")),
         action(calls, "read_bias", _of_all("out_numel"), pl.col("parameters")),
     ]
 
 
-def _neurons(calls: pl.DataFrame, fifo: pl.Expr) -> list[pl.DataFrame]:
+def _neurons(calls: pl.DataFrame, fifo: pl.Expr) -> list[pl.LazyFrame]:
     """Count neuron calls: state once a step, spikes to the FIFO, a MAC a leak."""
     elements, state = _of_all("out_numel"), pl.col("out_numel") / _steps()
     return [
         action(calls, "ac", pl.col("out_nonzero")),
-        action(calls.filter(pl.col("neuron") == "LIF"), "mac", elements),
+        action(calls, "mac", elements, of=pl.col("neuron") == "LIF"),
         action(calls, "read_potential", elements, state),
         action(calls, "write_potential", elements, state),
         action(calls, "write_out", pl.col("out_nonzero"), fifo),
