@@ -25,6 +25,7 @@ from ..energy.machine.energies import price_pj
 from ..energy.machine.report import counted_of
 from ..energy.machine.tables import Tables
 from ..energy.machine.twin import TwinTables, twin_bits, twin_of
+from ..frames import added_up
 from ..text import listed, number
 from ..trace.trace import narrowed
 from ..units import energy_text, rate_text, ratio_text, share_text
@@ -289,11 +290,11 @@ def _frame(
     energies: pl.DataFrame, others: pl.DataFrame, rates: pl.DataFrame, samples: int
 ) -> pl.DataFrame:
     """Return the rows of a comparison, per sample."""
-    grown = pl.col("energy_pj").filter(pl.col("spikes")).sum()
+    grown = added_up(pl.col("energy_pj").filter(pl.col("spikes")))
     own = energies.group_by("layer", maintain_order=True).agg(
-        pl.col("energy_pj").sum(), grown=grown
+        added_up(pl.col("energy_pj")), grown=grown
     )
-    twin = others.group_by("layer", maintain_order=True).agg(twin_pj=pl.col("energy_pj").sum())
+    twin = others.group_by("layer", maintain_order=True).agg(twin_pj=added_up(pl.col("energy_pj")))
     rows = own.join(twin, on="layer", how="full", coalesce=True, maintain_order="left_right")
     rows = rows.join(rates, on="layer", how="left", maintain_order="left").with_columns(
         pl.col("energy_pj", "grown", "twin_pj").fill_null(0.0) / samples

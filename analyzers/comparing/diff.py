@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ..checking.figures import ENERGY
 from ..counting.evaluate import COUNTERS
+from ..frames import added_up
 from .profiles import KEYS, Side
 
 MARKS = ("added", "removed", "changed", "equal")
@@ -100,7 +102,14 @@ def joined(base: pl.DataFrame, head: pl.DataFrame, figures: Sequence[str]) -> pl
         )
         for side, frame in (("base", base), ("head", head))
     ]
-    both = sides[0].join(sides[1], on=list(KEYS), how="full", nulls_equal=True, coalesce=True)
+    both = sides[0].join(
+        sides[1],
+        on=list(KEYS),
+        how="full",
+        nulls_equal=True,
+        coalesce=True,
+        maintain_order="left_right",
+    )
     for side in ("base", "head"):
         both = both.with_columns(pl.col(f"in_{side}").fill_null(False)).with_columns(
             pl.when(f"in_{side}").then(f"{name}_{side}").otherwise(0).alias(f"{name}_{side}")
@@ -109,13 +118,17 @@ def joined(base: pl.DataFrame, head: pl.DataFrame, figures: Sequence[str]) -> pl
     return both
 
 
+def _sum(name: str) -> pl.Expr:
+    return added_up(pl.col(name)) if name.startswith(ENERGY) else pl.col(name).sum()
+
+
 def summed(rows: pl.DataFrame, figures: Sequence[str], keys: Sequence[str]) -> pl.DataFrame:
     """Add joined rows up by some of `KEYS`; by none: to one row."""
     known = [f"{name}_{side}" for name in figures for side in ("base", "head")]
     unknown = [f"{name}_unknown_{side}" for name in COUNTERS for side in ("base", "head")]
     figured = [
         pl.col("in_base", "in_head").any(),
-        *(pl.when(pl.col(n).count() > 0).then(pl.col(n).sum()).alias(n) for n in known),
+        *(pl.when(pl.col(n).count() > 0).then(_sum(n)).alias(n) for n in known),
         pl.col(unknown).sum(),
     ]
     if not keys:

@@ -14,6 +14,7 @@ from ..checking.figures import COUNTED, ENERGY
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import COUNTERS, tally
 from ..energy.revisions import SOURCE
+from ..frames import added_up
 from ..progress import tracked
 from ..rules import RuleSet
 from ..trace.suggestions import has_calls, refuse_nothing
@@ -86,9 +87,16 @@ class Side:
                 report.rows.select(pl.col(key).cast(pl.String) for key in KEYS)
                 .with_columns(report.rows["energy_pj"].alias(ENERGY + name))
                 .group_by(KEYS, maintain_order=True)
-                .agg(pl.col(ENERGY + name).sum())
+                .agg(added_up(pl.col(ENERGY + name)))
             )
-            frame = frame.join(energies, on=list(KEYS), how="full", nulls_equal=True, coalesce=True)
+            frame = frame.join(
+                energies,
+                on=list(KEYS),
+                how="full",
+                nulls_equal=True,
+                coalesce=True,
+                maintain_order="left_right",
+            )
         counted = [*COUNTED, *(f"{name}_unknown" for name in COUNTERS)]
         bare = pl.col("calls").is_null()  # an energy of what no call stands for
         return (

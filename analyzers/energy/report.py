@@ -13,6 +13,7 @@ from ...schemas.several import texts
 from ..answers.page import Page
 from ..answers.result import Result
 from ..answers.rows import Words, asked, no_words
+from ..frames import added_up
 from ..workload.account import Account
 from ..workload.divisors import check_per, deviations, divided, divisors, number_of
 from ..workload.modules import no_scopes, rolled_up
@@ -246,14 +247,13 @@ class EnergyReport(Result):
         order: list[str] = []
         energy = self._rows(keys).select(*keys, "energy_pj")
         if "module" in keys:
-            energy = energy.group_by(keys, maintain_order=True).agg(pl.col("energy_pj").sum())
+            energy = energy.group_by(keys, maintain_order=True).agg(added_up(pl.col("energy_pj")))
             energy = rolled_up(energy, self.scopes, exclusive=exclusive)
             order = ["place"]
-        total = pl.col("energy_pj").sum()
         summed = (
-            energy.group_by(*keys, *order, maintain_order=True).agg(total)
+            energy.group_by(*keys, *order, maintain_order=True).agg(added_up(pl.col("energy_pj")))
             if keys
-            else energy.select(total)
+            else energy.select(pl.col("energy_pj").sum())
         )
         return (
             summed.with_columns(share=pl.col("energy_pj") / (self.total_pj or 1.0))

@@ -9,6 +9,7 @@ import polars as pl
 
 from ...schemas import OpjouleError
 from ...schemas.several import texts
+from ..frames import added_up
 from ..units import energy_text
 from ..workload.divisors import spread_text
 from .axes import axis_of
@@ -99,7 +100,7 @@ def _bars(report: EnergyReport, keys: Sequence[str], per: str, spread: bool, mos
     wide = (
         rows.with_columns(pl.col("component").replace_strict(parts, default="other parts"))
         .group_by("row", "component", maintain_order=True)
-        .agg(pl.col("energy").sum())
+        .agg(added_up(pl.col("energy")))
         .pivot("component", index="row", values="energy")
     )
     names = [
@@ -138,7 +139,7 @@ def name_of(keys: Sequence[str]) -> pl.Expr:
 
 def _parts(rows: pl.DataFrame, report: EnergyReport) -> dict[str, str]:
     """Return the parts that have a colour of their own, in the order of the breakdown."""
-    sizes = rows.group_by("component").agg(pl.col("energy").sum()).sort("energy", "component")
+    sizes = rows.group_by("component").agg(added_up(pl.col("energy"))).sort("energy", "component")
     kept = sizes["component"].tail(_PARTS).to_list()
     order = [name.removesuffix("_pj") for name in report.breakdown_pj]
     kept.sort(key=lambda name: (order.index(name) if name in order else len(order), name))

@@ -21,6 +21,7 @@ from ..checking.figures import rate
 from ..counting.count import BY, columns_of
 from ..counting.coverage import Coverage, covered
 from ..counting.evaluate import tally
+from ..frames import added_up
 from ..rules import OpRule, rule_set
 from ..text import number
 from ..trace.trace import Trace, narrowed
@@ -266,10 +267,11 @@ def _timed(
 def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Add up by the keys: modules as in the tree, else what takes longest first."""
     sums = [
-        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
+        pl.when(pl.col(name).count() > 0).then(total).alias(name)
         if name not in ("calls", "memory_bound_s", "unknown")
-        else pl.col(name).sum()
+        else total
         for name in _SUMS
+        for total in [added_up(pl.col(name)) if name.endswith("_s") else pl.col(name).sum()]
     ]
     if keys:
         place = [pl.col("place").first()] if "module" in keys else []

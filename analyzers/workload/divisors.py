@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
-from ..frames import at_once
+from ..frames import added_up, at_once
 from ..text import number as noun
 from .samples import SAMPLE, numbers_of
 
@@ -216,19 +216,19 @@ def _without_noise(name: str) -> pl.Expr:
 
 def _units(share: bool) -> pl.Expr:
     """Return how many samples a figure is of: all, or those in which its row ran."""
-    return pl.col("units").sum() if share else pl.col("all_units").first()
+    return added_up(pl.col("units")) if share else pl.col("all_units").first()
 
 
 def _mean(figure: str, share: bool) -> pl.Expr:
-    return pl.col(figure).sum() / _units(share)
+    return added_up(pl.col(figure)) / _units(share)
 
 
 @cache
 def _deviation(figure: str, share: bool) -> pl.Expr:
     units, whole, mean = pl.col("units"), _units(share), _mean(figure, share)
     many = (pl.len() if share else pl.col("many").first()).cast(pl.Float64)
-    present = (units * (pl.col(figure) / units - mean).pow(2)).sum()
-    absent = (whole - units.sum()).clip(lower_bound=0) * mean.pow(2)
+    present = added_up(units * (pl.col(figure) / units - mean).pow(2))
+    absent = (whole - added_up(pl.col("units"))).clip(lower_bound=0) * mean.pow(2)
     known = (pl.col(figure).null_count() == 0) & (units.null_count() == 0)
     found = ((present + absent) / whole * many / (many - 1)).sqrt()
     return pl.when(known & (many > 1)).then(found)

@@ -77,7 +77,9 @@ def rolled_up(rows: pl.DataFrame, scopes: pl.DataFrame, *, exclusive: bool = Fal
         rows = rows.join(own, on="module", how="left", maintain_order="left")
         return rows.with_columns(pl.col("place").fill_null(last))
     everything = rows.with_columns(module=pl.lit(GLOBAL), place=pl.lit(-1, pl.Int32))
-    inside = rows.filter(pl.col("module").is_not_null()).join(scopes, on="module", how="left")
+    inside = rows.filter(pl.col("module").is_not_null()).join(
+        scopes, on="module", how="left", maintain_order="left_right"
+    )
     placed = {"module": pl.coalesce("scope", "module"), "place": pl.coalesce("place", last)}
     columns = [placed.get(name, pl.col(name)).alias(name) for name in everything.columns]
     return pl.concat([everything, inside.select(columns)])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ...frames import at_once
+from ...frames import added_up, at_once
 from ..row_keys import KEYS, KINDS
 
 SCHEMA = {
@@ -117,7 +117,7 @@ def added(counts: Sequence[pl.LazyFrame]) -> pl.DataFrame:
     return (
         pl.concat(counts)
         .group_by(*KEYS, "layer", "component", "what", "size", maintain_order=True)
-        .agg(pl.col("count").sum())
+        .agg(added_up(pl.col("count")))
         .filter((pl.col("count") != 0) | pl.col("size").is_not_null())
         .select(list(SCHEMA))
         .pipe(at_once)
@@ -127,7 +127,7 @@ def added(counts: Sequence[pl.LazyFrame]) -> pl.DataFrame:
 def totals(counts: pl.DataFrame) -> dict[str, float]:
     """Return the sum of the counts by name, 0 for what did not happen."""
     found = dict(
-        counts.group_by("what", maintain_order=True).agg(pl.col("count").sum()).iter_rows()
+        counts.group_by("what", maintain_order=True).agg(added_up(pl.col("count"))).iter_rows()
     )
     return {name: found.get(name, 0.0) for name in (*OPERATIONS, *ACCESSES)}
 

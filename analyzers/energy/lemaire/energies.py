@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs.lemaire import LemaireConfig
+from ...frames import added_up
 from ..interpolation import interpolation
 from ..revisions import variant_of
 from .actions import ACCESSES, OPERATIONS
@@ -87,7 +88,7 @@ def breakdown_pj(energies: pl.DataFrame) -> dict[str, float]:
     Args:
         energies: what `priced` returns.
     """
-    sums = energies.group_by("component", maintain_order=True).agg(pl.col("energy_pj").sum())
+    sums = energies.group_by("component", maintain_order=True).agg(added_up(pl.col("energy_pj")))
     found = dict(sums.iter_rows())
     parts = {name: found.get(name, 0.0) for name in dict.fromkeys(OPERATIONS.values())}
     memory = {name: found.get(name, 0.0) for name in dict.fromkeys(ACCESSES.values())}

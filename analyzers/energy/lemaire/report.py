@@ -11,6 +11,7 @@ import polars as pl
 from ....schemas import TraceError
 from ....schemas.costs import LemaireConfig
 from ....schemas.several import texts
+from ...frames import added_up
 from ...trace.filters import Filter, parse_filters
 from ...trace.trace import narrowed
 from ...workload.account import account_of
@@ -117,7 +118,7 @@ def estimate_lemaire(
             "layers": _layers(energies),
             "terms": _summed(energies, "layer", "what"),
             "actions": counts.group_by("component", "what", "size", maintain_order=True).agg(
-                pl.col("count").sum()
+                added_up(pl.col("count"))
             ),
         },
         recount=lambda keys: _rows(
@@ -158,7 +159,7 @@ def _chosen(counts: pl.DataFrame, trace: Trace, filters: Sequence[Filter]) -> pl
 
 def _summed(energies: pl.DataFrame, *keys: str) -> pl.DataFrame:
     """Return counts and energies by some keys."""
-    return energies.group_by(keys, maintain_order=True).agg(pl.col("count", "energy_pj").sum())
+    return energies.group_by(keys, maintain_order=True).agg(added_up(pl.col("count", "energy_pj")))
 
 
 def _rows(energies: pl.DataFrame) -> pl.DataFrame:
@@ -197,7 +198,7 @@ _AUTHORS = {
 def _layers(energies: pl.DataFrame) -> pl.DataFrame:
     """Return the energy of each layer by the authors' columns."""
     energy, what = pl.col("energy_pj"), pl.col("what")
-    parts = {name: energy.filter(what.is_in(list(of))).sum() for name, of in _AUTHORS.items()}
+    parts = {name: added_up(energy.filter(what.is_in(list(of)))) for name, of in _AUTHORS.items()}
     table = energies.group_by("layer", maintain_order=True).agg(**parts)
     # One by one: `sum_horizontal` adds in another order on other numbers of threads.
     total = pl.reduce(lambda one, other: one + other, [pl.col(name) for name in _AUTHORS])

@@ -11,6 +11,7 @@ import polars as pl
 
 from ....schemas.costs.machine import Machine, Term
 from ....schemas.quantities import QUANTITIES
+from ...frames import added_up
 from ...trace.filters import parse_filters
 from ..row_keys import KEYS, KINDS, key_columns
 from .tables import BYTES, Tables
@@ -119,8 +120,8 @@ class Actions:
             counted = rows.filter(pl.col("count") > 0)
             parts.append(counted.select(*key_columns(counted), CAPACITY, "count"))
         keys = [*KEYS, CAPACITY]
-        rows = pl.concat(parts).group_by(keys, maintain_order=True).agg(pl.col("count").sum())
-        sums = rows.group_by(CAPACITY).agg(pl.col("count").sum()).sort(CAPACITY)
+        rows = pl.concat(parts).group_by(keys, maintain_order=True).agg(added_up(pl.col("count")))
+        sums = rows.group_by(CAPACITY).agg(added_up(pl.col("count"))).sort(CAPACITY)
         return Counted(rows, tuple(sums.rows()), matched, unknown, matched - unknown)
 
     def rows(self, name: str, asked: Asked) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs.machine import Machine, Term, bytes_of
+from ...frames import added_up
 from ..interpolation import interpolated
 from ..row_keys import KEYS
 from .actions import CAPACITY, asked_of
@@ -86,7 +87,7 @@ def priced(rows: pl.DataFrame, machine: Machine) -> pl.DataFrame:
         rows.join(each, on=["component", CAPACITY], nulls_equal=True, maintain_order="left")
         .with_columns(energy_pj=pl.col("count") * pl.col("price"))
         .group_by(*KEYS, "component", maintain_order=True)
-        .agg(pl.col("count", "energy_pj").sum())
+        .agg(added_up(pl.col("count", "energy_pj")))
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ...frames import at_once
+from ...frames import added_up, at_once
 from ...workload.modules import with_paths
 from .actions import COMPONENTS, OPERATIONS
 from .energies import totals_of
@@ -36,7 +36,7 @@ def rows_of(found: Fragments, priced: pl.DataFrame, trace: Trace, *, by_step: bo
     """
     ops = pl.LazyFrame({"op": [one.op for one in found.kinds]}, schema={"op": pl.String})
     each = priced.group_by("fragment", "component", maintain_order=True).agg(
-        pl.col("energy_pj", "amount").sum(), pl.col("calls").first()
+        added_up(pl.col("energy_pj")), pl.col("amount").sum(), pl.col("calls").first()
     )
     whole = zip(each["calls"], each["amount"], strict=True)
     if sum(calls * amount for calls, amount in whole) > _MOST:
@@ -46,11 +46,9 @@ def rows_of(found: Fragments, priced: pl.DataFrame, trace: Trace, *, by_step: bo
         .lazy()
         .join(ops.with_row_index("fragment"), on="fragment", how="left", maintain_order="left")
         .join(each.lazy().drop("calls"), on="fragment", maintain_order="left_right")
+        .with_columns(pl.col("energy_pj", "amount") * pl.col("calls"))
         .group_by(*_TOLD, "component", maintain_order=True)
-        .agg(
-            (pl.col("energy_pj", "amount") * pl.col("calls")).sum(),
-            fragments=pl.col("calls").sum(),
-        )
+        .agg(added_up(pl.col("energy_pj")), pl.col("amount").sum(), fragments=pl.col("calls").sum())
         .pipe(at_once)
     )
 

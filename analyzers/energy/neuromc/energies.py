@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs import NeuroMCConfig, NeuroMCMemories
+from ...frames import added_up
 from .actions import COMPONENTS, OPERATIONS
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def totals_of(found: pl.DataFrame) -> pl.DataFrame:
     """Return amounts by component and `PRICED`, in all: what other energies need."""
     keys = ("component", *PRICED)
     amount = pl.col("amount").cast(pl.Float64) * pl.col("calls")
-    return found.group_by(keys, maintain_order=True).agg(amount=amount.sum())
+    each = found.with_columns(amount=amount)
+    return each.group_by(keys, maintain_order=True).agg(added_up(pl.col("amount")))
 
 
 def prices_of(report: EnergyReport) -> Callable[[NeuroMCConfig], dict[str, float]]:

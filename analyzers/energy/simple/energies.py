@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs.compute import SimpleConfig
+from ...frames import added_up
 from ..row_keys import KEYS
 from .actions import COMPONENTS
 
@@ -53,7 +54,7 @@ def priced(rows: pl.DataFrame, config: SimpleConfig) -> pl.DataFrame:
     return (
         rows.with_columns(energy_pj=pl.col("count") * units)
         .group_by(*KEYS, "component", maintain_order=True)
-        .agg(pl.col("count", "energy_pj").sum())
+        .agg(added_up(pl.col("count", "energy_pj")))
     )
 
 

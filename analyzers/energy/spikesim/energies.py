@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs.spikesim import SpikeSimConfig
+from ...frames import added_up
 
 if TYPE_CHECKING:
     from ..report import EnergyReport
@@ -90,7 +91,7 @@ def breakdown_pj(
 def totals_of(rows: pl.DataFrame) -> dict[tuple[str, int], float]:
     """Return (component, kernel_numel) -> amount: all that the energy of the total needs."""
     sums = rows.group_by("component", "kernel_numel", maintain_order=True).agg(
-        pl.col("amount").sum()
+        added_up(pl.col("amount"))
     )
     return {(component, taps): amount for component, taps, amount in sums.iter_rows()}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from ...frames import added_up
 from .actions import tiles
 
 _SUMS = ("all_sites", "pe_cycles", "live_sites", "live_patches", "full_rows", "rest_rows")
@@ -30,7 +31,7 @@ def stages_of(counts: pl.DataFrame, rows: pl.DataFrame, xbar_size: int) -> dict[
 
 def _energy_by_stage(rows: pl.DataFrame) -> dict[str, float]:
     """Return the energy of each stage in pJ, by module path."""
-    found = rows.group_by("module", maintain_order=True).agg(pl.col("energy_pj").sum())
+    found = rows.group_by("module", maintain_order=True).agg(added_up(pl.col("energy_pj")))
     return dict(found.iter_rows())
 
 
@@ -38,7 +39,9 @@ def _energy_by_component(rows: pl.DataFrame) -> dict[str, Any]:
     """Return the energy by component in pJ, `by_stage` and in `totals`; `total_pj` in each."""
     by_stage: dict[str, dict[str, float]] = {}
     totals: dict[str, float] = {"total_pj": 0.0}
-    frame = rows.group_by("module", "component", maintain_order=True).agg(pl.col("energy_pj").sum())
+    frame = rows.group_by("module", "component", maintain_order=True).agg(
+        added_up(pl.col("energy_pj"))
+    )
     for module, component, energy_pj in frame.iter_rows():
         stage = by_stage.setdefault(module, {"total_pj": 0.0})
         for part in (stage, totals):
