@@ -15,6 +15,7 @@ from ...schemas.several import texts
 from ..answers.page import Page
 from ..answers.result import Result
 from ..answers.rows import Words, asked, no_words
+from ..frames import at_once
 from ..rules import PRODUCTS, OpRule, RuleSet, rule_set
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import (
@@ -333,23 +334,25 @@ def _by_module(
 def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Add up by the keys."""
     figures = _figures()
+    frame = rows.lazy()
     if keys:
         order = [*([pl.col("place").min()] if "module" in keys else []), pl.col("first_seq").min()]
-        frame = rows.group_by(keys).agg(*figures, *order).sort(*_order(keys), maintain_order=True)
+        frame = frame.group_by(keys).agg(*figures, *order).sort(*_order(keys), maintain_order=True)
     else:
-        frame = rows.select(figures)
+        frame = frame.select(figures)
     intensity = pl.col("flops") / pl.col("bytes")
     bounds = [
         pl.when(pl.col(name).is_not_null() & (pl.col(f"{name}:lost") > 0)).then(pl.lit(name))
         for name in COUNTERS
     ]
-    return frame.select(
+    summed = frame.select(
         *keys,
         "calls",
         *FIGURES,
         intensity=pl.when(pl.col("bytes") > 0).then(intensity).otherwise(None),
         at_least=pl.concat_str(bounds, separator=" ", ignore_nulls=True).replace("", None),
     )
+    return at_once(summed)
 
 
 @cache

@@ -12,6 +12,7 @@ import polars as pl
 from ...schemas import RuleError
 from ..answers.page import Page, is_assumed
 from ..answers.result import Result
+from ..frames import at_once
 from ..rules import PRODUCTS, OpRule, rule_set
 from ..text import agreeing, number
 from ..trace.files import collected
@@ -208,7 +209,8 @@ def covered(trace: Trace, counted: pl.DataFrame, hints: Iterable[str] = ()) -> C
 def by_op(counted: pl.DataFrame) -> pl.DataFrame:
     """Return how each op is counted: `Coverage.frame` of what `tally` counted."""
     return (
-        counted.group_by("op", "how", "family", maintain_order=True)
+        counted.lazy()
+        .group_by("op", "how", "family", maintain_order=True)
         .agg(
             pl.col("calls").sum(),
             bytes=pl.col("moved").sum(),
@@ -218,6 +220,7 @@ def by_op(counted: pl.DataFrame) -> pl.DataFrame:
         .with_columns(first=pl.col("how") == "uncovered")
         .sort("first", "bytes", "calls", "op", descending=[True, True, True, False])
         .drop("first")
+        .pipe(at_once)
     )
 
 

@@ -10,13 +10,14 @@ import polars as pl
 
 from ..counting.coverage import by_op
 from ..counting.evaluate import tally
+from ..frames import at_once
 from ..rules import rule_set
 from ..trace.trace import narrowed
 from ..workload.inference import forward_part, mode_warnings
 from ..workload.modules import with_paths
 from ..workload.spikes import SPIKE_MODES, check_spikes
 from ..workload.unmeasured import Gaps, gaps_of
-from .row_keys import KEYS, keyed, keys_of
+from .row_keys import KEYS, key_columns, keys_of
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -70,7 +71,7 @@ class Operations:
 
     def rows(self) -> pl.DataFrame:
         """Return `KEYS`, `component` (of `COUNTERS`) and `count`: what is priced."""
-        counted = keyed(self.counted)
+        counted = self.counted.lazy().with_columns(key_columns(self.counted))
         parts = [
             counted.filter(pl.col(counter) > 0)
             .group_by(KEYS, maintain_order=True)
@@ -78,7 +79,7 @@ class Operations:
             .select(*KEYS, component=pl.lit(component), count="count")
             for component, counter in COUNTERS.items()
         ]
-        return pl.concat(parts)
+        return at_once(pl.concat(parts))
 
     def gaps(self) -> Gaps:
         """Return what is not in the counts; raise TraceError if no product is."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import TraceError
+from ..frames import at_once
 from ..text import percent
 from ..trace.files import collected
 from ..workload.layer_calls import MOST_DIMS
@@ -40,7 +41,7 @@ def parameter_uses(
         `bias_reads` (elements) and `weight_read_bytes`, `bias_read_bytes`. Reads of weights are
         null where the input was not measured.
     """
-    layers = layers_of(part).drop("module")
+    layers = layers_of(part).lazy().drop("module")
     if kinds is not None:
         layers = layers.filter(pl.col("kind").is_in(kinds))
     linear = pl.col("kind") == "Linear"
@@ -50,7 +51,8 @@ def parameter_uses(
     biased = pl.col("adds") | ~pl.col("adds").any().over(MODULE)
     has_bias = pl.col("bias_numel") > 0
     return (
-        counted.join(weight_products(part), on=["rank", "signature_id"], maintain_order="left")
+        counted.lazy()
+        .join(weight_products(part).lazy(), on=["rank", "signature_id"], maintain_order="left")
         .join(layers, on=MODULE, maintain_order="left")
         .filter(pl.col("weight_numel") == pl.col("second_numel"))
         .with_columns(spikes=first_factor("spikes"), outputs=pl.col("out_numel") * pl.col("calls"))
@@ -62,6 +64,7 @@ def parameter_uses(
             weight_read_bytes=pl.col("weight_reads") * _each("weight"),
             bias_read_bytes=pl.col("bias_reads") * _each("bias"),
         )
+        .pipe(at_once)
     )
 
 
@@ -118,8 +121,10 @@ def state_accesses(
         .group_by(*MODULE, *keys, "steps")
         .agg(pl.col("elements", "bytes").sum())
         .pipe(collected, trace)
-        .join(neurons.select(*MODULE, "module"), on=MODULE)
+        .lazy()
+        .join(neurons.lazy().select(*MODULE, "module"), on=MODULE)
         .sort(*MODULE, *keys, "steps")
+        .pipe(at_once)
     )
     for module in found.filter(pl.col("steps").is_null())["module"]:
         raise TraceError(
@@ -145,7 +150,8 @@ def free_weights(part: Trace, counted: pl.DataFrame) -> list[str]:
         counted: what `tally` returned of it, with facts and `module`.
     """
     held = (
-        part.modules.join(layers_of(part), on=MODULE, how="anti")
+        part.modules.lazy()
+        .join(layers_of(part).lazy(), on=MODULE, how="anti")
         .explode("parameters")
         .filter(pl.col("parameters").struct.field("shape").list.len() > 1)
         .group_by(MODULE)
@@ -153,10 +159,17 @@ def free_weights(part: Trace, counted: pl.DataFrame) -> list[str]:
     )
     second = pl.col("second_numel")  # null: a recurrent or fused layer, whose weights are its own
     ran = (
-        counted.filter(pl.col("dense_macs") > 0)
-        .join(weight_products(part), on=["rank", "signature_id"], how="left", maintain_order="left")
+        counted.lazy()
+        .filter(pl.col("dense_macs") > 0)
+        .join(
+            weight_products(part).lazy(),
+            on=["rank", "signature_id"],
+            how="left",
+            maintain_order="left",
+        )
         .join(held, on=MODULE, maintain_order="left")
         .filter(second.is_null() | second.is_in("held"))
+        .pipe(at_once)
     )
     if ran.is_empty():
         return []

@@ -26,11 +26,6 @@ def keys_of(trace: Trace) -> tuple[str, ...]:
     return KEYS if trace.manifest.steps <= MOST_STEPS else KEYS[:-1]
 
 
-def keyed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with all of `KEYS`: null where they are not told apart."""
-    return rows.with_columns(key_columns(rows))
-
-
 def key_columns(rows: pl.DataFrame) -> list[pl.Expr]:
     """Return all of `KEYS` as columns of rows: null where they are not told apart."""
     known = {key: pl.col(key) if key in rows.columns else pl.lit(None) for key in KEYS}

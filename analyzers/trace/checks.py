@@ -7,21 +7,31 @@ products of shapes, everything fits into 64 bits.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from ...schemas import TraceError
+from ..frames import at_once
 from .manifests import plain
 
 _LARGEST = 1 << 62
 _LONGEST_NAME, _LONGEST_TEXT = 1 << 20, 1 << 24
 _DEEPEST = 64
-_NULL = pl.element().is_null().any()
 
 Fault = tuple[str, pl.Expr]
 """What is wrong with a table, in words, and the rows of which that holds."""
+
+_TENSOR = ("name", "dtype")
+_TOLD = {
+    "operands": ("role", "slot", *_TENSOR, "layout", "device"),
+    "parameters": _TENSOR,
+    "buffers": _TENSOR,
+}
+"""What each tensor of a list has to tell besides its sizes."""
 
 
 def check_static(
@@ -33,12 +43,14 @@ def check_static(
         TraceError: one of them holds what no recorder writes.
     """
     tables = (
-        ("signatures", signatures, _in_signatures),
-        ("modules", modules, _in_modules),
-        ("optimizer_steps", optimizer_steps, _in_optimizer_steps),
+        ("signatures", signatures, _in_signatures, ("operands",)),
+        ("modules", modules, _in_modules, ("parameters", "buffers")),
+        ("optimizer_steps", optimizer_steps, _in_optimizer_steps, ()),
     )
-    for name, frame, faults in tables:
+    for name, frame, faults, tensors in tables:
         _check(path, name, frame, faults)
+        for column in tensors:
+            _check_tensors(path, name, frame, column)
     _check_parents(path, modules)
     for frame, column, kind in (
         (signatures, "arguments", dict),
@@ -75,14 +87,8 @@ def _in_signatures() -> Iterator[Fault]:
     yield "signature_id repeats", pl.struct("rank", "signature_id").is_duplicated()
     yield "is_view is null", pl.col("is_view").is_null()
     for name in ("tags", "mutates"):
-        yield f"{name} is null", pl.col(name).is_null() | _any(name, pl.element().is_null())
-    yield from _sized("operands", ("role", "slot", "name", "dtype", "layout", "device"))
-    yield (
-        "an operand is neither in nor out",
-        _any("operands", ~_field("role").is_in(["in", "out"])),
-    )
-    slots = _field("slot")
-    yield "an operand has no slot", _any("operands", (slots < 0) | (slots >= 1 << 24))
+        yield f"{name} is null", pl.col(name).is_null() | _has_null(name)
+    yield "operands is null", pl.col("operands").is_null()
 
 
 def _in_modules() -> Iterator[Fault]:
@@ -90,11 +96,11 @@ def _in_modules() -> Iterator[Fault]:
     yield from _numbers("module_id")
     yield "module_id repeats", pl.struct("rank", "module_id").is_duplicated()
     for name in ("parameters", "buffers"):
-        yield from _sized(name, ("name", "dtype"))
+        yield f"{name} is null", pl.col(name).is_null()
     numbers = pl.col("parameter_ids")
-    wrong = (numbers.list.len() != pl.col("parameters").list.len()) | _any(
-        "parameter_ids", ~pl.element().is_between(0, _LARGEST).fill_null(False)
-    )
+    wrong = numbers.list.len() != pl.col("parameters").list.len()
+    wrong = wrong | (numbers.list.min() < 0) | (numbers.list.max() > _LARGEST)
+    wrong = wrong.fill_null(False) | _has_null("parameter_ids")
     yield "parameter_ids does not number the parameters", numbers.is_not_null() & wrong
     for name in ("parent_id", "same_as"):
         number = pl.col(name)
@@ -125,37 +131,50 @@ def _numbers(*names: str) -> Iterator[Fault]:
         yield f"{name} is null or no number of its kind", ~pl.col(name).is_between(0, _LARGEST)
 
 
-def _sized(name: str, fields: tuple[str, ...]) -> Iterator[Fault]:
-    """Yield what may be wrong with lists of tensors: names, sizes, and that those fit shapes."""
-    yield f"{name} is null", pl.col(name).is_null() | _any(name, pl.element().is_null())
-    missing = pl.any_horizontal(_field(each).is_null() for each in fields)
-    yield f"{name}: {', '.join(fields)} may not be null", _any(name, missing)
-    numel, size = _field("numel"), _field("bytes")
-    fits = numel.is_between(0, _LARGEST) & size.is_between(0, _LARGEST)
-    yield f"{name}: numel or bytes is no size", _any(name, ~fits.fill_null(False))
-    shape = _field("shape")
-    wrong = shape.list.eval(pl.element().is_null() | (pl.element() < 0)).list.any()
-    yield f"{name}: a shape holds what is no size", _any(name, wrong.fill_null(False))
-    product = shape.list.eval(pl.element().cast(pl.Float64).product()).list.first().fill_null(1.0)
-    exact = shape.list.eval(pl.element().product()).list.first().fill_null(1)
-    differs = (product >= _LARGEST) | (exact != numel)
-    differs = differs & shape.is_not_null() & (shape.list.len() > 0)
-    yield f"{name}: numel is not the product of the shape", _any(name, differs)
+def _has_null(name: str) -> pl.Expr:
+    """Return whether an element of a list is null."""
+    values = pl.col(name)
+    return values.list.drop_nulls().list.len() != values.list.len()
 
 
-def _field(name: str) -> pl.Expr:
-    return pl.element().struct.field(name)
+def _check_tensors(path: Path, name: str, frame: pl.DataFrame, column: str) -> None:
+    """Check a list of tensors in each row: names, sizes, and that those fit shapes.
+
+    Of a tensor that is null, its names are.
+    """
+    tensors = (
+        frame.lazy()
+        .select(column)
+        .filter(pl.col(column).list.len() > 0)
+        .explode(column)
+        .unnest(column)
+        .pipe(at_once)
+    )
+    _check(path, name, tensors, partial(_in_tensors, column))
+    shapes = tensors.lazy().select("shape", "numel").drop_nulls("shape").unique().pipe(at_once)
+    for shape, numel in shapes.iter_rows():
+        if any(size is None or size < 0 for size in shape):
+            raise _damaged(path, f"{name}: {column}: a shape holds what is no size")
+        if shape and math.prod(shape) != numel:
+            raise _damaged(path, f"{name}: {column}: numel is not the product of the shape")
 
 
-def _any(name: str, condition: pl.Expr) -> pl.Expr:
-    """Return whether a condition holds for an element of a list."""
-    return pl.col(name).list.eval(condition.any()).list.first().fill_null(False)
+def _in_tensors(column: str) -> Iterator[Fault]:
+    fields = _TOLD[column]
+    missing = pl.any_horizontal(pl.col(each).is_null() for each in fields)
+    yield f"{column}: {', '.join(fields)} may not be null", missing
+    sizes = (pl.col(size).is_between(0, _LARGEST).fill_null(False) for size in ("numel", "bytes"))
+    yield f"{column}: numel or bytes is no size", ~pl.all_horizontal(sizes)
+    if "role" in fields:
+        yield "an operand is neither in nor out", ~pl.col("role").is_in(["in", "out"])
+        yield "an operand has no slot", ~pl.col("slot").is_between(0, (1 << 24) - 1)
 
 
 def _check_parents(path: Path, modules: pl.DataFrame) -> None:
     for name in ("parent_id", "same_as"):
-        known = modules.select("rank", pl.col("module_id").alias(name))
-        lost = modules.filter(pl.col(name).is_not_null()).join(known, on=["rank", name], how="anti")
+        known = modules.lazy().select("rank", pl.col("module_id").alias(name))
+        named = modules.lazy().filter(pl.col(name).is_not_null())
+        lost = at_once(named.join(known, on=["rank", name], how="anti"))
         if lost.height:
             raise _damaged(path, f"modules: {name} {lost[name][0]} is the number of no module")
 

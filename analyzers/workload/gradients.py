@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..frames import at_once
 from ..rules.geometry import Matmul, Norm, Product, product_of
 from ..trace.files import collected
 from ..trace.filters import of_signatures
@@ -96,7 +97,7 @@ def product_calls(
         return None if one is None else _layout(one)
 
     layouts = of_each_signature(trace, layout, _LAYOUTS)
-    roles = layouts.select(*SIGNATURE, "role").filter(pl.col("role").list.len() > 0).explode("role")
+    roles = layouts.lazy().select(*SIGNATURE, "role").filter(pl.col("role").list.len() > 0)
 
     def calls_among(calls: pl.LazyFrame) -> pl.DataFrame:
         calls = of_signatures(calls, layouts.drop("role"))
@@ -111,10 +112,12 @@ def product_calls(
     calls = calls_among(trace.calls.filter(pl.col("stage") != "optimizer"))
     known = calls
     if trace.opened is not None:
-        of = calls.select("rank", seq="forward_seq").drop_nulls().unique().lazy()
+        of = calls.lazy().select("rank", seq="forward_seq").drop_nulls().unique()
         known = calls_among(trace.whole.calls.join(of, on=["rank", "seq"], how="semi"))
-    calls = calls.join(roles, on=list(SIGNATURE), maintain_order="left_right")
-    return _with_forward(calls, known, trace, geometries).select(
+    by_role = calls.lazy().join(
+        roles.explode("role"), on=list(SIGNATURE), maintain_order="left_right"
+    )
+    return _with_forward(by_role, known, trace, geometries).select(
         *_CALL, "sort", "role", "of_signature", "first_spikes", "input_spikes"
     )
 
@@ -137,21 +140,27 @@ def _at_slot(what: str, later: int = 0) -> pl.Expr:
 
 
 def _with_forward(
-    calls: pl.DataFrame, known: pl.DataFrame, trace: Trace, geometries: Geometries
+    by_role: pl.LazyFrame, known: pl.DataFrame, trace: Trace, geometries: Geometries
 ) -> pl.DataFrame:
     """Return calls with the forward matmul that backward ones are a gradient of, and the role."""
-    forward = known.filter(pl.col("sort") == "matmul").select(
-        "rank",
-        forward_seq="seq",
-        of_signature="signature_id",
-        of_first="first",
-        of_second="second",
-        of_spikes="first_spikes",
+    forward = (
+        known.lazy()
+        .filter(pl.col("sort") == "matmul")
+        .select(
+            "rank",
+            forward_seq="seq",
+            of_signature="signature_id",
+            of_first="first",
+            of_second="second",
+            of_spikes="first_spikes",
+        )
     )
     backward = (pl.col("sort") == "matmul") & (pl.col("stage") == "backward")
-    calls = calls.join(
-        forward, on=["rank", "forward_seq"], how="left", maintain_order="left"
-    ).with_columns(role=pl.when(backward).then(_role("first", "second")).otherwise("role"))
+    calls = (
+        by_role.join(forward, on=["rank", "forward_seq"], how="left", maintain_order="left")
+        .with_columns(role=pl.when(backward).then(_role("first", "second")).otherwise("role"))
+        .pipe(at_once)
+    )
     open_ones = calls.filter(pl.col("role").is_null() & pl.col("of_signature").is_not_null())
     if open_ones.height:
         found = _by_storage_or_size(open_ones, trace, geometries)

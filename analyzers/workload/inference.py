@@ -236,11 +236,14 @@ def _found_unlike(trace: Trace) -> pl.DataFrame:
     )
     calls = (
         collected(columns, trace)
+        .lazy()
         .sort("rank", "thread", "module_call_id")
         .with_columns(root=root.forward_fill().over("rank", "thread"))
         .filter("forward")
+        .pipe(at_once)
+        .lazy()
     )
-    asked = trace.modules.filter(_has_mode()).select(MODULE)
+    asked = trace.modules.lazy().filter(_has_mode()).select(MODULE)
     inside = (
         calls.join(asked, on=list(MODULE), how="semi")
         .group_by("rank", "root")
@@ -265,7 +268,7 @@ def _found_unlike(trace: Trace) -> pl.DataFrame:
         .select("rank", "root", "evaluated")
     )
     modes = calls.join(roots, on=["rank", "root"], maintain_order="left")
-    return modes.filter(pl.col("evaluated") == training).select(list(_UNLIKE))
+    return at_once(modes.filter(pl.col("evaluated") == training).select(list(_UNLIKE)))
 
 
 _UNLIKE = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ...schemas import TraceError
+from ..frames import at_once
 from ..trace.files import collected
 
 if TYPE_CHECKING:
@@ -68,28 +69,33 @@ def with_shares(layers: pl.DataFrame, samples: pl.DataFrame, *, spiking: bool) -
     Raises:
         TraceError: time steps of a sample are unknown, or the numbers given do not fit an input.
     """
-    known = layers.drop("batch", "time_steps", strict=False).join(
-        samples.rename({"batch": "of_batch", "time_steps": "of_steps"}),
-        on=["rank", "sample"],
-        how="left",
-        maintain_order="left",
+    of = samples.lazy().rename({"batch": "of_batch", "time_steps": "of_steps"})
+    steps = pl.col("of_steps") if spiking else pl.col("of_steps").fill_null(1)
+    known = (
+        layers.lazy()
+        .drop("batch", "time_steps", strict=False)
+        .join(of, on=["rank", "sample"], how="left", maintain_order="left")
+        .with_columns(steps)
+        .pipe(at_once)
     )
-    if not spiking:
-        known = known.with_columns(pl.col("of_steps").fill_null(1))
     _refuse_open(known)
     runs = pl.col("calls").sum().over("rank", "module_id", "sample", "stage")
     each = pl.when(pl.col("of_steps") % runs == 0).then(pl.col("of_steps") // runs).otherwise(1)
     return (
-        known.with_columns(
+        known.lazy()
+        .with_columns(
             each=each,
             more=pl.col("in_dims") - _alone(),
             of_batch=pl.coalesce("of_batch", "in_first", pl.lit(1)),
         )
         .with_columns(time_steps=_steps())
+        .pipe(at_once)
         .pipe(_fitting)
+        .lazy()
         .with_columns(batch=pl.when(pl.col("time_steps") == 0).then(1).otherwise("of_batch"))
         .with_columns(pl.max_horizontal("time_steps", 1).alias("time_steps"))
         .drop("each", "more", "of_batch", "of_steps", "given")
+        .pipe(at_once)
     )
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ...frames import at_once
 from ..arithmetic import Operations
 from ..memory_accesses import parameter_uses, state_accesses
-from ..row_keys import KEYS, KINDS, NEURON_OP, keyed
+from ..row_keys import KEYS, KINDS, NEURON_OP, key_columns
 from .variant import Variant
 
 LAYERS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
@@ -73,13 +74,13 @@ def actions_of(operations: Operations, variant: Variant, time_steps: int | None)
         part, kept, neurons, time_steps, steps_by_shape=variant.steps_by_shape
     ).select("module", *kept, op=pl.lit(NEURON_OP), count="bytes")
     tables = [
-        operations.rows().with_columns(what="component"),
+        operations.rows().with_columns(what="component").select(list(_SCHEMA)),
         *([_rows(_tool(uses), "ac")] if variant.tool_additions else []),
         *(_rows(uses.rename({what: "count"}), what) for what in _PARAMETERS),
         *(_rows(states, what) for what in ("neuron_state_read_bytes", "neuron_state_write_bytes")),
     ]
     unread = int(uses.filter(pl.col("weight_read_bytes").is_null())["calls"].sum())
-    return Actions(pl.concat(each.select(list(_SCHEMA)) for each in tables), unread)
+    return Actions(pl.concat(tables), unread)
 
 
 _PARAMETERS = ("weight_read_bytes", "bias_read_bytes")
@@ -88,10 +89,14 @@ _PARAMETERS = ("weight_read_bytes", "bias_read_bytes")
 def _rows(counted: pl.DataFrame, what: str) -> pl.DataFrame:
     """Return one column of counts as rows."""
     return (
-        keyed(counted.filter(pl.col("count") > 0))
+        counted.lazy()
+        .filter(pl.col("count") > 0)
+        .with_columns(key_columns(counted))
         .group_by(KEYS, maintain_order=True)
         .agg(pl.col("count").sum())
         .with_columns(component=pl.lit(COMPONENTS[what]), what=pl.lit(what))
+        .select(list(_SCHEMA))
+        .pipe(at_once)
     )
 
 

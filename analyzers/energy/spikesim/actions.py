@@ -13,6 +13,7 @@ import polars as pl
 
 from ....schemas import TraceError
 from ....schemas.costs.spikesim import SpikeSimConfig
+from ...frames import at_once
 from ...rules import family_of
 from ...rules.geometry import Convolution, product_of
 from ...text import listed
@@ -96,16 +97,18 @@ def conv_calls(
         )
         .pipe(collected, trace)
     )
-    kinds = layers_of(trace).select("rank", "module_id", "kind")
-    modules = trace.modules.select(
+    kinds = layers_of(trace).lazy().select("rank", "module_id", "kind")
+    modules = trace.modules.lazy().select(
         "rank", "module_id", "class", module="path",
         weights_of=pl.coalesce("same_as", "module_id"),
     )  # fmt: skip
     return (
-        calls.join(geometry, on=["rank", "signature_id"])
+        calls.lazy()
+        .join(geometry.lazy(), on=["rank", "signature_id"])
         .join(modules, on=["rank", "module_id"], how="left")
         .join(kinds, on=["rank", "module_id"], how="left")
         .sort("rank", "first_seq")
+        .pipe(at_once)
     )
 
 

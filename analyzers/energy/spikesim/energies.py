@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs.spikesim import SpikeSimConfig
-from ...frames import added_up
+from ...frames import added_up, at_once
 
 if TYPE_CHECKING:
     from ..report import EnergyReport
@@ -64,11 +64,13 @@ def priced(amounts: pl.DataFrame, config: SpikeSimConfig) -> pl.DataFrame:
     """Add `energy_pj` to action counts."""
     kinds = amounts.select("component", "kernel_numel").unique(maintain_order=True)
     prices = [unit_pj(component, taps, config) for component, taps in kinds.iter_rows()]
-    units = kinds.with_columns(unit_pj=pl.Series(prices, dtype=pl.Float64))
+    units = kinds.lazy().with_columns(unit_pj=pl.Series(prices, dtype=pl.Float64))
     return (
-        amounts.join(units, on=["component", "kernel_numel"], maintain_order="left")
+        amounts.lazy()
+        .join(units, on=["component", "kernel_numel"], maintain_order="left")
         .with_columns(energy_pj=pl.col("amount") * pl.col("unit_pj"))
         .drop("unit_pj")
+        .pipe(at_once)
     )
 
 
