@@ -136,6 +136,8 @@ def main() -> None:
     if verb in _HOSTS or "--debug" in words:  # as profilers and debuggers expect it
         sys.exit(run(words))
     gc.set_threshold(_SELDOM, 20, 20)
+    # To look for plugins of pydantic reads what every installed package says of itself.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     stay_on_one(words)
     code = run(words)
     for stream in (sys.stdout, sys.stderr):
