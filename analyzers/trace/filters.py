@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _NONE = pl.lit(False)
 _ALL = pl.lit(True)
 
+_OPTIMIZER = "optimizer"
+"""The stage of what optimizers do."""
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -54,10 +57,12 @@ class Filter:
         """Return the condition on rows of `optimizer_steps`: they belong to no module."""
         if self.field == "module":
             return _NONE
-        if self.field in ("op", "training"):
+        if self.field == "op":
             return _ALL
+        if self.field == "training":
+            return pl.lit("true" in self.values)
         if self.field == "stage":
-            return pl.lit("optimizer" in self.values)
+            return pl.lit(_OPTIMIZER in self.values)
         return self._of_columns()
 
     def has_module(self, path: str) -> bool:
@@ -72,7 +77,8 @@ class Filter:
         if self.field == "step":
             return pl.any_horizontal(_in_range(column, *_range(v)) for v in self.values)
         if self.field == "training":
-            return column.is_in([value == "true" for value in self.values]).fill_null(False)
+            mode = pl.when(pl.col("stage") == _OPTIMIZER).then(pl.lit(True)).otherwise(column)
+            return mode.is_in([value == "true" for value in self.values]).fill_null(False)
         if self.field == "rank":
             return column.is_in([int(value) for value in self.values])
         named = column.is_in([value for value in self.values if value]).fill_null(False)
@@ -96,8 +102,9 @@ def parse_filters(filters: Iterable[str]) -> list[Filter]:
     Each is FIELD=VALUE, with commas between alternatives: `stage=forward,backward`; `step=3`,
     `step=3:10` (10 left out), `step=3:`, `step=:10`; `module=GLOB` (the path, with or without
     the root's class; what it matches counts with all below it); `label=NAME` (`label=`: calls
-    without one); `op=GLOB` (aten.add*, with or without overload); `training=true` or `false`;
-    `rank=0`.
+    without one); `op=GLOB` (aten.add*, with or without overload); `training=true` or `false` (the
+    mode of the module; what an optimizer does is training, and other work outside every module has
+    no mode, so that neither keeps it); `rank=0`.
 
     Raises:
         ConfigError: a filter is malformed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import polars as pl
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -216,3 +217,62 @@ def test_a_loss_follows_the_model_of_its_sample(tmp_path):
 def test_a_report_says_what_was_charged(traced):
     text = json.dumps(report(traced(Hidden().eval())).to_dict())
     assert text.count("ran in training mode inside a model in eval mode") >= 2
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Two training steps of Linear(8, 8) with Adam at a batch of 4, and an evaluation of 4."""
+    model = nn.Linear(8, 8, bias=False)
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def evaluate():
+        with torch.no_grad():
+            model.eval()(torch.rand(4, 8)).argmax(1)
+
+    with Recorder(tmp_path / "trained", model=model) as recorder:
+        for _ in range(2):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model.train()(torch.rand(4, 8)), torch.zeros(4, 8)).backward()
+            optimizer.step()
+        evaluate()
+    with Recorder(tmp_path / "alone", model=model) as alone:
+        evaluate()
+    return open_trace(recorder.path), open_trace(alone.path)
+
+
+def test_what_an_optimizer_does_is_training(trained):
+    """Neither filter keeps what has no mode. 64 parameters: a MAC for each and each sample."""
+    trace, _ = trained
+    whole = dict(count(trace, by="stage").frame.select("stage", "calls").iter_rows())
+    training, inference = (count(trace, by="stage", where=f"training={t}") for t in TRUTH)
+    assert whole["optimizer"] > 0
+    of_training = dict(training.frame.select("stage", "calls").iter_rows())
+    assert of_training["optimizer"] == whole["optimizer"]
+    assert inference.frame["stage"].to_list() == ["forward"]
+    assert training.total["dense_macs"] == 2 * 2 * 4 * 64  # forward, and the weights' gradients
+    assert inference.total["dense_macs"] == 4 * 64
+    ops = trace.signatures.select("signature_id", "packet").lazy()
+    kept = [trace.where(f"training={t}").calls.select("seq") for t in TRUTH]
+    others = trace.calls.join(pl.concat(kept), on="seq", how="anti").join(ops, on="signature_id")
+    losses = {"aten.mse_loss", "aten.mse_loss_backward", "aten.ones_like", "aten.zeros"}
+    assert set(others.collect()["packet"]) == {
+        *losses, "aten.rand", "aten.argmax", "aten.detach"  # the last: gradients to parameters
+    }  # fmt: skip
+
+
+def test_an_evaluation_pays_for_no_optimizer(trained):
+    """NeuroMC charges nothing outside modules but optimizers: both parts are the whole."""
+    trace, alone = trained
+    training, inference = (estimate(trace, "neuromc", where=f"training={t}") for t in TRUTH)
+    wanted = estimate(alone, "neuromc")
+    assert inference.by("stage")["stage"].to_list() == ["forward"]
+    assert inference.total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
+    assert inference.per_sample_pj == pytest.approx(wanted.total_pj / 4, rel=1e-12)
+    assert sorted(training.by("stage")["stage"]) == ["backward", "forward", "optimizer"]
+    total = training.total_pj + inference.total_pj
+    assert total == pytest.approx(estimate(trace, "neuromc").total_pj, rel=1e-12)
+    found = table(trace, ["energy.neuromc"], where="training=false")
+    assert found.frame["energy.neuromc"][0] == pytest.approx(inference.per_sample_pj, rel=1e-12)
+
+
+TRUTH = ("true", "false")

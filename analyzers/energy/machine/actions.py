@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -90,11 +90,9 @@ class Actions:
     _rows: dict[tuple[str, Asked], pl.DataFrame] = field(default_factory=dict)
 
     def by(self, keys: Sequence[str]) -> Actions:
-        """Return the same actions, told apart by some of `KEYS`."""
-        more = [key for key in self.tables.keys if key not in KEYS]
-        kept = told_apart(keys, set())
+        """Return the same actions, told apart by some of `KEYS` and by what filters name."""
         tables = copy(self.tables)
-        tables.keys, tables.made = (*kept, *more), {}
+        tables.keys, tables.made = told_apart(keys, tables.fields), {}
         return Actions(self.part, tables, self.whole)
 
     def of(self, asked: Asked) -> Counted:
@@ -217,7 +215,10 @@ def rows_of(actions: Actions, machine: Machine) -> pl.DataFrame:
     return pl.concat([schema.to_frame(), *tables])
 
 
-def told_apart(keys: Sequence[str], fields: set[str]) -> list[str]:
+def told_apart(keys: Sequence[str], fields: Set[str]) -> tuple[str, ...]:
     """Return the columns of calls to keep apart: the keys of the rows, and what filters name."""
     kept = [key for key in keys if key not in ("module", "op")]
-    return [*kept, *sorted(fields & {"step", "training", "label", "stage"} - set(kept))]
+    asked = fields & {"step", "training", "label", "stage"}
+    if "training" in asked:  # what is of the stage optimizer is training
+        asked = asked | {"stage"}
+    return (*kept, *sorted(asked - set(kept)))

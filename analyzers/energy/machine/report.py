@@ -136,8 +136,9 @@ def counted_of(
         part = forward_part(whole, eval_only=variant.eval_only)
     eval_only = variant.eval_only and forward
     many = samples_of(part, batch, time_steps, samples=samples, eval_only=eval_only)
-    kept = told_apart(keys_of(part), fields_of(machines))
-    tables = Tables(part, variant, kept, spikes=spikes, time_steps=time_steps, samples=many)
+    fields = fields_of(machines)
+    kept = told_apart(keys_of(part), fields)
+    tables = Tables(part, variant, kept, fields, spikes=spikes, time_steps=time_steps, samples=many)
     return Actions(part, tables, whole if forward else part)
 
 

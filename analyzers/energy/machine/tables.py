@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -51,12 +51,24 @@ class Tables:
         part: Trace,
         variant: Variant,
         keys: Sequence[str],
+        fields: Set[str],
         *,
         spikes: str,
         time_steps: int | None,
         samples: Samples,
     ) -> None:
-        self.part, self.variant, self.keys = part, variant, tuple(keys)
+        """Make them as they are asked for.
+
+        Args:
+            part: the part of the trace.
+            variant: what its revision counts.
+            keys: columns of `calls` to keep apart; what filters name among them.
+            fields: what the filters of terms name.
+            spikes: what a spike tensor may hold.
+            time_steps: time steps of a sample, as the user says.
+            samples: the samples of the part.
+        """
+        self.part, self.variant, self.keys, self.fields = part, variant, tuple(keys), fields
         self.spikes, self.time_steps, self.samples = spikes, time_steps, samples
         self.made: dict[str, pl.DataFrame] = {}
 

@@ -9,6 +9,7 @@ import pytest
 
 from opjoule import ConfigError, TraceError, energy, sensitivity, sweep
 from opjoule.analyzers.energy import estimate
+from opjoule.analyzers.energy.row_keys import MOST_STEPS
 from opjoule.analyzers.sweeping.machines import sweep_machines
 from opjoule.schemas.costs import Machine, load_machine
 from opjoule.schemas.quantities import QUANTITIES
@@ -178,6 +179,24 @@ def test_every_filter_goes_with_every_quantity(fits, filters, layer):
         assert found == kept, where
 
 
+@pytest.mark.parametrize("where", ["stage=forward", "label=", "training=true"])
+def test_terms_with_filters_tell_steps_apart_in_long_runs_too(where, recorded):
+    """2 x 4 x 3 MACs a step, and as many for the gradient of the weights; steps past those kept."""
+    net = nn.Linear(4, 3, bias=False)
+    steps = MOST_STEPS + 1
+
+    def run(recorder):
+        for _ in range(steps):
+            net(torch.rand(2, 4)).sum().backward()
+            recorder.step()
+
+    made = machine({"quantity": "dense_macs", "where": where}, scope="training")
+    report = energy(recorded(run, model=net), machine=made)
+    each = 24 if where == "stage=forward" else 48
+    assert report.total_pj == steps * each
+    assert report.by("step")["energy_pj"].to_list() == [each] * steps
+
+
 def test_updates_by_optimizers_and_the_scope_of_training(recorded):
     """12 weights and 3 biases a step, two steps; the forward scope has no pass in eval mode."""
     net = nn.Linear(4, 3)
@@ -197,6 +216,12 @@ def test_updates_by_optimizers_and_the_scope_of_training(recorded):
     assert report.scope.stages == ("forward", "backward", "optimizer")
     by = report.by("stage", "component")
     assert by.filter(component="weight_writes")["stage"].to_list() == ["optimizer"]
+    writes = [
+        {"quantity": "weight_writes", "where": f"training={value}", "name": value}
+        for value in ("true", "false")
+    ]
+    apart = energy(trace, machine=machine(*writes, products, scope="training")).counts
+    assert (apart["true"], apart["false"]) == (30, 0)
     with pytest.raises(TraceError, match="training mode"):
         energy(trace, machine=machine("macs"))
 
