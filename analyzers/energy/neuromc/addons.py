@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -16,17 +16,23 @@ from ...workload.layer_calls import ID
 from .fragments import CORES, Fragment, Fragments, Loops
 from .run import Run
 
-if TYPE_CHECKING:
-    from ...trace.trace import Trace
-
 Counted = Callable[[str, str, str], bool]
 """From the recorded stage, the stage's phase and the role (forward, backward): does it count."""
 
-OPTIMIZERS = ("SGD", "Adam", "AdamW")
-"""Optimizers that have fragments."""
+Options = tuple[tuple[str, bool | int], ...]
+"""Names of options, each with the value at which it does nothing."""
 
-_OPTIONS = {"nesterov": False, "dampening": 0, "maximize": False}
-"""Options of SGD that have to be off."""
+SGD_OPTIONS: Options = (("nesterov", False), ("dampening", 0), ("maximize", False))
+"""What the formula of SGD has no term for."""
+
+_ADAMW_OPTIONS: Options = (("amsgrad", False), ("maximize", False))
+
+OPTIMIZERS: Mapping[str, Options] = {
+    "SGD": SGD_OPTIONS,
+    "Adam": (("weight_decay", 0), *_ADAMW_OPTIONS),
+    "AdamW": _ADAMW_OPTIONS,  # decay is what it is for: the formula is of AdamW as such
+}
+"""Optimizers that have fragments -> the options that have to be off."""
 
 _SHAPED = ("in_shape", "multi_step")
 
@@ -124,7 +130,7 @@ def add_optimizers(found: Fragments, run: Run) -> None:
     """Take in the steps of optimizers that have fragments; they belong to no module."""
     steps: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for row in run.trace.optimizer_steps.iter_rows(named=True):
-        if _refusal(_named(row), row["hyper"]) is None:
+        if _refusal(run, row) is None:
             steps.setdefault((row["rank"], row["optimizer_step_id"]), []).append(row)
     kinds: dict[tuple[Fragment, ...], int] = {}
     cut: dict[tuple[Any, ...], int] = {}  # most steps are like another one
@@ -206,24 +212,40 @@ def _step(op: str, stage: str, vectors: int, matrices: int, **options: bool) -> 
     )
 
 
+def _refusal(run: Run, row: dict[str, Any]) -> str | None:
+    """Return why a row of `optimizer_steps` has no fragment, None if it has one."""
+    name = _named(row)
+    off = run.optimizers.get(name)
+    if off is None:
+        return f"optimizer {name} (there are fragments for {', '.join(run.optimizers)})"
+    wrong = _set(row["hyper"], off)
+    return f"optimizer {name} with {', '.join(wrong)}" if wrong else None
+
+
 @lru_cache
-def _refusal(name: str, hyper: str) -> str | None:
-    """Return why an optimizer with some options (JSON) has no fragment, None if it has one."""
-    if name not in OPTIMIZERS:
-        return f"optimizer {name} (there are fragments for {', '.join(OPTIMIZERS)})"
-    if name == "SGD":
-        options = json.loads(hyper)
-        wrong = [key for key, off in _OPTIONS.items() if options.get(key, off) != off]
-        if wrong:
-            return f"optimizer SGD with {', '.join(f'{key}={options[key]}' for key in wrong)}"
-    return None
+def _set(hyper: str, off: Options) -> tuple[str, ...]:
+    """Return those of the options (JSON) that are not off, in words."""
+    options = json.loads(hyper)
+    wrong = [name for name, value in off if options.get(name, value) != value]
+    return tuple(f"{name}={options[name]}" for name in wrong)
 
 
-def refused_optimizers(trace: Trace) -> dict[str, int]:
+def refused_optimizers(run: Run) -> dict[str, int]:
     """Return optimizers without a fragment by name, and how many steps they took."""
     steps: dict[str, set[tuple[int, int]]] = {}
-    for row in trace.optimizer_steps.iter_rows(named=True):
-        reason = _refusal(_named(row), row["hyper"])
+    for row in run.trace.optimizer_steps.iter_rows(named=True):
+        reason = _refusal(run, row)
         if reason is not None:
             steps.setdefault(reason, set()).add((row["rank"], row["optimizer_step_id"]))
     return {reason: len(each) for reason, each in steps.items()}
+
+
+def decays_uncounted(run: Run) -> bool:
+    """Tell whether a step of AdamW is charged that decays weights: no term is for it alone."""
+    return any(
+        _named(row) == "AdamW" and _refusal(run, row) is None and _set(row["hyper"], _DECAY)
+        for row in run.trace.optimizer_steps.iter_rows(named=True)
+    )
+
+
+_DECAY: Options = (("weight_decay", 0),)

@@ -114,7 +114,7 @@ def left_out_of(run: Run, fragments: Fragments, variant: Variant) -> LeftOut:
         nowhere = pl.lit(run.trace.modules.height > 0) & pl.col("module_id").is_null()
         outside = others.filter((fate == "loss") | (nowhere & named))
         refused, rest = pl.concat([rest, others.filter(named & ~nowhere)]), rest.clear()
-    steps = [(what, n, 0) for what, n in refused_optimizers(run.trace).items()]
+    steps = [(what, n, 0) for what, n in refused_optimizers(run).items()]
     named_steps = pl.DataFrame(steps, schema=_REST, orient="row")
     refused = pl.concat([named_steps, _summed(refused)])
     return LeftOut(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from ...workload.layers import MODULE, layers_of, neurons_of
 if TYPE_CHECKING:
     from ...trace.trace import Trace
     from ...workload.samples import Samples
+    from .addons import Options
     from .variant import Variant
 
 _PHASES = {"forward": "forward", "recompute": "forward", "backward": "backward"}
@@ -61,6 +63,7 @@ class Run:
         neurons: the neurons, see `workload.layers.neurons_of`.
         neuron_calls: `workload.gradients.shaped_calls` of the neurons in the whole trace.
         by_name: options of declared stages are read off their names.
+        optimizers: those that have fragments, see `Variant`.
     """
 
     trace: Trace
@@ -72,6 +75,7 @@ class Run:
     neurons: pl.DataFrame
     neuron_calls: pl.DataFrame
     by_name: bool
+    optimizers: Mapping[str, Options]
     _stages: dict[tuple[str | None, str], Stage] = field(default_factory=dict)
 
     def with_shapes(self, calls: pl.DataFrame) -> pl.DataFrame:
@@ -98,8 +102,8 @@ def run_of(
     shaped = shaped_calls(trace.whole, pl.concat([ran, neurons.select(MODULE)]))
     calls = calls.join(layers, on=MODULE, how="left", maintain_order="left")
     fired = shaped.join(neurons, on=MODULE, how="semi", maintain_order="left")
-    geometries, by_name = geometries_of(trace), variant.stages_by_name
-    return Run(trace, config, samples, calls, shaped, geometries, neurons, fired, by_name)
+    geometries, told = geometries_of(trace), (variant.stages_by_name, variant.optimizers)
+    return Run(trace, config, samples, calls, shaped, geometries, neurons, fired, *told)
 
 
 def _stage_of(label: str | None, stage: str, config: NeuroMCConfig, *, by_name: bool) -> Stage:

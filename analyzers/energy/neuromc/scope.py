@@ -11,6 +11,7 @@ from ...text import agreeing, listed, number
 from ...trace.files import collected
 from ...workload.samples import Samples, both_modes
 from ..report import Scope
+from .addons import decays_uncounted
 from .fragments import Fragments
 from .left_out import LeftOut
 from .run import Run
@@ -114,7 +115,8 @@ def warnings_of(
         text = _counted(missing.outside)
         warnings.append(f"losses and work outside every module are not modelled: {text}")
     if variant.whose is None:
-        warnings += [*_unproven(found), *_element_wise(missing), *_weights(run, found)]
+        warnings += [*_unproven(found), *_decays(run)]
+        warnings += [*_element_wise(missing), *_weights(run, found)]
         warnings += _unplaced(run)
     warnings += _unmeasured(run)
     if missing.recomputed and variant.only_fragments:
@@ -147,6 +149,12 @@ def _unproven(found: Fragments) -> list[str]:
         f"{listed(names)}: no external evidence; the formulas are those of SpikingJelly 2.0, and "
         "no published output of NeuroMC shows them"
     ]
+
+
+def _decays(run: Run) -> list[str]:
+    if not decays_uncounted(run):
+        return []
+    return ["AdamW is charged as Adam is: no term is for its weight decay"]
 
 
 def _without_evidence(ops: set[str]) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ....schemas.costs import NeuroMCConfig
 from ...rules.geometry import Product
 from ...rules.rule import Counted
 from . import products, traffic
+from .addons import OPTIMIZERS, Options
 from .fragments import Fragment, Fragments
 from .left_out import Fate, fate_of
 from .run import Run
@@ -24,6 +25,7 @@ class Variant:
         base_moves: returns what the operands of a fragment with MACs move.
         extra_moves: returns what the add-on of a fragment moves.
         fate: returns what becomes of the calls of a signature of these sizes, counted so.
+        optimizers: those that have fragments, by name, with the options that have to be off.
         spike_modes: what a spike tensor may hold.
         by_values_only: constants are spikes if their values are.
         stages_by_name: options of declared stages are read off their names.
@@ -37,6 +39,7 @@ class Variant:
     base_moves: Callable[[Fragment, NeuroMCConfig], list[traffic.Move]]
     extra_moves: Callable[[Fragment], list[traffic.Move]]
     fate: Callable[[Mapping[str, Any], Product | None, Counted], Fate]
+    optimizers: Mapping[str, Options] = field(default_factory=lambda: OPTIMIZERS)
     spike_modes: tuple[str, ...] = ("binary", "none")
     by_values_only: bool = False
     stages_by_name: bool = False

@@ -10,7 +10,7 @@ import polars as pl
 from ...rules.geometry import Norm, Product
 from ...rules.rule import Counted
 from ...rules.spikingjelly import NEUROMC_CHARGED, NEUROMC_FREE
-from ..neuromc.addons import add_neurons, add_norms, add_optimizers
+from ..neuromc.addons import SGD_OPTIONS, Options, add_neurons, add_norms, add_optimizers
 from ..neuromc.fragments import Fragments
 from ..neuromc.left_out import Fate, spatial_of
 from ..neuromc.run import Run
@@ -62,11 +62,15 @@ def _fate_of(signature: Mapping[str, Any], one: Product | None, counted: Counted
     return "charged" if known else "left out"
 
 
+_OPTIMIZERS: Mapping[str, Options] = {"SGD": SGD_OPTIONS, "Adam": (), "AdamW": ()}
+"""Both revisions charge Adam and AdamW whatever their options are."""
+
 RELEASE = Variant(
     cut=lambda run: _cut(run, release=True),
     base_moves=neuromc_traffic.release_base_moves,
     extra_moves=neuromc_traffic.release_extra_moves,
     fate=_fate_of,
+    optimizers=_OPTIMIZERS,
     spike_modes=("binary",),
     by_values_only=True,
     only_fragments=True,
@@ -79,6 +83,7 @@ TUTORIAL = Variant(
     base_moves=neuromc_traffic.tutorial_base_moves,
     extra_moves=neuromc_traffic.tutorial_extra_moves,
     fate=_fate_of,
+    optimizers=_OPTIMIZERS,
     spike_modes=("binary",),
     by_values_only=True,
     stages_by_name=True,

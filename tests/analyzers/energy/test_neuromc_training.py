@@ -130,7 +130,15 @@ def test_adam_by_hand(tmp_path):
         (lambda p: torch.optim.RMSprop(p), "optimizer RMSprop"),
         (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True), "nesterov=True"),
         (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.5), "dampening=0.5"),
-        (lambda p: torch.optim.SGD(p, lr=0.1, maximize=True), "maximize=True"),
+        (lambda p: torch.optim.SGD(p, lr=0.1, maximize=True), "SGD with maximize=True"),
+        (lambda p: torch.optim.Adam(p, maximize=True), "Adam with maximize=True"),
+        (lambda p: torch.optim.Adam(p, amsgrad=True), "Adam with amsgrad=True"),
+        (lambda p: torch.optim.Adam(p, weight_decay=0.1), "Adam with weight_decay=0.1"),
+        (lambda p: torch.optim.AdamW(p, amsgrad=True), "AdamW with amsgrad=True"),
+        (
+            lambda p: torch.optim.AdamW(p, amsgrad=True, maximize=True),
+            "AdamW with amsgrad=True, maximize=True",
+        ),
     ],
 )
 def test_other_optimizers_are_named(tmp_path, optimizer, name):
@@ -141,6 +149,59 @@ def test_other_optimizers_are_named(tmp_path, optimizer, name):
     (row,) = report.left_out.filter(pl.col("what").str.contains(name, literal=True)).rows()
     assert row[1:] == (2, 0, 0.0)
     assert "optimizer" not in report.details["energy_by_stage"]
+    assert sum(name in text and "left out" in text for text in report.warnings) == 1
+
+
+def test_groups_of_an_optimizer_are_left_out_one_by_one(tmp_path):
+    """Weights decay, biases do not: Adam is charged for the 6 + 3 biases alone."""
+
+    def made(parameters):
+        weights, biases = [], []
+        for each in parameters:
+            (weights if each.dim() > 1 else biases).append(each)
+        decayed = {"params": weights, "weight_decay": 0.1}
+        return torch.optim.Adam([decayed, {"params": biases}])
+
+    report = estimate_neuromc(online(tmp_path / "trace", made, steps=1))
+    rows = report.rows.filter(op="adam", component="extra_compute")
+    assert rows["energy_pj"].sum() == pytest.approx(
+        9 * (8 * 0.548 + 22 * 0.812 + 2 * 0.514), rel=1e-12
+    )
+    assert "optimizer Adam with weight_decay=0.1" in report.left_out["what"].to_list()
+
+
+def test_adamw_is_charged_with_its_decay_which_has_no_term(tmp_path):
+    """One formula is of both; what is for the decay is said, and only where weights decay."""
+    makes = {
+        "adam": lambda p: torch.optim.Adam(p),
+        "adamw": lambda p: torch.optim.AdamW(p),
+        "still": lambda p: torch.optim.AdamW(p, weight_decay=0),
+    }
+    found = {
+        name: estimate_neuromc(online(tmp_path / name, make, steps=1), strict=False)
+        for name, make in makes.items()
+    }
+    totals = [report.details["energy_by_stage"]["optimizer"] for report in found.values()]
+    assert totals[0] == totals[1] == totals[2]
+    said = {name for name, report in found.items() if any(map(_of_decay, report.warnings))}
+    assert said == {"adamw"}
+
+
+def _of_decay(text):
+    return text == "AdamW is charged as Adam is: no term is for its weight decay"
+
+
+@pytest.mark.parametrize("revision", ["spikingjelly-2.0", "spikingjelly-2026-08"])
+def test_spikingjelly_charges_adam_whatever_its_options_are(tmp_path, revision):
+    """Under strict it refuses what SpikingJelly refuses: options of SGD, and none of Adam."""
+
+    def optimizer_pj(name, **options):
+        trace = online(tmp_path / name, lambda p: torch.optim.Adam(p, **options), steps=1)
+        report = estimate_neuromc(trace, revision=revision)
+        assert not any("optimizer" in text for text in report.warnings)
+        return report.details["energy_by_stage"]["optimizer"]
+
+    assert optimizer_pj("plain") == optimizer_pj("more", amsgrad=True, weight_decay=0.1) > 0
 
 
 def test_networks_without_spikes_and_mixed_ones(tmp_path):
