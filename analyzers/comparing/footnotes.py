@@ -82,8 +82,7 @@ def _of_estimates(estimator: str, networks: Sequence[Network]) -> Iterator[str]:
         if estimator in each.refused:
             yield f"{estimator} does not apply to {each.name}: {each.refused[estimator]}"
         elif report := each.reports.get(estimator):
-            known = (*report.assumed, *each.sampled.warnings)
-            told = (text for text in report.warnings if text not in known)
+            told = report.warnings_beside(each.sampled)
             lines[each.name] = [f"{text}." for text in (report.coverage, *told)]
     yield from _gathered(lines, f"{estimator} of ")
 

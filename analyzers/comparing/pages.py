@@ -40,18 +40,8 @@ def comparison_page(
         title=f"{compared.base.trace.path} -> {compared.head.trace.path}",
         lead=[compared.unit_line(), *heads, *failed_lines(compared, failures)],
         notes=tuple(_footer(compared)),
-        warnings=(*compared.warnings, *_of_estimates(compared)),
+        warnings=compared.warnings,
     )
-
-
-def _of_estimates(compared: Comparison) -> list[str]:
-    """Return the warnings of the estimates; the same of both sides once."""
-    found: dict[str, list[str]] = {}
-    for side, reports in (("base", compared.base.reports), ("head", compared.head.reports)):
-        for name, report in reports.items():
-            for text in report.warnings:
-                found.setdefault(f"{name}: {text}", []).append(side)
-    return [text if len(sides) > 1 else f"{sides[0]}, {text}" for text, sides in found.items()]
 
 
 def explained_figures(

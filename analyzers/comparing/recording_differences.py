@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -136,10 +136,17 @@ def _more(found: list[str]) -> str:
 
 
 def _roots(base: Side, head: Side) -> Iterator[str]:
-    """Compare how often, in which mode and on what batches the models were called."""
+    """Compare of what samples are, and how often, in which mode and on how much of them at once.
+
+    A loop over time steps and one call of all of them are the same samples.
+    """
     one, two = _root_calls(base), _root_calls(head)
-    for name in ("batch", "time_steps"):
-        yield from _changed(name.replace("_", " "), one[name], two[name])
+    for name, what in (("batch", "batch"), ("time_steps", "time steps of a sample")):
+        samples = [side.sampled.completed[name].unique().sort().to_list() for side in (base, head)]
+        yield from _changed(what, *samples)
+        calls = [[each for each in side[name] if each is not None] for side in (one, two)]
+        if samples[0] == samples[1] and all(calls):
+            yield from _changed(f"{name.replace('_', ' ')} in one call of the model", *calls)
     for name, mode in (("inference", "eval"), ("training", "training")):
         yield from _changed(f"calls of the model in {mode} mode", one[name], two[name])
 
@@ -198,7 +205,11 @@ def _paths(aligned: Mapping[str, str]) -> Iterator[str]:
 
 
 def _estimates(base: Side, head: Side) -> Iterator[str]:
-    """Tell of how many samples energies are, if not of as many; and what their estimators warn."""
+    """Tell of how many samples energies are, if not of as many; and what their estimators warn.
+
+    Not what is assumed, which is told before, nor what is to be known of the samples of a side.
+    """
+    yield from _of_sides(base.sampled.warnings, head.sampled.warnings)
     for name, one in base.reports.items():
         two = head.reports[name]
         if one.samples != two.samples and base.per == "total":
@@ -207,10 +218,16 @@ def _estimates(base: Side, head: Side) -> Iterator[str]:
                 f"energy.{name} is of {_text(one.samples)} -> {_text(two.samples)} samples; "
                 f"of one sample: {' -> '.join(each)}"
             )
-        for warning in dict.fromkeys((*one.warnings, *two.warnings)):
-            told = [side for side, report in (("BASE", one), ("HEAD", two))
-                    if warning in report.warnings]  # fmt: skip
-            yield f"{name}{f', {told[0]}' if len(told) == 1 else ''}: {warning}"
+        own = (one.warnings_beside(base.sampled), two.warnings_beside(head.sampled))
+        yield from _of_sides(*own, of=name)
+
+
+def _of_sides(base: Sequence[str], head: Sequence[str], of: str = "") -> Iterator[str]:
+    """Yield what is said of both sides, each once, and of which side where it is of one."""
+    for text in dict.fromkeys((*base, *head)):
+        side = "" if text in base and text in head else "BASE" if text in base else "HEAD"
+        whose = ", ".join(name for name in (of, side) if name)
+        yield f"{whose}: {text}" if whose else text
 
 
 def _per_sample(energy_pj: float | None) -> str:

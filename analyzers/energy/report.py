@@ -102,6 +102,15 @@ class EnergyReport(Result):
     def __post_init__(self) -> None:
         finite(self.estimator, self.total_pj)
 
+    def warnings_beside(self, sampled: Samples) -> tuple[str, ...]:
+        """Return the warnings without what is assumed and what is told of samples elsewhere.
+
+        Args:
+            sampled: the samples whose warnings stand beside these.
+        """
+        known = (*self.assumed, *sampled.warnings)
+        return tuple(text for text in self.warnings if text not in known)
+
     @property
     def per_sample_pj(self) -> float | None:
         """Energy of one sample in pJ; None if the trace does not tell how many there were."""

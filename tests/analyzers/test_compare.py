@@ -282,6 +282,69 @@ def test_other_circumstances_are_told(record):
     assert any(text.startswith(told) for text in whole.warnings)
 
 
+def spiking(folder, mode, steps=4, batch=3):
+    """Record a network in single-step mode, called once a time step, or in multi-step mode."""
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    model = torch.nn.Sequential(torch.nn.Linear(8, 4), neuron.IFNode(step_mode=mode)).eval()
+    x = torch.ones(steps, batch, 8)
+    with opjoule.Recorder(folder, model=model), torch.no_grad():
+        if mode == "m":
+            model(x)
+        else:
+            for each in x:
+                model(each)
+    return folder
+
+
+def test_a_loop_over_time_steps_is_of_the_same_samples_as_one_call(tmp_path):
+    """3 samples of 4 time steps: 4 calls of one each, or one call of 4."""
+    loop, call = spiking(tmp_path / "loop", "s"), spiking(tmp_path / "call", "m")
+    texts = [text for text in compare(loop, call).warnings if "time steps" in text]
+    assert texts == ["time steps in one call of the model 1 -> 4"]
+    longer = compare(loop, spiking(tmp_path / "longer", "s", steps=6)).warnings
+    assert [text for text in longer if "time steps" in text] == ["time steps of a sample 4 -> 6"]
+    larger = compare(loop, spiking(tmp_path / "larger", "s", batch=5)).warnings
+    assert [text for text in larger if "batch" in text] == ["batch 3 -> 5"]
+    told = compare(loop, tmp_path / "longer", time_steps=4).warnings
+    assert not any(text.startswith("time steps of a sample") for text in told)
+
+
+def test_time_steps_that_one_side_does_not_know_of_its_calls_are_not_compared(tmp_path):
+    """A model that loops over time itself: the neurons tell the time steps, no call of it does."""
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+
+    class Looping(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.neuron = torch.nn.Linear(8, 4), neuron.IFNode()
+
+        def forward(self, x):
+            return sum(self.neuron(self.layer(x)) for _ in range(4))
+
+    model = Looping().eval()
+    with opjoule.Recorder(tmp_path / "looping", model=model), torch.no_grad():
+        model(torch.ones(3, 8))
+    texts = compare(tmp_path / "looping", spiking(tmp_path / "loop", "s")).warnings
+    assert not any("time steps" in text for text in texts)
+
+
+def test_what_estimators_warn_of_is_said_once(record):
+    """One line for both sides, or of the side that it is true of; of samples without estimators."""
+    base = record("base", net(middle=torch.nn.Tanh()))
+    head = record("head", net(middle=torch.nn.Sigmoid()))
+    found = compare(base, head, energies=["compute", "neuromc"], samples=7)
+    lines = [line.removeprefix("warning: ") for line in found.page().below]
+    reports = (*found.base.reports.values(), *found.head.reports.values())
+    texts = {text for report in reports for text in report.warnings}
+    assert len(texts) > 2
+    for text in texts:
+        assert sum(text in line for line in lines) == 1, text
+    (samples,) = (line for line in lines if "samples=7" in line)
+    assert samples == "samples=7 replaces what was recorded: 5 (a guess)"
+    (tanh,) = (line for line in lines if "aten.tanh" in line)
+    assert tanh.startswith("neuromc, BASE: left out: ")
+
+
 def test_what_became_unknown_fails_and_is_never_a_saving(record):
     base, head = record("base", net()), record("head", net(), statistics="none")
     found = compare(base, head)
