@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,7 +15,8 @@ from ..answers.result import Result
 from ..comparing.profiles import estimated
 from ..energy.revisions import SOURCE
 from ..trace.trace import Trace, narrowed
-from ..workload.samples import check_samples
+from ..workload.divisors import both_modes
+from ..workload.samples import Samples, check_samples, unknown_samples
 from .figures import ENERGY
 from .limits import Limit, Limits, limits_of
 from .page import check_page
@@ -35,11 +36,13 @@ class Check(Result):
         verdicts: one for each limit, in their order.
         coverage: how far the counts reach.
         reports: the estimates of the energies that have limits, by estimator.
+        sampled: the samples of limits on counters of one sample; of nothing, if there are none.
     """
 
     verdicts: tuple[Verdict, ...]
     coverage: Coverage
     reports: Mapping[str, EnergyReport]
+    sampled: Samples = field(default_factory=unknown_samples)
 
     @property
     def passed(self) -> bool:
@@ -75,14 +78,14 @@ class Check(Result):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the estimates has to know."""
+        """What a reader of the figures has to know."""
+        samples = (*self.sampled.warnings, *both_modes(self.sampled, "sample"))
         estimates = (
             f"{name}: {text}"
             for name, report in self.reports.items()
-            for text in report.warnings
-            if text not in self.assumed
+            for text in report.warnings_beside(self.sampled)
         )
-        return (*self.assumed, *estimates)
+        return (*self.assumed, *samples, *estimates)
 
     @property
     def charged(self) -> tuple[str, ...]:
@@ -174,7 +177,9 @@ def check(
     )  # fmt: skip
     figures = Figures(opened, reports, rules, spikes, given)
     verdicts = tuple(verdict_of(figures, each, allow_unknown) for each in limits)
-    return Check(verdicts, figures.counts("total").coverage, reports)
+    counted = any(each.per_sample and not each.figure.startswith(ENERGY) for each in limits)
+    sampled = figures.sampled if counted else unknown_samples()
+    return Check(verdicts, figures.counts("total").coverage, reports, sampled)
 
 
 def _configurations(

@@ -17,7 +17,7 @@ from ..text import agreeing, listed, number
 from ..trace.filters import fits
 from ..units import figure_text, share_text
 from ..workload.modules import GLOBAL
-from ..workload.samples import regrouped, samples_of
+from ..workload.samples import Samples, regrouped, samples_of
 from .figures import ENERGY, TWIN_MACHINE, TWIN_RATIO, machine_of
 from .limits import Limit
 
@@ -174,11 +174,12 @@ class Figures:
         """Return how many samples a figure is of, None: not known."""
         if figure.startswith(ENERGY):
             return self.reports[figure.removeprefix(ENERGY)].samples
-        return self._samples
+        return self.sampled.samples
 
     @cached_property
-    def _samples(self) -> int | None:
-        return samples_of(regrouped(self.trace, self.given["samples"]), **self.given).samples
+    def sampled(self) -> Samples:
+        """The samples of the trace."""
+        return samples_of(regrouped(self.trace, self.given["samples"]), **self.given)
 
 
 def verdict_of(figures: Figures, limit: Limit, allow_unknown: bool) -> Verdict:

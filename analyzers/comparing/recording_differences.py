@@ -11,6 +11,7 @@ from ..counting.evaluate import COUNTERS
 from ..text import agreeing, number
 from ..trace.files import collected
 from ..trace.roots import IS_ROOT
+from ..workload.divisors import both_modes
 from .alignment import parent_of
 from .profiles import Side
 
@@ -209,16 +210,19 @@ def _estimates(base: Side, head: Side) -> Iterator[str]:
 
     Not what is assumed, which is told before, nor what is to be known of the samples of a side.
     """
-    yield from _of_sides(base.sampled.warnings, head.sampled.warnings)
-    for name, one in base.reports.items():
-        two = head.reports[name]
-        if one.samples != two.samples and base.per == "total":
-            each = (_per_sample(report.per_sample_pj) for report in (one, two))
+    one, two = (
+        (*side.sampled.warnings, *both_modes(side.sampled, side.per)) for side in (base, head)
+    )
+    yield from _of_sides(one, two)
+    for name, old in base.reports.items():
+        new = head.reports[name]
+        if old.samples != new.samples and base.per == "total":
+            each = (_per_sample(report.per_sample_pj) for report in (old, new))
             yield (
-                f"energy.{name} is of {_text(one.samples)} -> {_text(two.samples)} samples; "
+                f"energy.{name} is of {_text(old.samples)} -> {_text(new.samples)} samples; "
                 f"of one sample: {' -> '.join(each)}"
             )
-        own = (one.warnings_beside(base.sampled), two.warnings_beside(head.sampled))
+        own = (old.warnings_beside(base.sampled), new.warnings_beside(head.sampled))
         yield from _of_sides(*own, of=name)
 
 

@@ -19,6 +19,7 @@ from ..frames import at_once
 from ..rules import PRODUCTS, OpRule, RuleSet, rule_set
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import (
+    both_modes,
     check_per,
     deviations,
     divided,
@@ -34,7 +35,7 @@ from ..workload.samples import Samples, regrouped, samples_of, unknown_samples
 from ..workload.spikes import check_spikes
 from .coverage import Coverage, covered, refuse_gaps
 from .evaluate import COUNTERS, FIGURES, tally
-from .pages import counts_page
+from .pages import counts_page, keys_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +99,10 @@ class Counts(Result):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is assumed, and what a reader of the figures of one sample has to know."""
-        return (*self.assumed, *(self.sampled.warnings if self.sampled else ()))
+        if self.sampled is None:
+            return self.assumed
+        modes = both_modes(self.sampled, self.per, keys_of(self.frame))
+        return (*self.assumed, *self.sampled.warnings, *modes)
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -139,12 +143,14 @@ class Counts(Result):
         """
         sampled = self.sampled or self.samples_of_trace()
         samples, steps = number_of(sampled, "sample"), number_of(sampled, "step")
+        modes = both_modes(sampled, "sample") if samples else ()
+        told = (*self.warnings, *sampled.warnings, *modes)
         return {
             "rules": self.rules,
             "spikes": self.spikes,
             "coverage": self.coverage.summary(),
             "assumed": list(self.assumed),
-            "warnings": list(self.warnings),
+            "warnings": list(dict.fromkeys(told)),
             "per": self.per,
             "samples": samples,
             "steps": steps,

@@ -27,7 +27,6 @@ from ..trace.trace import narrowed
 from ..units import count_text, share_text
 from ..workload.layers import MODULE, layers_of, weight_products
 from ..workload.products import product_signatures
-from ..workload.samples import both_modes
 from .aggregate import collapsed
 from .coefficients import KIND, forms
 from .evaluate import evaluated
@@ -65,7 +64,6 @@ class Rates(Result):
         left_out: other products that ran, by op: attention, recurrent layers and the like.
         assumed: what is assumed of data that was not measured.
         on_devices: products ran on a device that does not count zeros of weights.
-        modes: how many samples ran in eval mode, if some did and others are of training.
     """
 
     layers: pl.DataFrame
@@ -77,7 +75,6 @@ class Rates(Result):
     left_out: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     on_devices: bool = False
-    modes: str | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -85,12 +82,7 @@ class Rates(Result):
         return (*self.assumed, *self.sampled.warnings, *self._gaps())
 
     def _gaps(self) -> Sequence[str]:
-        found = []
-        if self.modes is not None:
-            found.append(
-                f"{self.modes}: rates are of evaluation and training together; ask for them apart, "
-                "with --where label=... or step=..."
-            )
+        found = self.sampled.both_modes("rates are")
         if self.left_out:
             found.append(
                 f"no Linear, convolution or cell, so not among them: {', '.join(self.left_out)}"
@@ -218,7 +210,6 @@ def rates(
         left_out=left_out,
         assumed=part.assumed,
         on_devices=_on_devices(part),
-        modes=both_modes(part, firing.sampled),
     )  # fmt: skip
 
 

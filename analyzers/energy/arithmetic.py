@@ -21,6 +21,7 @@ from .row_keys import KEYS, key_columns, keys_of
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
+    from ..workload.samples import Samples
 
 COUNTERS = {"mac": "macs", "ac": "acs"}
 """Component -> the counter that it is."""
@@ -85,9 +86,13 @@ class Operations:
         """Return what is not in the counts; raise TraceError if no product is."""
         return gaps_of(self.part, self.counted, self.whole)
 
-    def modes(self) -> list[str]:
-        """Return one sentence on modules in training mode in an inference, if any is charged."""
-        return mode_warnings(self.part) if self.how.eval_only else []
+    def modes(self, samples: Samples) -> list[str]:
+        """Return one sentence on what is charged in training mode, if anything is.
+
+        Args:
+            samples: those that were charged.
+        """
+        return mode_warnings(self.part) if self.how.eval_only else samples.energy_modes
 
     def uncovered(self) -> list[str]:
         """Return one sentence on the ops that no rule covers, where the revision names them."""

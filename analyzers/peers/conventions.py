@@ -16,7 +16,7 @@ from ..answers.result import Result
 from ..trace.files import collected
 from ..trace.trace import narrowed
 from ..units import ratio_text
-from ..workload.divisors import check_per, known_number, per_text
+from ..workload.divisors import both_modes, check_per, known_number, per_text
 from ..workload.inference import forward_part
 from ..workload.samples import regrouped, samples_of
 from .counters import flop_counter_rows, own_energy, own_rows, spikingjelly_rows
@@ -101,7 +101,8 @@ class Conventions(Result):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the figures has to know."""
-        return (*self.assumed, *self.sampled.warnings, *self.notes)
+        modes = both_modes(self.sampled, self.per)
+        return (*self.assumed, *self.sampled.warnings, *modes, *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data, ready for JSON."""

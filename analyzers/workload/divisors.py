@@ -11,7 +11,7 @@ import polars as pl
 from ...schemas import ConfigError, TraceError
 from ..frames import added_up, at_once
 from ..text import number as noun
-from .samples import SAMPLE, numbers_of
+from .samples import OWN, SAMPLE, numbers_of
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -22,9 +22,6 @@ _NOISE = 1e-12
 
 PER = ("total", "sample", "step")
 """What a figure may speak of: the whole recording, one sample, one step."""
-
-_OWN = ("step", "label", "rank", "sample")
-"""Keys whose rows have samples of their own: a row is divided by these, others by all."""
 
 
 def check_per(per: str) -> None:
@@ -76,13 +73,27 @@ def per_text(samples: Samples, per: str, keys: Iterable[str] = ()) -> str:
     number = number_of(samples, per)
     if per == "total" or number is None:
         return "of the whole recording"
-    own = any(key in _OWN for key in keys)
+    own = any(key in OWN for key in keys)
     whole = f"each row divided by its own of {noun(number, per)}"
     text = f"per {per}: " + (whole if own else f"the whole divided by {noun(number, per)}")
     if per == "sample" and samples.told is None and samples.batch_from == "guessed":
         told = "--batch, --samples correct" if samples.batch else "--samples corrects"
         text += f" (a guess: {told} it)"
     return text
+
+
+def both_modes(samples: Samples, per: str, keys: Iterable[str] = ()) -> list[str]:
+    """Return one sentence if rows with these keys are of evaluation and training together.
+
+    Args:
+        samples: what `samples_of` returned.
+        per: of `PER`; a total is of everything, and divided by nothing.
+        keys: of the rows.
+    """
+    if per == "total":
+        return []
+    own = [key for key in dict.fromkeys(keys) if key in OWN]
+    return samples.both_modes(f"figures of one {per} are", own)
 
 
 def spread_text(samples: Samples, per: str) -> str:
@@ -114,7 +125,7 @@ def divisors(samples: Samples, per: str, keys: Iterable[str]) -> pl.DataFrame:
     Returns:
         Those of `keys` that samples have, and `units` (float; null: not known).
     """
-    own = [key for key in dict.fromkeys(keys) if key in _OWN]
+    own = [key for key in dict.fromkeys(keys) if key in OWN]
     number = number_of(samples, per)
     if not own:
         return pl.DataFrame({"units": [number]}, schema={"units": pl.Float64})
@@ -181,7 +192,7 @@ def deviations(
         figure is not known.
     """
     of = of or per
-    own = [key for key in keys if key in _OWN and key != of]
+    own = [key for key in keys if key in OWN and key != of]
     weights = divisors(samples, per, [*own, of]).lazy()
     weights = weights.cast({name: rows.schema[name] for name in (*own, of)})
     sums = [pl.col("units").sum().alias("all_units"), pl.len().alias("many")]

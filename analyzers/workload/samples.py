@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SAMPLE = ("rank", "sample")
 """What names a sample of the trace: a root call, or several that neurons carry state through."""
 
+
+OWN = ("step", "label", "rank", "sample")
+"""Keys whose rows have samples of their own: a row is divided by these, others by all."""
 
 PER_CALL = "per-call"
 """Setting of `samples`: every root call is a sample of its own, whatever state it carries on."""
@@ -55,8 +58,8 @@ class Samples:
 
     Attributes:
         frame: `SAMPLE`, `batch`, `time_steps` (null: unknown), `batch_from`, `time_steps_from` (of
-            `ORIGINS`; null: unknown), `given` (the user said one of them) and `failed` (an
-            exception ended it), a row for each.
+            `ORIGINS`; null: unknown), `given` (the user said one of them), `failed` (an exception
+            ended it) and `evaluated` (it ran in eval mode as a whole), a row for each.
         warnings: where the user's words stand against what the trace was told.
         told: how many samples the user says there are.
         places: where each ran: `SAMPLE`, `number` (of the sample, from 0 over all ranks), `step`,
@@ -81,6 +84,44 @@ class Samples:
             return self.told
         batches = self.completed["batch"]
         return int(batches.sum()) if len(batches) and not batches.null_count() else None
+
+    @property
+    def energy_modes(self) -> list[str]:
+        """One sentence if energies of one sample are of evaluation and training together."""
+        return self.both_modes("energies of one sample are")
+
+    @property
+    def evaluated(self) -> int | None:
+        """How many of the samples ran in eval mode as a whole; None if that is not known."""
+        if self.samples is None or self.told is not None:
+            return None
+        return int(self.completed.filter("evaluated")["batch"].sum())
+
+    def both_modes(self, what: str, keys: Sequence[str] = ()) -> list[str]:
+        """Return one sentence if figures are of samples of evaluation and of training together.
+
+        Args:
+            what: the figures, and "are".
+            keys: of `OWN`: what the figures are told apart by; each has samples of its own.
+        """
+        rows = self.completed
+        if "evaluated" not in rows.columns or rows["evaluated"].n_unique() < 2:
+            return []
+        if keys:
+            named = ["number" if key == "sample" else key for key in keys]
+            placed = self.places.join(rows.select(*SAMPLE, "evaluated"), on=list(SAMPLE))
+            modes = placed.group_by(named).agg(pl.col("evaluated").n_unique())["evaluated"]
+            if (modes < 2).all():
+                return []
+        many = self.evaluated
+        if many is None:  # of chains of calls it is known, of samples not
+            many, of = int(rows["evaluated"].sum()), count_of(rows.height, "inference")
+        else:
+            of = f"{self.samples} samples"
+        return [
+            f"{many} of {of} ran in eval mode: {what} of evaluation and training together; ask "
+            "for them apart, with --where label=..., step=... or training=..."
+        ]
 
     @property
     def batch(self) -> int | None:
@@ -219,7 +260,8 @@ def _samples_of(
         .lazy()
         .sort(SAMPLE)
         .join(failing, on=SAMPLE, how="left", maintain_order="left")
-        .with_columns(pl.col("failed").fill_null(False))
+        .join(_evaluated(trace, eval_only), on=SAMPLE, how="left", maintain_order="left")
+        .with_columns(pl.col("failed", "evaluated").fill_null(False))
         .pipe(at_once)
     )
     failed = int(frame["failed"].sum())
@@ -246,6 +288,12 @@ def _samples_of(
         guess = " (a guess)" if found.batch_from == "guessed" else ""
         warnings.append(f"samples={told} replaces what was recorded: {found.samples}{guess}")
     return replace(found, warnings=tuple(warnings), told=told)
+
+
+def _evaluated(trace: Trace, eval_only: bool) -> pl.LazyFrame:
+    """Return `SAMPLE` of those in eval mode, with `evaluated`."""
+    found = _known(trace, True).select(SAMPLE) if eval_only else evaluated_samples(trace).lazy()
+    return found.with_columns(evaluated=pl.lit(True))
 
 
 def _module_filters(trace: Trace) -> tuple[Filter, ...]:
@@ -327,30 +375,6 @@ def _placed(trace: Trace, frame: pl.DataFrame) -> pl.DataFrame:
     of_frame, numbers = frame.lazy().select(*SAMPLE, "batch"), numbers_of(trace).lazy()
     places = numbers.join(of_frame, on=list(SAMPLE), how="inner", maintain_order="left")
     return at_once(places.select(pl.col(name).cast(kind) for name, kind in _PLACES.items()))
-
-
-def in_eval_mode(trace: Trace, samples: Samples) -> int | None:
-    """Return how many of the samples ran in eval mode as a whole; None if batches are unknown.
-
-    Args:
-        trace: the trace that they are of.
-        samples: what `samples_of` returned.
-    """
-    batches = samples.completed.join(evaluated_samples(trace), on=SAMPLE, how="semi")["batch"]
-    return None if samples.samples is None else int(batches.sum())
-
-
-def both_modes(trace: Trace, samples: Samples) -> str | None:
-    """Return how many of the samples ran in eval mode, if some did and others are of training.
-
-    Args:
-        trace: the trace that they are of.
-        samples: what `samples_of` returned.
-    """
-    evaluated, every = in_eval_mode(trace, samples), samples.samples
-    if not evaluated or evaluated == every:
-        return None
-    return f"{evaluated} of {every} samples ran in eval mode"
 
 
 def _forward(trace: Trace, eval_only: bool) -> pl.LazyFrame:

@@ -152,6 +152,86 @@ def test_two_traces_are_compared_by_sample(recorded):
     assert alike.page().lead[0] == f"of the whole recordings (2 samples each; {doubt})"
 
 
+TOLD = (
+    "3 of 6 samples ran in eval mode: figures of one {} are of evaluation and training together; "
+    "ask for them apart, with --where label=..., step=... or training=..."
+)
+
+
+@pytest.mark.parametrize("by", ["total", "module", "op", "stage"])
+@pytest.mark.parametrize("per", ["sample", "step"])
+def test_figures_of_evaluation_and_training_together_are_told(stored, per, by):
+    """The stored trace has an inference of 3 samples and a training step of 3."""
+    found = opjoule.count(stored, by, per=per)
+    assert found.warnings == (TOLD.format(per),)
+    assert found.to_dict()["warnings"].count(TOLD.format("sample")) == 1
+    assert any(TOLD.format(per) in line for line in found.page().below)
+    for where in ("label=training", "training=false", "step=0"):
+        alone = opjoule.count(stored, by, per=per, where=where)
+        assert alone.warnings == () and alone.to_dict()["warnings"] == []
+
+
+def test_rows_that_have_samples_of_their_own_are_of_one_mode(stored):
+    """The step, label or sample tells them apart; figures of everything, in JSON, are of both."""
+    for by in ("step", "label", "sample", ["module", "label"]):
+        found = opjoule.count(stored, by, per="sample")
+        assert found.warnings == ()
+        assert found.to_dict()["warnings"] == [TOLD.format("sample")]
+    assert opjoule.count(stored, "rank", per="sample").warnings == (TOLD.format("sample"),)
+
+
+def test_totals_are_of_both_modes_and_say_so_where_they_are_divided(stored):
+    """JSON has the figures of one sample beside the total."""
+    found = opjoule.count(stored)
+    assert found.warnings == ()
+    assert found.to_dict()["warnings"] == [TOLD.format("sample")]
+
+
+def test_whoever_divides_by_samples_of_both_modes_says_so(stored):
+    """By the same sentence: checks, comparisons, conventions; not limits and figures of a total."""
+    told = TOLD.format("sample")
+    assert told in opjoule.check(stored, {"flops": "1G/sample"}).warnings
+    assert opjoule.check(stored, {"flops": "1G"}).warnings == ()
+    assert told in opjoule.compare(stored, stored, per="sample").warnings
+    assert told not in opjoule.compare(stored, stored).warnings
+    assert told in opjoule.conventions(stored).warnings
+    assert told not in opjoule.conventions(stored, per="total").warnings
+    energies = told.replace("figures", "energies")
+    assert energies in opjoule.energy(stored, "compute", revision="spikingjelly-2.0").warnings
+    assert energies in opjoule.energy(stored, "lemaire", revision="spikingjelly-2.0").warnings
+    assert energies not in opjoule.energy(stored, "compute").warnings  # of the evaluation alone
+
+
+def test_a_teacher_beside_its_student(recorded):
+    """2 samples of the teacher in eval mode, 2 of the student in training mode."""
+    teacher, student = torch.nn.Linear(4, 3).eval(), torch.nn.Linear(4, 3)
+
+    def run():
+        x = torch.rand(2, 4)
+        with torch.no_grad():
+            wanted = teacher(x)
+        torch.nn.functional.mse_loss(student(x), wanted).backward()
+
+    trace = recorded(run)
+    (text,) = opjoule.count(trace, per="sample").warnings
+    assert text.startswith("2 of 4 samples ran in eval mode: figures of one sample are of eval")
+    assert opjoule.count(trace, per="sample", where="training=true").warnings == ()
+
+
+def test_modes_are_told_where_samples_are_not_known(recorded):
+    """Chains of calls are told apart by their mode, whatever the user says of samples."""
+    net = torch.nn.Linear(4, 3)
+
+    def run():
+        net.train()(torch.rand(2, 4)).sum().backward()
+        with torch.no_grad():
+            net.eval()(torch.rand(2, 4))
+
+    trace = recorded(run, model=net)
+    (_, text) = opjoule.count(trace, per="sample", samples=7).warnings
+    assert text.startswith("1 of 2 inferences ran in eval mode: figures of one sample are of eval")
+
+
 def test_what_is_not_known_is_refused(recorded):
     trace = recorded(lambda: torch.ones(3) + 1)
     with pytest.raises(TraceError, match="not known how many samples there are: give --samples N"):

@@ -393,7 +393,7 @@ def test_training_and_evaluation_together_are_told(stored):
     told = [line for line in opjoule.rates(stored).warnings if "ran in eval mode" in line]
     assert told == [
         "3 of 6 samples ran in eval mode: rates are of evaluation and training together; ask for "
-        "them apart, with --where label=... or step=..."
+        "them apart, with --where label=..., step=... or training=..."
     ]
     for label in ("inference", "training"):
         alone = opjoule.rates(stored, where=f"label={label}")

@@ -106,4 +106,4 @@ def test_a_chain_whose_last_call_succeeds_is_a_sample(tmp_path):
 def test_older_traces_do_not_tell():
     trace = oj.open_trace(STORED)
     assert trace.module_calls.collect()["raised"].null_count() > 0
-    assert not oj.count(trace, per="sample").warnings
+    assert not [t for t in oj.count(trace, per="sample").warnings if "exception" in t]

@@ -15,7 +15,7 @@ from opjoule import Recorder, count, open_trace, report, table  # noqa: E402
 from opjoule.analyzers.energy import estimate  # noqa: E402
 from opjoule.analyzers.workload.inference import forward_part  # noqa: E402
 from opjoule.analyzers.workload.kinds import kinds_of  # noqa: E402
-from opjoule.analyzers.workload.samples import in_eval_mode, samples_of  # noqa: E402
+from opjoule.analyzers.workload.samples import samples_of  # noqa: E402
 from opjoule.schemas import TraceError  # noqa: E402
 
 ESTIMATORS = ["compute", "simple", "lemaire", "machine.compute"]
@@ -202,7 +202,7 @@ def test_calls_of_a_part_are_the_same_by_sums_and_one_by_one(both):
 
 
 def test_samples_in_eval_mode_are_told_by_their_passes(both):
-    assert in_eval_mode(both, samples_of(both)) == 4
+    assert samples_of(both).evaluated == 4
 
 
 def test_a_loss_follows_the_model_of_its_sample(tmp_path):

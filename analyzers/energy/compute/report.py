@@ -82,7 +82,7 @@ def estimate_compute(
         scopes=scopes_of(part),
         config=config.model_dump(),
         scope=SCOPE,
-        warnings=(*warnings, *operations.modes(), *outside, *hints, *many.warnings),
+        warnings=(*warnings, *operations.modes(many), *outside, *hints, *many.warnings),
         account=gaps.account,
         sampled=many,
         input_types=input_types(operations.counted, spikes),

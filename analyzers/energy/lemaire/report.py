@@ -92,7 +92,7 @@ def estimate_lemaire(
         raise TraceError(nothing_charged(part, rest))
     if strict and warnings:
         raise TraceError(f"{warnings[0]} (strict)")
-    modes = mode_warnings(part) if variant.eval_only else []
+    modes = mode_warnings(part) if variant.eval_only else many.energy_modes
     counts = _chosen(counted.actions, whole, chosen)
     energies = priced(counts, config, variant)
     breakdown = breakdown_pj(energies)

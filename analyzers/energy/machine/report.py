@@ -82,7 +82,8 @@ def estimate_machine(
     rows, parts = priced(rows_of(actions, config), config), breakdown_pj(counts, config)
     outside = outside_modules(rows) if config.machine.scope == "forward" else []
     hints = spike_hints(part, spikes) if variant.names_uncovered else ()
-    modes = mode_warnings(part) if config.machine.scope == "forward" and variant.eval_only else []
+    inference = config.machine.scope == "forward" and variant.eval_only
+    modes = mode_warnings(part) if inference else many.energy_modes
     return EnergyReport(
         estimator=f"machine.{config.machine.name}",
         revision=revision,

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 
 from ....schemas import TraceError
 from ...text import agreeing, listed, number
 from ...trace.files import collected
-from ...workload.samples import Samples, both_modes
+from ...workload.samples import Samples
 from ..report import Scope
 from .addons import decays_uncounted
 from .fragments import Fragments
 from .left_out import LeftOut
 from .run import Run
 from .variant import Variant
-
-if TYPE_CHECKING:
-    from ...trace.trace import Trace
 
 _STAGES = ("forward", "recompute", "backward", "optimizer")
 
@@ -110,7 +105,7 @@ def warnings_of(
 ) -> list[str]:  # fmt: skip
     """Return what a reader of the figures has to know."""
     warnings = [f"left out: {text}" for text in refusals(found, missing)]
-    warnings += _both_modes(run.trace, samples)
+    warnings += samples.energy_modes
     if missing.outside.height:
         text = _counted(missing.outside)
         warnings.append(f"losses and work outside every module are not modelled: {text}")
@@ -127,17 +122,6 @@ def warnings_of(
 
 def _counted(table: pl.DataFrame) -> str:
     return listed([f"{what} ({calls})" for what, calls in table[:, :2].iter_rows()])
-
-
-def _both_modes(trace: Trace, samples: Samples) -> list[str]:
-    """Say if samples of training steps and of evaluation are averaged together."""
-    told = both_modes(trace, samples)
-    if told is None:
-        return []
-    return [
-        f"{told}: the energy a sample is the mean of evaluation and training; estimate them apart, "
-        "with --where label=... or step=..."
-    ]
 
 
 def _unproven(found: Fragments) -> list[str]:

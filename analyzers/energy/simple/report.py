@@ -90,7 +90,7 @@ def estimate_simple(
         scopes=scopes_of(part),
         config=config.model_dump(),
         scope=scope_of(variant),
-        warnings=(*warnings, *operations.modes(), *outside, *hints, *many.warnings),
+        warnings=(*warnings, *operations.modes(many), *outside, *hints, *many.warnings),
         account=gaps.account,
         sampled=many,
         input_types=input_types(operations.counted, spikes),

@@ -111,7 +111,7 @@ def test_training_and_evaluation_in_one_mean_are_said(stored):
     """One inference and one training step of three samples each."""
     report = estimate_neuromc(stored)
     (text,) = [text for text in report.warnings if "eval mode" in text]
-    assert text.startswith("3 of 6 samples ran in eval mode: the energy a sample is the mean of")
+    assert text.startswith("3 of 6 samples ran in eval mode: energies of one sample are of eval")
     parts = [estimate_neuromc(stored, where=f"label={name}") for name in ("inference", "training")]
     assert [part.samples for part in parts] == [3, 3]
     assert not [text for part in parts for text in part.warnings if "eval mode" in text]
