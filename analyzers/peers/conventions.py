@@ -94,7 +94,10 @@ class Conventions(Result):
 
     @property
     def total(self) -> Mapping[str, float | None]:
-        """The values by "convention figure"."""
+        """The values by "convention figure": of what `per` says, so of one sample by default.
+
+        The column `total` of `frame` is of all forward passes instead.
+        """
         rows = self.frame.select("convention", "figure", "value").rows()
         return {f"{convention} {figure}": value for convention, figure, value in rows}
 
