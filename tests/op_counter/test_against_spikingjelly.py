@@ -94,6 +94,31 @@ def test_the_same_ops_have_a_rule(name, column, original):
     assert {str(op) for op in getattr(original, name)().rules} == KNOWN["spikingjelly-2.0"][column]
 
 
+@pytest.mark.parametrize("container", ["list", "dict", "module"])
+def test_modules_that_are_never_called_have_scopes_here_alone(original, container):
+    """2 * 2*4*4 = 64 FLOPs in the one layer, and so in every scope around it."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layer = nn.Linear(4, 4, bias=False)
+            held = {"list": nn.ModuleList([layer]), "dict": nn.ModuleDict({"0": layer})}
+            self.blocks = held.get(container, nn.Sequential(layer))
+
+        def forward(self, x):
+            return next(self.blocks.children())(x)
+
+    found = []
+    for module in (ours, original):
+        counter = module.FlopCounter()
+        with torch.no_grad(), module.DispatchCounterMode([counter]):
+            Net()(torch.rand(2, 4))
+        found.append({scope: sum(ops.values()) for scope, ops in counter.get_counts().items()})
+    mine, theirs = found
+    assert mine == theirs | {"Net.blocks": 64}
+    assert theirs == dict.fromkeys(("Global", "Net", "Net.blocks.0"), 64)
+
+
 def test_roots_of_one_class_share_a_scope(original):
     # 2 * 1*3*2 = 12 and 2 * 1*3*4 = 24
     found = []
