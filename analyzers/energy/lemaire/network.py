@@ -11,7 +11,7 @@ from ....schemas import SpikeClass, TraceError
 from ....schemas.costs import LemaireConfig
 from ...frames import at_once
 from ...workload.dataflow import neurons_behind
-from ...workload.layer_calls import called, grouped, layer_calls, neuron_calls, products_run
+from ...workload.layer_calls import ID, called, grouped, layer_calls, neuron_calls, products_run
 from ...workload.layers import MODULE, layers_of, neurons_of
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
 from ...workload.samples import SAMPLE, Samples
@@ -22,6 +22,7 @@ from .actions import Counted
 from .formulas import KINDS, layer_actions, layers_by_role, neuron_operations
 from .left_out import owners_of
 from .residual_sums import sum_actions, sums_of
+from .scope import lost_sums
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -30,7 +31,10 @@ CALLED = ("rank", "module_id", "stage", "label", "step")
 _ALIKE = (*CALLED, "op", "in_numel", "out_numel")
 """What layer calls that are counted together always have in common."""
 
-_SEEN_IN = ("binary", "summed", "events")
+_SEEN_IN = ("binary", "summed", "lost", "events")
+
+_TOGETHER = (*MODULE, "stage", "label", "step", "sample", "op", "in_numel", "out_numel")
+"""What layer calls have in common whose spikes need not be known one by one."""
 
 
 def count_network(
@@ -97,6 +101,7 @@ def count_network(
         covered=pl.concat([geometry.select(MODULE), neurons.select(MODULE).unique()]),
         inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
         sums=sums,
+        warnings=lost_sums(layers) if spiking else (),
     )
 
 
@@ -147,21 +152,35 @@ def _with_spikes(trace: Trace, calls: pl.DataFrame, config: LemaireConfig) -> pl
     """Add what the inputs of layer calls are.
 
     Returns:
-        `binary` (all 0 or 1), `summed` (a sum of spikes), `events` (spikes by provenance) and
-        `spike_count`, the spikes if it is one of the first two.
+        `binary` (all 0 or 1), `summed` (a sum of spikes), `lost` (whole numbers that came out of
+        adding spikes, of which the trace does not tell how many), `events` (spikes by provenance)
+        and `spike_count`, the spikes if it is one of the first two.
     """
-    sums = spike_sums(trace, by_values_only=not config.spikes_by_provenance)
-    sums = sums if config.sums_of_spikes else sums.clear()
-    of_value = sums.lazy().rename({"value_id": "in_value"})
+    taken = calls.select(
+        *ID, *_TOGETHER[1:], value_id="in_value", **{"class": "in_class", "nonzero": "in_nonzero"}
+    )
+    sums = spike_sums(
+        trace,
+        taken if config.sums_of_spikes else taken.clear(),
+        _TOGETHER,
+        by_values_only=not config.spikes_by_provenance,
+    )
     return (
         calls.lazy()
-        .join(of_value, on=["rank", "in_value"], how="left", maintain_order="left")
+        .join(
+            sums.lazy().select(*ID, "from_spikes", "total"),
+            on=list(ID),
+            how="left",
+            maintain_order="left",
+        )
         .with_columns(
             binary=spike_expr("in", by_values_only=True),
             summed=pl.col("total").is_not_null(),
+            lost=pl.col("from_spikes").fill_null(False) & pl.col("total").is_null(),
             events=(pl.col("in_class") & int(SpikeClass.EVENTS)) != 0,
             spike_count=pl.coalesce("total", "in_nonzero"),
         )
+        .drop("from_spikes")
         .pipe(at_once)
     )
 

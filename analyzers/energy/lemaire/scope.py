@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ....schemas.costs import LemaireConfig
-from ...text import listed
+from ...text import agreeing, listed
 from ...trace.files import collected
 from ...workload.layers import MODULE, neurons_of
 from ...workload.products import products_of
@@ -124,6 +124,26 @@ def input_types(inputs: pl.DataFrame) -> str:
                 f"constant inputs of {_named(rows)} taken for {words}, by where they come from"
             )
     return "; ".join(told)
+
+
+def lost_sums(layers: pl.DataFrame) -> tuple[str, ...]:
+    """Say which layers would be spiking if it were known how many spikes went in.
+
+    Args:
+        layers: groups of layer calls with `module`, `how`, `binary`, `summed` and `lost`.
+    """
+    fits = pl.col("binary") | pl.col("summed") | pl.col("lost")
+    rows = layers.filter(fits.all().over(MODULE) & (pl.col("how") != "spiking"))
+    rows = rows.filter("lost")
+    if rows.is_empty():
+        return ()
+    many = rows.select(MODULE).n_unique()
+    return (
+        f"{_named(rows)} {agreeing(many, 'takes', 'take')} whole numbers that came out of adding "
+        "spikes, but the trace does not tell how many spikes they are: charged as "
+        f"{' and '.join(rows['how'].unique().sort())}, not as driven by spikes. To change that, "
+        f"record {agreeing(many, 'it', 'them')} with the sum itself as input, whole and not pooled",
+    )
 
 
 def _named(rows: pl.DataFrame) -> str:
