@@ -288,20 +288,29 @@ class TestNeurons:
         assert terms(estimate_lemaire(trace), "Sequential.0")["mac"] == 4
 
     def test_a_sum_of_layers_is_charged_once(self, run):
-        """Two layers into one neuron: its potentials belong to the one that ran last."""
+        """Two layers into one neuron: its potentials belong to the one that ran last.
+
+        One spike to 4 outputs each, 4 potentials and 4 leaks of the neuron; each layer adds its
+        bias of 4 and the spike's 4. Their code sees no neuron, and 4 potentials in both layers.
+        """
 
         class Two(nn.Module):
             def __init__(self):
                 super().__init__()
                 self.a, self.b = nn.Linear(8, 4), nn.Linear(8, 4)
-                self.node = neuron.IFNode(1e9)
+                self.node = neuron.LIFNode(v_threshold=1e9)
 
             def forward(self, x):
                 return self.node(self.a(x) + self.b(x))
 
-        report = estimate_lemaire(run(Two(), events(1, 8, ones=[(0, 1)])), strict=True)
-        assert terms(report, "Two.a")["read_potential"] == 4
-        assert terms(report, "Two.b")["read_potential"] == 4 + 4
+        trace = run(Two(), events(1, 8, ones=[(0, 1)]))
+        report = estimate_lemaire(trace, strict=True)
+        theirs = estimate_lemaire(trace, LemaireConfig(neurons_behind_others=False))
+        for each, leaks, first, last in ((report, 4, 4, 8), (theirs, None, 8, 8)):
+            a, b = terms(each, "Two.a"), terms(each, "Two.b")
+            assert (a["read_potential"], b["read_potential"]) == (first, last)
+            assert (a.get("mac"), b.get("mac")) == (None, leaks)
+            assert a["ac"] == b["ac"] == a["synop"] == b["synop"] == 4
 
     def test_your_own(self, run):
         class Counter(nn.Module):
