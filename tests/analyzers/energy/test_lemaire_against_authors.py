@@ -317,3 +317,24 @@ def test_a_sum_that_flatten_hands_on(tmp_path):
     one, _ = ours(network, x, tmp_path / "one")
     assert one["g"]["ops_pj"] != pytest.approx(wanted)
     assert_equal(network, x, tmp_path, sums_of_spikes=False)
+
+
+def test_two_layers_added_into_one_neuron(tmp_path):
+    """To them the sum has no neuron behind it, and each layer has potentials of its own."""
+    steps = {
+        "a_": (layer.Conv2d(2, 4, 3, padding=1), ["x"]),
+        "b_": (layer.Conv2d(2, 4, 1), ["x"]),
+        "c_": (StepAdd(), ["a_", "b_"]),
+        "d_": (neuron.LIFNode(v_threshold=0.2), ["c_"]),
+    }
+    torch.manual_seed(0)
+    network = Spiking((2, 5, 5), steps, 3, "s").eval()
+    x = (torch.rand(3, 2, 2, 5, 5) < 0.4).float()
+    assert_equal(network, x, tmp_path)
+    once, _ = ours(network, x, tmp_path / "once", neurons_behind_others=True)
+    wanted = authors(network, x)
+    twice = sum(wanted[name]["potentials_pj"] for name in "ab")
+    mine = sum(once[name]["potentials_pj"] for name in "ab")
+    # 3 steps of 100 outputs, read and written
+    words = 3 * 100 * 2
+    assert twice - mine == pytest.approx(words * (13.2 + 1.09e-5 * 100 * 32))

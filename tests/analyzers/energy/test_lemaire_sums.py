@@ -18,6 +18,7 @@ from torch.nn import functional
 from opjoule import Recorder
 from opjoule.analyzers import open_trace
 from opjoule.analyzers.energy import estimate_lemaire
+from opjoule.schemas import TraceError
 from opjoule.schemas.costs import LemaireConfig
 
 STEPS, BATCH, CHANNELS, SIZE = 3, 2, 4, 4
@@ -249,3 +250,41 @@ def test_a_block_of_a_spiking_transformer(tmp_path):
     found = {row["layer"]: row["count"] for row in rows if row["what"] == "read_in"}
     assert found == {name: x.sum().item() for name, x in seen.items()}
     assert not said(report)
+
+
+def test_strict_refuses_a_sum_that_is_not_known(tmp_path):
+    """Sums of 0 1 2 3 3 3, of which the layer takes 1 2 3 3: whether 2 or 3 is not measured."""
+
+    class Part(nn.Module):
+        def __init__(self, first, last):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(1, 6, bias=False) for _ in range(3))
+            self.nodes = nn.ModuleList(neuron.IFNode(each) for each in (0.05, 0.15, 0.25))
+            self.first, self.end = first, last
+            self.last = nn.Linear(last - first, 3, bias=False)
+            for layer in self.layers:
+                nn.init.constant_(layer.weight, 1).mul_(torch.arange(6)[:, None] / 10)
+
+        def forward(self, x):
+            a, b, c = (n(made(x)) for made, n in zip(self.layers, self.nodes, strict=True))
+            y = a + b + c
+            return self.last(y[:, self.first : self.end])
+
+    def strictly(first, end):
+        path = tmp_path / f"{first}-{end}"
+        with torch.no_grad():
+            net = Part(first, end).eval()
+            with Recorder(path, model=net):
+                net(torch.ones(1, 1))
+        report = estimate_lemaire(open_trace(path), strict=True)
+        rows = report.details["terms"].iter_rows(named=True)
+        return {row["what"]: row["count"] for row in rows if row["layer"] == "Part.last"}
+
+    with pytest.raises(TraceError, match=r"^Part.last takes whole numbers .* \(strict\)$"):
+        strictly(1, 5)
+    # 1 2 3: one is 1, but 2 and 3 are not told apart; 3 3 3 are equal; 0 1 2 have no other number.
+    with pytest.raises(TraceError, match="does not tell how many spikes"):
+        strictly(1, 4)
+    assert strictly(3, 6)["read_in"] == 9
+    assert strictly(0, 3)["read_in"] == 3
+    assert strictly(0, 6)["read_in"] == 12
