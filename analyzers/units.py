@@ -63,8 +63,8 @@ def share_text(share: float | None, deviation: float | None = None) -> str:
 
 
 def rate_text(rate: float | None) -> str:
-    """Return the text of a rate below which a network wins."""
-    return "never" if rate is not None and rate <= 0 else share_text(rate)
+    """Return the text of a rate below which a network wins; no rate is below 0."""
+    return "never" if rate == 0 else share_text(rate)
 
 
 def figure_text(figure: str) -> Callable[[Any], str]:

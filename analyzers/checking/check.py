@@ -17,13 +17,14 @@ from ..energy.revisions import SOURCE
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import both_modes
 from ..workload.samples import Samples, check_samples, unknown_samples
-from .figures import ENERGY
+from .figures import ENERGY, TWIN_RATIO, machine_of
 from .limits import Limit, Limits, limits_of
 from .page import check_page
 from .verdicts import Figures, Verdict, verdict_of
 
 if TYPE_CHECKING:
     from ...schemas.costs import CostConfig
+    from ..comparing.breakeven import Breakeven
     from ..counting.coverage import Coverage
     from ..energy.report import EnergyReport
 
@@ -37,12 +38,14 @@ class Check(Result):
         coverage: how far the counts reach.
         reports: the estimates of the energies that have limits, by estimator.
         sampled: the samples of limits on counters of one sample; of nothing, if there are none.
+        twins: the comparisons with the twin behind ratios that have limits, by figure.
     """
 
     verdicts: tuple[Verdict, ...]
     coverage: Coverage
     reports: Mapping[str, EnergyReport]
     sampled: Samples = field(default_factory=unknown_samples)
+    twins: Mapping[str, Breakeven] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -82,15 +85,20 @@ class Check(Result):
         samples = (*self.sampled.warnings, *both_modes(self.sampled, "sample"))
         estimates = (
             f"{name}: {text}"
-            for name, report in self.reports.items()
-            for text in report.warnings_beside(self.sampled)
+            for name, found in self._estimates.items()
+            for text in found.warnings
+            if text not in (*self.assumed, *self.sampled.warnings)
         )
         return (*self.assumed, *samples, *estimates)
 
     @property
     def charged(self) -> tuple[str, ...]:
         """How much of the products each estimate charges."""
-        return tuple(f"{name}: {report.coverage}" for name, report in self.reports.items())
+        return tuple(f"{name}: {found.coverage}" for name, found in self._estimates.items())
+
+    @property
+    def _estimates(self) -> Mapping[str, EnergyReport | Breakeven]:
+        return {**self.reports, **self.twins}
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -179,7 +187,10 @@ def check(
     verdicts = tuple(verdict_of(figures, each, allow_unknown) for each in limits)
     counted = any(each.per_sample and not each.figure.startswith(ENERGY) for each in limits)
     sampled = figures.sampled if counted else unknown_samples()
-    return Check(verdicts, figures.counts("total").coverage, reports, sampled)
+    ratios = dict.fromkeys(each.figure for each in limits)
+    machines = {name: machine_of(name, TWIN_RATIO) for name in ratios}
+    twins = {name: figures.beside(at) for name, at in machines.items() if at is not None}
+    return Check(verdicts, figures.counts("total").coverage, reports, sampled, twins)
 
 
 def _configurations(

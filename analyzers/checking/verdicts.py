@@ -143,7 +143,7 @@ class Figures:
         ]
 
     @cache  # noqa: B019 - lives as long as one check
-    def _beside(self, machine: str) -> Breakeven:
+    def beside(self, machine: str) -> Breakeven:
         """Return the comparison with the twin; "" is the usual machine."""
         from ..comparing.breakeven import breakeven  # loaded where a twin is asked for
 
@@ -154,11 +154,11 @@ class Figures:
         """Return the ratio to the twin of everything, or of each layer whose twin has work."""
         from ..comparing.breakeven import OTHERS
 
-        if self._beside(machine).ratio is None:
+        if self.beside(machine).ratio is None:
             return []
         return [
             Row(None if row["layer"] == GLOBAL else row["layer"], None, row["ratio"], False)
-            for row in self._beside(machine).frame.iter_rows(named=True)
+            for row in self.beside(machine).frame.iter_rows(named=True)
             if (row["layer"] == GLOBAL) == (scope == "total")
             and row["layer"] != OTHERS
             and row["ratio"] is not None
@@ -166,7 +166,7 @@ class Figures:
 
     def without_ratio(self, machine: str) -> str:
         """Return why nothing that was asked for has a ratio to the twin, in words."""
-        if self._beside(machine).ratio is None:
+        if self.beside(machine).ratio is None:
             return "none of its layers has spikes as input, so it has no quantized twin"
         return "no layer fits: ratios to a twin are of layers, and of the whole"
 

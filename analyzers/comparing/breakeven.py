@@ -8,7 +8,7 @@ grows with the rate, the rest does not. It breaks even where that equals the ene
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,14 @@ from ..answers.result import Result
 from ..checking.figures import TWIN_MACHINE
 from ..energy.machine.actions import CAPACITY, Actions, asked_of
 from ..energy.machine.energies import price_pj
-from ..energy.machine.report import counted_of
+from ..energy.machine.report import counted_of, report_of
+from ..energy.machine.scope import account
 from ..energy.machine.tables import Tables
 from ..energy.machine.twin import TwinTables, twin_bits, twin_of
+from ..energy.pages import left_out_sheets
+from ..energy.revisions import SOURCE
 from ..frames import added_up
-from ..text import listed, number
+from ..text import listed, number, percent
 from ..trace.trace import narrowed
 from ..units import energy_text, rate_text, ratio_text, share_text
 from ..workload.dataflow import neurons_behind
@@ -35,7 +38,9 @@ from ..workload.layers import MODULE, layers_of, neurons_of
 from ..workload.modules import GLOBAL
 
 if TYPE_CHECKING:
+    from ..energy.report import EnergyReport
     from ..trace.trace import Trace
+    from ..workload.account import Account
 
 OTHERS = "(no layer)"
 """The row of what belongs to no layer: norms, pooling, neurons behind no layer."""
@@ -64,17 +69,25 @@ class Breakeven(Result):
         machine: the machine's name.
         time_steps: of the spiking network.
         bits: of the twin's activations.
+        account: what of the spiking network's products the machine charges, and what it leaves out.
+        twin_account: the same of the twin.
         ann_pj: energy of one sample of the network that was recorded to compare with.
-        notes: what a reader of the figures has to know.
-        assumed: what is assumed of data that was not measured.
+        ann_account: the same of that network.
+        notes: what the figures do not hold.
+        warnings: what a reader of them has to know, as of the machine's estimate.
+        assumed: what is assumed of data that was not measured; among the warnings too.
     """
 
     frame: pl.DataFrame
     machine: str
     time_steps: int
     bits: int
+    account: Account
+    twin_account: Account
     ann_pj: float | None
+    ann_account: Account | None
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     assumed: tuple[str, ...] = ()
 
     @property
@@ -89,9 +102,9 @@ class Breakeven(Result):
 
     @property
     def breakeven_rate(self) -> float | None:
-        """Spike rate below which the spiking network needs less than its twin; None: there is none.
+        """Spike rate below which the spiking network needs less than its twin.
 
-        At most 0: there is no such rate.
+        0: there is none, it never wins. None: the network or its input has no spikes.
         """
         return self._whole["breakeven_rate"]  # type: ignore[no-any-return]
 
@@ -123,7 +136,22 @@ class Breakeven(Result):
                 f"{energy_text(self.ann_pj)}, spiking by it "
                 f"{ratio_text(spiking / self.ann_pj if self.ann_pj else None)}"
             )
-        return [*found, *self.assumed, *self.notes]
+        return [*found, *self.notes]
+
+    @property
+    def left_out(self) -> pl.DataFrame:
+        """What is not charged of the spiking network, see `Account`."""
+        return self.account.left_out
+
+    @property
+    def coverage(self) -> str:
+        """How much of the products is charged; of the twin too, where that is another share."""
+        told = self.account.line()
+        if percent(self.twin_account.share) != percent(self.account.share):
+            told += f"; of the twin: {self.twin_account.line()}"
+        if self.ann_account is not None:
+            told += f"; of the network to compare with: {self.ann_account.line()}"
+        return told
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain data, ready for JSON."""
@@ -131,14 +159,20 @@ class Breakeven(Result):
         return {
             **{name: getattr(self, name) for name in (*names, "wins")},
             "rows": self.frame.to_dicts(),
+            **self.account.to_dict(),
+            "twin_account": self.twin_account.to_dict(),
+            "ann_account": None if self.ann_account is None else self.ann_account.to_dict(),
+            "coverage": self.coverage,
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
             "assumed": list(self.assumed),
         }
 
     def page(self) -> Page:
-        """Return what is shown: a row for each layer, and what the figures speak of."""
+        """Return what is shown: a row for each layer, what is left out, and the lines of it."""
         title = "a spiking network and its quantized twin"
-        return Page((Sheet(self.frame, _COLUMNS),), title=title, notes=self.lines())
+        sheets = (Sheet(self.frame, _COLUMNS), *left_out_sheets(self.account))
+        return Page(sheets, title, notes=(*self.lines(), self.coverage), warnings=self.warnings)
 
 
 def breakeven(
@@ -192,7 +226,7 @@ def breakeven(
     bits = twin_bits(steps)
     told = _by_module(actions)
     lower = twin_of(made, bits)
-    twin = Actions(told.part, TwinTables(told.tables, steps), told.whole)
+    twin = Actions(told.part, TwinTables(told.tables, steps), told.part)
     behind = _behind(told.part)
     energies = _energies(told, made, behind)
     others = _energies(twin, lower, behind)
@@ -202,9 +236,21 @@ def breakeven(
             "of multiply-accumulates or of the weights they read"
         )
     frame = _frame(energies, others, _rates(told.tables, behind), sampled.samples)
-    beside = None if ann is None else _ann_pj(narrowed(ann, assume=assume), lower, asked)
-    notes = (*_notes(made, steps, frame), *sampled.warnings)
-    return Breakeven(frame, made.machine.name, steps, bits, beside, notes, snn.assumed)
+    beside = None if ann is None else _of_ann(narrowed(ann, assume=assume), lower, asked)
+    report = _report(told, made).of(snn)
+    return Breakeven(
+        frame=frame,
+        machine=made.machine.name,
+        time_steps=steps,
+        bits=bits,
+        account=report.account,
+        twin_account=account(twin, lower, twin.on(lower)),
+        ann_pj=beside.per_sample_pj if beside else None,
+        ann_account=beside.account if beside else None,
+        notes=tuple(_notes(made, steps)),
+        warnings=(*report.warnings, *(_beside(beside, report) if beside else ())),
+        assumed=tuple(dict.fromkeys((*report.assumed, *(beside.assumed if beside else ())))),
+    )
 
 
 def _by_module(actions: Actions) -> Actions:
@@ -212,20 +258,28 @@ def _by_module(actions: Actions) -> Actions:
     return actions.by(())
 
 
-def _ann_pj(
-    ann: Trace | str | os.PathLike[str], machine: Machine, asked: Mapping[str, Any]
-) -> float:
-    """Return the energy of one sample of a network at the widths of the twin."""
+def _of_ann(ann: Trace, machine: Machine, asked: Mapping[str, Any]) -> EnergyReport:
+    """Return the estimate of a network at the widths of the twin."""
     actions = counted_of(ann, [machine], **asked)
     actions.tables.network = "twin"  # it is charged as one
-    samples = actions.tables.samples.samples
-    if not samples:
+    if not actions.tables.samples.samples:
         raise TraceError(f"{actions.part.path}: the number of samples is not known")
-    found = [
-        sum(count * price_pj(machine.term[name], machine, at) for at, count in counted.sums)
-        for name, counted in actions.on(machine).items()
-    ]
-    return float(sum(found)) / samples
+    return _report(actions, machine).of(ann)
+
+
+def _report(actions: Actions, machine: Machine) -> EnergyReport:
+    """Return the estimate of a network on a machine."""
+    charged = account(actions, machine, actions.on(machine))
+    return report_of(actions, machine, charged, revision=SOURCE)
+
+
+def _beside(ann: EnergyReport, snn: EnergyReport) -> Iterator[str]:
+    """Yield the warnings of the network to compare with that are not of the spiking one too."""
+    for text in ann.warnings:
+        if text in ann.assumed and text not in snn.warnings:
+            yield text
+        elif text not in snn.warnings:
+            yield f"the network to compare with: {text}"
 
 
 def _behind(part: Trace) -> pl.DataFrame:
@@ -307,9 +361,10 @@ def _frame(
     ordered = rows.sort(pl.col("layer") == OTHERS, maintain_order=True)
     both = pl.concat([whole.select(names), ordered.select(names)])
     meet = pl.col("rate") * (pl.col("twin_pj") - pl.col("energy_pj") + pl.col("grown"))
+    lowest = (meet / pl.col("grown")).clip(lower_bound=0)  # no rate is below 0: it never wins
     found = both.with_columns(
         ratio=pl.when(pl.col("twin_pj") > 0).then(pl.col("energy_pj") / pl.col("twin_pj")),
-        breakeven_rate=pl.when(pl.col("grown") > 0).then(meet / pl.col("grown")),
+        breakeven_rate=pl.when((pl.col("grown") > 0) & (pl.col("rate") > 0)).then(lowest),
     )
     verdicts = [_verdict(row) for row in found.iter_rows(named=True)]
     if mean is None:
@@ -331,14 +386,14 @@ def _verdict(row: Mapping[str, Any]) -> str:
     if rate is None:
         return f"{told}; its input is no spikes"
     if meet is None:
-        return f"{told}; no spike was recorded"
-    if meet <= 0:
+        return f"{told}; no spike entered it"
+    if not meet:
         return f"{told} at {share_text(rate)}; there is no rate at which it wins"
     bound = "" if meet <= 1 else ", which is at any rate"
     return f"{told} at {share_text(rate)}; it wins below {share_text(meet)}{bound}"
 
 
-def _notes(machine: Machine, steps: int, frame: pl.DataFrame) -> list[str]:
+def _notes(machine: Machine, steps: int) -> list[str]:
     found = []
     flat = [
         term.name

@@ -38,13 +38,15 @@ from .profiles import (
     sampled_side,
     side_data,
 )
-from .recording_differences import circumstances
+from .recording_differences import circumstances, of_sides
 from .twins import Twinned, twinned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ...schemas.costs import CostConfig
+    from ..energy.report import EnergyReport
+    from .breakeven import Breakeven
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,6 +115,11 @@ class Comparison(Result):
     def frame(self) -> pl.DataFrame:
         """The same as `rows`."""
         return self.rows
+
+    def estimates(self, side: str) -> Mapping[str, EnergyReport | Breakeven]:
+        """Return what "base" or "head" is estimated by: energies by name, twins by figure."""
+        energies = (self.base if side == "base" else self.head).reports
+        return {**energies, **{name: getattr(each, side) for name, each in self.twins.items()}}
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -245,6 +252,9 @@ class Comparison(Result):
         found = (check(self, budget(condition)) for condition in texts(conditions))
         return [failure for failure in found if failure is not None]
 
+    def _twins(self, side: str) -> dict[str, Any]:
+        return {name: getattr(each, side).to_dict() for name, each in self.twins.items()}
+
     def failed_lines(self, conditions: str | Sequence[str]) -> list[str]:
         """Return a line for each of the conditions that is met, and one for each culprit."""
         return [*failed_lines(self, self.failures(conditions))]
@@ -256,8 +266,8 @@ class Comparison(Result):
             conditions: see `failures`.
         """
         return {
-            "base": side_data(self.base),
-            "head": side_data(self.head),
+            "base": side_data(self.base) | {"twins": self._twins("base")},
+            "head": side_data(self.head) | {"twins": self._twins("head")},
             "rules": self.rules,
             "spikes": self.spikes,
             "per": self.per,
@@ -351,22 +361,33 @@ def _compared(
     elsewhere = {head_path: path for path, head_path in aligned.items() if path != head_path}
     old = pl.col("module").replace_strict(elsewhere, default=None, return_dtype=pl.String)
     rows = marked(both, figures)
+    twins = {
+        name: twinned(name, base.trace, head.trace, aligned, **beside[1]) for name in beside[0]
+    }
+    told = [
+        text
+        for name, each in twins.items()
+        for text in of_sides(_of_twin(each.base, base), _of_twin(each.head, head), of=name)
+    ]
     return Comparison(
         base=base,
         head=head,
         rows=rows.select(*KEYS, old.alias("module_base"), pl.exclude(KEYS)),
         totals={name: total_of(name, base, head, both) for name in figures},
-        warnings=(*_assumed(base, head), *notes, *circumstances(base, head, aligned)),
+        warnings=(*_assumed(base, head), *notes, *circumstances(base, head, aligned), *told),
         aligned=aligned,
         rules=rules,
         spikes=spikes,
         joined=both,
         scopes=scopes_in(head.trace.modules, _renamed(base.trace.modules, aligned)),
         per=base.per,
-        twins={
-            name: twinned(name, base.trace, head.trace, aligned, **beside[1]) for name in beside[0]
-        },
+        twins=twins,
     )
+
+
+def _of_twin(found: Breakeven, side: Side) -> list[str]:
+    known = (*side.trace.assumed, *side.sampled.warnings)
+    return [text for text in found.warnings if text not in known]
 
 
 def _in_brackets(known: Sequence[int | None], doubt: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import TYPE_CHECKING
 
 from ..energy.estimators import ESTIMATORS
 from ..energy.statement import model_statement_of
@@ -11,6 +12,10 @@ from ..units import share_text
 from ..workload.divisors import spread_text
 from .columns import COUNTED, ENERGY, RATIO, bare, energy_of, estimators_of, machines_of, title_of
 from .networks import Network
+
+if TYPE_CHECKING:
+    from ..energy.report import EnergyReport
+    from .breakeven import Breakeven
 
 
 def footnotes_of(
@@ -82,8 +87,7 @@ def _of_estimates(estimator: str, networks: Sequence[Network]) -> Iterator[str]:
         if estimator in each.refused:
             yield f"{estimator} does not apply to {each.name}: {each.refused[estimator]}"
         elif report := each.reports.get(estimator):
-            told = report.warnings_beside(each.sampled)
-            lines[each.name] = [f"{text}." for text in (report.coverage, *told)]
+            lines[each.name] = [f"{text}." for text in (report.coverage, *_more(each, report))]
     yield from _gathered(lines, f"{estimator} of ")
 
 
@@ -111,5 +115,13 @@ def _of_twins(machine: str, networks: Sequence[Network]) -> Iterator[str]:
         elif each.twins[machine].rate is None:
             yield f"{each.name} has no quantized twin: none of its layers has spikes as input."
         else:
-            for line in each.twins[machine].lines():
+            twin = each.twins[machine]
+            for line in (*twin.lines(), f"on {machine}, {twin.coverage}", *_more(each, twin)):
                 yield f"{each.name}: {line}."
+
+
+def _more(network: Network, found: EnergyReport | Breakeven) -> list[str]:
+    """Return the warnings of an estimate that the lines of its network do not have."""
+    told = network.counts
+    known = (*told.assumed, *network.sampled.warnings, *told.coverage.hints)
+    return [text for text in found.warnings if text not in known]

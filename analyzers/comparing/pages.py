@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .profiles import Side
 
 
+SIDES = ("base", "head")
+
+
 def comparison_page(
     compared: Comparison,
     figures: Sequence[str],
@@ -153,9 +156,9 @@ def _footer(compared: Comparison) -> Iterator[str]:
             f"{name} energy: {scope.title}, revision {report.revision}, {scope.technology}; "
             f"stages {', '.join(scope.stages)}; leaves out {scope.leaves_out}"
         )
-    for name, side in (("base", compared.base), ("head", compared.head)):
-        for estimator, report in side.reports.items():
-            yield f"{name}, {estimator}: {report.coverage}"
+    for each in SIDES:
+        for name, estimate in compared.estimates(each).items():
+            yield f"{each}, {name}: {estimate.coverage}"
     if len(compared.base.reports) > 1:
         yield "different estimators speak of different machines: do not compare their energies"
 

@@ -159,6 +159,7 @@ def side_data(side: Side) -> dict[str, Any]:
                 "revision": report.revision,
                 "config": report.config,
                 "statement": report.statement(),
+                "coverage": report.coverage,
                 "warnings": list(report.warnings),
             }
             for name, report in side.reports.items()

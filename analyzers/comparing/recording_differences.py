@@ -213,7 +213,7 @@ def _estimates(base: Side, head: Side) -> Iterator[str]:
     one, two = (
         (*side.sampled.warnings, *both_modes(side.sampled, side.per)) for side in (base, head)
     )
-    yield from _of_sides(one, two)
+    yield from of_sides(one, two)
     for name, old in base.reports.items():
         new = head.reports[name]
         if old.samples != new.samples and base.per == "total":
@@ -223,10 +223,10 @@ def _estimates(base: Side, head: Side) -> Iterator[str]:
                 f"of one sample: {' -> '.join(each)}"
             )
         own = (old.warnings_beside(base.sampled), new.warnings_beside(head.sampled))
-        yield from _of_sides(*own, of=name)
+        yield from of_sides(*own, of=name)
 
 
-def _of_sides(base: Sequence[str], head: Sequence[str], of: str = "") -> Iterator[str]:
+def of_sides(base: Sequence[str], head: Sequence[str], of: str = "") -> Iterator[str]:
     """Yield what is said of both sides, each once, and of which side where it is of one."""
     for text in dict.fromkeys((*base, *head)):
         side = "" if text in base and text in head else "BASE" if text in base else "HEAD"

@@ -24,10 +24,14 @@ class Twinned:
     Attributes:
         total: of the whole networks.
         changes: of each layer whose ratio is another one, as `Comparison.changes` has them.
+        base: the comparison of base with its twin.
+        head: that of head.
     """
 
     total: Total
     changes: pl.DataFrame
+    base: Breakeven
+    head: Breakeven
 
 
 def twinned(
@@ -51,7 +55,7 @@ def twinned(
     machine = machine_of(figure, TWIN_RATIO) or TWIN_MACHINE
     one, two = (breakeven(trace, machine=machine, **options) for trace in (base, head))
     changes = _changes(_layers(one, names), _layers(two, {}))
-    return Twinned(total_between(figure, "", one.ratio, two.ratio), changes)
+    return Twinned(total_between(figure, "", one.ratio, two.ratio), changes, one, two)
 
 
 def _layers(found: Breakeven, names: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:

@@ -89,12 +89,8 @@ def estimate(
 
     report: EnergyReport = made(trace, config, **options)
     known_number(trace, report.sampled, per)
-    left_out = [] if trace.left_out is None else [trace.left_out]
-    warnings = type(report.warnings)([*left_out, *trace.assumed, *report.warnings])
     return replace(
-        report,
-        warnings=warnings,
-        assumed=trace.assumed,
+        report.of(trace),
         by_sample=by_sample,
         per=per,
         modules=partial(in_words, trace.whole),

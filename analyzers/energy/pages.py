@@ -15,6 +15,7 @@ from ..units import count_text, energy_text, share_text
 from ..workload.divisors import per_text, spread_text
 
 if TYPE_CHECKING:
+    from ..workload.account import Account
     from .estimators import Energies
     from .report import EnergyReport
 
@@ -45,12 +46,16 @@ def report_page(
     figures = Figures(named, "energy", "", energy_text)
     found = _energies(rows, heads, report, per, spread)
     sheets = [arranged(found, keys, asked, figures, report.modules), _parts(report, per)]
-    if report.left_out.height:
-        sheets.append(Sheet(report.left_out, _LEFT_OUT))
+    sheets += left_out_sheets(report.account)
     lead = [per_text(report.sampled, per, keys)] if per != "total" else []
     if spread:
         lead.append(spread_text(report.sampled, per))
     return Page(sheets, title_of(report), lead, tuple(_notes(report)), report.warnings)
+
+
+def left_out_sheets(account: Account) -> list[Sheet]:
+    """Return the table of what is left out; none, if nothing is."""
+    return [Sheet(account.left_out, _LEFT_OUT)] if account.left_out.height else []
 
 
 def title_of(report: EnergyReport) -> str:

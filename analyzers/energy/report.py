@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -25,6 +25,8 @@ from .statement import statement_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from ..trace.trace import Trace
 
 KEYS = (*row_keys.KEYS, "class", "component", "sample")
 """What the energies of a report can be told apart by."""
@@ -110,6 +112,11 @@ class EnergyReport(Result):
         """
         known = (*self.assumed, *sampled.warnings)
         return tuple(text for text in self.warnings if text not in known)
+    def of(self, trace: Trace) -> EnergyReport:
+        """Return the report with what a reader has to know of its trace among the warnings."""
+        left_out = () if trace.left_out is None else (trace.left_out,)
+        warnings = (*left_out, *trace.assumed, *self.warnings)
+        return replace(self, warnings=warnings, assumed=trace.assumed)
 
     @property
     def per_sample_pj(self) -> float | None:
@@ -313,9 +320,7 @@ class EnergyReport(Result):
             "breakdown_pj": self.breakdown_pj,
             "counts": self.counts,
             "rows": self.rows.to_dicts(),
-            "left_out": self.left_out.to_dicts(),
-            "charged_macs": self.account.charged_macs,
-            "charged_share": self.account.share,
+            **self.account.to_dict(),
             "assumed": list(self.assumed),
             "warnings": list(self.warnings),
             "coverage": self.coverage,

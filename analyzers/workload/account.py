@@ -7,6 +7,7 @@ the warnings and the refusals of every estimator come from it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -52,6 +53,14 @@ class Account:
     def charges_nothing(self) -> bool:
         """Whether there are products and none of them is charged."""
         return not self.charged_macs and self.left_out_macs != 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data: `left_out`, `charged_macs` and `charged_share`."""
+        return {
+            "left_out": self.left_out.to_dicts(),
+            "charged_macs": self.charged_macs,
+            "charged_share": self.share,
+        }
 
     def line(self) -> str:
         """Return one sentence on how much of the products is charged."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opjoule import ConfigError, TraceError, breakeven, check, compare, table
+from opjoule import ConfigError, TraceError, breakeven, check, compare, energy, table
 from opjoule.schemas.costs import Machine
 
 torch = pytest.importorskip("torch")
@@ -230,7 +230,7 @@ def test_what_costs_too_much_without_spikes_never_wins(spiking):
     """6 updates at 10 pJ cost more than a twin of 32 pJ."""
     trace = spiking(nn.Linear(4, 2, bias=False), x=frames(3, 4, 6))
     found = breakeven(trace, machine=machine(synops=1, macs=4, neuron_updates=10))
-    assert found.breakeven_rate < 0
+    assert found.breakeven_rate == 0 and "never" in found.to_markdown()
     assert "there is no rate at which it wins" in found.frame["verdict"][0]
 
 
@@ -276,3 +276,94 @@ def test_what_is_refused(spiking, recorded):
     unmeasured = recorded(lambda: net(torch.rand(2, 4)), model=net, statistics="none")
     with pytest.raises(TraceError, match="was not recorded"):
         breakeven(unmeasured, machine=machine(spikes_in=1, macs=1), time_steps=2, batch=2)
+
+
+class Attention(nn.Module):
+    """Spikes q (B, 3, 2) of neurons, q q^T q without weights, and a layer on the result."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)
+        self.fires = neuron.IFNode(step_mode="m")
+        nn.init.constant_(self.first.weight, 1.0)
+
+    def forward(self, x):
+        q = self.fires(self.first(x))
+        return self.last(q @ q.transpose(-1, -2) @ q)
+
+
+@pytest.fixture
+def attention(recorded):
+    """Return a trace of two steps of ones in q: Linear 2 x 3 x 4, products 2 x 18 each, 2 x 3 x 2.
+
+    12 of 24 + 36 + 36 + 12 dense MACs are those of the last layer, whose input is 3 x 1 x 2.
+    """
+    net, x = Attention().eval(), torch.ones(2, 1, 3, 2)
+    x[1, :, 0] = 0
+    with torch.no_grad():
+        return recorded(lambda: net(x), model=net, statistics="full", batch_dim=1, time_dim=0)
+
+
+def test_what_the_machine_leaves_out_is_named_wherever_the_ratio_stands(attention):
+    """Both products of the attention have no term: 72 of 108 MACs, on both sides."""
+    found = breakeven(attention)
+    beside = energy(attention, machine="yan-dram")
+    assert found.account.charged_macs == beside.account.charged_macs == 36
+    assert found.left_out.equals(beside.left_out) and found.left_out["macs"].to_list() == [72]
+    assert found.account.share == found.twin_account.share == pytest.approx(1 / 3)
+    assert found.twin_account.charged_macs == 36 / 2  # one step
+    line = "33.3% of the MACs of the products are charged, 2 calls are left out"
+    assert found.coverage == beside.coverage == line
+    assert found.warnings == beside.warnings and "--spikes graded" in found.warnings[0]
+    assert breakeven(attention, spikes="graded").warnings == ()
+    told = found.to_dict()
+    assert told["coverage"] == line and told["warnings"] == list(found.warnings)
+    assert told["left_out"][0]["macs"] == 72 and told["charged_share"] == found.account.share
+    assert "aten.bmm.default, spike input (no term)" in found.to_markdown()
+    for shown in (
+        found.to_markdown(),
+        "\n".join(table({"net": attention}, ["breakeven_rate"]).footnotes),
+        check(attention, "twin_ratio=9").to_markdown(),
+        compare(attention, attention, twins=["twin_ratio"]).to_markdown(),
+    ):
+        assert line in shown and "--spikes graded counts it" in shown
+    sides = compare(attention, attention, twins=["twin_ratio"]).to_dict()
+    assert sides["head"]["twins"]["twin_ratio"]["coverage"] == line
+
+
+def test_a_twin_that_is_charged_less_of_is_told(attention):
+    """Synaptic operations of everything, multiply-accumulates of layers: of its twin 18 of 54."""
+    terms = [
+        {"quantity": "synops", "price": "1 pJ"},
+        {"quantity": "macs", "of": "layers", "price": "1 pJ"},
+    ]
+    made = Machine(machine={"name": "mine", "source": "this test"}, term=terms)
+    found = breakeven(attention, machine=made)
+    assert found.account.share == 1 and found.twin_account.share == pytest.approx(1 / 3)
+    assert found.coverage == (
+        "100.0% of the MACs of the products are charged; of the twin: 33.3% of the MACs of the "
+        "products are charged, 2 calls are left out"
+    )
+
+
+def test_what_is_left_out_of_the_network_to_compare_with(attention):
+    """As its own network to compare with, dense: what it lacks of it is told too."""
+    found = breakeven(attention, attention)
+    assert found.ann_account.share == pytest.approx(1 / 3)
+    assert f"; of the network to compare with: {found.account.line()}" in found.coverage
+    assert len(found.warnings) == len(set(found.warnings))
+
+
+def test_no_rate_is_told_where_no_spike_enters(recorded):
+    """Neurons fire by the bias of a layer whose input is zeros: its rate says nothing."""
+    net = nn.Sequential(nn.Linear(4, 2), neuron.IFNode(step_mode="m")).eval()
+    nn.init.constant_(net[0].bias, 2.0)
+    x = torch.zeros(3, 1, 4)
+
+    def run(recorder):
+        with torch.no_grad():
+            net(recorder.spikes(x))
+
+    found = breakeven(recorded(run, model=net, statistics="full"))
+    assert found.rate == 0 and found.breakeven_rate is None
+    assert found.total["verdict"].endswith("; no spike entered it")

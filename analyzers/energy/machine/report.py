@@ -27,6 +27,7 @@ from .variant import Variant
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
+    from ...workload.account import Account
 
 
 def estimate_machine(
@@ -63,7 +64,6 @@ def estimate_machine(
         TraceError: there is no pass of the machine's scope, or nothing of any term is known, or it
             prices products and charges none of those that ran.
     """
-    variant: Variant = variant_of("machine", revision)
     actions = counted_of(
         trace,
         [config],
@@ -74,10 +74,29 @@ def estimate_machine(
         where=where,
         spikes=spikes,
     )
-    part, many = actions.part, actions.tables.samples
+    charged = account(actions, config, actions.on(config))
+    refuse_nothing(actions.part, config, charged)
+    return report_of(actions, config, charged, revision=revision, strict=strict)
+
+
+def report_of(
+    actions: Actions, config: Machine, charged: Account, *, revision: str, strict: bool = False
+) -> EnergyReport:
+    """Return what actions cost on a machine, and what a reader of the figure has to know.
+
+    Args:
+        actions: of one network, see `counted_of`.
+        config: the machine.
+        charged: their account on it, see `scope.account`.
+        revision: as of `estimate_machine`; so is `strict`.
+        strict: refuse what is left out.
+
+    Raises:
+        TraceError: nothing of any term is known; under strict, something is left out.
+    """
+    variant: Variant = variant_of("machine", revision)
+    part, many, spikes = actions.part, actions.tables.samples, actions.tables.spikes
     counts = actions.on(config)
-    charged = account(actions, config, counts)
-    refuse_nothing(part, config, charged)
     warnings = warnings_of(actions, config, counts, strict)
     rows, parts = priced(rows_of(actions, config), config), breakdown_pj(counts, config)
     outside = outside_modules(rows) if config.machine.scope == "forward" else []
