@@ -56,9 +56,9 @@ class Counts(Result):
             multiply-accumulates if no operand were spikes; int64, as the counters), `intensity`
             (FLOP by byte) and `at_least`: the names of the counters that are lower bounds, since
             some of the row's calls are unknown (null: all is exact). Null figures are not known: a
-            counter of no call, or of no product while there are some; `dense_macs` of some product
-            (ops that no rule covers apart: the coverage names them). A module's row includes its
-            submodules; the row `Global` is everything.
+            counter of no call, or of no product while there are some; `dense_macs` of some product.
+            Of an op that no rule covers it is not known if it is one: `dense_macs` is a lower bound
+            then. A module's row includes its submodules; the row `Global` is everything.
         total: the same figures of everything: lower bounds as in `frame`, None where not known, 0
             where there is nothing to count.
         coverage: how far the counts reach.
@@ -298,13 +298,17 @@ def _keys(by: str | Sequence[str]) -> list[str]:
 def _gaps(counted: pl.DataFrame, with_classes: bool) -> pl.DataFrame:
     """Add, for each counter, how many calls it is known of (free ones apart) and unknown of.
 
-    And of those, how many are products; and whether the size of a product is not known. In the sets
-    of SpikingJelly an op without a rule counts nothing, by their definition.
+    And of those, how many are products; whether the size of a product is not known, and whether
+    an op may be one. In the sets of SpikingJelly an op without a rule counts nothing, by their
+    definition.
     """
     multiplies = pl.col("family").is_in(PRODUCTS) & (pl.col("dense_macs") != 0).fill_null(True)
     open_ = pl.lit(with_classes) | (pl.col("how") != "uncovered")
-    unsized = pl.col("dense_macs").is_null() & (pl.col("how") != "uncovered")
-    columns = {"dense_macs:lost": unsized.cast(pl.Int64)}
+    unsized, uncovered = pl.col("dense_macs").is_null(), pl.col("how") == "uncovered"
+    columns = {
+        "dense_macs:lost": (unsized & ~uncovered).cast(pl.Int64),
+        "dense_macs:open": (unsized & uncovered).cast(pl.Int64),
+    }
     for name in COUNTERS:
         known = pl.col(name).is_not_null()
         for kind, holds in (
@@ -324,7 +328,7 @@ def _figures() -> list[pl.Expr]:
         pl.col("calls").sum(),
         *sums,
         pl.when(_is_exact("dense_macs")).then(pl.col("dense_macs").sum()).alias("dense_macs"),
-        pl.col("^.*:(seen|lost)(_products)?$").sum(),
+        pl.col("^.*:(seen|lost|open)(_products)?$").sum(),
     ]
 
 
@@ -347,9 +351,10 @@ def _summed(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     else:
         frame = frame.select(figures)
     intensity = pl.col("flops") / pl.col("bytes")
+    missing = {**{name: f"{name}:lost" for name in COUNTERS}, "dense_macs": "dense_macs:open"}
     bounds = [
-        pl.when(pl.col(name).is_not_null() & (pl.col(f"{name}:lost") > 0)).then(pl.lit(name))
-        for name in COUNTERS
+        pl.when(pl.col(name).is_not_null() & (pl.col(lost) > 0)).then(pl.lit(name))
+        for name, lost in missing.items()
     ]
     summed = frame.select(
         *keys,

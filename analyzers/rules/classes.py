@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from .call import Call
 from .rule import Figures
 
@@ -31,3 +33,25 @@ def class_of(call: Call) -> tuple[str, str, Figures] | None:
     if call.outs and not any(o.name not in call.only_written for o in call.ins.values()):
         return "class", "factory", Figures(bytes=call.written)
     return None
+
+
+_OF_PYTORCH = frozenset(
+    "aten prim prims profiler c10d _c10d_functional _c10d_functional_autograd".split()
+)
+"""Namespaces of PyTorch's own ops; those of prepacked weights, as `quantized`, are not here."""
+
+_PRODUCT = re.compile(
+    r"(^|_)(\w*mm|\w*mv|matmul|v?dot|linear|linalg|conv\w*|attention|lstm|gru|rnn|einsum|\w*solve|"
+    r"cholesky|ormqr|orgqr)(_|\d|$)"
+)
+"""What names of ops that multiply matrices hold, as words between underscores."""
+
+
+def multiplies_nothing(op: str) -> bool:
+    """Tell whether an op that no rule names is surely no product.
+
+    PyTorch's own ops tell by their names: the rules have its products, and what else multiplies
+    matrices (sparse ones, decompositions) says so. Of another library's op nothing is known.
+    """
+    space, _, name = op.partition(".")
+    return space in _OF_PYTORCH and _PRODUCT.search(name.partition(".")[0]) is None

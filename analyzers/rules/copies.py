@@ -158,7 +158,7 @@ _COPIES = (
     "_neg_view_copy to_padded_tensor _to_dense to_mkldnn _mkldnn_reshape _mkldnn_transpose "
     "_copy_from _copy_from_and_resize _cudnn_rnn_flatten_weight _pin_memory _lazy_clone "
     "fill_diagonal_ _convert_weight_to_int4pack _convert_weight_to_int4pack_for_cpu "
-    "mkldnn_reorder_conv2d_weight mkldnn_reorder_conv3d_weight int_repr dequantize "
+    "mkldnn_reorder_conv2d_weight mkldnn_reorder_conv3d_weight int_repr "
     "_nested_from_padded _nested_tensor_from_mask _jagged_to_padded_dense_forward "
     "_padded_dense_to_jagged_forward"
 )

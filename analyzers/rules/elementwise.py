@@ -139,7 +139,9 @@ _INPLACE = frozenset(
 
 _APART = frozenset(
     "gelu_tanh gelu_tanh_backward true_divide square float_power native_dropout "
-    "_prelu_kernel_backward glu_backward".split()
+    "_prelu_kernel_backward glu_backward fake_quantize quantize dequantize choose_qparams "
+    "fake_quantize_backward fake_quantize_per_tensor_affine_cachemask_backward "
+    "fake_quantize_per_channel_affine_cachemask_backward".split()
 )
 """Rows of `COSTS` that are no ops, or have a rule of their own."""
 

@@ -155,6 +155,14 @@ COSTS: Mapping[str, str] = MappingProxyType(
         "native_dropout": "x * y * scale",
         "_fused_dropout": "x * y * scale",
         "_masked_scale": "x * y * scale",
+        # quantization; "choose_qparams" once a scale, x and y the smallest and the largest
+        "fake_quantize": ("q = round(x / scale) + zero; (min(max(q, low), high) - zero) * scale"),
+        "quantize": "min(max(round(x / scale) + zero, low), high)",
+        "dequantize": "(x - zero) * scale",
+        "choose_qparams": (
+            "a = min(x, 0); b = max(y, 0); s = max((b - a) / levels, eps); "
+            "min(max(low - round(a / s), low), high)"
+        ),
         # their gradients
         "sigmoid_backward": "g * (1 - s) * s",
         "log_sigmoid_backward": "z = exp(-abs(x)); g * where(x < 0, 1, z) / (1 + z)",
@@ -179,6 +187,13 @@ COSTS: Mapping[str, str] = MappingProxyType(
         "rrelu_with_noise_backward": "g * y",
         "_prelu_kernel_backward": "where(x > 0, g, y * g); where(x > 0, 0, x * g)",
         "native_dropout_backward": "g * y * scale",
+        "fake_quantize_per_tensor_affine_cachemask_backward": "g * y",
+        "fake_quantize_per_channel_affine_cachemask_backward": "g * y",
+        "fake_quantize_backward": (
+            "q = round(x / scale) + zero; i = land(q >= low, q <= high); where(i, g, 0); "
+            "g * factor * where(i, ((q - zero) * scale - x) / scale, where(q < low, low, high) - "
+            "zero); where(i, 0, -g * factor * scale)"
+        ),
         "glu_backward": "s = sigmoid(y); s * g; (1 - s) * s * g * x",
     }
 )

@@ -23,6 +23,7 @@ from . import (
     optimizers,
     pooling,
     products,
+    quantization,
     recurrent,
     reductions,
     small_products,
@@ -30,7 +31,7 @@ from . import (
     views,
 )
 from .call import Call
-from .classes import class_of
+from .classes import class_of, multiplies_nothing
 from .rule import PRODUCTS, Counted, Figures, OpRule
 
 FULL = (
@@ -47,6 +48,7 @@ FULL = (
     *transforms.RULES,
     *reductions.RULES,
     *elementwise.RULES,
+    *quantization.RULES,
     *losses.RULES,
     *optimizers.RULES,
     *copies.RULES,
@@ -211,7 +213,8 @@ def _dense_macs(
         found = counted if rule is used else rule.figures(call)
         if found.dense_macs is not None:
             return found.dense_macs
-    return 0 if asked or class_of(call) is not None else None
+    known = asked or class_of(call) is not None or multiplies_nothing(call.op)
+    return 0 if known else None
 
 
 RULE_SETS: Mapping[str, RuleSet] = MappingProxyType(

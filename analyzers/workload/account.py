@@ -30,11 +30,14 @@ class Account:
         left_out: `what`, `calls`, `macs` (dense; 0 for work that is no product, null: a size is
             not known) and `macs_share`, of all products (null: not known), most first.
         notes: what else a reader of the coverage has to know.
+        charges_nothing: whether there are products and none of them is charged; of an op that no
+            rule covers it is not known if it is one.
     """
 
     charged_macs: int = 0
     left_out: pl.DataFrame = field(default_factory=_nothing)
     notes: tuple[str, ...] = ()
+    charges_nothing: bool = False
 
     @property
     def left_out_macs(self) -> int | None:
@@ -48,11 +51,6 @@ class Account:
         rest = self.left_out_macs
         whole = None if rest is None else self.charged_macs + rest
         return self.charged_macs / whole if whole else None
-
-    @property
-    def charges_nothing(self) -> bool:
-        """Whether there are products and none of them is charged."""
-        return not self.charged_macs and self.left_out_macs != 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data: `left_out`, `charged_macs` and `charged_share`."""
@@ -83,6 +81,7 @@ def account_of(charged_macs: int, rest: pl.DataFrame, notes: tuple[str, ...] = (
     Args:
         charged_macs: dense MACs of the products that it charges.
         rest: `what`, `calls` and `macs` of what it does not charge; rows of one `what` are added.
+            With `uncovered` (null: false), which of them no rule covers.
         notes: see `Account`.
     """
     calls, macs = pl.col("calls").cast(pl.Int64), pl.col("macs").cast(pl.Int64)
@@ -99,4 +98,6 @@ def account_of(charged_macs: int, rest: pl.DataFrame, notes: tuple[str, ...] = (
         .with_columns(macs_share=share.cast(pl.Float64))
         .sort(order)
     )
-    return Account(charged_macs, at_once(found), notes)
+    sure = rest.filter(~pl.col("uncovered").fill_null(False)) if "uncovered" in rest else rest
+    products = sure.filter(macs.is_null() | (macs > 0))
+    return Account(charged_macs, at_once(found), notes, not charged_macs and products.height > 0)

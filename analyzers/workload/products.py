@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..frames import at_once
-from ..rules import PRODUCTS, RULE_SETS, family_of
+from ..rules import RULE_SETS, family_of
 from ..rules.call import call_of
 from ..rules.geometry import CONVOLUTIONS, Convolution, product_of
 from ..rules.rule import Counted
@@ -27,20 +27,21 @@ _STATIC = {"op": pl.String, "family": pl.String, "each": pl.Int64}
 
 
 def product_signatures(trace: Trace) -> pl.DataFrame:
-    """Return the signatures that are products.
+    """Return the signatures that are products, and those of ops of which that is not known.
 
     Returns:
         `rank`, `signature_id`, `op`, `family` (of `rules.PRODUCTS`, or another whose ops multiply
-        matrices) and `each`: the dense MACs of a call (null: a size is not known).
+        matrices; "": no rule covers the op, which may be a product) and `each`: the dense MACs of a
+        call (null: a size is not known).
     """
     if "product signatures" not in trace.facts:
         figures = figures_of(trace)
 
         def product(row: Mapping[str, Any]) -> dict[str, Any] | None:
-            macs, family = figures[row["content"]][2].dense_macs, family_of(row["op"])
-            if macs or (macs is None and family in PRODUCTS):
-                return {"op": row["op"], "family": family, "each": macs}
-            return None
+            macs = figures[row["content"]][2].dense_macs
+            if macs == 0:
+                return None
+            return {"op": row["op"], "family": family_of(row["op"]), "each": macs}
 
         trace.facts["product signatures"] = of_each_signature(trace, product, _STATIC)
     found: pl.DataFrame = trace.facts["product signatures"]

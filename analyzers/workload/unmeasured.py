@@ -67,13 +67,15 @@ def gaps_of(trace: Trace, counted: pl.DataFrame, whole: Trace) -> Gaps:
         .then(pl.format("{} (size not known)", "op"))
         .otherwise(pl.format("{} (not measured)", "op"))
     )
-    rest = counted.filter(~known).select(what=missing, calls="calls", macs="dense_macs")
+    rest = counted.filter(~known).select(
+        what=missing, calls="calls", macs="dense_macs", uncovered=uncovered
+    )
     trained = passes_left_out(whole, trace)
     passes = passes_warnings(whole, trained)
     charged = int(counted.filter(known)["dense_macs"].sum())
-    account = account_of(charged, pl.concat([rest, trained]))
+    account = account_of(charged, pl.concat([rest, trained], how="diagonal"))
     products = counted.filter(pl.col("dense_macs").is_null() | (pl.col("dense_macs") > 0))
-    if products.height and account.charges_nothing and products.filter(~uncovered).height:
+    if products.height and account.charges_nothing:
         raise TraceError(f"{trace.path}: {_nothing_known(trace, products, unsized)}")
     if passes and products.is_empty():
         raise TraceError(f"{trace.path}: {passes[0]}")

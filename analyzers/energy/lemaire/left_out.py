@@ -26,7 +26,7 @@ _OWNERS = {
     "owner": pl.Int32,
     "class": pl.String,
 }
-_WORK = ("kind", "what", "module", "calls", "macs")
+_WORK = ("kind", "what", "module", "calls", "macs", "uncovered")
 
 
 def owners_of(trace: Trace) -> pl.DataFrame:
@@ -64,8 +64,8 @@ def left_out(trace: Trace, counted: Counted, variant: Variant) -> tuple[pl.DataF
 
     Returns:
         `kind` (module, product or op), `what` (the class of modules that are not covered;
-        else the op, and the modules that it ran in), `calls` and `macs` (null: a size was not
-        recorded).
+        else the op, and the modules that it ran in), `calls`, `macs` (null: a size was not
+        recorded) and `uncovered` (no rule covers the op, which may be a product).
     """
     covered = counted.covered.select("rank", owner="module_id", covered=pl.lit(True)).unique()
     owners = owners_of(trace).join(covered, on=["rank", "owner"], how="left", maintain_order="left")
@@ -80,7 +80,12 @@ def left_out(trace: Trace, counted: Counted, variant: Variant) -> tuple[pl.DataF
     found = (
         pl.concat(part.select(_WORK) for part in parts)
         .group_by("kind", "what", maintain_order=True)
-        .agg(pl.col("module").unique(maintain_order=True), pl.col("calls").sum(), macs)
+        .agg(
+            pl.col("module").unique(maintain_order=True),
+            pl.col("calls").sum(),
+            macs,
+            uncovered=pl.col("uncovered").filter(pl.col("macs").fill_null(1) > 0).all(),
+        )
     )
     named = [
         what if kind == "module" else f"{what} ({listed(modules)})"
@@ -103,7 +108,7 @@ def _modules(trace: Trace, owners: pl.DataFrame, variant: Variant) -> pl.DataFra
         .pipe(collected, trace)
     )
     return leaves.join(calls, on=MODULE, maintain_order="left").with_columns(
-        kind=pl.lit("module"), what="class", macs=pl.lit(0, pl.Int64)
+        kind=pl.lit("module"), what="class", macs=pl.lit(0, pl.Int64), uncovered=pl.lit(False)
     )
 
 
@@ -115,6 +120,7 @@ def _products(rest: pl.DataFrame) -> pl.DataFrame:
         calls=pl.when(~inside).then("calls").otherwise(0),
         kind=pl.when(inside).then(pl.lit("module")).otherwise(pl.lit("product")),
         what=pl.when(inside).then("class").otherwise("op"),
+        uncovered=pl.col("family") == "",
     )
 
 
@@ -143,7 +149,7 @@ def _functional(
     free = {name.lower() for name in variant.free}
     return calls.join(
         _computing(trace, calls, free), on=SIGNATURE, maintain_order="left"
-    ).with_columns(macs="each")
+    ).with_columns(macs="each", uncovered=pl.lit(False))
 
 
 def _computing(trace: Trace, calls: pl.DataFrame, free: set[str]) -> pl.DataFrame:

@@ -74,12 +74,14 @@ def account(actions: Actions, machine: Machine, counts: Mapping[str, Counted]) -
         .when(pl.col("macs") > 0).then(pl.format("{}, dense input (no term)", "op"))
         .otherwise(pl.format("{}, spike input (no term)", "op"))
     )  # fmt: skip
-    rest = told.filter(~charged).select(what=lost, calls="calls", macs="dense_macs")
+    rest = told.filter(~charged).select(
+        what=lost, calls="calls", macs="dense_macs", uncovered=pl.col("how") == "uncovered"
+    )
     done = int(told.filter(charged)["dense_macs"].sum())
     notes = tuple(_unknown(machine.term[name], found) for name, found in counts.items()
                   if found.unknown and not found.known)  # fmt: skip
     trained = passes_left_out(actions.whole, actions.part)
-    return account_of(done, pl.concat([rest, trained]), notes)
+    return account_of(done, pl.concat([rest, trained], how="diagonal"), notes)
 
 
 def refuse_nothing(trace: Trace, machine: Machine, found: Account) -> None:

@@ -39,7 +39,7 @@ _MORE: Mapping[str, Fate] = {
 }
 """Ops of other families."""
 
-_REST = {"what": pl.String, "calls": pl.Int64, "macs": pl.Int64}
+_REST = {"what": pl.String, "calls": pl.Int64, "macs": pl.Int64, "uncovered": pl.Boolean}
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def left_out_of(run: Run, fragments: Fragments, variant: Variant) -> LeftOut:
         nowhere = pl.lit(run.trace.modules.height > 0) & pl.col("module_id").is_null()
         outside = others.filter((fate == "loss") | (nowhere & named))
         refused, rest = pl.concat([rest, others.filter(named & ~nowhere)]), rest.clear()
-    steps = [(what, n, 0) for what, n in refused_optimizers(run).items()]
+    steps = [(what, n, 0, False) for what, n in refused_optimizers(run).items()]
     named_steps = pl.DataFrame(steps, schema=_REST, orient="row")
     refused = pl.concat([named_steps, _summed(refused)])
     return LeftOut(
@@ -130,7 +130,12 @@ _KEYS = ["rank", "signature_id", "stage", "module_id"]
 
 
 def _ran(run: Run, variant: Variant) -> pl.DataFrame:
-    """Return all that ran: `_KEYS`, `calls`, `what`, `fate`, `product`, `each` and `macs`."""
+    """Return all that ran.
+
+    Returns:
+        `_KEYS`, `calls`, `what`, `fate`, `product`, `uncovered` (no rule covers the op, which may
+        be a product), `each` and `macs`.
+    """
     trace, figures = run.trace, figures_of(run.trace)
 
     def told(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +144,11 @@ def _ran(run: Run, variant: Variant) -> pl.DataFrame:
         return {"what": what, "fate": variant.fate(row, one, figures[row["content"]])}
 
     fates = of_each_signature(trace, told, {"what": pl.String, "fate": pl.String})
-    dense = product_signatures(trace).lazy().select(*SIGNATURE, "each", product=pl.lit(True))
+    dense = (
+        product_signatures(trace)
+        .lazy()
+        .select(*SIGNATURE, "each", product=pl.lit(True), uncovered=pl.col("family") == "")
+    )
     return (
         ran_of(trace)
         .lazy()
@@ -149,7 +158,7 @@ def _ran(run: Run, variant: Variant) -> pl.DataFrame:
         .join(fates.lazy(), on=SIGNATURE, maintain_order="left")
         .join(dense, on=SIGNATURE, how="left", maintain_order="left")
         .with_columns(
-            pl.col("product").fill_null(False),
+            pl.col("product", "uncovered").fill_null(False),
             each=pl.when(pl.col("product").is_null()).then(0).otherwise("each"),
         )
         .with_columns(macs=pl.col("each") * pl.col("calls"))
@@ -158,7 +167,8 @@ def _ran(run: Run, variant: Variant) -> pl.DataFrame:
 
 
 def _summed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return `what`, `calls` and `macs` (null: not known), most first."""
+    """Return `what`, `calls`, `macs` (null: not known) and `uncovered`, most first."""
     macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
-    found = rows.lazy().group_by("what").agg(pl.col("calls").sum(), macs).cast(pl.Schema(_REST))
+    sums = rows.lazy().group_by("what").agg(pl.col("calls").sum(), macs, pl.col("uncovered").all())
+    found = sums.cast(pl.Schema(_REST))
     return at_once(found.sort("macs", "calls", "what", descending=[True, True, False]))

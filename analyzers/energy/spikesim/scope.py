@@ -207,5 +207,8 @@ def left_out(trace: Trace, covered: pl.DataFrame, trained: pl.DataFrame) -> Acco
     paths = trace.modules.select("rank", "module_id", module="path")
     named = rest.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")
     place = pl.col("module").fill_null("no module")
-    named = named.select(what=pl.format("{} ({})", place, "op"), calls="calls", macs="macs")
-    return account_of(charged, pl.concat([named, trained]))
+    named = named.select(
+        what=pl.format("{} ({})", place, "op"), calls="calls", macs="macs",
+        uncovered=pl.col("family") == "",
+    )  # fmt: skip
+    return account_of(charged, pl.concat([named, trained], how="diagonal"))

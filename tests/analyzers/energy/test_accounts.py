@@ -113,3 +113,54 @@ def test_weights_that_pruning_renames_are_read_too(tmp_path):
         trace = open_trace(record(layer.eval(), torch.rand(3, 8), tmp_path / name))
         counts = estimate_simple(trace).counts
         assert (counts["weight_read_bytes"], counts["bias_read_bytes"]) == (96 * 4, 12 * 4)
+
+
+class Blended(nn.Module):
+    """A layer of 2 x 4 x 4 MACs, then an op of another library in a module of its own."""
+
+    def __init__(self, op):
+        super().__init__()
+        self.layer, self.rest = nn.Linear(4, 4, bias=False), Blend(op)
+
+    def forward(self, x):
+        return self.rest(self.layer(x))
+
+
+class Blend(nn.Module):
+    def __init__(self, op):
+        super().__init__()
+        self.op = op
+
+    def forward(self, x):
+        return self.op(x, x)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_an_op_of_another_library_may_be_a_product_in_every_estimate(tmp_path, blend, estimator):
+    """Its share is unknown wherever it is asked; with the op filtered out all is charged."""
+    if estimator == "spikesim":
+        model, x = (
+            nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), Blend(blend)),
+            torch.ones(1, 1, 4, 4),
+        )
+    else:
+        model, x = Blended(blend), torch.rand(2, 4)
+    trace = open_trace(record(model.eval(), x, tmp_path / "t"))
+    found = estimate(trace, estimator)
+    assert found.account.charged_macs == 32 and found.account.share is None
+    assert found.left_out["macs"].null_count() == 1 and not found.account.charges_nothing
+    assert found.coverage.startswith("?") and "1 kind of unknown size" in found.coverage
+    counts = count(trace)
+    assert counts.coverage.macs_share is None and counts.total["dense_macs"] == 32
+    assert "dense_macs" in counts.frame["at_least"][0].split()
+    rest = trace.where("op=aten.*")
+    assert estimate(rest, estimator).account.share == 1
+
+
+def test_what_may_be_a_product_alone_refuses_nothing(tmp_path, blend):
+    """Neurons and such an op: there is no product for certain, so their energy stands."""
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    model = nn.Sequential(neuron.IFNode(), Blend(blend)).eval()
+    trace = open_trace(record(model, torch.rand(2, 4), tmp_path / "t"))
+    found = estimate(trace, "neuromc")
+    assert found.total_pj > 0 and found.account.share is None

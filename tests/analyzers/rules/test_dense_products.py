@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -118,8 +120,31 @@ def test_no_size_no_figure(build):
         for rules in ("full", "torch"):
             found = rule_set(rules).figures(build(op, operands, [(8, 3, 7)]))[2]
             assert found.dense_macs is found.flops is None
-    how, _, found = rule_set("full").figures(build("unheard_of", [X], [(2, 4)]))
+    call = replace(build("unheard_of", [X], [(2, 4)]), op="mine.unheard_of.default")
+    how, _, found = rule_set("full").figures(call)
     assert (how, found.dense_macs) == ("uncovered", None)
+
+
+@pytest.mark.parametrize(
+    ("op", "dense"),
+    [
+        # PyTorch's own: its products have rules, or names that say so
+        ("aten.igamma.default", 0), ("aten._sparse_addmm.default", None),
+        ("aten._cslt_sparse_mm.default", None), ("aten._spsolve.default", None),
+        ("aten.linalg_inv_ex.default", None), ("aten._mps_convolution.default", None),
+        ("aten._triton_multi_head_attention.default", None), ("aten.lgamma_jvp.default", 0),
+        ("aten._lstm_mps.default", None), ("aten.histogramdd.default", 0),
+        ("profiler._record_function_enter_new.default", 0),
+        # prepacked weights, and other libraries
+        ("quantized.linear.default", None), ("mine.blend.default", None),
+        ("atenlike.igamma.default", None),
+    ],
+)  # fmt: skip
+def test_an_op_without_a_rule_may_be_a_product(build, op, dense):
+    call = replace(build("unheard_of", [X, X], [(2, 4)]), op=op, packet=op.rpartition(".")[0])
+    for rules in rule_sets():
+        how, _, found = rule_set(rules).figures(call)
+        assert (how, found.dense_macs) == ("uncovered", dense)
 
 
 @pytest.mark.parametrize(
