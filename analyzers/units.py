@@ -20,6 +20,8 @@ _LEAST = 1e-4
 """A deviation below this share of its figure is shown as 0."""
 UNKNOWN = "?"
 """Stands for an unknown figure; never 0."""
+AT_LEAST = "≥ "
+"""Stands before a lower bound: of some of its calls the figure is not known."""
 
 
 def count_text(value: float | None, unit: str = "") -> str:
@@ -52,6 +54,12 @@ def ratio_text(value: float | None) -> str:
     if value is None or math.isnan(value):
         return UNKNOWN
     return "0" if value == 0 else _digits(value)
+
+
+def quotient_sign(above: bool, below: bool) -> str:
+    """Return what stands before a quotient if what is above or below is a lower bound."""
+    signs = {(True, False): AT_LEAST, (False, True): "≤ ", (True, True): "~ "}
+    return signs.get((above, below), "")
 
 
 def share_text(share: float | None, deviation: float | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...schemas import ConfigError
 from ...schemas.spelling import meant
 from ..text import number
-from ..units import count_text
+from ..units import AT_LEAST, count_text
 from .page import Column, Sheet
 from .tree import EVERYTHING, as_tree, parents
 
@@ -180,7 +180,9 @@ def _cut(
     if inclusive:
         return frame[: pinned + top], [f"{line} (a module includes those below it)"]
     values = rest[figures.columns[figures.main]]
-    sign = "≥ " if values.null_count() else ""
+    told = rest["at_least"].drop_nulls().to_list() if "at_least" in rest.columns else []
+    bounded = any(figures.main in text.split() for text in told)
+    sign = AT_LEAST if values.null_count() or bounded else ""
     added: Any = values.sum()
     total = figures.show(added) if values.count() else "?"
     return frame[: pinned + top], [f"{line}: {sign}{total} {figures.title}".rstrip()]

@@ -62,20 +62,22 @@ class Check(Result):
         """A row for each limit.
 
         `limit` (its text), `figure`, `modules` (the glob), `per_sample`, `most`, `value` (null:
-        not known), `module` (that has this value), `verdict` (within, over, unknown) and `why`.
+        not known), `at_least` (it is a lower bound), `module` (that has this value), `verdict`
+        (within, over, unknown) and `why`.
         """
         rows = [
             (
                 each.limit.text, each.limit.figure, each.limit.modules, each.limit.per_sample,
                 float(each.limit.most), None if each.value is None else float(each.value),
-                each.module, each.verdict, each.why,
+                each.at_least, each.module, each.verdict, each.why,
             )
             for each in self.verdicts
         ]  # fmt: skip
         text = pl.String
         schema = {
             "limit": text, "figure": text, "modules": text, "per_sample": pl.Boolean,
-            "most": pl.Float64, "value": pl.Float64, "module": text, "verdict": text, "why": text,
+            "most": pl.Float64, "value": pl.Float64, "at_least": pl.Boolean, "module": text,
+            "verdict": text, "why": text,
         }  # fmt: skip
         return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ..answers.page import Column, Page, Sheet
-from ..units import figure_text
 
 if TYPE_CHECKING:
     from .check import Check
@@ -22,7 +21,7 @@ _COLUMNS = (
 
 def check_page(found: Check, failed: bool) -> Page:
     """Return the verdicts, with what failed under them."""
-    texts = [figure_text(each.limit.figure)(each.value) for each in found.verdicts]
+    texts = [each.text for each in found.verdicts]
     frame = found.frame.with_columns(pl.Series("value", texts, dtype=pl.String))
     number = len(found.failures)
     lines = [f"failed: {each.line()}" for each in found.failures] if failed else []

@@ -15,7 +15,7 @@ from ...schemas.spelling import meant
 from ..counting.count import Counts, count
 from ..text import agreeing, listed, number
 from ..trace.filters import fits
-from ..units import figure_text, share_text
+from ..units import AT_LEAST, figure_text, share_text
 from ..workload.modules import GLOBAL
 from ..workload.samples import Samples, regrouped, samples_of
 from .figures import ENERGY, TWIN_MACHINE, TWIN_RATIO, machine_of
@@ -68,6 +68,7 @@ class Verdict:
         culprits: the modules that weigh most, heaviest first: `module` (null: outside every
             module), `amount` and `share`. Of a limit of modules: those over it, with what is
             below them, and their share of it all; else each module's own figures.
+        at_least: the value is a lower bound: some calls are unknown.
     """
 
     limit: Limit
@@ -76,13 +77,19 @@ class Verdict:
     module: str | None = None
     why: str = ""
     culprits: pl.DataFrame = field(default_factory=lambda: _blamed([], 1, None))
+    at_least: bool = False
+
+    @property
+    def text(self) -> str:
+        """The value in its unit, a lower bound with a sign."""
+        return (AT_LEAST if self.at_least else "") + figure_text(self.limit.figure)(self.value)
 
     def line(self) -> str:
         """Return the verdict in one line, with the modules that weigh most."""
         show = figure_text(self.limit.figure)
         each = " a sample" if self.limit.per_sample else ""
         if self.verdict == "within":
-            return f"{self.limit.text}: {show(self.value)}{each}"
+            return f"{self.limit.text}: {self.text}{each}"
         if self.verdict == "unknown":
             return f"{self.limit.text}: not known: {self.why}"
         named = [
@@ -95,7 +102,7 @@ class Verdict:
                 named
             )
         by = f"; most by {', '.join(named)}" if named else ""
-        return f"{self.limit.text}: {show(self.value)}{each}{by}"
+        return f"{self.limit.text}: {self.text}{each}{by}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,18 +208,19 @@ def verdict_of(figures: Figures, limit: Limit, allow_unknown: bool) -> Verdict:
     known = [row for row in rows if row.amount is not None]
     known.sort(key=lambda row: -(row.amount or 0))
     over = [row for row in known if Fraction(row.amount or 0) > limit.most * samples]
-    hidden = figures.counts("total").coverage.hidden
+    hidden, why = figures.counts("total").coverage.hidden, ""
     if not over:
         why = _unknown(figures, limit, rows, hidden)
         if why and not (allow_unknown and known):
             return Verdict(limit, "unknown", why=why)
     value, module = _of_sample(known[0].amount or 0, samples), known[0].module
+    floor = bool(why) or known[0].floor
     if not over:
-        return Verdict(limit, "within", value, module)
+        return Verdict(limit, "within", value, module, at_least=floor)
     parts = machine_of(limit.figure, TWIN_RATIO) is None  # ratios do not add up to a whole
     total = figures.rows(limit.figure, "total")[0].amount if parts else None
     blamed = over if limit.modules is not None else figures.rows(limit.figure, "own")
-    return Verdict(limit, "over", value, module, "", _blamed(blamed, samples, total))
+    return Verdict(limit, "over", value, module, "", _blamed(blamed, samples, total), floor)
 
 
 def _asked(figures: Figures, limit: Limit) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...schemas import ConfigError
@@ -11,9 +11,11 @@ from ...schemas.spelling import meant
 from ..checking.figures import TWIN_MACHINE, check_machine, machine_of
 from ..energy.estimators import ESTIMATORS
 from ..units import (
+    AT_LEAST,
     count_text,
     deviating_text,
     figure_text,
+    quotient_sign,
     rate_text,
     ratio_text,
     scale_of,
@@ -121,9 +123,39 @@ def cell_text(column: str, value: Any, deviation: float | None) -> str:
 
 
 def cells_of(
+    column: str,
+    values: Sequence[Any],
+    deviations: Sequence[float | None],
+    bounds: Sequence[Collection[str]] = (),
+) -> tuple[str, list[str]]:
+    """Return the heading of a column, with the unit that its figures are in, and its cells.
+
+    Args:
+        column: its name.
+        values: a value for each network.
+        deviations: of the values; None: not known.
+        bounds: the counters of each network that are lower bounds: they have a sign.
+    """
+    title, texts = _cells(column, values, deviations)
+    if not bounds:
+        return title, texts
+    signs = [_sign(column, each, bounds[0]) for each in bounds]
+    return title, [
+        text if value is None else sign + text
+        for text, value, sign in zip(texts, values, signs, strict=True)
+    ]
+
+
+def _sign(column: str, bounds: Collection[str], first: Collection[str]) -> str:
+    counter = bare(column)
+    if column == counter:
+        return AT_LEAST if counter in bounds else ""
+    return "" if bounds is first else quotient_sign(counter in bounds, counter in first)
+
+
+def _cells(
     column: str, values: Sequence[Any], deviations: Sequence[float | None]
 ) -> tuple[str, list[str]]:
-    """Return the heading of a column, with the unit that its figures are in, and its cells."""
     title, show = title_of(column), _shown(column)
     texts = [cell_text(column, *each) for each in zip(values, deviations, strict=True)]
     if show is share_text:

@@ -63,13 +63,12 @@ def failed_lines(compared: Comparison, failures: Sequence[Failure]) -> Iterator[
     """Yield a line for each condition that is met, and one for each culprit."""
     per = "" if compared.per == "total" else f" per {compared.per}"
     for failure in failures:
-        show = figure_text(failure.budget.figure)
-        total = failure.total
+        figure, total = failure.budget.figure, failure.total
+        show = figure_text(figure)
+        base = _bounded(figure, compared.base, total.base)
+        head = _bounded(figure, compared.head, total.head)
         why = f"; {failure.why}" if failure.why else ""
-        yield (
-            f"failed: {failure.budget.text}: {show(total.base)} -> {show(total.head)} "
-            f"({change_text(total)}){per}{why}"
-        )
+        yield (f"failed: {failure.budget.text}: {base} -> {head} ({change_text(total)}){per}{why}")
         for row in failure.culprits.iter_rows(named=True):
             amount = (show if row["reason"].startswith("largest") else signed(show))(row["amount"])
             yield f"  {place_text(row)}: {amount}: {row['reason']}"
@@ -165,8 +164,7 @@ def _footer(compared: Comparison) -> Iterator[str]:
 
 def _bounded(figure: str, side: Side, value: float | None) -> str:
     """Return a total; with a sign if calls of which it is unknown are left out."""
-    least = value is not None and side.unknown(figure)
-    return ("≥ " if least else "") + figure_text(figure)(value)
+    return ("" if value is None else side.sign(figure)) + figure_text(figure)(value)
 
 
 def _marked(frame: pl.DataFrame) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from ..frames import added_up
 from ..progress import tracked
 from ..rules import RuleSet
 from ..trace.suggestions import has_calls, refuse_nothing
+from ..units import AT_LEAST
 from ..workload.divisors import check_per, known_number, number_of
 from ..workload.modules import with_paths
 from ..workload.samples import Samples, regrouped, samples_of, unknown_samples
@@ -132,6 +133,10 @@ class Side:
         if figure not in COUNTERS:
             return 0
         return int(self.kinds.filter(self._lost(figure))["calls"].sum())
+
+    def sign(self, figure: str) -> str:
+        """Return what stands before a total of the side: of a lower bound a sign."""
+        return AT_LEAST if self.unknown(figure) else ""
 
     def _lost(self, figure: str) -> pl.Expr:
         known_of = pl.lit(self.open) | (pl.col("how") != "uncovered")

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _Traced = Trace | str | os.PathLike[str]
 
+LEAST = "at_least"
+"""The column that names the lower bounds of a row."""
+
 ROWS = ("networks", "figures")
 """What may have a row of its own as a table is shown."""
 
@@ -40,6 +43,8 @@ class Table(Result):
     Attributes:
         frame: a row for each network: `network`, and each column, numbers in their units (pJ for
             energies); with a spread also `<column>_std`. Null: not known, or it does not apply.
+            If counters are lower bounds, since some calls are unknown, also `at_least`: the names
+            of those columns (null: none in this row).
         columns: the columns in order.
         footnotes: what figures speak of, the model behind each energy, coverage and warnings.
         per: "sample", "step" or "total".
@@ -101,7 +106,9 @@ class Table(Result):
         deviation = f"{name}_std"
         known = self.frame[deviation] if deviation in self.frame.columns else None
         spread = [None] * self.frame.height if known is None else known.to_list()
-        return cells_of(name, self.frame[name].to_list(), spread)
+        told = self.frame[LEAST] if LEAST in self.frame.columns else ()
+        bounds = [(text or "").split() for text in told]
+        return cells_of(name, self.frame[name].to_list(), spread, bounds)
 
     def plot(
         self, columns: str | Sequence[str] | None = None, *, width: float | None = None
@@ -260,7 +267,7 @@ def _extras(extra: pl.DataFrame | None, traces: Mapping[str, Any]) -> dict[str, 
         raise ConfigError("columns of your own need a column `network` with the names of the rows")
     names = extra["network"].cast(pl.String).to_list()
     own = [name for name in extra.columns if name != "network"]
-    if taken := sorted(set(own) & set(COLUMNS) - {"accuracy"}):
+    if taken := sorted(set(own) & {*COLUMNS, LEAST} - {"accuracy"}):
         raise ConfigError(f"{taken[0]!r} is a column of opjoule's: give yours another name")
     for name in names:
         if names.count(name) > 1:
@@ -285,12 +292,15 @@ def _row(
     network: Network, columns: Iterable[str], given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"network": network.name}
+    bounds = []
     for column in dict.fromkeys(map(bare, columns)):
         if column in given:
             row[column] = given[column].get(network.name)
             continue
         row[column], row[f"{column}_std"] = network.figure(column)
-    return row
+        if column in network.counts.at_least:
+            bounds.append(column)
+    return row | {LEAST: " ".join(bounds) or None}
 
 
 def _with_ratios(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -300,8 +310,8 @@ def _with_ratios(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
             first = values[0]
             found = [None if not first or v is None else v / first for v in values]
             frame = frame.with_columns(pl.Series(column, found, dtype=pl.Float64))
-    kept = [n for c in columns for n in (c, f"{c}_std") if n in frame.columns]
-    empty = [n for n in kept if n.endswith("_std") and not frame[n].count()]
+    kept = [n for c in columns for n in (c, f"{c}_std") if n in frame.columns] + [LEAST]
+    empty = [n for n in kept if n.endswith(("_std", LEAST)) and not frame[n].count()]
     return frame.select("network", *(name for name in kept if name not in empty))
 
 

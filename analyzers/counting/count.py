@@ -61,6 +61,7 @@ class Counts(Result):
             then. A module's row includes its submodules; the row `Global` is everything.
         total: the same figures of everything: lower bounds as in `frame`, None where not known, 0
             where there is nothing to count.
+        at_least: the names of those that are lower bounds.
         coverage: how far the counts reach.
         rules: name of the rule set.
         spikes: what a spike tensor may hold.
@@ -74,6 +75,7 @@ class Counts(Result):
 
     frame: pl.DataFrame
     total: dict[str, int | None]
+    at_least: frozenset[str]
     coverage: Coverage
     rules: str
     spikes: str
@@ -240,6 +242,7 @@ def count(
     return Counts(
         frame=frame,
         total={name: everything[name] for name in FIGURES},
+        at_least=frozenset((everything["at_least"] or "").split()),
         coverage=found,
         rules=rules,
         spikes=spikes,

@@ -13,7 +13,7 @@ from ...schemas.spelling import meant
 from ..answers.page import Column, Page, Sheet, is_assumed
 from ..answers.rows import Figures, Rows, arranged
 from ..answers.shares import share_columns, with_shares
-from ..units import bytes_text, count_text, ratio_text, share_text
+from ..units import AT_LEAST, bytes_text, count_text, quotient_sign, ratio_text, share_text
 from ..workload.divisors import per_text, spread_text
 
 if TYPE_CHECKING:
@@ -137,9 +137,8 @@ def as_texts(frame: pl.DataFrame, per: str = "total") -> pl.DataFrame:
 
 def _sign(figure: str, at_least: set[str]) -> str:
     if figure == "intensity":
-        ratio = {(True, False): "≥ ", (False, True): "≤ ", (True, True): "~ "}
-        return ratio.get(("flops" in at_least, "bytes" in at_least), "")
-    return "≥ " if figure in at_least else ""
+        return quotient_sign("flops" in at_least, "bytes" in at_least)
+    return AT_LEAST if figure in at_least else ""
 
 
 def coverage_page(found: Coverage) -> Page:

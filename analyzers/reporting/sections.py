@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..text import number, percent, plain
-from ..units import bytes_text, count_text, energy_text, figure_text, ratio_text, share_text
+from ..units import (
+    AT_LEAST,
+    bytes_text,
+    count_text,
+    energy_text,
+    figure_text,
+    quotient_sign,
+    ratio_text,
+    share_text,
+)
 from ..workload.divisors import per_text
 from .cells import Cell, Grid, Head, figure, said
 from .drawings import sparkline
@@ -69,6 +78,7 @@ def grid(
     frame: pl.DataFrame,
     columns: Sequence[tuple[str, str, Callable[[Any], str] | None]],
     most: int = MOST_ROWS,
+    counters: Mapping[str, str] | None = None,
 ) -> Grid:
     """Return a frame as a table.
 
@@ -77,15 +87,21 @@ def grid(
         frame: the rows.
         columns: name, heading and how a figure is shown; None: it is a text.
         most: rows that are shown.
+        counters: column -> its counter, which `at_least` of the frame may name: a lower bound.
     """
     heads = [Head(title, name if show else "") for name, title, show in columns]
+    top, of = frame.head(most), counters or {}
+    bounds = [(text or "").split() for text in top["at_least"]] if of else [[]] * top.height
     rows = [
         [
-            said(value) if show is None else figure(value, show)
-            for value, (_, _, show) in zip(row, columns, strict=True)
+            said(value) if show is None
+            else figure(value, show, AT_LEAST if of.get(name) in bound else "")
+            for value, (name, _, show) in zip(row, columns, strict=True)
         ]
-        for row in frame.head(most).select([name for name, _, _ in columns]).iter_rows()
-    ]
+        for row, bound in zip(
+            top.select([name for name, _, _ in columns]).iter_rows(), bounds, strict=True
+        )
+    ]  # fmt: skip
     return Grid(key, heads, rows, max(0, frame.height - most))
 
 
@@ -98,7 +114,8 @@ def cards(report: Report) -> Iterator[Card]:
     for name, title in TITLES.items():
         if each[name] != 0:
             show = bytes_text if name == "bytes" else count_text
-            yield _card(name, f"{title} {unit}", each[name], show, compared)
+            yield _card(name, f"{title} {unit}", each[name], show, compared,
+                        sign=AT_LEAST if name in counts.at_least else "")  # fmt: skip
     if report.rates is not None and not report.rates.layers.is_empty():
         totals = report.rates.totals
         if report.rates.layers["kind"].is_in(_NEURONS).any():
@@ -138,12 +155,15 @@ def _card(
     show: Callable[[Any], str],
     compared: Comparison | None,
     note: str = "",
+    sign: str = "",
 ) -> Card:
     total = compared.totals.get(name) if compared is not None else None
     if total is None or compared is None:
-        return Card(name, title, figure(value, show), note)
-    return Card(name, title, figure(value, show), note, figure(total.base, show),
-                figure(total.ratio, ratio_text))  # fmt: skip
+        return Card(name, title, figure(value, show, sign), note)
+    below = compared.base.sign(name)
+    ratio = figure(total.ratio, ratio_text, quotient_sign(bool(sign), bool(below)))
+    base = figure(total.base, show, below)
+    return Card(name, title, figure(value, show, sign), note, base, ratio)
 
 
 def stages(report: Report) -> Grid:
@@ -151,8 +171,10 @@ def stages(report: Report) -> Grid:
     ending = "" if report.counts.per == "total" else f"_per_{report.counts.per}"
     shown = [(f"{name}{ending}", title, bytes_text if name == "bytes" else count_text)
              for name, title in TITLES.items()]  # fmt: skip
+    counters = {f"{name}{ending}": name for name in TITLES}
     return grid("stages", report.stages.frame,
-                [("stage", "stage", None), ("calls", "calls", count_text), *shown])  # fmt: skip
+                [("stage", "stage", None), ("calls", "calls", count_text), *shown],
+                counters=counters)  # fmt: skip
 
 
 def estimates(report: Report) -> Iterator[Estimate]:
@@ -246,8 +268,10 @@ def totals(compared: Comparison) -> Grid:
     for name, total in compared.totals.items():
         show = figure_text(name)
         sign = "+" if (total.difference or 0) > 0 else ""
-        rows.append([said(name), figure(total.base, show), figure(total.head, show),
-                     figure(total.difference, show, sign), figure(total.ratio, ratio_text)],
+        base, head = compared.base.sign(name), compared.head.sign(name)
+        ratio = quotient_sign(bool(head), bool(base))
+        rows.append([said(name), figure(total.base, show, base), figure(total.head, show, head),
+                     figure(total.difference, show, sign), figure(total.ratio, ratio_text, ratio)],
         )  # fmt: skip
     return Grid("totals", heads, rows)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..text import number, plain
-from ..units import bytes_text, count_text, energy_text, share_text, time_text
+from ..units import AT_LEAST, bytes_text, count_text, energy_text, share_text, time_text
 from ..workload.modules import GLOBAL
 from ..workload.parameters import parameters_of
 from .cells import Cell, Head, figure
@@ -81,7 +81,7 @@ class _Column:
     def cell(self, module: str) -> Cell | None:
         if module not in self.values:
             return None
-        return figure(self.values[module], self.show, "≥ " if module in self.bounds else "")
+        return figure(self.values[module], self.show, AT_LEAST if module in self.bounds else "")
 
 
 def tree_of(report: Report) -> Tree:

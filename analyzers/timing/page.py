@@ -9,7 +9,7 @@ import polars as pl
 
 from ..answers.page import Column, Page, Sheet
 from ..answers.rows import Figures, Rows, arranged
-from ..units import bytes_text, count_text, ratio_text, share_text, time_text
+from ..units import AT_LEAST, bytes_text, count_text, ratio_text, share_text, time_text
 
 if TYPE_CHECKING:
     from .roofline import Roofline
@@ -50,7 +50,7 @@ def roofline_page(found: Roofline, rows: Rows) -> Page:
 
 def _with_signs(frame: pl.DataFrame) -> pl.DataFrame:
     texts = [
-        ("≥ " if unknown and time is not None else "") + time_text(time)
+        (AT_LEAST if unknown and time is not None else "") + time_text(time)
         for time, unknown in frame.select("time_s", "unknown").iter_rows()
     ]
     return frame.with_columns(time_s=pl.Series(texts, dtype=pl.String))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import polars as pl
 import pytest
 
 from opjoule.analyzers import count, roofline
@@ -97,6 +100,12 @@ def test_the_first_rows_and_the_sum_of_the_others(stored):
     assert note.startswith(f"... and {len(sizes) - 2} more rows: ")
     assert note.endswith(f": {bytes_text(sum(sizes[2:]))} bytes")
     assert first(found.page(top=len(sizes))).notes == []
+    # a lower bound among what is not shown makes their sum one
+    last = pl.int_range(pl.len()) == pl.len() - 1
+    bounds = pl.when(last).then(pl.lit("flops bytes")).alias("at_least")
+    bounded = replace(found, frame=found.frame.with_columns(bounds))
+    (line,) = first(bounded.page(share="bytes", top=2)).notes
+    assert line == note.replace("rows: ", "rows: ≥ ")
     with pytest.raises(ConfigError, match="at least 1"):
         found.page(top=0)
 

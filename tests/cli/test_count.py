@@ -9,6 +9,7 @@ import pytest
 
 from opjoule.analyzers.answers.shares import with_shares
 from opjoule.analyzers.counting.pages import as_texts
+from opjoule.cli.main import run
 
 
 def frame_of(at_least, intensity=0.5):
@@ -74,7 +75,7 @@ def test_a_trace_with_an_op_that_no_rule_covers(partly, answered):
     # op nobody knows
     rows = json.loads(answered("count", partly, "--format", "json"))["rows"]
     bounds = {row["module"]: row["at_least"] for row in rows}
-    everything = "flops bytes synops macs acs"
+    everything = "flops bytes synops macs acs dense_macs"
     assert bounds["Global"] == everything and bounds["Sequential.0"] is None
     table = answered("count", partly)
     assert table.splitlines()[2].split()[:4] == ["Global", "3", "≥", "64"]
@@ -91,12 +92,52 @@ def test_the_bytes_of_coverage_say_what_they_are(answered, stored):
     assert "dense, whatever the rules say" in " ".join(answered("coverage", "--help").split())
 
 
-def test_comparisons_mark_lower_bounds_too(partly, answered):
+def test_comparisons_mark_lower_bounds_too(partly, answered, capsys):
     text = answered("compare", partly, partly, "--figure", "flops")
     rows = [line.split() for line in text.splitlines() if line.startswith("equal ")]
     assert ["equal", "FLOP", "≥", "64", "≥", "64", "0", "equal"] in rows
     assert ["equal", "calls", "3", "3", "0", "equal"] in rows
     assert text.splitlines()[1] == "FLOP equal: ≥ 64 -> ≥ 64"
+    assert run(["compare", str(partly), str(partly), "--fail-on", "flops>1"]) == 1
+    assert "failed: flops>1: ≥ 64 -> ≥ 64 (equal)" in capsys.readouterr().err
+
+
+def test_tables_mark_lower_bounds_too(partly, stored, answered, tmp_path):
+    """A half of 64 FLOP and 32 MACs a sample, and no samples, which are counted for certain."""
+    words = ("table", f"net={partly}", f"whole={stored}", "--columns",
+             "samples,flops,macs,dense_macs,ratio.macs,energy.compute")  # fmt: skip
+    text = answered(*words, "--format", "markdown")
+    (head,) = (line for line in text.splitlines() if line.startswith("| net |"))
+    assert [cell.strip() for cell in head.split("|")[2:7]] == [
+        "2", "≥ 0.0320", "≥ 16", "≥ 16", "1.00",
+    ]  # fmt: skip
+    (other,) = (line for line in text.splitlines() if line.startswith("| whole |"))
+    assert "≥" not in other and other.split("|")[6].strip().startswith("≤ ")
+    assert r"$\geq$ 16" in answered(*words, "--format", "latex")
+    rows = json.loads(answered(*words, "--format", "json"))["rows"]
+    assert [row["at_least"] for row in rows] == ["flops macs dense_macs", None]
+    csv = answered(*words, "--format", "csv").splitlines()
+    assert csv[0].endswith(",at_least") and csv[1].endswith(",flops macs dense_macs")
+    exact = answered("table", f"whole={stored}", "--columns", "flops", "--format", "csv")
+    assert exact.splitlines()[0] == "network,flops"
+
+
+def test_a_page_marks_lower_bounds_too(partly, answered, tmp_path):
+    """Cards, stages and the totals beside a base, as in the tree of modules."""
+    answered("report", partly, partly, "-o", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    for start in ('data-card="flops"', 'data-table="stages"', 'data-table="totals"'):
+        part = page[page.index(start) :].split("</table>" if "table" in start else "data-card", 2)
+        assert part[0 if "table" in start else 1].count("≥ 32") >= 1, start
+    cards = page[page.index('data-card="flops"') : page.index('data-card="energy.')]
+    assert cards.count("≥ ") >= 4 and "~ 1" in cards  # FLOP, bytes, MACs, and those of the base
+
+
+def test_a_limit_of_what_is_known_says_so(partly, answered):
+    words = ("check", partly, "--max", "flops=1k", "--allow-unknown")
+    assert "flops=1k ≥ 64 within" in " ".join(answered(*words).split())
+    (row,) = json.loads(answered(*words, "--format", "json"))["limits"]
+    assert (row["value"], row["at_least"], row["verdict"]) == (64, True, "within")
 
 
 @pytest.mark.parametrize("kind", ["table", "markdown"])
