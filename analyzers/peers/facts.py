@@ -61,6 +61,10 @@ def figures_of(counted: pl.DataFrame, rules: RuleSet) -> Figures:
     return Figures({name: row[name] for name in FIGURES}, at_least)
 
 
+_CONTENT = ("nonzero", "ones", "minus_ones", "min", "max")
+"""What is recorded of the elements of a value; equal ones have equal figures."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What ran in the forward passes of a trace.
@@ -130,6 +134,26 @@ class Facts:
                 steps = int((rows["batch"] * rows["time_steps"]).sum())
                 return samples / steps if samples and steps else None
         return None
+
+    def input_differs(self, module: str) -> bool:
+        """Tell whether calls of a layer in one sample surely take different inputs.
+
+        They do where the inputs are other values, of which another number of elements is zero or
+        one, or the smallest or the largest is another. In a call of several steps nobody knows.
+        """
+        layers = layers_of(self.part).filter(module=module)
+        calls = called(self.part, layers).select("rank", "sample", value_id="in_value")
+        asked = calls.select("rank", "value_id").drop_nulls().unique()
+        known = (
+            self.part.values.filter(pl.col("value_id").is_in(asked["value_id"].implode()))
+            .select("rank", "value_id", *_CONTENT)
+            .join(asked.lazy(), on=["rank", "value_id"], how="semi")
+            .pipe(collected, self.part)
+        )
+        held = calls.drop_nulls("sample").join(known, on=["rank", "value_id"])
+        found = held.group_by("rank", "sample")
+        several = [pl.col(name).drop_nulls().n_unique() > 1 for name in _CONTENT]
+        return bool(found.agg(differs=pl.any_horizontal(several))["differs"].any())
 
 
 def facts_of(part: Trace, sampled: Samples) -> Facts:

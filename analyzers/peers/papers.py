@@ -2,7 +2,9 @@
 
 Z. Zhou et al., "Spikformer" (arXiv 2209.15425), and M. Yao et al., "Spike-driven Transformer"
 (arXiv 2307.01694), have the formula that others took over. The first layer makes spikes of images
-and is charged as multiply-accumulates; where spikes enter it (event cameras), it is like others.
+and is charged as multiply-accumulates, once: an image is the same in each time step. Where spikes
+enter it (event cameras), it is like others; counts of events are no spikes, and are taken for an
+image.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ def paper_rows(facts: Facts, mac_pj: float, synop_pj: float) -> list[Row]:
     )  # fmt: skip
     energy = Row(
         "paper formula", "energy", "energy_pj",
-        f"{synop_pj} pJ x SOPs + {mac_pj} pJ x FLOPs of a first layer without spikes, once", None,
+        f"{synop_pj} pJ x SOPs + {mac_pj} pJ x FLOPs of a first layer without spikes, once, as of "
+        "an image that is the same in each time step", None,
     )  # fmt: skip
     layers = _layers(facts)
     if layers is None:
@@ -73,6 +76,9 @@ def paper_rows(facts: Facts, mac_pj: float, synop_pj: float) -> list[Row]:
     if share is None:
         told = f"time steps of {layers[0].name} are not known: give --time-steps"
         return [found, replace(energy, note=told)]
+    if first is not None and share < 1 and facts.input_differs(first.name):
+        told = f"{first.name} takes other inputs in other time steps: an image is the same in each"
+        note = "; ".join(filter(None, (note, told)))
     once = mac_pj * share * first.dense if first else 0.0
     terms = _energy_terms(first, rest, once, mac_pj, synop_pj)
     value = once + synop_pj * float(_sops(rest))

@@ -259,3 +259,55 @@ def test_what_is_assumed_is_marked(record):
     (figures, _) = found.page().sheets
     cells = dict(figures.frame.select("kind", "shown").rows())
     assert cells["synops"].endswith("(assumed)") and "assumed" not in cells["flops"]
+
+
+def silent():
+    """Return Linear(3, 4), a neuron that never fires, and Linear(4, 2)."""
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    node = neuron.IFNode(v_threshold=1e6)
+    return nn.Sequential(nn.Linear(3, 4, bias=False), node, nn.Linear(4, 2, bias=False)).eval()
+
+
+@pytest.mark.parametrize(
+    ("frames", "differ"),
+    [
+        # the same counts in each step, another order of the same counts, other counts
+        ([[2, 0, 3]] * 2, False),
+        ([[2, 0, 3], [0, 3, 2]], False),
+        ([[2, 0, 3], [2, 1, 3]], True),
+    ],
+)
+def test_frames_of_counts_are_taken_for_an_image(record, frames, differ):
+    """Linear(3, 4) on whole numbers at two steps: 4.6 pJ x 12 once, and a difference of as much.
+
+    Nothing fires, so the second layer adds nothing. Other elements are known by how many are zero
+    or one, and by the extremes; frames in one call are not told apart.
+    """
+    net = silent()
+    steps = torch.tensor(frames, dtype=torch.float32)[:, None]
+
+    def run():
+        with torch.no_grad():
+            for x in steps:
+                net(x)
+
+    found = opjoule.conventions(record(run, model=net))
+    assert found.total["paper formula energy"] == pytest.approx(4.6 * 12)
+    text = why(found, "paper formula", "energy")
+    assert text.startswith("-55.2 pJ the first layer once, not in each time step")
+    assert ("Sequential.0 takes other inputs in other time steps" in text) == differ
+
+
+def test_a_new_sample_is_no_other_time_step(record):
+    """Two samples of two steps each, an image each."""
+    net = silent()
+
+    def run():
+        with torch.no_grad():
+            for image in ([[0.5, 0.2, 0.1]], [[0.7, 0.0, 1.0]]):
+                net[1].reset()
+                for _ in range(2):
+                    net(torch.tensor(image))
+
+    text = why(opjoule.conventions(record(run, model=net)), "paper formula", "energy")
+    assert "the first layer once" in text and "other inputs" not in text
