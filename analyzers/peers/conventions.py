@@ -42,6 +42,7 @@ _SCHEMA = {
     "ratio": pl.Float64,
     "why": pl.String,
     "definition": pl.String,
+    "at_least": pl.Boolean,
 }
 
 _DIFFERENCES = {
@@ -74,7 +75,7 @@ class Conventions(Result):
             sample, or what `per` says), `total` (of all forward passes; null: the trace does not
             tell it), `kind` (flops, macs, acs, synops, dense_macs or energy_pj), `ratio` (by
             opjoule's figure of that kind; null: one is not known, or that is 0), `why` it differs,
-            or is not known, and its `definition`.
+            or is not known, its `definition`, and `at_least` (the value is a lower bound).
         differences: `convention`, `figure`, `what` and `amount`, in the units of `value`: the
             parts of the difference between a figure and opjoule's own, which add up to it.
         per: of "sample", "step" and "total".
@@ -123,10 +124,9 @@ class Conventions(Result):
     def page(self) -> Page:
         """Return what is shown: the figures and why they differ, and the definitions."""
         rests = is_assumed(self.assumed)
-        values = zip(self.frame["kind"], self.frame["value"], strict=True)
         texts = [
-            shown(kind, value) + (" (assumed)" if rests and kind not in OF_SIZES else "")
-            for kind, value in values
+            shown(*row) + (" (assumed)" if rests and row[0] not in OF_SIZES else "")
+            for row in self.frame.select("kind", "value", "at_least").iter_rows()
         ]
         figures = self.frame.with_columns(pl.Series("shown", texts, pl.String))
         return Page(
@@ -211,6 +211,7 @@ def _told(row: Row, own: float | None, units: int) -> dict[str, Any]:
         "ratio": None if value is None or not own else value / own,
         "why": row.note if mine else row.why(own, units),
         "definition": row.definition,
+        "at_least": row.at_least,
     }
 
 

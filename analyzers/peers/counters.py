@@ -46,7 +46,9 @@ def own_rows(facts: Facts, mac_pj: float, synop_pj: float) -> list[Row]:
     found = []
     for kind, (figure, definition) in _OWN.items():
         value, note = facts.figures.total[kind], facts.figures.gap(kind)
-        found.append(Row("opjoule", figure, kind, definition, value, note=note))
+        least = kind in facts.figures.at_least
+        row = Row("opjoule", figure, kind, definition, value, note=note, at_least=least)
+        found.append(row)
     energy = own_energy(facts, mac_pj, synop_pj)
     definition = _ENERGY.format(mac=mac_pj, synop=synop_pj)
     note = NOT_MEASURED if energy is None else ""
@@ -104,7 +106,8 @@ def spikingjelly_rows(facts: Facts) -> list[Row]:
         for kind, (figure, definition) in _SPIKINGJELLY.items():
             value, note = figures.total[kind], figures.gap(kind)
             terms = () if note or facts.own_figure(kind) is None else _by_rules(facts, told, kind)
-            found.append(Row(title, figure, kind, definition, value, terms, note))
+            least = kind in figures.at_least
+            found.append(Row(title, figure, kind, definition, value, terms, note, least))
     return found
 
 

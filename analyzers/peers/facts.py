@@ -35,7 +35,7 @@ class Figures:
 
     Attributes:
         total: by counter; None: not known.
-        at_least: the counters that are lower bounds, since some calls were not measured.
+        at_least: the counters that are lower bounds, since some calls are unknown.
     """
 
     total: dict[str, int | None]
@@ -45,8 +45,7 @@ class Figures:
         """Return what a reader has to know of a counter; "" if it is exact."""
         if self.total[kind] is None:
             return NOT_MEASURED
-        bound = kind in self.at_least
-        return "a lower bound: some calls were not measured" if bound else ""
+        return "a lower bound: some calls are unknown" if kind in self.at_least else ""
 
 
 def figures_of(counted: pl.DataFrame, rules: RuleSet) -> Figures:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ..units import count_text, energy_text, ratio_text
+from ..units import AT_LEAST, count_text, energy_text, ratio_text
 
 UNITS = {
     "flops": "FLOP",
@@ -60,6 +60,7 @@ class Row:
         value: of all samples; None: the trace does not tell.
         terms: what makes its difference from opjoule's own.
         note: why it is not known, or what else a reader has to know.
+        at_least: the value is a lower bound.
     """
 
     convention: str
@@ -69,6 +70,7 @@ class Row:
     value: float | None
     terms: tuple[Term, ...] = ()
     note: str = ""
+    at_least: bool = False
 
     @property
     def unit(self) -> str:
@@ -88,9 +90,10 @@ class Row:
         return "; ".join([*parts, *([self.note] if self.note else [])])
 
 
-def shown(kind: str, value: float | None) -> str:
-    """Return a value with its unit where it is an energy."""
-    return energy_text(value) if kind == "energy_pj" else count_text(value)
+def shown(kind: str, value: float | None, at_least: bool = False) -> str:
+    """Return a value with its unit where it is an energy, and a sign where it is a lower bound."""
+    text = energy_text(value) if kind == "energy_pj" else count_text(value)
+    return AT_LEAST + text if at_least else text
 
 
 def _signed(kind: str, amount: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import polars as pl
 import pytest
 
 import opjoule
@@ -244,6 +245,9 @@ def test_lower_bounds_are_not_compared(record, blend):
 
     found = opjoule.conventions(record(run), per="total")
     assert why(found, "opjoule", "FLOPs").startswith("a lower bound")
+    bound = found.frame.filter(pl.col("at_least"))
+    assert bound.filter(named("opjoule", "FLOPs"))["value"].item() == 2 * 2 * 4 * 5
+    assert set(bound["convention"]) == {"opjoule"} and "| ≥ 80 |" in found.to_markdown()
     assert found.total["FlopCounterMode total FLOPs"] == 2 * 2 * 4 * 5
     assert why(found, "FlopCounterMode", "total FLOPs") == "opjoule's own figure is not exact"
     assert found.frame.filter(named("FlopCounterMode", "total FLOPs"))["ratio"].item() is None
