@@ -53,6 +53,23 @@ def footnotes_of(
         yield "Energies of different estimators speak of different machines: do not compare them."
 
 
+def coverage_of(networks: Sequence[Network], columns: Sequence[str]) -> Iterator[str]:
+    """Yield how far the counts of each network reach, and what is charged of its products."""
+    for each in networks:
+        yield f"{each.name}: {each.counts.coverage.line()}"
+        for name, estimate in _estimates(each, columns).items():
+            yield f"{each.name}, {name}: {estimate.coverage}"
+
+
+def warnings_of(networks: Sequence[Network], columns: Sequence[str]) -> Iterator[str]:
+    """Yield what a reader of the figures has to know of each network, and of what it costs."""
+    for each in networks:
+        own = (*each.counts.warnings, *each.sampled.warnings)
+        yield from (f"{each.name}: {text}" for text in dict.fromkeys(own))
+        for name, estimate in _estimates(each, columns).items():
+            yield from (f"{each.name}, {name}: {text}" for text in _more(each, estimate))
+
+
 def _gathered(lines: Mapping[str, Sequence[str]], what: str = "") -> Iterator[str]:
     """Yield the lines of networks, each once, after the names of the networks that it is of."""
     for line in dict.fromkeys(line for each in lines.values() for line in each):
@@ -118,6 +135,13 @@ def _of_twins(machine: str, networks: Sequence[Network]) -> Iterator[str]:
             twin = each.twins[machine]
             for line in (*twin.lines(), f"on {machine}, {twin.coverage}", *_more(each, twin)):
                 yield f"{each.name}: {line}."
+
+
+def _estimates(network: Network, columns: Sequence[str]) -> Mapping[str, EnergyReport | Breakeven]:
+    """Return the estimates of a network that a table shows, by name."""
+    shown = {*map(bare, columns)}
+    energies = {name: each for name, each in network.reports.items() if energy_of(name) in shown}
+    return {**energies, **{f"twin on {name}": each for name, each in network.twins.items()}}
 
 
 def _more(network: Network, found: EnergyReport | Breakeven) -> list[str]:

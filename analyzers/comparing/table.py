@@ -19,7 +19,7 @@ from ..energy.revisions import SOURCE, variant_of
 from ..progress import tracked
 from ..trace.trace import Trace, narrowed
 from .columns import COLUMNS, DEFAULT, RATIO, bare, cells_of, checked, energy_of, unit_of
-from .footnotes import footnotes_of
+from .footnotes import coverage_of, footnotes_of, warnings_of
 from .networks import Asked, Network
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ class Table(Result):
         footnotes: what figures speak of, the model behind each energy, coverage and warnings.
         per: "sample", "step" or "total".
         assumed: what is assumed of data that was not measured; among the footnotes too.
-        coverage: of each network, how far its counts reach.
+        coverage: of each network, how far its counts reach, and how much of its products each
+            estimate that is shown charges; among the footnotes too.
+        warnings: what a reader has to know of each; among the footnotes too.
     """
 
     frame: pl.DataFrame
@@ -58,6 +60,7 @@ class Table(Result):
     per: str
     assumed: tuple[str, ...] = ()
     coverage: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def total(self) -> dict[str, dict[str, Any]]:
@@ -137,6 +140,8 @@ class Table(Result):
             "units": {name: unit for name in self.columns if (unit := unit_of(name))},
             "rows": self.frame.to_dicts(),
             "footnotes": list(self.footnotes),
+            "coverage": list(self.coverage),
+            "warnings": list(self.warnings),
             "assumed": list(self.assumed),
         }
 
@@ -207,9 +212,10 @@ def table(
         chosen,
     )
     assumed = tuple(f"{each.name}: {line}" for each in networks for line in each.counts.assumed)
-    covered = tuple(f"{each.name}: {each.counts.coverage.line()}" for each in networks)
+    covered = tuple(coverage_of(networks, chosen))
     notes = tuple(footnotes_of(networks, chosen, _deviating(frame)))
-    return Table(frame, tuple(chosen), notes, per, assumed, covered)
+    warnings = tuple(warnings_of(networks, chosen))
+    return Table(frame, tuple(chosen), notes, per, assumed, covered, warnings)
 
 
 def _by_folder(traces: Sequence[_Traced] | _Traced) -> dict[str, _Traced]:

@@ -194,6 +194,7 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
         return {
             "estimates": {name: report.to_dict() for name, report in self.reports.items()},
             "refused": dict(self.refused),
+            "coverage": {name: report.coverage for name, report in self.reports.items()},
             "assumed": list(self.assumed),
             "warnings": list(self.warnings),
         }

@@ -327,6 +327,10 @@ def test_what_the_machine_leaves_out_is_named_wherever_the_ratio_stands(attentio
         compare(attention, attention, twins=["twin_ratio"]).to_markdown(),
     ):
         assert line in shown and "--spikes graded counts it" in shown
+    data = table({"net": attention}, ["twin_ratio"]).to_dict()
+    assert data["coverage"][1] == f"net, twin on yan-dram: {line}" and len(data["coverage"]) == 2
+    assert data["warnings"] == []  # the hint is in the coverage of the counts
+    assert "--spikes graded counts it" in data["coverage"][0]
     sides = compare(attention, attention, twins=["twin_ratio"]).to_dict()
     assert sides["head"]["twins"]["twin_ratio"]["coverage"] == line
 
