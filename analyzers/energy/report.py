@@ -112,6 +112,7 @@ class EnergyReport(Result):
         """
         known = (*self.assumed, *sampled.warnings)
         return tuple(text for text in self.warnings if text not in known)
+
     def of(self, trace: Trace) -> EnergyReport:
         """Return the report with what a reader has to know of its trace among the warnings."""
         left_out = () if trace.left_out is None else (trace.left_out,)
