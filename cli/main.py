@@ -146,7 +146,7 @@ def main() -> None:
     os._exit(code)
 
 
-_SELDOM = 100_000
+_SELDOM = 400_000
 """Objects that are made between two looks for cycles."""
 
 
