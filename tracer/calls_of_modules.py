@@ -89,6 +89,7 @@ class ModuleCalls:
         self._undecided: Undecided | None = None
         self._opened_by: deque[_Opening] = deque(maxlen=_MOST_OPENINGS)
         self._waits: Undecided | None = None
+        self._waits_for_state = False
         self._leading = False
         self.off = False
         self.waiting = False
@@ -208,6 +209,7 @@ class ModuleCalls:
             new = samples.entered(given)
             session.values.root_call()
         self._root_entered(module, given, new)
+        self._wait_on()
         if session.passive:
             return False
         if samples.began_within(module) and self.steps.by_samples:
@@ -239,11 +241,12 @@ class ModuleCalls:
         before = (session.first, session.step)
         self.samples.settle(mark.root, new=new)
         if new and self.steps.over:
-            if leads:
-                self._waits = mark
+            if leads or self.steps.leads:
+                self._waits = self._waits or mark
+                self._waits_for_state = leads
             else:
                 mark.drop(session, self.rows)
-        if not (new and self._waits is mark):
+        if not (new and self._waits is not None):
             self.steps.root_settled(new_sample=new)
         if new and not self.off:
             self._leading = leads
@@ -257,7 +260,8 @@ class ModuleCalls:
 
     def end_waiting(self) -> None:
         """End the recording, if what follows a last sample turned out to belong to a new one."""
-        mark, self._waits = self._waits, None
+        mark = self._waits
+        self.wait_no_more()
         if mark is not None:
             self._undecided = None
             mark.drop(self.session, self.rows)
@@ -265,7 +269,21 @@ class ModuleCalls:
 
     def wait_no_more(self) -> None:
         """Keep what follows a last sample, whether it turns out to belong to it or not."""
-        self._waits = None
+        self._waits, self._waits_for_state = None, False
+
+    def decide(self, *, belongs: bool) -> None:
+        """Decide on what follows a last sample; state alone tells where it may lead to state."""
+        if belongs and not self._waits_for_state:
+            self.wait_no_more()
+        else:
+            self.end_waiting()
+
+    def _wait_on(self) -> None:
+        """Decide on what follows a last sample as a root call begins, if that call tells."""
+        steps = self.steps
+        if self._waits is not None and not self._waits_for_state:
+            if steps.stays or not steps.leads:
+                self.decide(belongs=steps.stays)
 
     def _pass(self, thread: Thread, module: nn.Module, frame: FrameType | None) -> None:
         """Follow a call that is not recorded: it may leave state in neurons, hold other calls."""
@@ -413,7 +431,7 @@ class ModuleCalls:
         opened = self._opened_since_before() if call.keeps and ties & KEPT else []
         if not opened:
             ties &= TIED
-        if self._waits is not None and not opened and (call.keeps or not ties):
+        if self._waits_for_state and not opened and (call.keeps or not ties):
             self.end_waiting()
             return
         if self._undecided is not None:
@@ -452,7 +470,7 @@ class ModuleCalls:
             first.mark.move_to_sample(session, self.rows)
         for _ in opened:
             self._opened_by.pop()
-        self._waits = None
+        self.wait_no_more()
 
     def _keywords(self, call: ModuleCall, module: nn.Module | None, kwargs: Any) -> None:
         """Add what was passed in by keyword to a call's inputs: hooks learn of it at the end."""

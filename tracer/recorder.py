@@ -204,7 +204,7 @@ class Recorder:
     def step(self) -> None:
         """End a step: what follows belongs to the next one. Steps are then counted by hand only."""
         if self._counts():
-            self._calls.end_waiting()
+            self._calls.decide(belongs=True)
         if self._counts():
             self._steps.said()
 
@@ -382,7 +382,7 @@ class Recorder:
     def _root_entered(self, module: nn.Module, given: list[torch.Tensor], new: bool | None) -> None:
         self._optimizers.drop_ended(self._main)
         training = torch.is_grad_enabled() and attribute(module, "training", True)
-        self._steps.root_entered(inference=not training)
+        self._steps.root_entered(id(module), inference=not training)
         if new is not None and not self.done:
             self._steps.root_settled(new_sample=new)
         if not self._session.passive:
@@ -390,7 +390,7 @@ class Recorder:
 
     def _optimizer_begins(self, optimizer: int) -> None:
         if self._counts():
-            self._calls.end_waiting()
+            self._calls.decide(belongs=self._steps.learnt)
         if self._counts():
             self._steps.optimizer_begins(optimizer)
 

@@ -5,6 +5,9 @@ each new sample. Whether a root call begins a sample is often known only as it e
 runs in the step before. Until a first optimizer step tells that there is an optimizer, every sample
 begins a step (a loop may update by hand); what turns out to be one step of several root calls, such
 as accumulation of gradients, is then put together again, as far as it is not on the disk yet.
+Passes without gradients directly before a pass with gradients of another root module, one of each
+module, belong to its step (a teacher, a key encoder, a target network), and so does one between the
+forward and the backward pass. Without gradients, a pass of the module that trains is an evaluation.
 Optimizers that step one after the other, without a root call or a backward pass between, share a
 step: the second one is put to the first, and from then on the first one ends no step by itself.
 One that steps inside a backward pass ends its step at the next root call. What follows the last
@@ -14,12 +17,15 @@ step, without a root call, belongs to it.
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Callable
 
 from .session import CALL_WIDTH, Session
 from .threads import BACKWARD
 
 _STAGE_CELL, STEP_CELL = 2, 4
+_MOST_TEACHERS = 8
+"""Passes without gradients that may turn out to belong to one step."""
 
 
 class Steps:
@@ -38,6 +44,10 @@ class Steps:
     Attributes:
         waiting: the warm-up is not over.
         passing: an optimizer steps that still belongs to the warm-up.
+        leads: the root call that runs, or ran last, may turn out to belong to the step before it
+            although it begins a sample.
+        stays: what ran before that root call belongs to the last step, or is followed by its
+            backward pass.
     """
 
     def __init__(self, session: Session, *, warmup: int, limit: int | None,
@@ -47,6 +57,8 @@ class Steps:
                  note: Callable[[str], None]) -> None:  # fmt: skip
         self.waiting = warmup > 0
         self.passing = False
+        self.leads = False
+        self.stays = True
         self._session = session
         self._warmup = warmup
         self._limit = limit
@@ -61,6 +73,10 @@ class Steps:
         self._inference: bool | None = None
         self._before: bool | None = None
         self._first: int | None = None
+        self._alone: deque[tuple[int, int]] = deque(maxlen=_MOST_TEACHERS)
+        self._learning: set[int] = set()
+        self._learnt = (0, 0)
+        self._module = 0
         self._stepped: list[int] = []
         self._followed: set[int] = set()
         self._held = False
@@ -81,19 +97,70 @@ class Steps:
                 self._join(0)
         self._end()
 
-    def root_entered(self, *, inference: bool) -> None:
+    def root_entered(self, module: int, *, inference: bool) -> None:
         """A root call begins.
 
         Args:
+            module: the id of its module.
             inference: autograd does not record it, or its module is not in training.
         """
         self._stepped.clear()
         if self._held:
             self._end()
-        before = self._inference
-        ends = before is not None and (before or not self._optimizer_seen)
+        before, seen = self._inference, self._optimizer_seen
+        self._passed_by(before)
+        learns = bool(self._learning)
+        learnt = learns and self._backward_since(self._learnt)
+        ends = before is not None and (before or not seen)
+        if inference:
+            self.leads = bool(before) and all(module != other for other, _ in self._alone)
+            if learns and not learnt and module not in self._learning:
+                ends = bool(before) and not seen  # between a forward pass and its backward pass
+        else:
+            if before:
+                ends = (module, self._passed) in self._alone
+                if not ends and not self._by_hand:
+                    self._take_in(module)
+                ends = ends or (module in self._learning and not seen)
+            self.leads = ends and learns and not learnt
+            self._learnt = (self._session.seq, self._session.parts)
         self._due = ends and not self._by_hand
-        self._before, self._inference = before, inference
+        self._inference, self._module = inference, module
+        self._before = before and not learns
+        self.stays = learnt or not self._due
+
+    def _passed_by(self, inference: bool | None) -> None:
+        """Note the root call before, now that it is known to which step it belongs."""
+        module = self._module
+        if inference is None:
+            return
+        if not inference:
+            self._learning.add(module)
+            self._alone.clear()
+            return
+        others = [other for other, _ in self._alone]
+        if module in others:  # an evaluation: one pass of it at most has another one to go to
+            for _ in range(others.index(module) + 1):
+                self._alone.popleft()
+        self._alone.append((module, self._passed))
+
+    def _take_in(self, module: int) -> None:
+        """Take the passes of other modules that lead to one with gradients into its step."""
+        first = self._passed
+        for other, step in reversed(self._alone):
+            if other == module:
+                break
+            first = step
+        if first < self._passed:
+            if self.waiting:
+                self._passed = first
+            else:
+                self._join(first)
+
+    @property
+    def learnt(self) -> bool:
+        """A backward pass may have run since the last root call with gradients began."""
+        return self._backward_since(self._learnt)
 
     @property
     def by_samples(self) -> bool:
@@ -115,9 +182,11 @@ class Steps:
             self._first = None
         elif self._first is None:
             self._first = self._session.step
-        inference = self._inference
+        inference, alone = self._inference, [*self._alone]
         self._end()
         self._inference = inference
+        if self._passed:  # else the warm-up has ended with it
+            self._alone.extend(alone)
 
     def rejoined(self, step: int, samples: int) -> bool:
         """Samples turn out to be part of the one before them.
@@ -134,6 +203,7 @@ class Steps:
             return False
         self._passed -= samples
         session.step = step
+        self._put_back(step)
         if self._first is not None and self._first > step:
             self._first = None
         return True
@@ -146,7 +216,7 @@ class Steps:
         """An optimizer, known by its id, is about to step."""
         if self._by_hand or not self._stepped:
             return
-        if optimizer in self._stepped or self._backward_since():
+        if optimizer in self._stepped or self._backward_since(self._mark):
             self._stepped.clear()
             if self._held:
                 self._end()
@@ -183,9 +253,9 @@ class Steps:
         self._stepped.append(optimizer)
         self._mark = (self._session.seq, self._session.parts)
 
-    def _backward_since(self) -> bool:
-        """Tell whether a backward pass may have run since an optimizer stepped."""
-        seq, parts = self._mark
+    def _backward_since(self, mark: tuple[int, int]) -> bool:
+        """Tell whether a backward pass may have run since a mark: a call's number, parts then."""
+        seq, parts = mark
         session = self._session
         if session.parts != parts:
             return True
@@ -223,7 +293,13 @@ class Steps:
             )
             return
         self._passed -= session.step - first
+        self._put_back(first)
         self._put_together(first)
+
+    def _put_back(self, last: int) -> None:
+        """Of all that ran alone after a step, note that it ran in it."""
+        for place, (module, step) in enumerate(self._alone):
+            self._alone[place] = (module, min(step, last))
 
     def _put_together(self, first: int) -> None:
         session = self._session
@@ -238,6 +314,8 @@ class Steps:
         session = self._session
         self._inference = None
         self._held = self._due = False
+        self._alone.clear()
+        self._learning.clear()
         self._passed += 1
         if self.waiting:
             if self._passed >= self._warmup:
