@@ -239,7 +239,10 @@ class ModuleCalls:
         if new is None:
             new = not self.samples.has_read(mark.root)
         before = (session.first, session.step)
-        self.samples.settle(mark.root, new=new)
+        sample = self.samples.settle(mark.root, new=new)
+        if sample != session.sample:
+            new = False
+            mark.move_to_sample(self.rows, sample)
         if new and self.steps.over:
             if leads or self.steps.leads:
                 self._waits = self._waits or mark
@@ -305,6 +308,8 @@ class ModuleCalls:
         if node > thread.newest:
             thread.newest = node - 1  # nobody inside made those
         call.step, call.label, call.sample = session.step, thread.label, max(session.sample, 0)
+        if call.parent is not None:
+            call.sample = call.root.sample
         call.thread = thread.number
         call.step_mode = attribute(module, "step_mode") if info.tells else None
         if info.neuron is not None or isinstance(module, _RECURRENT):
@@ -436,12 +441,14 @@ class ModuleCalls:
             return
         if self._undecided is not None:
             self.settle(new=not ties, leads=samples.kept and not call.keeps)
-            call.step, call.sample = self.session.step, self.session.sample
+            call.step = self.session.step
+            call.sample = self.session.elsewhere.get(thread.root, self.session.sample)
         if opened:
             self._put_before(opened)
         if call.keeps:
             samples.kept, self._leading = True, False
-        samples.made(made)
+        if thread.root not in self.session.elsewhere:
+            samples.made(made)
         samples.count_carried(call)
 
     def _opened_since_before(self) -> list[_Opening]:
@@ -464,10 +471,9 @@ class ModuleCalls:
         session, first = self.session, opened[0]
         session.sample -= len(opened)
         session.first = first.first
-        if self.steps.rejoined(first.step, len(opened) - (self._waits is not None)):
-            first.mark.move(session, self.rows)
-        else:
-            first.mark.move_to_sample(session, self.rows)
+        self.samples.put_together()
+        step = self.steps.rejoined(first.step, len(opened) - (self._waits is not None))
+        first.mark.put_before(session, self.rows, step=step)
         for _ in opened:
             self._opened_by.pop()
         self.wait_no_more()

@@ -75,10 +75,11 @@ def tie_of(session: Session, own: int, data: int) -> int:
     Returns:
         `TIED`, `KEPT`, or 0: not at all.
     """
-    if data >= WIDTH * session.first:
+    root = data // WIDTH
+    if root >= session.first and root not in session.elsewhere:
         session.tied = own // WIDTH
         return TIED
-    return KEPT if data // WIDTH == session.before else 0
+    return KEPT if root == session.before else 0
 
 
 def _outside(ins: list[Any]) -> int:

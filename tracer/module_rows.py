@@ -113,6 +113,14 @@ class ModuleRows:
             if number is not None:
                 cells[first * width + place :: width] = array("q", [number]) * rows
 
+    def lower(self, first: int, sample: int, step: int | None = None) -> None:
+        """Put the rows from `first` on that are of later samples (steps) into one."""
+        cells, width = self._numbers.flat, len(_NUMBERS)
+        for place, number in ((_SAMPLE, sample), (_STEP, step)):
+            if number is not None:
+                now = cells[first * width + place :: width]
+                cells[first * width + place :: width] = array("q", [min(n, number) for n in now])
+
     def drop(self, first: int) -> None:
         """Take the rows from `first` on back."""
         self.dropped += len(self) - first

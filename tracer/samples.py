@@ -4,28 +4,43 @@ A root call continues the sample before it if what it hands back was computed fr
 root call of that sample had computed from its inputs: state of neurons, a cache, an output; inside
 of it or through ops between the calls (see `descent`). What is begun anew, with zeros, None or a
 reset, breaks the chain by itself. So it is known as a root call ends, if not before.
+
+Else it goes on with one of the latest samples if all that it is given is of that sample: computed
+by one of its calls, or given to one. State that modules hold (running means, queues, weights) says
+nothing there, nor does what is older than the optimizer step before the last (pools, replay).
 """
 
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from .descent import KEPT, TIED, WIDTH, tie_of
+from .descent import FIXED, KEPT, TIED, WIDTH, tie_of
 from .modules import ModuleCall
 from .nested import tensors_in
 from .session import Session
 from .values import Storage
 
 _MOST = 4096
+_MOST_OPEN = 8
+"""Samples that a root call may go on with: the present one and those before it."""
 
 Marks = dict[int, tuple["weakref.ref[torch.Tensor]", int]]
 """By id: a tensor and its version."""
+
+
+class _Begun(NamedTuple):
+    """A sample: its first root call, its number, what its root calls were given from outside."""
+
+    first: int
+    sample: int
+    given: Marks
 
 
 class Samples:
@@ -45,6 +60,9 @@ class Samples:
         self._session = session
         self._made: Marks = {}
         self._given: set[int] = set()
+        self._outside: Marks = {}
+        self._begun: deque[_Begun] = deque(maxlen=_MOST_OPEN)
+        self._earlier: tuple[int, _Begun] | None = None
         self._told = False
         self._last: dict[int, int] = {}
         self._steps: dict[int, int] = {}
@@ -66,25 +84,89 @@ class Samples:
     def entered(self, given: list[torch.Tensor]) -> bool | None:
         """Tell whether a root call that begins is a new sample; None: it is not known yet."""
         self._given = set(map(id, given))
+        self._earlier = None
+        sources = {id(t): self._source(t) for t in given}
+        self._outside = _marks(t for t in given if sources[id(t)] == 0)
         if self._session.sample < 0 or self._told:
             return True
-        made = any(self._is_made(t) for t in given) or self.holds(given)
-        return False if made else None
+        if any(self._is_made(t) for t in given) or any(map(self._is_present, sources.values())):
+            return False
+        earlier = self._one_before({source for source in sources.values() if source > 0})
+        new = (t for t in given if sources[id(t)] == 0)
+        if earlier is not None and all(_is_marked(t, earlier.given) for t in new):
+            self._earlier = (self._session.roots, earlier)
+        return None
 
-    def settle(self, root: int, *, new: bool) -> None:
-        """Note whether a root call begins a new sample."""
+    def _source(self, tensor: torch.Tensor) -> int:
+        """Return the root call that has computed what a tensor holds; 0: none, -1: it is fixed."""
+        for storage in self._storages((tensor,)):
+            return -1 if storage.data == FIXED else storage.data // WIDTH
+        return 0
+
+    def _one_before(self, roots: set[int]) -> _Begun | None:
+        """Return the sample before the present one that root calls are of, if one and recent."""
+        if not roots or min(roots) <= self._session.stepped[0]:
+            return None
+        first, *others = [self._of_root(root) for root in roots]
+        return first if all(other is first for other in others) else None
+
+    def _of_root(self, root: int) -> _Begun | None:
+        number = self._session.elsewhere.get(root)
+        for begun in reversed(self._begun):
+            if begun.sample == number or (number is None and begun.first <= root):
+                return begun
+        return None
+
+    def _note_given(self, sample: _Begun) -> None:
+        if len(sample.given) > _MOST:
+            sample.given.clear()
+        sample.given.update(self._outside)
+
+    def settle(self, root: int, *, new: bool) -> int:
+        """Note whether a root call begins a new sample, or goes on with one of the latest.
+
+        Args:
+            root: its number.
+            new: it does not go on with the present one.
+
+        Returns:
+            Its sample: the present one of the session if it is that one, or a new one.
+        """
         session = self._session
+        earlier, self._earlier = self._earlier, None
+        if new and earlier is not None and earlier[0] == root:
+            self._note_given(earlier[1])
+            if len(session.elsewhere) > _MOST:
+                session.elsewhere.clear()
+            session.elsewhere[root] = earlier[1].sample
+            return earlier[1].sample
         if new:
             session.sample += 1
             session.first = root
+            self._begun.append(_Begun(root, session.sample, {}))
             self._made.clear()
             self._told = False
+        self._note_given(self._begun[-1])
+        return session.sample
+
+    def put_together(self) -> None:
+        """The latest samples turn out to be parts of what is the present one now."""
+        session, begun = self._session, self._begun
+        while begun and begun[-1].first > session.first:
+            begun.pop()
+        if not begun:
+            begun.append(_Begun(session.first, session.sample, {}))
+        for root, sample in session.elsewhere.items():
+            session.elsewhere[root] = min(sample, session.sample)
 
     def holds(self, tensors: Iterable[torch.Tensor]) -> bool:
         """Tell whether tensors hold what an earlier root call of the present sample computed."""
+        return any(self._is_present(s.data // WIDTH) for s in self._storages(tensors))
+
+    def _is_present(self, root: int) -> bool:
+        """Tell whether a root call is an earlier one of the present sample."""
         session = self._session
-        first, own = WIDTH * session.first, WIDTH * session.roots
-        return any(first <= storage.data < own for storage in self._storages(tensors))
+        return session.first <= root < session.roots and root not in session.elsewhere
 
     def _storages(self, tensors: Iterable[torch.Tensor]) -> Iterable[Storage]:
         for tensor in tensors:

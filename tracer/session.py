@@ -43,7 +43,9 @@ class Session:
         gone: of each storage that was let go, the call that came next, and its number.
         roots: root calls so far.
         first: the first one of the present sample; they are numbered from 1.
+        elsewhere: of root calls since then that go on with a sample before it, that sample.
         before: the one before of the module that the present one is of; 0: none.
+        stepped: root calls so far at the ends of the last two steps that a sample did not end.
         look: called now and then, when the calls fill `look_at` cells; whoever is called sets it.
         broke: called with an exception that ends the recording.
         ordered: calls are numbered without a gap or a repeat so far, as flushes find.
@@ -74,6 +76,8 @@ class Session:
         self.sample = -1
         self.roots = 0
         self.first = 1
+        self.elsewhere: dict[int, int] = {}
+        self.stepped = (0, 0)
         self.before = 0
         self.tied = 0
         self.parts = 0

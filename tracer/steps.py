@@ -183,7 +183,7 @@ class Steps:
         elif self._first is None:
             self._first = self._session.step
         inference, alone = self._inference, [*self._alone]
-        self._end()
+        self._end(by_sample=True)
         self._inference = inference
         if self._passed:  # else the warm-up has ended with it
             self._alone.extend(alone)
@@ -310,8 +310,10 @@ class Steps:
             join(first)
         session.step = first
 
-    def _end(self) -> None:
+    def _end(self, *, by_sample: bool = False) -> None:
         session = self._session
+        if not by_sample and session.stepped[1] != session.roots:
+            session.stepped = (session.stepped[1], session.roots)
         self._inference = None
         self._held = self._due = False
         self._alone.clear()

@@ -36,18 +36,30 @@ class Undecided:
 
     def move(self, session: Session, rows: ModuleRows) -> None:
         """Put all since then into the present step and sample."""
-        cells, first = session.calls.flat, self._calls + STEP_CELL
-        moved = array("q", [session.step]) * ((len(cells) - self._calls) // CALL_WIDTH)
-        cells[first::CALL_WIDTH] = moved
+        self._move_to_step(session)
         rows.move(self._rows, session.sample, session.step)
         for call in self._thread.stack:
             call.step, call.sample = session.step, session.sample
 
-    def move_to_sample(self, session: Session, rows: ModuleRows) -> None:
-        """Put all since then into the present sample; steps stay what they are."""
-        rows.move(self._rows, session.sample)
+    def put_before(self, session: Session, rows: ModuleRows, *, step: bool) -> None:
+        """Put all since then into the present sample, or an earlier one; into its step if asked."""
+        if step:
+            self._move_to_step(session)
+        rows.lower(self._rows, session.sample, session.step if step else None)
         for call in self._thread.stack:
             call.sample = session.sample
+            call.step = session.step if step else call.step
+
+    def move_to_sample(self, rows: ModuleRows, sample: int) -> None:
+        """Put all since then into a sample; steps stay what they are."""
+        rows.move(self._rows, sample)
+        for call in self._thread.stack:
+            call.sample = sample
+
+    def _move_to_step(self, session: Session) -> None:
+        cells, first = session.calls.flat, self._calls + STEP_CELL
+        moved = array("q", [session.step]) * ((len(cells) - self._calls) // CALL_WIDTH)
+        cells[first::CALL_WIDTH] = moved
 
     def drop(self, session: Session, rows: ModuleRows) -> None:
         """Take all back that was gathered since then."""
