@@ -449,7 +449,7 @@ class ModuleCalls:
             samples.kept, self._leading = True, False
         if thread.root not in self.session.elsewhere:
             samples.made(made)
-        samples.count_carried(call)
+        samples.count_carried(call, tied=bool(ties))
 
     def _opened_since_before(self) -> list[_Opening]:
         """Return how the samples began since the module of a root call was called before.

@@ -230,13 +230,18 @@ class Samples:
         carries, steps = (self.holds(states), 0) if known is None else known
         call.root.ran[call.info.number] = (carries, steps + (call.time_steps or 1))
 
-    def count_carried(self, call: ModuleCall) -> None:
+    def count_carried(self, call: ModuleCall, *, tied: bool) -> None:
         """Count a call into which all neurons carry the state of a call of several steps.
 
-        A loop over steps calls the model, and each neuron, once a step: it is meant to carry.
+        A loop over steps calls the model, and each neuron, once a step: it is meant to carry. Where
+        a state is given to the neuron, that which it still holds is of no use.
+
+        Args:
+            call: a root call that has ended.
+            tied: what it hands back was computed from what earlier ones of its sample had computed.
         """
         ran = call.ran
-        carried = bool(ran) and not call.continues
+        carried = bool(ran) and tied and not call.continues
         for number, (carries, _) in ran.items():
             carried = carried and carries and self._steps.get(number, 0) > 1
         if carried:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -362,6 +364,44 @@ def test_a_loop_inside_the_model_that_was_not_reset_is_told(jelly, new):
                 for _ in range(2):
                     model(x(6, B, 4))
                 jelly.functional.reset_net(model)
+
+
+@pytest.mark.parametrize("begins", ["with zeros", "with what is kept"])
+def test_a_state_that_is_given_is_not_carried(tmp_path, begins):
+    """The cell keeps its state as well; what it is given first decides if three calls are one."""
+    from opjoule.tracer import NeuronRule, Recorder
+
+    class Cell(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mem = torch.zeros(B, 4)
+
+        def forward(self, x, mem):
+            mem = mem * 0.9 + x
+            spikes = (mem > 1).to(x)
+            self.mem = mem - spikes
+            return spikes, self.mem
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = Cell()
+
+        def forward(self, x):
+            mem = torch.zeros(B, 4) if begins == "with zeros" else self.cell.mem
+            for _ in range(2):
+                spikes, mem = self.cell(x, mem)
+            return spikes
+
+    model = Model().eval()
+    with warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        warnings.simplefilter("always", RecordingWarning)
+        with Recorder(tmp_path / "trace", model=model, neurons=[NeuronRule(Cell, states=("mem",))]):
+            for _ in range(3):
+                model(x())
+        told = [str(warning.message).split(" of the model")[0] for warning in caught]
+    carried = ["neurons carried their state over 3 calls"]
+    assert told == (carried if begins == "with what is kept" else [])
 
 
 @pytest.mark.parametrize("mode", ["s", "m"])
