@@ -253,6 +253,8 @@ def _run(found: program.Program, args: tuple[str, ...], recorder: Recorder, word
         say(f"the trace could not be written: {lost}")
     elif not told:
         _tell(recorder, words, _end_of(ended) if ended is not None and status else None)
+    for text in recorder.late:
+        say(text)
     return status
 
 

@@ -24,7 +24,7 @@ from .modules import ModuleCall, ModuleInfo, Modules
 from .nested import handed_back, tensors_in
 from .neurons import Neurons
 from .running import caller_in, runs
-from .samples import Samples
+from .samples import Samples, within_a_sample
 from .session import Session
 from .steps import Steps
 from .threads import OUTSIDE, Thread, in_backward
@@ -212,11 +212,8 @@ class ModuleCalls:
         self._wait_on()
         if session.passive:
             return False
-        if samples.began_within(module) and self.steps.by_samples:
-            self._note(
-                f"the warm-up ended within a sample: {type(module).__name__} goes on with state "
-                "that it left; call recorder.step() at the end of each sample"
-            )
+        if samples.takes_up(given):
+            self._note(within_a_sample("the warm-up", module))
         if new is None:
             self._undecided = Undecided(session, self.rows, thread)
         else:
@@ -343,7 +340,7 @@ class ModuleCalls:
         thread.quiet = True
         try:
             if thread.passed:
-                self._passed(thread, module, output)
+                self._passed(thread, module, (args, kwargs), output)
             elif self.session.shared:
                 with self.session.lock:
                     self._left(thread, module, args, kwargs, output, raised)
@@ -354,14 +351,16 @@ class ModuleCalls:
         finally:
             thread.quiet = False
 
-    def _passed(self, thread: Thread, module: nn.Module, output: Any) -> None:
+    def _passed(self, thread: Thread, module: nn.Module, given: Any, output: Any) -> None:
         """A call that was not recorded has ended."""
         passed = thread.passed
         places = [place for place, (held, _) in enumerate(passed) if held is module]
         if places:
             del passed[places[-1] :]
             if self.waiting and not passed:
-                self.samples.left_unseen(module, handed_back(output))
+                given = [*tensors_in(given[0]), *tensors_in(given[1])]
+                states = [s for each in module.modules() for s in self.neurons.states(each)]
+                self.samples.left_unseen(module, given, handed_back(output), states)
 
     def _left(self, thread: Thread, module: nn.Module, args: Any, kwargs: Any, output: Any,
               raised: bool) -> None:  # fmt: skip
@@ -433,6 +432,9 @@ class ModuleCalls:
         """Note the end of a root call."""
         samples = self.samples
         ties = samples.ties(thread.root, made)
+        if call.keeps and ties & KEPT and samples.takes_up_state:
+            if (kept := call.info.module()) is not None:
+                self._note(within_a_sample("the warm-up", kept))
         opened = self._opened_since_before() if call.keeps and ties & KEPT else []
         if not opened:
             ties &= TIED

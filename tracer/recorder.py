@@ -34,6 +34,8 @@ from .optimizers import OptimizerSteps
 from .outcome import begun, noted, outcome
 from .parts import Parts, Static
 from .recursion import Room
+from .samples import within_a_sample
+from .sequel import Sequel
 from .session import Session
 from .signals import Termination, held
 from .steps import Steps
@@ -71,6 +73,7 @@ class Recorder:
         path: where the trace is.
         done: the recording has ended.
         discarded: nothing was recorded, and nothing is left of it.
+        late: what turned out once the recording had ended, in words.
         on_end: called when the recording ends before its context does, after `steps`; None: nobody.
         on_close: called with why, once SIGTERM or the end of the process has closed the trace.
         on_step: called with how many steps are recorded, as one ends that is not the last of them.
@@ -95,6 +98,7 @@ class Recorder:
         self.path = self._path = options.path(path)
         self.done = False
         self.discarded = False
+        self.late: list[str] = []
         self.on_end: Callable[[], None] | None = None
         self.on_close: Callable[[Failure], None] | None = None
         self.on_step: Callable[[int], None] | None = None
@@ -116,6 +120,7 @@ class Recorder:
         self._labels: list[str] = []
         self._notices = Notices(self._path)
         self._stopped = False
+        self._sequel: Sequel | None = None
         self._failed: Exception | None = None
         self._busy = False
         self._ours = True
@@ -349,6 +354,8 @@ class Recorder:
         """In a forked child: record nothing more, and write nothing."""
         session = self._session
         self._ours, self.done = False, True
+        if self._sequel is not None:
+            self._sequel.remove()
         session.lock = threading.RLock()  # another thread of the parent may hold the old one
         self._detach()
         leave_own(session)  # a joined thread has forked
@@ -402,11 +409,21 @@ class Recorder:
         if self.on_step is not None:
             self.on_step(recorded)
 
-    def _end(self) -> None:
+    def _end(self, within: bool) -> None:
+        """End the recording after its last step, perhaps within a sample."""
+        if within:
+            self._sequel = Sequel(self._calls.samples, self._neurons, self._goes_on)
         self._finish(None)
         self._detach()
+        if self._sequel is not None and self._ours:
+            self._session.roots += 1  # the call that comes
+            self._sequel.install()
         if self.on_end is not None and self._notices.broken is None:
             self.on_end()
+
+    def _goes_on(self, module: nn.Module) -> None:
+        """A call that comes after the last step goes on with its sample."""
+        self.late.append(within_a_sample("the last step", module))
 
     def _look(self) -> None:
         """Write a part that is full, save one that is due, while the model runs.
@@ -445,6 +462,10 @@ class Recorder:
 
     def _leave(self, error: BaseException | None) -> None:
         """End the recording as its context ends."""
+        if self._sequel is not None:
+            self._sequel.remove()
+            self._session.values.close()
+            self._notices.warnings += self.late
         if not self.done:
             self._calls.drop_ended(self._main)
             self._calls.settle()
@@ -491,7 +512,8 @@ class Recorder:
             self._notices.unclosed(refused)
             return
         finally:
-            session.values.close()
+            if self._sequel is None:
+                session.values.close()
         if self._rank or self._world > 1:
             self.path = self.path.parent
         texts = _in_words([*manifest.hidden, *manifest.inexact])

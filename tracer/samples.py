@@ -25,7 +25,7 @@ from .descent import FIXED, KEPT, TIED, WIDTH, tie_of
 from .modules import ModuleCall
 from .nested import tensors_in
 from .session import Session
-from .values import Storage
+from .values import PARAMETER, Storage
 
 _MOST = 4096
 _MOST_OPEN = 8
@@ -41,6 +41,14 @@ class _Begun(NamedTuple):
     first: int
     sample: int
     given: Marks
+
+
+def within_a_sample(what: str, module: nn.Module) -> str:
+    """Say that the warm-up, or the last step, ended within a sample that a module goes on with."""
+    return (
+        f"{what} ended within a sample: {type(module).__name__} goes on with what it left; call "
+        "recorder.step() at the end of each sample"
+    )
 
 
 class Samples:
@@ -70,6 +78,7 @@ class Samples:
         self._unseen: dict[int, int] = {}
         self._before: Marks = {}
         self._held: dict[int, Marks] = {}
+        self._first_unseen = self._unseen_roots = 0
 
     def said(self) -> None:
         """The user begins a sample: the next root call is its first."""
@@ -260,20 +269,45 @@ class Samples:
         self._before = now = _marks(_state_of(module))
         held = self._held.get(id(module), {})
         carried = any(_same(mark, held.get(key)) for key, mark in now.items())
-        return told or not (carried or any(self._is_made(t) for t in given))
+        new = told or not (carried or any(self._is_made(t) for t in given))
+        if new:
+            self._first_unseen = self._session.roots
+        return new
 
-    def began_within(self, module: nn.Module) -> bool:
-        """Tell whether the first recorded call of a module goes on with what the warm-up left."""
-        held = self._held.pop(id(module), {})
-        now = _marks(_state_of(module)) if held else {}
-        return any(_same(mark, held.get(key)) for key, mark in now.items())
+    def takes_up(self, given: list[torch.Tensor]) -> bool:
+        """Tell whether the first recorded call is given what the warm-up's last sample computed."""
+        session = self._session
+        if session.sample >= 0:
+            return False
+        self._unseen_roots = session.roots - 1
+        roots = [storage.data // WIDTH for storage in self._storages(given)]
+        return any(root >= self._first_unseen > 0 for root in roots)
 
-    def left_unseen(self, module: nn.Module, made: list[torch.Tensor]) -> None:
-        """Note the end of a root call in the warm-up."""
+    @property
+    def takes_up_state(self) -> bool:
+        """The module of the root call that runs was last called in the warm-up."""
+        return 0 < self._session.before <= self._unseen_roots
+
+    def left_unseen(
+        self, module: nn.Module, given: list[torch.Tensor], made: list[torch.Tensor],
+        states: list[torch.Tensor],
+    ) -> None:  # fmt: skip
+        """Note the end of a root call in the warm-up.
+
+        Args:
+            module: its module.
+            given: what it was given, as far as it is known.
+            made: what it hands back.
+            states: those that its neurons have now.
+        """
         self.made(made)
         now, before = _marks(_state_of(module)), self._before
         changed = {key: mark for key, mark in now.items() if not _same(mark, before.get(key))}
         self._held[id(module)] = changed
+        taken = {storage.number for storage in self._storages(given)}
+        for storage in self._storages([*made, *(t for t in states if id(t) in changed)]):
+            if storage.kind != PARAMETER and storage.number not in taken:
+                storage.data = WIDTH * self._session.roots
 
 
 def _state_of(module: nn.Module) -> Iterable[torch.Tensor]:

@@ -36,7 +36,7 @@ class Steps:
         warmup: steps to let pass before recording.
         limit: steps to record, None for all.
         start: called when the warm-up is over.
-        finish: called after the last step.
+        finish: called after the last step, with whether its sample may go on.
         ended: called with how many steps are recorded, as one ends that is not the last.
         joins: called with a step to make one step of it and all later ones, in other tables.
         note: tells the user something.
@@ -51,7 +51,7 @@ class Steps:
     """
 
     def __init__(self, session: Session, *, warmup: int, limit: int | None,
-                 start: Callable[[], None], finish: Callable[[], None],
+                 start: Callable[[], None], finish: Callable[[bool], None],
                  ended: Callable[[int], None],
                  joins: tuple[Callable[[int], None], ...],
                  note: Callable[[str], None]) -> None:  # fmt: skip
@@ -163,11 +163,6 @@ class Steps:
         return self._backward_since(self._learnt)
 
     @property
-    def by_samples(self) -> bool:
-        """Nothing but samples has ended steps so far."""
-        return not self._by_hand and not self._optimizer_seen
-
-    @property
     def over(self) -> bool:
         """The recording is over if the root call that runs begins a sample."""
         last = not self.waiting and self._limit is not None and self._passed + 1 >= self._limit
@@ -209,8 +204,8 @@ class Steps:
         return True
 
     def finish(self) -> None:
-        """The last step has ended."""
-        self._end()
+        """The last step has ended, with its sample."""
+        self._end(by_sample=True)
 
     def optimizer_begins(self, optimizer: int) -> None:
         """An optimizer, known by its id, is about to step."""
@@ -325,7 +320,7 @@ class Steps:
                 self.waiting = False
                 self._start()
         elif self._limit is not None and self._passed >= self._limit:
-            self._finish()
+            self._finish(not by_sample)
         else:
             session.step += 1
             self._ended = (session.seq, session.parts)

@@ -163,6 +163,23 @@ def test_only_the_steps_asked_for_are_recorded(tmp_path, record):
     assert "first 20" not in done.stderr
 
 
+def test_steps_that_end_within_a_sample_are_told_at_the_end(tmp_path, record):
+    """One step of four: the cell is then given the state that the step left."""
+    (tmp_path / "train.py").write_text(
+        "import torch\n"
+        "cell, state = torch.nn.GRUCell(2, 2), torch.zeros(1, 2)\n"
+        "optimizer = torch.optim.SGD(cell.parameters(), 0.1)\n"
+        "for _ in range(4):\n"
+        "    state = cell(torch.rand(1, 2), state.detach())\n"
+        "    state.sum().backward()\n"
+        "    optimizer.step()\n"
+    )
+    done = record("--steps", "1", "train.py", at=tmp_path)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 0
+    assert last.startswith("opjoule: the last step ended within a sample: GRUCell goes on")
+
+
 LATER = {
     "Ctrl-C": ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", 130),
     "an error": ("raise ValueError('later')", 1),

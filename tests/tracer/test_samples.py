@@ -565,6 +565,114 @@ def test_a_part_is_not_written_between_what_leads_and_what_has_state(loops, new,
     assert [s for s, _ in numbered(trace)] == [s for s in range(6) for _ in range(roots * T)]
 
 
+@pytest.fixture
+def truncated(jelly):
+    """Return loops of 4 time steps for a batch, with an optimizer's step after each second one.
+
+    One network keeps its state, and one is given it; one resets itself as it is called.
+    """
+
+    class Resets(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network
+
+        def forward(self, y):
+            jelly.functional.reset_net(self.net)
+            return self.net(y) + self.net(y)
+
+    network = nn.Sequential(nn.Linear(4, 3), jelly.neuron.LIFNode())
+    resets = Resets()
+    cell = nn.GRUCell(4, 4)
+    layer = nn.Linear(4, 3)
+
+    def keeps(optimizer):
+        for step in range(4):
+            out = network(x())
+            if step % 2:
+                optimize(optimizer, out)
+                jelly.functional.detach_net(network)
+        jelly.functional.reset_net(network)
+
+    def given(optimizer):
+        state = torch.zeros(B, 4)
+        for step in range(4):
+            state = cell(x(), state)
+            if step % 2:
+                optimize(optimizer, state)
+                state = state.detach()
+
+    def alone(optimizer):
+        for _ in range(2):
+            optimize(optimizer, resets(x()))
+
+    def optimize(optimizer, out):
+        optimizer.zero_grad()
+        out.pow(2).sum().backward()
+        optimizer.step()
+
+    optimizer = sgd(nn.ModuleList([network, cell, layer]))
+    return {name: lambda run=run: [run(optimizer) for _ in range(3)]
+            for name, run in (("keeps", keeps), ("given", given), ("resets", alone))}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "within"),
+    [
+        ({}, []),
+        ({"warmup": 1}, ["the warm-up"]),
+        ({"warmup": 2}, []),
+        ({"warmup": 1, "steps": 1}, ["the warm-up"]),
+        ({"warmup": 3, "steps": 2}, ["the warm-up", "the last step"]),
+        ({"warmup": 2, "steps": 1}, ["the last step"]),
+        ({"warmup": 2, "steps": 2}, []),
+        ({"steps": 1}, ["the last step"]),
+        ({"steps": 3}, ["the last step"]),
+        ({"steps": 4}, []),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["keeps", "given", "resets"])
+def test_steps_of_an_optimizer_that_part_a_sample_are_told(new, truncated, name, options, within):
+    """A sample is 2 steps, so that odd numbers end within one; where it resets itself, 1 step."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RecordingWarning)
+        with new(**options) as recorder:
+            truncated[name]()
+    told = [str(warning.message) for warning in caught]
+    within = within if name != "resets" else []
+    assert [text.split(" ended within a sample: ")[0] for text in told] == within
+    assert all(text.endswith("call recorder.step() at the end of each sample") for text in told)
+    assert recorder.late == [text for text in told if text.startswith("the last step")]
+
+
+@pytest.mark.parametrize("after", ["a loss", "a new batch", "an error"])
+def test_what_comes_after_the_last_step_and_goes_on_with_nothing(new, after):
+    """A warning would be an error; the model's own error is what the script sees."""
+    model, loss = nn.Linear(4, 4), nn.MSELoss()
+    optimizer = sgd(model)
+    with new(steps=1):
+        out = model(x())
+        out.sum().backward()
+        optimizer.step()
+        if after == "a loss":
+            loss(out.detach(), x())
+        elif after == "a new batch":
+            model(x())
+        else:
+            with pytest.raises(RuntimeError, match="shapes"):
+                model(torch.rand(B, 5))
+
+
+def test_steps_by_hand_within_a_sample_are_told(jelly, new):
+    network = nn.Sequential(nn.Linear(4, 3), jelly.neuron.LIFNode()).eval()
+    with pytest.warns(RecordingWarning, match="the last step ended within a sample: LIFNode"):
+        with new(steps=2) as recorder, torch.no_grad():
+            for _ in range(4):
+                network(x())
+                recorder.step()
+
+
 def test_a_warm_up_that_ends_within_a_sample_is_told(loops, new):
     run, _ = loops["layers"]
     with pytest.warns(RecordingWarning, match="warm-up ended within a sample: IFNode goes on"):
