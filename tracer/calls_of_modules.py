@@ -90,6 +90,7 @@ class ModuleCalls:
         self._opened_by: deque[_Opening] = deque(maxlen=_MOST_OPENINGS)
         self._waits: Undecided | None = None
         self._waits_for_state = False
+        self._waited = 0
         self._leading = False
         self.off = False
         self.waiting = False
@@ -269,7 +270,7 @@ class ModuleCalls:
 
     def wait_no_more(self) -> None:
         """Keep what follows a last sample, whether it turns out to belong to it or not."""
-        self._waits, self._waits_for_state = None, False
+        self._waits, self._waits_for_state, self._waited = None, False, 0
 
     def decide(self, *, belongs: bool) -> None:
         """Decide on what follows a last sample; state alone tells where it may lead to state."""
@@ -282,7 +283,8 @@ class ModuleCalls:
         """Decide on what follows a last sample as a root call begins, if that call tells."""
         steps = self.steps
         if self._waits is not None and not self._waits_for_state:
-            if steps.stays or not steps.leads:
+            self._waited += 1
+            if steps.stays or not steps.leads or self._waited >= _MOST_OPENINGS:
                 self.decide(belongs=steps.stays)
 
     def _pass(self, thread: Thread, module: nn.Module, frame: FrameType | None) -> None:

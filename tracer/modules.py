@@ -436,6 +436,12 @@ class Modules:
         """Return (number of the parent, path, class) of the modules, by number."""
         return [(info.parent, info.path, info.kind) for info in self.infos]
 
+    def parameters(self) -> Iterator[torch.Tensor]:
+        """Yield the parameters of the modules seen so far."""
+        for known in [*self._owners.values()]:
+            if (parameter := known[0]()) is not None:
+                yield parameter
+
     def owner(self, parameter: torch.Tensor) -> int | None:
         """Return the number of the module that owns a parameter: of its path that ran first."""
         entry = self._owners.get(id(parameter))

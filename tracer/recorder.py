@@ -17,6 +17,7 @@ from torch import nn
 from ..schemas import INCOMPLETE, Failure, Hidden, Manifest, RecordError
 from ..schemas.several import texts
 from . import current, environment, forks, inference, options
+from .accumulation import Accumulation
 from .attributes import attribute
 from .batches import BatchDim
 from .calls_of_modules import ModuleCalls
@@ -38,7 +39,7 @@ from .samples import within_a_sample
 from .sequel import Sequel
 from .session import Session
 from .signals import Termination, held
-from .steps import Steps
+from .steps import Ending, Steps
 from .threads import Threads
 from .writer import Writer, static_table
 
@@ -121,6 +122,7 @@ class Recorder:
         self._notices = Notices(self._path)
         self._stopped = False
         self._sequel: Sequel | None = None
+        self._accumulation = Accumulation((), self._began_within)
         self._failed: Exception | None = None
         self._busy = False
         self._ours = True
@@ -354,6 +356,7 @@ class Recorder:
         """In a forked child: record nothing more, and write nothing."""
         session = self._session
         self._ours, self.done = False, True
+        self._accumulation.remove()
         if self._sequel is not None:
             self._sequel.remove()
         session.lock = threading.RLock()  # another thread of the parent may hold the old one
@@ -373,7 +376,10 @@ class Recorder:
         if storage.data == OUTSIDE:
             storage.data = FIXED
 
-    def _start(self) -> None:
+    def _start(self, ending: Ending | None = None) -> None:
+        """Begin to record, after a warm-up that ended so."""
+        if ending is not None and ending.learns:
+            self._accumulation = Accumulation(self._modules.parameters(), self._began_within)
         self._calls.waiting = False
         self._session.values.trust_nothing()
         self._eager.start()
@@ -409,9 +415,12 @@ class Recorder:
         if self.on_step is not None:
             self.on_step(recorded)
 
-    def _end(self, within: bool) -> None:
-        """End the recording after its last step, perhaps within a sample."""
-        if within:
+    def _end(self, ending: Ending) -> None:
+        """End the recording after its last step."""
+        if ending.learns:
+            self._accumulation.remove()
+            self._accumulation = Accumulation(self._modules.parameters(), self._ended_within)
+        if ending.within:
             self._sequel = Sequel(self._calls.samples, self._neurons, self._goes_on)
         self._finish(None)
         self._detach()
@@ -420,6 +429,20 @@ class Recorder:
             self._sequel.install()
         if self.on_end is not None and self._notices.broken is None:
             self.on_end()
+
+    def _began_within(self, optimizer: str) -> None:
+        """An optimizer steps with gradients of the warm-up."""
+        self._notices.note(
+            f"the warm-up ended before {optimizer} stepped with its gradients, so that the first "
+            "step is not whole: call recorder.step() after each step of it, or let more steps pass"
+        )
+
+    def _ended_within(self, optimizer: str) -> None:
+        """An optimizer steps with gradients of the last step, which has ended without it."""
+        self.late.append(
+            f"the recording ended before {optimizer} stepped with the gradients of the last step: "
+            "call recorder.step() after each step of it, or record more steps"
+        )
 
     def _goes_on(self, module: nn.Module) -> None:
         """A call that comes after the last step goes on with its sample."""
@@ -462,10 +485,11 @@ class Recorder:
 
     def _leave(self, error: BaseException | None) -> None:
         """End the recording as its context ends."""
+        self._accumulation.remove()
         if self._sequel is not None:
             self._sequel.remove()
             self._session.values.close()
-            self._notices.warnings += self.late
+        self._notices.warnings += self.late
         if not self.done:
             self._calls.drop_ended(self._main)
             self._calls.settle()

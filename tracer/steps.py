@@ -19,6 +19,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from .session import CALL_WIDTH, Session
 from .threads import BACKWARD
@@ -28,6 +29,18 @@ _MOST_TEACHERS = 8
 """Passes without gradients that may turn out to belong to one step."""
 
 
+class Ending(NamedTuple):
+    """How a step ended.
+
+    Attributes:
+        within: its last sample may go on.
+        learns: passes with gradients ran in it, and no optimizer has stepped so far.
+    """
+
+    within: bool = False
+    learns: bool = False
+
+
 class Steps:
     """Counts steps.
 
@@ -35,8 +48,8 @@ class Steps:
         session: the recording; its `step` is kept.
         warmup: steps to let pass before recording.
         limit: steps to record, None for all.
-        start: called when the warm-up is over.
-        finish: called after the last step, with whether its sample may go on.
+        start: called when the warm-up is over, with what `finish` is called with.
+        finish: called after the last step, with how it ended.
         ended: called with how many steps are recorded, as one ends that is not the last.
         joins: called with a step to make one step of it and all later ones, in other tables.
         note: tells the user something.
@@ -51,7 +64,7 @@ class Steps:
     """
 
     def __init__(self, session: Session, *, warmup: int, limit: int | None,
-                 start: Callable[[], None], finish: Callable[[bool], None],
+                 start: Callable[[Ending], None], finish: Callable[[Ending], None],
                  ended: Callable[[int], None],
                  joins: tuple[Callable[[int], None], ...],
                  note: Callable[[str], None]) -> None:  # fmt: skip
@@ -114,6 +127,7 @@ class Steps:
         ends = before is not None and (before or not seen)
         if inference:
             self.leads = bool(before) and all(module != other for other, _ in self._alone)
+            self.leads = self.leads or (learns and not learnt)
             if learns and not learnt and module not in self._learning:
                 ends = bool(before) and not seen  # between a forward pass and its backward pass
         else:
@@ -209,7 +223,10 @@ class Steps:
 
     def optimizer_begins(self, optimizer: int) -> None:
         """An optimizer, known by its id, is about to step."""
-        if self._by_hand or not self._stepped:
+        if self._by_hand:
+            return
+        self._optimizer_is_there()
+        if not self._stepped:
             return
         if optimizer in self._stepped or self._backward_since(self._mark):
             self._stepped.clear()
@@ -226,6 +243,12 @@ class Steps:
         else:  # the one before has ended the warm-up
             self.passing = self._session.passive = True
 
+    def _optimizer_is_there(self) -> None:
+        """Put the passes since the last step together: an optimizer uses the gradients of all."""
+        if not self._optimizer_seen and self._first is not None:
+            self._join(self._first)
+        self._optimizer_seen = True
+
     def optimizer_stepped(self, optimizer: int, *, in_backward: bool) -> None:
         """An optimizer has stepped, perhaps inside a backward pass."""
         if self.passing:
@@ -233,11 +256,9 @@ class Steps:
             self._session.values.trust_nothing()
             self._stepped.append(optimizer)
             return
-        if not self._optimizer_seen and self._first is not None and not self._by_hand:
-            self._join(self._first)
-        self._optimizer_seen = True
         if self._by_hand:
             return
+        self._optimizer_is_there()
         if in_backward:
             self._held = True
             return
@@ -311,6 +332,8 @@ class Steps:
             session.stepped = (session.stepped[1], session.roots)
         self._inference = None
         self._held = self._due = False
+        learns = by_sample and bool(self._learning) and not self._optimizer_seen
+        ending = Ending(within=not by_sample, learns=learns)
         self._alone.clear()
         self._learning.clear()
         self._passed += 1
@@ -318,9 +341,9 @@ class Steps:
             if self._passed >= self._warmup:
                 self._passed = 0
                 self.waiting = False
-                self._start()
+                self._start(ending)
         elif self._limit is not None and self._passed >= self._limit:
-            self._finish(not by_sample)
+            self._finish(ending)
         else:
             session.step += 1
             self._ended = (session.seq, session.parts)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
+
+from opjoule.tracer import RecordingWarning
 
 B = 2
 
@@ -143,6 +147,96 @@ def test_inferences_of_two_models_in_turn_are_steps(trace_of, limit, seen):
                      steps=limit)  # fmt: skip
     assert steps_of(trace) == [*range(seen)]
     assert trace.manifest["steps"] == seen
+
+
+def told(new, run, **options):
+    """Return the recorder and what it warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RecordingWarning)
+        with new(**options) as recorder:
+            run()
+    return recorder, [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, ""),
+        ({"steps": 1}, "the recording ended before SGD stepped with the gradients of the last"),
+        ({"steps": 2}, "the recording ended before SGD"),
+        ({"steps": 3}, ""),
+        ({"warmup": 1}, "the warm-up ended before SGD stepped with its gradients, so that"),
+        ({"warmup": 2, "steps": 1}, "the warm-up ended before SGD"),
+        ({"warmup": 3, "steps": 1}, ""),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_accumulated_gradients_that_a_recording_parts_are_told(new, options, says):
+    """Three passes are one step of the optimizer, which is not known before it steps."""
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def run():
+        for _ in range(4):
+            optimizer.zero_grad()
+            for _ in range(3):
+                model(x()).sum().backward()
+            optimizer.step()
+
+    recorder, texts = told(new, run, **options)
+    assert len(texts) == bool(says)
+    assert all(text.startswith(says) and "recorder.step()" in text for text in texts)
+    assert recorder.late == [text for text in texts if "recording ended" in text]
+
+
+@pytest.mark.parametrize("after", ["nothing", "gradients made anew", "another optimizer"])
+@pytest.mark.parametrize("options", [{"steps": 2}, {"warmup": 2}], ids=str)
+def test_passes_whose_gradients_no_optimizer_uses_are_steps(new, read, options, after):
+    """Nothing is told, also if the model is trained later."""
+    model, other = nn.Linear(4, 4), nn.Linear(4, 4)
+    optimizer, of_other = (torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, other))
+
+    def run():
+        for _ in range(4):
+            model(x()).sum().backward()
+        if after == "gradients made anew":
+            optimizer.zero_grad()
+            model(x()).sum().backward()
+            optimizer.step()
+        elif after == "another optimizer":
+            other(x()).sum().backward()
+            of_other.step()
+
+    recorder, texts = told(new, run, **options)
+    assert texts == []
+    if "steps" in options or after == "nothing":
+        assert steps_of(read(recorder.path)) == [0, 1]
+
+
+def test_passes_with_gradients_that_none_are_made_of_end_a_recording(new, read):
+    """So many more may run, for they might share a backward pass; they are taken out again."""
+    model = nn.Linear(4, 4)
+    with new(steps=2) as recorder:
+        for _ in range(20):
+            model(x())
+        assert recorder.done
+    assert steps_of(read(recorder.path)) == [0, 1]
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_closure_that_runs_the_model_several_times_is_one_step(trace_of, limit):
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (model(torch.ones(B, 4)) - 1).square().mean()
+        loss.backward()
+        return loss
+
+    found = steps_of(trace_of(lambda: [optimizer.step(closure) for _ in range(3)], steps=limit))
+    assert set(found) == set(range(limit or 3))
+    assert found.count(0) >= 2
 
 
 def test_an_optimizer_that_stepped_parts_a_teacher_from_a_later_pass(trace_of):
