@@ -275,8 +275,9 @@ class Steps:
         session = self._session
         if session.parts != parts:
             return True
-        stages = session.calls.flat[_STAGE_CELL::CALL_WIDTH]
-        return BACKWARD in stages[max(0, len(stages) - (session.seq - seq)) :]
+        cells = session.calls.flat
+        since = max(0, len(cells) - (session.seq - seq) * CALL_WIDTH)
+        return BACKWARD in cells[since + _STAGE_CELL :: CALL_WIDTH]
 
     def count(self) -> int:
         """Return the number of steps recorded; the last one counts if something is in it."""
