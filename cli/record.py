@@ -273,7 +273,7 @@ def _tell(recorder: Recorder, words: Words, ended: str | None) -> None:
     """
     if recorder.discarded:
         nothing = (
-            "no PyTorch operation ran in this process after the warm-up"
+            recorder.nothing
             if ended is None
             else f"the script ended with {ended} before any PyTorch operation was recorded"
         )

@@ -29,7 +29,7 @@ from .session import Session
 from .steps import Steps
 from .threads import OUTSIDE, Thread, in_backward
 from .undecided import Undecided
-from .unknown_neurons import UnknownNeurons
+from .unknown_neurons import UnknownNeurons, states_of_unknown
 from .values import Value
 
 _STATE, _INPUT, _ACTIVATION = 3, 4, 5
@@ -167,7 +167,11 @@ class ModuleCalls:
             # may have written them.
             keywords = None if frame is None else frame.f_locals.get("kwargs")
             keywords = keywords if isinstance(keywords, dict) else None
-            continues = self._root(thread, module, [*tensors_in(args), *tensors_in(keywords)])
+            objects = self.waiting  # no op tells that an object's tensors are read
+            given = (
+                each for part in (args, keywords) for each in tensors_in(part, objects=objects)
+            )
+            continues = self._root(thread, module, [*given])
         if self.session.passive:
             self._pass(thread, module, frame)
             return
@@ -205,7 +209,7 @@ class ModuleCalls:
         samples.called(module)
         new: bool | None
         if session.passive:
-            new = samples.entered_unseen(module, given)
+            new = samples.entered_unseen(module, given, self._states(module))
         else:
             new = samples.entered(given)
             session.values.root_call()
@@ -361,8 +365,13 @@ class ModuleCalls:
             del passed[places[-1] :]
             if self.waiting and not passed:
                 given = [*tensors_in(given[0]), *tensors_in(given[1])]
-                states = [s for each in module.modules() for s in self.neurons.states(each)]
-                self.samples.left_unseen(module, given, handed_back(output), states)
+                made = [*tensors_in(output, objects=True)]
+                self.samples.left_unseen(module, given, made, self._states(module))
+
+    def _states(self, module: nn.Module) -> list[torch.Tensor]:
+        """Return the states of the neurons in a module, and of what may be one."""
+        states = [state for each in module.modules() for state in self.neurons.states(each)]
+        return [*states, *states_of_unknown(module, self.neurons)]
 
     def _left(self, thread: Thread, module: nn.Module, args: Any, kwargs: Any, output: Any,
               raised: bool) -> None:  # fmt: skip

@@ -14,20 +14,25 @@ _DEPTH = 4
 _PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device))
 
 
-def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in sequences, mappings and dataclasses, in order, four levels deep."""
+def tensors_in(thing: Any, *, objects: bool = False) -> Iterator[torch.Tensor]:
+    """Yield the tensors in sequences, mappings and dataclasses, in order, four levels deep.
+
+    Args:
+        thing: what to look into.
+        objects: look into all other objects too, but for modules (a cache of keys and values).
+    """
     found: list[torch.Tensor] = []
-    _gather(thing, found, 0)
+    _gather(thing, found, 0, objects)
     return iter(found)
 
 
-def _gather(thing: Any, found: list[torch.Tensor], depth: int) -> None:
+def _gather(thing: Any, found: list[torch.Tensor], depth: int, objects: bool) -> None:
     try:
         if isinstance(thing, torch.Tensor):
             found.append(thing)
         elif depth < _DEPTH and type(thing) not in _PLAIN:
-            for item in _parts(thing):
-                _gather(item, found, depth + 1)
+            for item in _parts(thing) or (_held(thing) if objects else ()):
+                _gather(item, found, depth + 1, objects)
     except Exception:  # of the user's own class; nothing may stop a recording
         return
 
@@ -41,6 +46,14 @@ def _parts(thing: Any) -> Iterable[Any]:
     if is_dataclass(thing):
         return [attribute(thing, field.name) for field in fields(thing)]
     return ()
+
+
+def _held(thing: Any) -> list[Any]:
+    """Return what an object holds; nothing if it is a module, a class or a function."""
+    if callable(thing):
+        return []
+    held = attribute(thing, "__dict__")
+    return [*held.values()] if isinstance(held, dict) else []
 
 
 def handed_back(output: Any) -> list[torch.Tensor]:

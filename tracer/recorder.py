@@ -544,6 +544,17 @@ class Recorder:
         self._notices.warnings += [*([missing] if missing else []), *texts, *self._told()]
 
     @property
+    def nothing(self) -> str:
+        """Why nothing was recorded, in words."""
+        calls = self._session.roots
+        if self._steps.waiting and calls:
+            return (
+                f"the warm-up had not ended when the recording did (calls of the model: {calls}): "
+                "record without one, or call recorder.step() at the end of each of its steps"
+            )
+        return "no PyTorch operation ran in this process after the warm-up"
+
+    @property
     def _empty(self) -> bool:
         """Not even a module was called; a rank that did nothing is a part of the others' trace."""
         return not self._calls.rows.total and self._world <= 1 and not self._rank
@@ -554,7 +565,7 @@ class Recorder:
         self.discarded = True
         self._session.values.close()
         if error is None:
-            nothing = f"no PyTorch operation was recorded: there is no trace {self._path}"
+            nothing = f"{self.nothing}: there is no trace {self._path}"
             self._notices.warnings += [nothing, *_in_words(self.hidden), *self._told()]
 
     def _told(self) -> list[str]:

@@ -19,11 +19,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from .descent import FIXED, KEPT, TIED, WIDTH, tie_of
 from .modules import ModuleCall
-from .nested import tensors_in
 from .session import Session
 from .values import PARAMETER, Storage
 
@@ -258,15 +256,23 @@ class Samples:
         self._carrying = carried
         self._steps.update({number: steps for number, (_, steps) in ran.items()})
 
-    def entered_unseen(self, module: nn.Module, given: list[torch.Tensor]) -> bool:
+    def entered_unseen(
+        self, module: nn.Module, given: list[torch.Tensor], states: list[torch.Tensor]
+    ) -> bool:
         """Tell whether a root call begins a new sample in the warm-up, where no op is seen.
 
-        It continues if it is given what came out of an earlier one, or if what modules hold and an
-        earlier one has made or changed is still there, as it was.
+        It continues if it is given what came out of an earlier one, or if a state of neurons that
+        an earlier one has made or changed is still there, as it was. Of what else modules hold it
+        is not known whether they read it: it may be kept to be looked at.
+
+        Args:
+            module: its module.
+            given: what it is given.
+            states: those that its neurons have now, and what may be some.
         """
         self._given = set(map(id, given))
         told, self._told = self._told, False
-        self._before = now = _marks(_state_of(module))
+        self._before = now = _marks(states)
         held = self._held.get(id(module), {})
         carried = any(_same(mark, held.get(key)) for key, mark in now.items())
         new = told or not (carried or any(self._is_made(t) for t in given))
@@ -298,24 +304,16 @@ class Samples:
             module: its module.
             given: what it was given, as far as it is known.
             made: what it hands back.
-            states: those that its neurons have now.
+            states: those that its neurons have now, and what may be some.
         """
         self.made(made)
-        now, before = _marks(_state_of(module)), self._before
+        now, before = _marks(states), self._before
         changed = {key: mark for key, mark in now.items() if not _same(mark, before.get(key))}
         self._held[id(module)] = changed
         taken = {storage.number for storage in self._storages(given)}
         for storage in self._storages([*made, *(t for t in states if id(t) in changed)]):
             if storage.kind != PARAMETER and storage.number not in taken:
                 storage.data = WIDTH * self._session.roots
-
-
-def _state_of(module: nn.Module) -> Iterable[torch.Tensor]:
-    """Yield what a module and those below hold, but for parameters and statistics of norms."""
-    for each in module.modules():
-        if not isinstance(each, _NormBase):
-            held = {name: item for name, item in vars(each).items() if name != "_parameters"}
-            yield from tensors_in(held)
 
 
 def _marks(tensors: Iterable[torch.Tensor]) -> Marks:

@@ -51,7 +51,7 @@ class Sequel:
 
     def remove(self) -> None:
         """Take the hooks away."""
-        self._off = True
+        self._off, self._root = True, None
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -83,6 +83,6 @@ class Sequel:
 
     def _leave(self, module: nn.Module, args: Any, *given: Any) -> None:
         if module is self._root:
-            self._off = True
+            self._off, self._root = True, None
             if len(given) == 2:  # PyTorch goes through its hooks where the call has raised
                 self.remove()

@@ -63,12 +63,7 @@ class UnknownNeurons:
             if above.info.neuron is not None:
                 return False
             above = above.parent
-        return not any(
-            self._neurons.kind(inner) is not None
-            or library_of(type(inner)) is not None
-            or any(p is not None and p.ndim > 1 for p in inner._parameters.values())
-            for inner in module.modules()
-        )
+        return _may_be_neuron(module, self._neurons)
 
     def told(self) -> Iterator[str]:
         """Yield what the user is told, a text for each class."""
@@ -98,6 +93,25 @@ class UnknownNeurons:
                 return True
             parent = info.parent
         return False
+
+
+def states_of_unknown(module: nn.Module, neurons: Neurons) -> Iterator[torch.Tensor]:
+    """Yield the tensors that are held by modules which may be neurons of no known library."""
+    for each in module.modules():
+        if not type(each).__module__.startswith("torch."):
+            names = [*_states(each)]
+            if names and _may_be_neuron(each, neurons):
+                yield from (getattr(each, name) for name in names)
+
+
+def _may_be_neuron(module: nn.Module, neurons: Neurons) -> bool:
+    """Tell whether a module may be a neuron of no known library: it has no weights in it."""
+    return not any(
+        neurons.kind(inner) is not None
+        or library_of(type(inner)) is not None
+        or any(p is not None and p.ndim > 1 for p in inner._parameters.values())
+        for inner in module.modules()
+    )
 
 
 def _spikes(values: list[Any]) -> bool | None:

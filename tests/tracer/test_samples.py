@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -678,3 +680,111 @@ def test_a_warm_up_that_ends_within_a_sample_is_told(loops, new):
     with pytest.warns(RecordingWarning, match="warm-up ended within a sample: IFNode goes on"):
         with new(warmup=1), torch.no_grad():
             run(x())
+
+
+class Kept(nn.Module):
+    """Keeps what it has computed, to be looked at: it never reads it again."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, given):
+        self.features = torch.relu(self.hidden(given))
+        return self.out(self.features)
+
+
+def rows_of_first_inputs(trace):
+    """Return the first size of what each root call was given."""
+    roots = [row for row in trace.module_calls if row["parent_call_id"] is None]
+    return [row["inputs"][0]["shape"][0] for row in roots]
+
+
+def test_what_a_module_keeps_to_be_looked_at_does_not_hold_up_the_warm_up(new, read):
+    network = Kept().eval()
+    with new(warmup=2, steps=2) as recorder, torch.no_grad():
+        for batch in range(1, 7):
+            network(x(batch, 4))
+    assert rows_of_first_inputs(read(recorder.path)) == [3, 4]
+
+
+def test_states_that_a_reset_has_left_behind_do_not_hold_up_the_warm_up(new, read):
+    """snnTorch keeps the last step's reset beside the membrane potential."""
+    snn, utils = pytest.importorskip("snntorch"), pytest.importorskip("snntorch.utils")
+    network = nn.Sequential(nn.Linear(4, 3), snn.Leaky(beta=0.9, init_hidden=True)).eval()
+    with new(warmup=1, steps=2) as recorder, torch.no_grad():
+        for batch in range(1, 6):
+            utils.reset(network)
+            for _ in range(3):
+                network(x(batch, 4))
+    assert rows_of_first_inputs(read(recorder.path)) == [2, 2, 2, 3, 3, 3]
+
+
+class Cache:
+    """Keys of the tokens so far, in an object inside an object, as Transformers keeps them."""
+
+    def __init__(self):
+        self.layers = []
+
+
+class Layer:
+    keys = None
+
+
+class Decoder(nn.Module):
+    """Reads the keys of all tokens so far, and adds those of the present one."""
+
+    def __init__(self):
+        super().__init__()
+        self.key = nn.Linear(4, 4)
+
+    def forward(self, token, cache):
+        if not cache.layers:
+            cache.layers.append(Layer())
+        (layer,), key = cache.layers, self.key(token)
+        layer.keys = key if layer.keys is None else torch.cat([layer.keys, key])
+        return layer.keys.sum(0), cache
+
+
+def test_a_warm_up_passes_whole_generations_with_a_cache(new, read):
+    decoder = Decoder().eval()
+    with new(warmup=1, steps=1) as recorder, torch.no_grad():
+        for batch in range(1, 4):
+            cache = Cache()
+            for _ in range(3):
+                _, cache = decoder(x(batch, 4), cache=cache)
+    assert rows_of_first_inputs(read(recorder.path)) == [2, 2, 2]
+
+
+class Keeper(nn.Module):
+    """Has no weights and keeps a tensor: so does a neuron of no known library."""
+
+    def forward(self, given):
+        self.last = torch.relu(given)
+        return self.last * 1
+
+
+def test_a_warm_up_that_does_not_end_is_told(new):
+    network = nn.Sequential(nn.Linear(4, 4), Keeper()).eval()
+    with pytest.warns(RecordingWarning, match=r"had not ended .* \(calls of the model: 4\): rec"):
+        with new(warmup=1, steps=1), torch.no_grad():
+            for _ in range(4):
+                network(x())
+
+
+def test_nothing_of_the_model_is_kept_once_the_last_step_has_ended(new):
+    """The call after the last step is looked at, and let go."""
+
+    def train():
+        model = nn.Linear(4, 4)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(x()).sum().backward()
+            optimizer.step()
+        return weakref.ref(model), weakref.ref(model.weight), weakref.ref(model.weight.grad)
+
+    with new(steps=2):
+        held = train()
+        gc.collect()
+        assert [each() for each in held] == [None] * 3
