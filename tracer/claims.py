@@ -21,9 +21,15 @@ class Claims:
 
     A number belongs to the first call that sees it new: ops that make no node read an earlier
     one's.
+
+    Attributes:
+        begun: the first number after the warm-up; 0: there was none.
+        cut: a backward pass ran through nodes that the warm-up had made.
     """
 
     def __init__(self) -> None:
+        self.begun = 0
+        self.cut = False
         self._claims: dict[int, Claim | list[Claim]] = {}
         self._spans: dict[int, tuple[list[int], list[tuple[int, int, int, int]]]] = {}
         self._checkpoints: WeakKeyDictionary[Any, tuple[int, int, int]] = WeakKeyDictionary()

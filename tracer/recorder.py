@@ -378,8 +378,10 @@ class Recorder:
 
     def _start(self, ending: Ending | None = None) -> None:
         """Begin to record, after a warm-up that ended so."""
-        if ending is not None and ending.learns:
-            self._accumulation = Accumulation(self._modules.parameters(), self._began_within)
+        if ending is not None:
+            self._session.claims.begun = torch._C._autograd._get_sequence_nr()
+            if ending.learns:
+                self._accumulation = Accumulation(self._modules.parameters(), self._began_within)
         self._calls.waiting = False
         self._session.values.trust_nothing()
         self._eager.start()
@@ -569,6 +571,11 @@ class Recorder:
             self._notices.warnings += [nothing, *_in_words(self.hidden), *self._told()]
 
     def _told(self) -> list[str]:
+        if self._session.claims.cut:
+            self._notices.note(
+                "the warm-up ended between the forward passes of one backward pass, so that the "
+                "first step is not whole: call recorder.step() at the end of each of its steps"
+            )
         return self._notices.told(self._calls, self._session.device_note)
 
     def _static(self) -> dict[str, Static]:

@@ -121,4 +121,7 @@ def in_backward(thread: Thread, claims: Claims, owner_of: Any) -> tuple[int, Pla
     claim = claims.find(number, name)
     if claim is not None:
         return stage, claim[1:4], claim[0]
-    return stage, claims.enclosing(number) or OUTSIDE, NULL
+    place = claims.enclosing(number)
+    if place is None and number < claims.begun:
+        claims.cut = True
+    return stage, place or OUTSIDE, NULL

@@ -249,3 +249,21 @@ def test_an_optimizer_that_stepped_parts_a_teacher_from_a_later_pass(trace_of):
         loops.two_views()
 
     assert steps_of(trace_of(run)) == [0, 0, 1, 2, 2]
+
+
+def test_a_warm_up_that_parts_the_passes_of_one_backward_is_told(new):
+    """No optimizer has stepped: each pass may be a step, until one backward pass is of two."""
+    loop = iterations("two_views", 3)
+    with pytest.warns(RecordingWarning, match="between the forward passes of one backward pass"):
+        with new(warmup=1):
+            loop()
+
+
+def test_a_warm_up_of_whole_iterations_is_not_said_to_part_them(new):
+    loop = iterations("two_views", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with new(warmup=2, steps=1) as recorder:
+            for _ in range(4):
+                loop()
+                recorder.step()
