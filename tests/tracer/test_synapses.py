@@ -60,6 +60,15 @@ def total(tensor):
     return int(tensor.sum(dtype=torch.float64))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def without_onednn():
+    """Its convolutions of bfloat16 end the process on CPUs with AMX, for some paddings."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)  # `torch.backends.mkldnn.flags` warns of other settings
+    yield
+    torch._C._set_mkldnn_enabled(before)
+
+
 @st.composite
 def convolutions(draw):
     """Draw (input, weight, arguments of aten.convolution after the bias)."""
