@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ...schemas import ConfigError, TraceError
-from ...schemas.costs import load_machines
 from ...schemas.several import texts
 from ..answers.page import Column, Page, Sheet
 from ..answers.result import Result
-from ..comparing.compare import Comparison, compare
 from ..comparing.profiles import sampled_side
 from ..counting.count import Counts, count
 from ..counting.rates import Rates, rates
 from ..energy.estimators import ESTIMATORS, Energies, check_estimators, estimate
 from ..progress import tracked
-from ..timing.roofline import Roofline, roofline
 from ..trace.trace import Trace, narrowed
 from ..units import figure_text, share_text
 from ..workload.module_facts import modules_of
@@ -35,6 +32,8 @@ if TYPE_CHECKING:
 
     from ...schemas.costs import CostConfig, Machine
     from ...schemas.roofs import Roof
+    from ..comparing.compare import Comparison
+    from ..timing.roofline import Roofline
 
 
 @dataclass(frozen=True, repr=False)
@@ -197,13 +196,19 @@ def report(
         stages=count(opened, "stage", spikes=spikes, per=per, **known),
         energies=energies,
         rates=rated,
-        roofline=roofline(opened, **roof, precision=precision) if asked else None,
+        roofline=_roofline(opened, **roof, precision=precision) if asked else None,
         compared=None if base is None else _compared(
             narrowed(base, assume=assume), first, where, energies, chosen, revisions or {},
             spikes, **told,
         ),
         without=without,
     )  # fmt: skip
+
+
+def _roofline(trace: Trace, **asked: Any) -> Roofline:
+    from ..timing.roofline import roofline  # loaded where a device is asked for
+
+    return roofline(trace, **asked)
 
 
 def _named(
@@ -215,6 +220,10 @@ def _named(
         ConfigError: one that means nothing, or two of the same name.
     """
     found: dict[str, CostConfig] = {}
+    if isinstance(machines, (list, tuple)) and not machines:
+        return found
+    from ...schemas.costs import load_machines  # loaded where one is asked for
+
     for made in load_machines(machines):
         name = f"machine.{made.machine.name}"
         if name in found:
@@ -255,6 +264,8 @@ def _compared(
     **told: Any,
 ) -> Comparison:
     """Compare with a base by every estimator that applies to both; if one can, of one sample."""
+    from ..comparing.compare import compare  # loaded where there is a base
+
     try:
         other = _energies(narrowed(base, where), configs, revisions, spikes=spikes, **told)
     except ConfigError:  # it has no module that fits: `compare` says so
