@@ -20,6 +20,8 @@ from .module_rows import Described
 from .neurons import Neurons
 from .text import json_of
 
+COMPILED = "OptimizedModule"
+"""The class of what `torch.compile` makes of a module."""
 _PARAMETER, _BUFFER = 0, 1
 _MOST_FURTHER = 100_000
 _ATTRIBUTES = (
@@ -435,6 +437,11 @@ class Modules:
     def tree(self) -> list[tuple[int | None, str, type[nn.Module]]]:
         """Return (number of the parent, path, class) of the modules, by number."""
         return [(info.parent, info.path, info.kind) for info in self.infos]
+
+    @property
+    def has_compiled(self) -> bool:
+        """Whether `torch.compile` has made one of the modules."""
+        return any(info.kind.__name__ == COMPILED for info in self.infos)
 
     def parameters(self) -> Iterator[torch.Tensor]:
         """Yield the parameters of the modules seen so far."""

@@ -419,10 +419,12 @@ class Recorder:
 
     def _end(self, ending: Ending) -> None:
         """End the recording after its last step."""
+        compiles = self._modules.has_compiled  # with hooks set it would be compiled twice
         if ending.learns:
             self._accumulation.remove()
+        if ending.learns and not compiles:
             self._accumulation = Accumulation(self._modules.parameters(), self._ended_within)
-        if ending.within:
+        if ending.within and not compiles:
             self._sequel = Sequel(self._calls.samples, self._neurons, self._goes_on)
         self._finish(None)
         self._detach()

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as nn_module
 
+from .modules import COMPILED
 from .nested import tensors_in
 from .neurons import Neurons
 from .running import caller_in
@@ -61,6 +62,9 @@ class Sequel:
             return
         if torch._C._current_graph_task_id() != -1:
             return  # a checkpoint repeats a call
+        if type(module).__name__ == COMPILED:
+            self.remove()  # it may be compiled now, which is not to see hooks
+            return
         try:
             frame = caller_in(nn_module.__dict__)
             keywords = None if frame is None else frame.f_locals.get("kwargs")
@@ -82,6 +86,8 @@ class Sequel:
         return self._samples.holds(asked)
 
     def _leave(self, module: nn.Module, args: Any, *given: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         if module is self._root:
             self._off, self._root = True, None
             if len(given) == 2:  # PyTorch goes through its hooks where the call has raised

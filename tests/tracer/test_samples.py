@@ -788,3 +788,31 @@ def test_nothing_of_the_model_is_kept_once_the_last_step_has_ended(new):
         held = train()
         gc.collect()
         assert [each() for each in held] == [None] * 3
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")
+@pytest.mark.parametrize("compiled_before", [True, False])
+def test_what_is_compiled_after_the_last_step_is_compiled_once(new, compiled_before):
+    """Hooks that look at the call after the last step would have it compiled again without them."""
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    fast = torch.compile(model, backend=backend)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def iterate(called):
+        called(x()).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    with new(steps=2):
+        for _ in range(2):
+            iterate(fast if compiled_before else model)
+        assert not graphs
+        for _ in range(3):
+            iterate(fast)
+    assert len(graphs) == 1
