@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,7 +51,7 @@ def _opened(source: Source) -> Trace:
         return source.opened()
     except TraceError as error:
         try:
-            return replace(source, partial=True).opened()
+            return source._replace(partial=True).opened()
         except TraceError:
             raise error from None
 

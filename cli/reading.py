@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -25,8 +24,7 @@ class EstimatorName(click.Choice):  # type: ignore[type-arg]
         return value if known else super().convert(value, param, ctx)
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """What a command line says of the trace that it reads.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -31,8 +30,7 @@ _OF_TABLES = ("wide", "depth", "sort", "top", "rows")
 """Options that arrange what is read by people."""
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """How to answer, and where to.
 
     Attributes:

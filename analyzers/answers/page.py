@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..text import plain
 
@@ -12,8 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """How one column of a frame is shown to people.
 
     Attributes:
@@ -37,8 +35,7 @@ class Column:
     drawn: bool = False
 
 
-@dataclass(frozen=True)
-class Sheet:
+class Sheet(NamedTuple):
     """One table of a page.
 
     Attributes:
@@ -62,8 +59,7 @@ class Sheet:
         ]
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """What is shown of a result, in every format.
 
     Attributes:

@@ -1,4 +1,7 @@
-"""What every result can do: show itself, and write itself in each format."""
+"""What every result can do: show itself, and write itself in each format.
+
+Writers are loaded where one is asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ...schemas import OpjouleError
-from . import html, latex, markdown, table
 from .page import Page
 
 if TYPE_CHECKING:
@@ -28,10 +30,14 @@ class Result(ABC):
 
     def to_markdown(self, *args: Any, **options: Any) -> str:
         """Return it as Markdown, with its coverage and warnings; options as of `page`."""
+        from . import markdown
+
         return markdown.written(self.page(*args, **options))
 
     def to_latex(self, *args: Any, **options: Any) -> str:
         """Return it as LaTeX (booktabs), with its coverage and warnings; options as of `page`."""
+        from . import latex
+
         return latex.written(self.page(*args, **options))
 
     def to_pandas(self) -> Any:
@@ -56,7 +62,11 @@ class Result(ABC):
         )
 
     def __repr__(self) -> str:
+        from . import table
+
         return table.brief(self.page())
 
     def _repr_html_(self) -> str:
+        from . import html
+
         return html.written(self.page())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...schemas import ConfigError
 from ...schemas.spelling import meant
@@ -68,8 +68,7 @@ def asked(**rows: Any) -> Rows:
     return Rows(**rows)
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """What may be sorted by.
 
     Attributes:
@@ -120,7 +119,7 @@ def arranged(
     if rows.top is not None:
         frame, line = _cut(frame, rows.top, inclusive, figures)
         notes += line
-    return replace(sheet, frame=frame, columns=columns, notes=notes)
+    return sheet._replace(frame=frame, columns=columns, notes=notes)
 
 
 def _to_depth(frame: pl.DataFrame, depth: int, inclusive: bool) -> pl.DataFrame:

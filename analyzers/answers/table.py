@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from ..text import plain
 from .fitting import GAP, cells, cut, fitted, folded, least
@@ -42,9 +41,9 @@ def brief(page: Page) -> str:
     table = []
     if page.sheets:
         first = page.sheets[0]
-        shown = [replace(c, optional=c.optional or (1 if place else 0))
+        shown = [c._replace(optional=c.optional or (1 if place else 0))
                  for place, c in enumerate(first.columns)]  # fmt: skip
-        table = written(Page((replace(first, columns=shown),)), _LONGEST).splitlines()
+        table = written(Page((first._replace(columns=shown),)), _LONGEST).splitlines()
     table = [line for line in table if not line.startswith("(too narrow for ")]
     room = MOST_LINES - len(heads) - len(notes)
     if len(table) > room:

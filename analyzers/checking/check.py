@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..energy.report import EnergyReport
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Check(Result):
     """A trace, checked; true if every limit holds.
 

@@ -57,7 +57,7 @@ _COLUMNS = (
 _PARTS = {"layer": pl.String, "spikes": pl.Boolean, "energy_pj": pl.Float64}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Breakeven(Result):
     """A spiking network and its quantized twin on one machine.
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .breakeven import Breakeven
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Comparison(Result):
     """Two traces, compared.
 

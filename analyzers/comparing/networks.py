@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -42,8 +41,7 @@ _LEAST = 0.0005
 """The smallest share of work outside modules that a footnote names: it shows as 0.1 %."""
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What is asked of every network; columns: None where the usual ones are."""
 
     columns: Sequence[str] | None

@@ -32,7 +32,7 @@ KEYS = ("module", "op", "stage")
 """What rows are aligned by."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Side:
     """One trace, counted.
 

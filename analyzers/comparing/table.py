@@ -36,7 +36,7 @@ ROWS = ("networks", "figures")
 """What may have a row of its own as a table is shown."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Table(Result):
     """Networks beside each other.
 

@@ -17,6 +17,7 @@ from ..answers.result import Result
 from ..answers.rows import Words, asked, no_words
 from ..frames import at_once
 from ..rules import PRODUCTS, OpRule, RuleSet, rule_set
+from ..trace.files import check_unchanged
 from ..trace.trace import Trace, narrowed
 from ..workload.divisors import (
     both_modes,
@@ -47,7 +48,7 @@ DIVIDED = ("calls", *FIGURES)
 """What is divided by samples or steps."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Counts(Result):
     """Counters by the keys that were asked for.
 
@@ -224,12 +225,9 @@ def count(
     apart = [*keys, per] if spread and per not in keys else keys
     if "sample" in apart:
         trace = with_samples(trace)
-    counted = tally(trace, chosen, columns_of(apart), spikes=spikes)
-    hints = () if chosen.by_values_only else spike_hints(trace, spikes)
-    found = covered(trace, counted, hints)
+    gaps, found = _tallied(trace, chosen, columns_of(apart), spikes)
     if strict:
-        refuse_gaps(trace, found, counted)
-    gaps = _gaps(counted, chosen.with_classes)
+        refuse_gaps(trace, found, gaps)
     if "class" in apart:
         gaps = with_classes(trace, gaps)
     everything = _summed(gaps, ()).row(0, named=True)
@@ -251,6 +249,26 @@ def count(
         samples_of_trace=find,
         modules=partial(in_words, trace.whole),
     )
+
+
+_OFTEN = ("module_id", "stage")
+"""What most counts tell calls apart by: they share one tally."""
+
+
+def _tallied(
+    trace: Trace, rules: RuleSet, columns: Sequence[str], spikes: str
+) -> tuple[pl.DataFrame, Coverage]:
+    """Count a trace by at least these columns: with `_gaps`, and the coverage."""
+    often = set(columns) <= set(_OFTEN) and not rules.extra
+    known = trace.own if often else {}
+    key = ("tallied", rules.name, spikes)
+    if key not in known:
+        counted = tally(trace, rules, _OFTEN if often else columns, spikes=spikes)
+        hints = () if rules.by_values_only else spike_hints(trace, spikes)
+        known[key] = _gaps(counted, rules.with_classes), covered(trace, counted, hints)
+    check_unchanged(trace)
+    found: tuple[pl.DataFrame, Coverage] = known[key]
+    return found
 
 
 def summed_up(counted: pl.DataFrame, rules: RuleSet) -> dict[str, Any]:

@@ -28,7 +28,7 @@ HOW = ("rule", "class", "free", "uncovered")
 """How an op may be counted, best first."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Coverage(Result):
     """How far a count reaches.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -25,8 +24,7 @@ _ACTIVATIONS = "torch.nn.modules.activation."
 _NO_ACTIVATIONS = ("MultiheadAttention", "Softmax", "Softmax2d", "Softmin", "LogSoftmax")
 
 
-@dataclass(frozen=True)
-class Firing:
+class Firing(NamedTuple):
     """What neurons and activation modules gave in forward passes.
 
     Attributes:

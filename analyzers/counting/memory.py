@@ -37,7 +37,7 @@ _SAID = {"optimizer": "optimizer state", "neuron_state": "neuron state",
          "model_input": "model input"}  # fmt: skip
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Memory(Result):
     """Live bytes of the storages that a recording has seen.
 

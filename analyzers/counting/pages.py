@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -81,7 +80,7 @@ def counts_page(counts: Counts, share: str, rows: Rows) -> Page:
     unit = shown.title
     columns = [
         *heads(keys),
-        *(replace(column, title=_headed(column, counts), show=str) for column in FIGURES),
+        *(column._replace(title=_headed(column, counts), show=str) for column in FIGURES),
         *share_columns(f"of {unit}", optional=4, drawn=7),
     ]
     each = {c.name: f"{c.name}_per_{counts.per}" for c in FIGURES}
@@ -95,7 +94,7 @@ def counts_page(counts: Counts, share: str, rows: Rows) -> Page:
             lead.append(spread_text(counts.sampled, counts.per))
     spikes = "" if counts.spikes == "binary" else f", {counts.spikes} spikes"
     return Page(
-        sheets=(replace(sheet, frame=as_texts(sheet.frame, counts.per)),),
+        sheets=(sheet._replace(frame=as_texts(sheet.frame, counts.per)),),
         title=f"counts, rules {counts.rules}{spikes}",
         lead=lead,
         notes=(counts.coverage.line(),),

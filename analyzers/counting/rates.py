@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..workload.samples import Samples
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Rates(Result):
     """Firing rates and effective operations of forward passes.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -44,8 +44,7 @@ class Arithmetic:
     names_uncovered: bool = True
 
 
-@dataclass(frozen=True)
-class Operations:
+class Operations(NamedTuple):
     """The counted calls of the forward passes of a trace.
 
     Attributes:
@@ -64,7 +63,7 @@ class Operations:
 
     def by(self, keys: Sequence[str]) -> Operations:
         """Return the same operations, told apart by some of `KEYS`."""
-        return replace(self, counted=_counted(self.part, self.how, keys, self.spikes))
+        return self._replace(counted=_counted(self.part, self.how, keys, self.spikes))
 
     def total(self, counter: str) -> int:
         """Return a counter of everything."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -71,8 +70,8 @@ def energies_page(found: Energies, keys: Sequence[str], **options: Any) -> Page:
     for report in found.values():
         page = report.page(keys, **options)
         first, *others = page.sheets
-        sheets += [replace(first, title=page.title), *others]
-        sheets[-1] = replace(sheets[-1], notes=(*page.lead, *page.notes))
+        sheets += [first._replace(title=page.title), *others]
+        sheets[-1] = sheets[-1]._replace(notes=(*page.lead, *page.notes))
     return Page(
         sheets,
         title="energies by estimator (not to be compared)",

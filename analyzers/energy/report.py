@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -32,8 +32,7 @@ KEYS = (*row_keys.KEYS, "class", "component", "sample")
 """What the energies of a report can be told apart by."""
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(NamedTuple):
     """What an estimate speaks of, in words that fit into a paper.
 
     Attributes:
@@ -53,7 +52,7 @@ class Scope:
     leaves_out: str
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class EnergyReport(Result):
     """One estimate, in picojoules.
 

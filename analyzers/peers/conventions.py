@@ -66,7 +66,7 @@ _DEFINITIONS = (
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Conventions(Result):
     """The figures of one network by the definitions of several tools.
 

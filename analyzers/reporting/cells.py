@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..text import plain
@@ -22,8 +21,7 @@ class Cell(NamedTuple):
     value: str | None = None
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """A heading of a table.
 
     Attributes:
@@ -35,8 +33,7 @@ class Head:
     key: str = ""
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """A table.
 
     Attributes:

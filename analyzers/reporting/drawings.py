@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..text import plain
-from ..timing.points import Roofs
 from ..units import count_text, ratio_text, share_text
+
+if TYPE_CHECKING:
+    from ..timing.points import Roofs
 
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 70, 16, 14, 44

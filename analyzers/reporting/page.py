@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from importlib.util import cache_from_source
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined, Template
+import jinja2
+from jinja2.bccache import Bucket, FileSystemBytecodeCache
 
 from ..text import plain
-from ..timing.points import roofs_of
 from ..units import bytes_text, count_text, ratio_text, share_text, time_text
 from . import sections
 from .cells import figure
-from .drawings import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, roofline_chart
 from .tree import tree_of
 
 if TYPE_CHECKING:
@@ -83,6 +86,9 @@ def _roofline(report: Report) -> Mapping[str, Any]:
     found = report.roofline
     if found is None:
         return {"roofline": None}
+    from ..timing.points import roofs_of  # loaded where there is a roofline
+    from .drawings import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, roofline_chart
+
     return {
         "roofline": sections.grid(
             "roofline", found.frame,
@@ -114,11 +120,36 @@ def _compared(report: Report) -> Mapping[str, Any]:
     }
 
 
+class _Compiled(FileSystemBytecodeCache):
+    """The compiled template, kept where Python keeps compiled modules: to parse it takes longer.
+
+    Where nothing can be written or what was written cannot be read, it is compiled anew.
+    """
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        try:
+            super().load_bytecode(bucket)
+        except Exception:  # whatever unpickling a damaged file comes to
+            bucket.reset()
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if not sys.dont_write_bytecode:
+            with suppress(OSError):
+                super().dump_bytecode(bucket)
+
+
 @cache
-def _template() -> Template:
-    made = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
-                       undefined=StrictUndefined)  # fmt: skip
-    return made.from_string(_file("page.html.jinja"))
+def _template() -> jinja2.Template:
+    from ... import __version__
+
+    module = Path(cache_from_source(__file__))
+    by = f"{module.stem}-{__version__}.jinja2-{jinja2.__version__}"
+    kept = _Compiled(str(module.parent), f"{by}.%s.cache")
+    made = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(_file), bytecode_cache=kept,
+    )  # fmt: skip
+    return made.get_template("page.html.jinja")
 
 
 @cache

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..timing.roofline import Roofline
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Report(Result):
     """What is known of a trace.
 

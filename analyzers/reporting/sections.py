@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -39,8 +38,7 @@ _MOST_STEPS = 16
 """Rates at so many time steps stand in a table; a line shows all of them."""
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """A headline figure.
 
     Attributes:
@@ -60,8 +58,7 @@ class Card:
     ratio: Cell | None = None
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """One estimate on the page."""
 
     name: str

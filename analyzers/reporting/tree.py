@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -26,8 +25,7 @@ _MOST_OPEN = 40
 """In a tree of more rows than this, the second level is closed at first."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A module.
 
     Attributes:
@@ -53,8 +51,7 @@ class Row:
     closes: int
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(NamedTuple):
     """The tree.
 
     Attributes:
@@ -70,8 +67,7 @@ class Tree:
     outside: str
 
 
-@dataclass(frozen=True)
-class _Column:
+class _Column(NamedTuple):
     head: Head
     show: Callable[[Any], str]
     values: Mapping[str, float | None]

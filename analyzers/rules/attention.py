@@ -7,8 +7,8 @@ and the softmax are computed again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from .amount import Amount
 from .call import Call, Operand
@@ -22,8 +22,7 @@ _LENGTHS = "cum_seq_q cum_seq_k cu_seqlens_q cu_seqlens_k seqused_k seqlen_k".sp
 """Operands that hold the lengths of sequences."""
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """What an attention multiplies.
 
     Attributes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from .amount import Amount, of
 
@@ -15,8 +15,7 @@ FLAGGED = ("in0", "in1", "in2", "in3", "out0")
 """Operands of which spikes are known; the fourth for the backward passes of attention only."""
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """A tensor that a call reads or writes.
 
     Attributes:
@@ -118,7 +117,7 @@ class Call:
 
     def dense(self) -> Call:
         """Return the call with no operand being spikes."""
-        ins = {slot: replace(operand, spikes=False) for slot, operand in self.ins.items()}
+        ins = {slot: operand._replace(spikes=False) for slot, operand in self.ins.items()}
         return replace(self, ins=ins)
 
     @cached_property

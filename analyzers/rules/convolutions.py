@@ -6,7 +6,6 @@ output's, of a transposed one the input's. A spike input costs its fan-out at th
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 
 from .amount import of
@@ -32,7 +31,7 @@ def _positions(x: Operand, out: Operand, transposed: bool) -> int:
 def _with_batch(operand: Operand, w: Operand) -> Operand:
     """Return an operand with a batch of one where it has none."""
     if len(operand.shape) == len(w.shape) - 1:
-        return replace(operand, shape=(1, *operand.shape))
+        return operand._replace(shape=(1, *operand.shape))
     return operand
 
 

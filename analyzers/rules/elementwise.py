@@ -6,7 +6,6 @@ A FLOP is one operation on one element. What a function costs is declared in `fu
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from .call import Call, Operand
@@ -30,7 +29,7 @@ def addition(call: Call) -> Figures:
     """
     found = sum_of(call, call.ins.get(0), call.ins.get(1))
     if call.base == "rsub" and not call.is_number("alpha", 1, 1):
-        return replace(found, flops=call.out.numel + call.ins[0].numel)
+        return found._replace(flops=call.out.numel + call.ins[0].numel)
     return found
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
 
@@ -33,8 +32,7 @@ NORM_BACKWARDS = {
 """Packet -> input slot of the forward's input."""
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """A tensor of a call: its shape, and whether autograd follows it."""
 
     shape: Shape
@@ -46,8 +44,7 @@ class Operand:
         return prod(self.shape)
 
 
-@dataclass(frozen=True)
-class Matmul:
+class Matmul(NamedTuple):
     """A product of matrices, (batch) m x k by k x n.
 
     Attributes:
@@ -85,8 +82,7 @@ class Matmul:
         return self.rows * self.k * self.n
 
 
-@dataclass(frozen=True)
-class Convolution:
+class Convolution(NamedTuple):
     """A convolution, or its backward.
 
     Attributes:
@@ -141,8 +137,7 @@ class Convolution:
         return self.x.shape[1], self.out_shape[1]
 
 
-@dataclass(frozen=True)
-class Norm:
+class Norm(NamedTuple):
     """A batch norm, or its backward.
 
     Attributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...schemas.several import texts
 from .amount import Amount
@@ -27,8 +28,7 @@ PRODUCTS = (
 """Families of products: matrices, convolutions, attention, recurrent and fused layers."""
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """The five counters of a call, and its dense products; None is unknown, never 0.
 
     Attributes:

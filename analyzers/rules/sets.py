@@ -114,10 +114,10 @@ class RuleSet:
         """
         rule = self.rule_of(call.op)
         how, family, found = self._counted(call, rule)
-        found = replace(found, dense_macs=_dense_macs(call, self.extra, rule, found))
+        found = found._replace(dense_macs=_dense_macs(call, self.extra, rule, found))
         if self.products_only and how != "uncovered" and _named(self.extra, call.op) is None:
             dense = found.dense_macs
-            found = replace(found, flops=None if dense is None else 2 * dense)
+            found = found._replace(flops=None if dense is None else 2 * dense)
         return how, family, found
 
     def _counted(self, call: Call, rule: OpRule | None) -> Counted:

@@ -6,7 +6,6 @@ kept: figures that were published with them can then be reproduced. `full` is th
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 from . import attention, convolutions, elementwise, normalisation, pooling, products, reductions
@@ -29,7 +28,7 @@ def _added(call: Call) -> Figures:
     first = call.outs.get(0) if call.in_place else call.ins.get(0)
     found = elementwise.sum_of(call, first, call.ins.get(1))
     if call.op == "aten.rsub.Scalar":  # its alpha is not looked for where it stands
-        return replace(found, flops=call.out.numel)
+        return found._replace(flops=call.out.numel)
     return found
 
 

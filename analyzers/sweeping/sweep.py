@@ -34,7 +34,7 @@ _STEP = 1e-3
 """Share by which a constant is moved up and down."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Sweep(Result):
     """A sweep and what it rests on.
 

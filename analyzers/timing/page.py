@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -36,12 +35,12 @@ def roofline_page(found: Roofline, rows: Rows) -> Page:
     """Return the rows of a roofline, modules as a tree, lower bounds with a sign."""
     keys = tuple(found.frame.columns[: found.frame.columns.index("calls")])
     heads = [Column(key, key, left=True, style="bold", wrap=key == "op") for key in keys]
-    shown = [replace(each, show=str) if each.name == "time_s" else each for each in _FIGURES]
+    shown = [each._replace(show=str) if each.name == "time_s" else each for each in _FIGURES]
     named = {each.name: each.name for each in _FIGURES} | {"time": "time_s"}
     figures = Figures(named, "time", "at the roof", time_text)
     sheet = arranged(Sheet(found.frame, [*heads, *shown]), keys, rows, figures, found.modules)
     return Page(
-        (replace(sheet, frame=_with_signs(sheet.frame)),),
+        (sheet._replace(frame=_with_signs(sheet.frame)),),
         title=f"{time_text(found.total['time_s'])} at the roof of {found.roof.title}",
         lead=(found.span(),),
         notes=(found.device, *found.notes, found.coverage.line()),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 KEYS = ("module", "op", "stage", "label", "step", "sample", "rank")
 
 
-@dataclass(frozen=True)
-class Roofs:
+class Roofs(NamedTuple):
     """What a picture of a roofline shows.
 
     Attributes:

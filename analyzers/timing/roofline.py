@@ -42,7 +42,7 @@ PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 _SUMS = ("calls", "flops", "bytes", "compute_s", "memory_s", "time_s", "memory_bound_s", "unknown")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Roofline(Result):
     """What a device needs at least for a trace.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 
@@ -85,8 +85,7 @@ class Found:
         return sum(self.rows)
 
 
-@dataclass(frozen=True)
-class Footer:
+class Footer(NamedTuple):
     """What the footer of a part tells, once it is checked.
 
     Attributes:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _MAGIC = b"PAR1"
 _LARGEST = 1 << 27
@@ -20,8 +19,7 @@ _WHOLE = (1, 2)
 """INT32 and INT64, as `Type` numbers them."""
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A column of a row group, and what its statistics say.
 
     Attributes:
@@ -35,8 +33,7 @@ class Chunk:
     span: tuple[int, int] | None
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """A row group: its rows, the bytes of its columns, and those that are not nested."""
 
     rows: int
@@ -44,8 +41,7 @@ class Group:
     chunks: tuple[Chunk, ...]
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """What a footer says.
 
     Attributes:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -35,7 +35,7 @@ from .manifests import check_ranks, ending, find_ranks, read_manifest
 from .suggestions import refuse_nothing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """The tables of a trace. Every one has a `rank` column (int32): ids are unique in a rank only.
 
@@ -272,8 +272,7 @@ def _files(folder: Path, manifest: Manifest, checked: Checked) -> Found:
     return readable_files(folder)
 
 
-@dataclass(frozen=True)
-class _Opening:
+class _Opening(NamedTuple):
     """A trace of which the static tables are read."""
 
     path: Path

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -31,8 +30,7 @@ _ELEMENTS = {
 _MEASURED = ("class", "nonzero", "ones", "min", "max")
 
 
-@dataclass(frozen=True)
-class Origins:
+class Origins(NamedTuple):
     """What values are made of, back to spikes and to what is no whole number.
 
     Attributes:

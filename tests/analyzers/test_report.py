@@ -187,6 +187,38 @@ def test_a_thousand_modules_fit_into_two_megabytes(large):
     assert len(large.encode()) < 2e6
 
 
+@pytest.mark.parametrize("kept", ["sound", "cut", "of another kind", "nowhere"])
+def test_the_template_is_compiled_once_wherever_that_can_be_kept(
+    stored, tmp_path, monkeypatch, kept
+):
+    from opjoule.analyzers.reporting import page
+
+    right = oj.report(stored).to_html()
+    folder = tmp_path / "no" if kept == "nowhere" else tmp_path
+    monkeypatch.setattr(page, "cache_from_source", lambda file: str(folder / "page.x.pyc"))
+    monkeypatch.setattr(page.sys, "dont_write_bytecode", False)
+
+    def made():
+        page._template.cache_clear()
+        return oj.report(stored).to_html()
+
+    assert made() == right
+    files = [*tmp_path.iterdir()]
+    assert len(files) == (kept != "nowhere")
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes({"cut": whole[:30], "of another kind": b"\0" * 99}.get(kept, whole))
+        before = file.stat().st_mtime_ns
+        assert made() == right
+        assert file.read_bytes()[:2] == b"j2"
+        assert (file.stat().st_mtime_ns == before) == (kept == "sound")
+        file.unlink()
+        monkeypatch.setattr(page.sys, "dont_write_bytecode", True)
+        assert made() == right
+        assert not file.exists()
+    page._template.cache_clear()
+
+
 def test_a_trace_without_a_forward_pass_has_a_page(stored):
     found = oj.report(stored, where="stage=backward")
     assert found.rates is None and "forward pass" in " ".join(Page(found.to_html()).words)

@@ -7,7 +7,7 @@ given size. It depends on no energy, so a thousand configurations price one tabl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
@@ -51,8 +51,7 @@ ACCESSES = {
 """Memory accesses by name, and the component that they are part of."""
 
 
-@dataclass(frozen=True)
-class Counted:
+class Counted(NamedTuple):
     """What a variant of the model counts of a trace.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -39,8 +39,7 @@ CORES = {
 """Core by the role of a fragment: for dense inputs, and for spikes."""
 
 
-@dataclass(frozen=True)
-class Loops:
+class Loops(NamedTuple):
     """Sizes of the loops of a fragment; all of them multiplied are its MACs."""
 
     batch: int = 1

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import polars as pl
 
@@ -42,8 +41,7 @@ _MORE: Mapping[str, Fate] = {
 _REST = {"what": pl.String, "calls": pl.Int64, "macs": pl.Int64, "uncovered": pl.Boolean}
 
 
-@dataclass(frozen=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """What is not charged.
 
     Attributes:

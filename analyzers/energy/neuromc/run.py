@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -29,8 +29,7 @@ SHAPES = ("last_seq", "grad_enabled", "multi_step", "in_shape", "out_shape")
 """What products of layers and batch norms may depend on of their module's call."""
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """A stage that fragments are charged to.
 
     Attributes:

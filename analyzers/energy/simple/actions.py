@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
@@ -31,8 +31,7 @@ COMPONENTS = {
 _SCHEMA = {**KINDS, "component": pl.String, "what": pl.String, "count": pl.Int64}
 
 
-@dataclass(frozen=True)
-class Actions:
+class Actions(NamedTuple):
     """What is charged of a trace.
 
     Attributes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import polars as pl
 
 from ....schemas import TraceError
@@ -48,7 +46,7 @@ def scope_of(variant: Variant) -> Scope:
         "convolutions with spike input)"
     )
     covers = SCOPE.covers.replace("accumulations, each", f"{tools}, each", 1)
-    return replace(SCOPE, covers=covers) if variant.tool_additions else SCOPE
+    return SCOPE._replace(covers=covers) if variant.tool_additions else SCOPE
 
 
 def warnings_of(

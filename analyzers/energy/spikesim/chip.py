@@ -8,9 +8,8 @@ VGG9 are reproduced to the last digit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -28,8 +27,7 @@ _CHECKPOINT = 0.75  # share of a layer after which the next one starts: hard-cod
 _CLOCKS, _MHZ = 26, 250  # of a PE cycle
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """A convolution on the chip.
 
     Attributes:

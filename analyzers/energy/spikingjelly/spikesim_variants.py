@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..spikesim.variant import Variant
 
 TUTORIAL = Variant(
@@ -11,5 +9,5 @@ TUTORIAL = Variant(
 )
 """Revision spikingjelly-2026-08."""
 
-RELEASE = replace(TUTORIAL, names_event_mode=False)
+RELEASE = TUTORIAL._replace(names_event_mode=False)
 """Revision spikingjelly-2.0, with the same figures."""
