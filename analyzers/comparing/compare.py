@@ -59,9 +59,10 @@ class Comparison(Result):
         rows: `module` (innermost; its path in `head`, or in `base` if it is gone; null outside
             every module), `op`, `stage`, `module_base` (its path in `base` where that is another
             one), `mark` (added, removed, changed or equal) and for each figure its `_base`,
-            `_head`, `_difference` and `_ratio`. Differences are null where one side has calls
-            of unknown figures more than the other; else what is known of them adds up to those
-            of `totals`.
+            `_head`, `_difference` and `_ratio`; `base_at_least` and `head_at_least` name the
+            counters that are lower bounds there. Differences are null where one side has calls of
+            unknown figures more than the other; else what is known of them adds up to those of
+            `totals`.
         totals: each figure of everything, as `count` and the estimators give it.
         warnings: what a reader of the differences has to know: inputs, weights, versions, ... that
             were not the same.

@@ -137,7 +137,11 @@ def summed(rows: pl.DataFrame, figures: Sequence[str], keys: Sequence[str]) -> p
 
 
 def marked(rows: pl.DataFrame, figures: Sequence[str]) -> pl.DataFrame:
-    """Return joined rows with their marks and, for each figure, its difference and ratio."""
+    """Return joined rows with their marks and, for each figure, its difference and ratio.
+
+    `base_at_least` and `head_at_least` name the counters of which a side has a lower bound: they
+    are unknown for some calls. Null: of none.
+    """
     named = [name for name in KEYS if name in rows.columns]
     differences = [
         _difference_expr(name, rows.schema[f"{name}_base"].is_float()).alias(f"{name}_difference")
@@ -156,7 +160,19 @@ def marked(rows: pl.DataFrame, figures: Sequence[str]) -> pl.DataFrame:
     )  # fmt: skip
     rows = rows.with_columns(mark.alias("mark"), *(_ratio(f).alias(f"{f}_ratio") for f in figures))
     parts = ("base", "head", "difference", "ratio")
-    return rows.select(*named, "mark", *(f"{name}_{part}" for name in figures for part in parts))
+    bounds = [_at_least(side).alias(f"{side}_at_least") for side in ("base", "head")]
+    parted = [f"{name}_{part}" for name in figures for part in parts]
+    return rows.select(*named, "mark", *parted, *bounds)
+
+
+def _at_least(side: str) -> pl.Expr:
+    bounds = [
+        pl.when(pl.col(f"{n}_{side}").is_not_null() & (pl.col(f"{n}_unknown_{side}") > 0)).then(
+            pl.lit(n)
+        )
+        for n in COUNTERS
+    ]
+    return pl.concat_str(bounds, separator=" ", ignore_nulls=True).replace("", None)
 
 
 def _difference_expr(figure: str, fractions: bool) -> pl.Expr:

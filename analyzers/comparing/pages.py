@@ -9,7 +9,7 @@ import polars as pl
 
 from ..answers.page import Column, Page, Sheet
 from ..answers.tree import as_tree
-from ..units import figure_text, number_text, share_text
+from ..units import AT_LEAST, figure_text, number_text, share_text
 from .differences import change_text, place_text, signed, title
 
 if TYPE_CHECKING:
@@ -128,15 +128,23 @@ def _rows(compared: Comparison, figure: str, by: Sequence[str], exclusive: bool)
     """Return a figure of both sides by some keys; modules alone as a tree."""
     parts = {part: f"{figure}_{part}" for part in ("base", "head", "difference")}
     rows = compared.by(*by, exclusive=exclusive)
-    frame = _marked(rows.select(*by, "mark", **parts))
+    show = figure_text(figure)
+    texts = {
+        side: pl.Series(
+            [show(value) if value is None or figure not in (bounds or "").split() else
+             AT_LEAST + show(value)
+             for value, bounds in rows.select(parts[side], f"{side}_at_least").iter_rows()],
+            dtype=pl.String,
+        )
+        for side in SIDES
+    }  # fmt: skip
+    frame = _marked(rows.select(*by, "mark", **parts)).with_columns(**texts)
     if tuple(by) == ("module",):
         frame = as_tree(frame)
-    show = figure_text(figure)
     columns = [
         Column("mark", "mark", left=True),
         *(Column(key, key, lambda text: text or "(none)", left=True) for key in by),
-        Column("base", "base", show),
-        Column("head", "head", show),
+        *(Column(side, side, str) for side in SIDES),
         Column("difference", "difference", signed(show)),
     ]
     return Sheet(frame, columns, f"{title(compared.totals[figure])} by {', '.join(by)}")
@@ -169,6 +177,10 @@ def _bounded(figure: str, side: Side, value: float | None) -> str:
 
 def _marked(frame: pl.DataFrame) -> pl.DataFrame:
     """Mark rows that both sides have by the one figure that is shown."""
-    same = pl.col("mark").is_in(["changed", "equal"]) & pl.col("difference").is_not_null()
-    mark = pl.when(pl.col("difference") == 0).then(pl.lit("equal")).otherwise(pl.lit("changed"))
+    mark = (
+        pl.when(pl.col("difference").is_null()).then(pl.lit("unknown"))
+        .when(pl.col("difference") == 0).then(pl.lit("equal"))
+        .otherwise(pl.lit("changed"))
+    )  # fmt: skip
+    same = pl.col("mark").is_in(["changed", "equal"])
     return frame.with_columns(pl.when(same).then(mark).otherwise("mark").alias("mark"))

@@ -345,6 +345,32 @@ def test_what_estimators_warn_of_is_said_once(record):
     assert tanh.startswith("neuromc, BASE: left out: ")
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_rows_of_a_lower_bound_bear_its_sign(record):
+    """Of a product on nested rows the size is not known; the other has 5 x 4 x `hidden` MACs."""
+
+    class Halves(torch.nn.Module):
+        def __init__(self, hidden):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(4, hidden), torch.nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.a(x), self.b(torch.nested.nested_tensor([x[:2], x[2:]]))
+
+    x = torch.randn(5, 4)
+    found = compare(*(record(name, Halves(n), inputs=x) for name, n in (("base", 3), ("head", 5))))
+    rows = found.by("module")
+    assert rows["macs_base"].to_list() == [60, 60, 60, None]
+    assert ["macs" in (each or "").split() for each in rows["base_at_least"]] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    shown = found.page("macs", by="module").sheets[-1].frame
+    assert shown.select("mark", "base", "head").rows() == [
+        ("changed", "≥ 60", "≥ 100"), ("changed", "≥ 60", "≥ 100"), ("changed", "60", "100"),
+        ("unknown", "?", "?"),
+    ]  # fmt: skip
+
+
 def test_what_became_unknown_fails_and_is_never_a_saving(record):
     base, head = record("base", net()), record("head", net(), statistics="none")
     found = compare(base, head)
