@@ -7,6 +7,8 @@ op was called is still known to PyTorch: it is given back.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,12 +31,13 @@ class Composites:
     """Runs composite kernels and kernels under autocast; remembers what may differ.
 
     Attributes:
-        inexact: calls by (op, why) whose dtype or kernel recording may have changed.
+        inexact: calls by (op, why) whose kernel recording may have changed.
     """
 
     def __init__(self) -> None:
         self.inexact: dict[tuple[str, str], int] = {}
         self._behind: dict[int, tuple[Any, ...]] = {}
+        self._watched: dict[int, Any] = {}
 
     def run(self, mode: Any, func: Any, op: Op, args: Any, kwargs: Any) -> Any:
         """Run the kernel of `func` that `op.composite` names with `mode` on; return its result."""
@@ -59,10 +62,33 @@ class Composites:
         with _ForceKeys(_included(), excluded):
             return func(*args, **kwargs)
 
-    def doubt(self, op: Op) -> None:
-        """Note a call whose kernel recording may have changed."""
-        key = (op.name, op.inexact or "")
-        self.inexact[key] = self.inexact.get(key, 0) + 1
+    def doubt(self, op: Op, result: Any, now: Callable[[], int]) -> None:
+        """Note a call whose kernel recording may have changed: it made vectors that nobody wants.
+
+        A function of the values alone (`svdvals`) lets the vectors go before any other op runs;
+        whoever asked for them (`svd`) holds them.
+
+        Args:
+            op: what ran.
+            result: the values, and the vectors.
+            now: returns the number of calls so far.
+        """
+        assert op.inexact is not None
+        why, place = op.inexact
+        values, at = weakref.ref(result[place]), now()
+        vectors = [each for number, each in enumerate(result) if number != place]
+        left = len(vectors)
+
+        def gone(_: Any) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                del self._watched[at]
+                if values() is not None and now() == at:
+                    key = (op.name, why)
+                    self.inexact[key] = self.inexact.get(key, 0) + 1
+
+        self._watched[at] = [weakref.ref(each, gone) for each in vectors]
 
     def _left_behind(self, func: Any) -> tuple[Any, ...]:
         """Return the keys for which `func` has a kernel before its own: it excludes them inside."""

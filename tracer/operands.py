@@ -64,13 +64,17 @@ _EVENTS = frozenset(
 )
 
 # Ops reached by functions whose C++ code asks whether a dispatch mode is on, and then takes the
-# way that computes vectors too: linalg.svdvals, eigvalsh and eigvals.
+# way that computes vectors too (linalg.svdvals, eigvalsh and eigvals): why their results may
+# differ, and which of the op's results are the values.
 _ASKED = {
-    base: f"torch.linalg.{function} computes the vectors too while recorded: a last bit may differ"
-    for base, function in (
-        ("_linalg_svd", "svdvals"),
-        ("_linalg_eigh", "eigvalsh"),
-        ("linalg_eig", "eigvals"),
+    base: (
+        f"torch.linalg.{function} computes the vectors too while recorded: a last bit may differ",
+        values,
+    )
+    for base, function, values in (
+        ("_linalg_svd", "svdvals", 1),
+        ("_linalg_eigh", "eigvalsh", 0),
+        ("linalg_eig", "eigvals", 0),
     )
 }
 
@@ -122,7 +126,8 @@ class Op:
         hollow: its result holds nothing yet.
         random: its result is drawn at random.
         reads: the first operands whose elements, not shape alone, its results depend on; None: all.
-        inexact: why recording may change the kernel that computes it, or None.
+        inexact: why recording may change the kernel that computes it, and which of its results
+            are then wanted; or None.
         special: skipped, composite or inexact.
         plan: for each argument of the schema 0, 1 for a tensor, 2 for a list of tensors.
         width: arguments up to the last tensor.
@@ -153,7 +158,7 @@ class Op:
     hollow: bool
     random: bool
     reads: int | None
-    inexact: str | None
+    inexact: tuple[str, int] | None
     special: bool
     plan: tuple[int, ...]
     absent: tuple[tuple[Any, ...], ...]

@@ -127,11 +127,12 @@ class Session:
                 return func(*args, **kwargs)
             if op.composite is not None and _is_for(op.composite, args):
                 return self.composites.run(mode, func, op, args, kwargs)
-            if op.inexact is not None:
-                self.composites.doubt(op)
         with self.lock if self.shared else _ALONE:  # threads take turns: in the order of calls
             try:
-                return run(self, thread, func, op, args, kwargs)
+                result = run(self, thread, func, op, args, kwargs)
+                if op.inexact is not None and not _differentiated(args):
+                    self.composites.doubt(op, result, lambda: self.seq)
+                return result
             except BaseException as error:
                 if thread.ran is RUNNING:  # the op's own
                     thread.ran = BEFORE
@@ -249,6 +250,11 @@ def _is_for(composite: Any, args: Any) -> bool:
     if composite is _CPU:
         return all(a.is_cpu for a in tensors)
     return not any(a.is_nested for a in tensors)
+
+
+def _differentiated(args: Any) -> bool:
+    """Return whether autograd follows an operand: it needs the vectors, recorded or not."""
+    return torch.is_grad_enabled() and any(getattr(a, "requires_grad", False) for a in args)
 
 
 def _foreign(types: Any) -> bool:

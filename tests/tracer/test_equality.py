@@ -474,6 +474,29 @@ def test_what_cannot_be_equal_is_named_and_warned_of(new, read):
     assert (inexact["what"], inexact["calls"]) == ("aten._linalg_svd.default", 2)
 
 
+@pytest.mark.parametrize(
+    "function", ["svd", "eigh", "eig", "svdvals", "eigvalsh", "eigvals", "matrix_rank"]
+)
+def test_who_asks_for_vectors_is_not_told_that_they_were_computed(new, read, function):
+    """Who asks holds the vectors; of values alone they are gone before the next op.
+
+    With a gradient PyTorch computes the vectors without a recorder too.
+    """
+    asks = function in ("svd", "eigh", "eig")
+    a = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    a = (a @ a.T).requires_grad_()
+    for inexact, context in ((0 if asks else 2, torch.no_grad()), (0, torch.enable_grad())):
+        recorder = new()
+        with warnings.catch_warnings(), context:
+            warnings.simplefilter("ignore" if inexact else "error")
+            with recorder:
+                for _ in range(2):
+                    kept = getattr(torch.linalg, function)(a)
+                    kept[0] + 1 if isinstance(kept, tuple) else kept + 1
+        found = read(recorder.path).manifest["inexact"]
+        assert sum(each["calls"] for each in found) == inexact
+
+
 def test_an_autocast_that_is_off_inside_one_that_is_on(new):
     layer, x = nn.Bilinear(4, 5, 3), (torch.randn(2, 4), torch.randn(2, 5))
 
