@@ -127,15 +127,20 @@ def folded(call: Call) -> Figures:
 
 
 def bag(call: Call) -> Figures:
-    """Return the counters of an embedding bag: the rows taken, and added bag by bag."""
+    """Return the counters of an embedding bag: the rows taken, added or compared bag by bag."""
     weight, indices = call.ins[0], call.ins[1]
     rows = indices.numel * weight.dim(-1)
     out = call.out.numel
     mode, weighted = int(call.arg("mode", 0)), call.named("per_sample_weights") is not None
-    additions = max(rows - out, 0)
-    flops = additions + (out if mode == 1 else 0) + (rows if weighted else 0)
+    joined = max(rows - out, 0)
+    flops = joined + (out if mode == _MEAN else 0) + (rows if weighted else 0)
     moved = call.read - weight.bytes + rows * _item(weight) + call.written
-    return Figures(flops, moved, 0, rows if weighted else 0, 0 if weighted else additions)
+    additions = 0 if weighted or mode == _LARGEST else joined
+    return Figures(flops, moved, 0, rows if weighted else 0, additions)
+
+
+_MEAN, _LARGEST = 1, 2
+"""How a bag is joined; 0 is its sum."""
 
 
 def part_written(call: Call) -> Figures:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from opjoule.analyzers import count
+
 X = ("self", (4, 5))  # 80 B
 ROW = ("index", (3,), "int64")  # 24 B
 
@@ -86,6 +88,29 @@ def test_bags(of_five):
     found = of_five("_embedding_bag", operands, [(2, 5)], mode=0)
     assert found == (20, 120 + 64 + 40, 0, 0, 20)
     assert of_five("_embedding_bag", operands, [(2, 5)], mode=1)[0] == 30
+    # the largest of each bag: 30 - 10 comparisons, and nothing is added
+    found = of_five("_embedding_bag", operands, [(2, 5)], mode=2)
+    assert (found[0], *found[2:]) == (20, 0, 0, 0)
+
+
+def test_a_bag_of_maxima_costs_what_its_maximum_pooling_does(recorded):
+    """5 bags of 4 rows of 8: 3 comparisons for each of 40 elements, no MAC and no AC."""
+    torch = pytest.importorskip("torch")
+    table, ids = torch.rand(30, 8), torch.randint(0, 30, (5, 4))
+    found = [
+        count(recorded(run), where=f"op={op}").total
+        for op, run in (
+            (
+                "aten._embedding_bag*",
+                lambda: torch.nn.functional.embedding_bag(ids, table, mode="max"),
+            ),
+            (
+                "aten.max_pool2d*",
+                lambda: torch.nn.functional.max_pool1d(table[ids].transpose(1, 2), 4),
+            ),
+        )
+    ]
+    assert [(each["flops"], each["macs"], each["acs"]) for each in found] == [(120, 0, 0)] * 2
 
 
 @pytest.mark.parametrize(
