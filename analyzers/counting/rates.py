@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -316,6 +316,10 @@ def _products(trace: Trace) -> tuple[pl.DataFrame, tuple[str, ...]]:
     return summed.select(columns), tuple(rest["op"].unique(maintain_order=True))
 
 
+_PAIRS = replace(RULE_SETS["full"], name="full, by elements", complex_as_one=True)
+"""The rules where an element is one thing, complex or not."""
+
+
 def _effective(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows with `driven`, `effective`, `dense`, `inputs` and `nonzero` of their products.
 
@@ -340,7 +344,7 @@ def _effective(trace: Trace, rows: pl.DataFrame) -> pl.DataFrame:
     }
     flags |= {f"{name}_decided": pl.lit(False) for name in FLAGGED[:-1]}
     asked = told.with_columns(**flags)
-    known = forms(trace, RULE_SETS["full"], asked)
+    known = forms(trace, _PAIRS, asked)
     sizes = of_each_signature(trace, valid_pairs, {"pairs": pl.Int64, "input": pl.Int64})
     measured = pl.col("driven").is_not_null() & (pl.col("open") == 0)
     return (

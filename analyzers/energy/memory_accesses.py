@@ -26,9 +26,9 @@ def parameter_uses(
 ) -> pl.DataFrame:
     """Return what the layers' products read of their parameters.
 
-    A spike reads the weights of all outputs that it meets, a dense input one weight for each
-    multiply-accumulate; each output reads a bias, of a layer that adds it in one of its products
-    only there.
+    A spike reads the weights of all outputs that it meets, a dense input one weight for each pair
+    that meets (a multiply-accumulate, of complex numbers four); each output reads a bias, of a
+    layer that adds it in one of its products only there.
 
     Args:
         part: the trace.
@@ -36,10 +36,11 @@ def parameter_uses(
         kinds: of layers, see `layers_of`; None: all.
 
     Returns:
-        The rows of `counted` that multiply a layer's weights, with the layer's columns, `outputs`
-        (elements), `spikes` (the layer's input; null: not measured), `weight_reads` and
-        `bias_reads` (elements) and `weight_read_bytes`, `bias_read_bytes`. Reads of weights are
-        null where the input was not measured.
+        The rows of `counted` that multiply a layer's weights, with the layer's columns, `pairs` (of
+        an input element and a weight that meet if no input were spikes), `outputs` (elements),
+        `spikes` (the layer's input; null: not measured), `weight_reads` and `bias_reads` (elements)
+        and `weight_read_bytes`, `bias_read_bytes`. Reads of weights are null where the input was
+        not measured.
     """
     layers = layers_of(part).lazy().drop("module")
     if kinds is not None:
@@ -56,8 +57,9 @@ def parameter_uses(
         .join(layers, on=MODULE, maintain_order="left")
         .filter(pl.col("weight_numel") == pl.col("second_numel"))
         .with_columns(spikes=first_factor("spikes"), outputs=pl.col("out_numel") * pl.col("calls"))
+        .with_columns(pairs=pl.col("dense_macs") // pl.col("pair_macs"))
         .with_columns(
-            weight_reads=pl.when("spikes").then(driven).when(~pl.col("spikes")).then("dense_macs"),
+            weight_reads=pl.when("spikes").then(driven).when(~pl.col("spikes")).then("pairs"),
             bias_reads=pl.when(biased & has_bias).then("outputs").otherwise(0),
         )
         .with_columns(

@@ -66,7 +66,7 @@ def own_energy(facts: Facts, mac_pj: float, synop_pj: float) -> float | None:
 def flop_counter_rows(facts: Facts) -> list[Row]:
     """Return what FlopCounterMode counts, with the products that it has no formula for."""
     named = pl.col("op").is_in([op for op in facts.own["op"].unique() if has_formula(op)])
-    rows = facts.own.with_columns(named=named, twice=2 * pl.col("dense_macs"))
+    rows = facts.own.with_columns(named=named)
     known, unknown = rows.filter("named"), rows.filter(~pl.col("named") & (pl.col("twice") != 0))
     row = Row("FlopCounterMode", "total FLOPs", "flops", _FLOP_COUNTER, None)
     if known["twice"].null_count():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -12,7 +13,9 @@ from ..counting.coverage import covered
 from ..counting.evaluate import FIGURES, tally
 from ..counting.rates import layer_products
 from ..rules import RULE_SETS, RuleSet
+from ..rules.call import call_of
 from ..trace.files import collected
+from ..trace.signatures import SIGNATURE, of_each_signature
 from ..workload.hints import spike_hints
 from ..workload.layer_calls import called
 from ..workload.layers import MODULE, layers_of, neurons_of
@@ -73,8 +76,9 @@ class Facts:
         sampled: their samples.
         figures: what opjoule counts of them.
         coverage: how far that reaches, in a line.
-        own: the same by kind of call: `op`, `family`, `FIGURES`, `layer` (path of the layer whose
-            product it is, else null) and `inside` (it ran inside a neuron).
+        own: the same by kind of call: `op`, `family`, `FIGURES`, `twice` (FLOPs of its products as
+            FlopCounterMode counts them), `layer` (path of the layer whose product it is, else null)
+            and `inside` (it ran inside a neuron).
         layers: a row for each kind of product of each layer, in the order in which they ran:
             `module`, `kind`, `fan` (outputs that an input element meets away from borders, at
             stride 1), `inputs`, `nonzero`, `dense` (dense MACs), opjoule's `macs`, `acs` and
@@ -172,15 +176,26 @@ def facts_of(part: Trace, sampled: Samples) -> Facts:
         .select("module", inside=pl.lit(True))
         .unique()
     )
+    of_products = of_each_signature(part, _flop_counter, {"twice": pl.Int64})
+    counted_there = counted.join(
+        of_products, on=list(SIGNATURE), how="left", maintain_order="left"
+    ).with_columns(pl.col("twice") * pl.col("calls"))
     own = (
-        with_paths(part, counted)
+        with_paths(part, counted_there)
         .join(marks, on=list(_PRODUCT), how="left", nulls_equal=True, maintain_order="left")
         .join(inside, on="module", how="left", maintain_order="left")
-        .select("op", "family", *FIGURES, "layer", pl.col("inside").fill_null(False))
+        .select("op", "family", *FIGURES, "twice", "layer", pl.col("inside").fill_null(False))
     )
     coverage = covered(part, counted, spike_hints(part, "binary")).line()
     spiking = neurons_of(part).height > 0
     return Facts(part, sampled, figures_of(counted, rules), coverage, own, layers, spiking)
+
+
+def _flop_counter(signature: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return the FLOPs of the products of a signature as FlopCounterMode counts them."""
+    elements = call_of(signature, {}).of_elements()
+    dense = RULE_SETS["torch"].figures(elements)[2].dense_macs
+    return {"twice": None if dense is None else 2 * dense}
 
 
 def _layers(part: Trace, own: pl.DataFrame) -> pl.DataFrame:

@@ -29,6 +29,7 @@ class Operand(NamedTuple):
         spikes: whether it is a spike tensor; None: not measured.
         nonzero: its nonzero elements as an amount; None past the fourth operand.
         layout: "strided", "sparse_coo", ...
+        parts: real numbers in an element: 2 if it is complex.
     """
 
     slot: int
@@ -42,6 +43,17 @@ class Operand(NamedTuple):
     spikes: bool | None = None
     nonzero: Amount | None = None
     layout: str = "strided"
+    parts: int = 1
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether its elements are complex numbers."""
+        return self.parts > 1
+
+    @property
+    def numbers(self) -> int:
+        """Real numbers in all elements."""
+        return self.numel * self.parts
 
     def dim(self, index: int) -> int:
         """Return a size; 1 where the tensor has no such dimension."""
@@ -115,6 +127,35 @@ class Call:
             return bool(found) and all(each == number for each in found)
         return bool(found == number)
 
+    def is_complex(self, name: str) -> bool:
+        """Tell whether the number, or an operand, of a name is complex."""
+        if _is_complex_number(self.arguments.get(name)):
+            return True
+        return any(o.is_complex for o in self.ins.values() if o.name == name)
+
+    @cached_property
+    def has_complex(self) -> bool:
+        """Whether an operand or a result holds complex numbers."""
+        return any(o.is_complex for o in (*self.ins.values(), *self.outs.values()))
+
+    def of_numbers(self) -> Call:
+        """Return the call with no complex operand being spikes."""
+        if not self.has_complex:
+            return self
+        held = self.ins.items()
+        ins = {slot: o._replace(spikes=False) if o.is_complex else o for slot, o in held}
+        return replace(self, ins=ins)
+
+    def of_elements(self) -> Call:
+        """Return the call with each complex number taken for one number."""
+        if not self.has_complex:
+            return self
+        ins = {slot: operand._replace(parts=1) for slot, operand in self.ins.items()}
+        outs = {slot: operand._replace(parts=1) for slot, operand in self.outs.items()}
+        found = self.arguments.items()
+        others = {name: None if _is_complex_number(each) else each for name, each in found}
+        return replace(self, ins=ins, outs=outs, arguments=others)
+
     def dense(self) -> Call:
         """Return the call with no operand being spikes."""
         ins = {slot: operand._replace(spikes=False) for slot, operand in self.ins.items()}
@@ -153,6 +194,19 @@ class Call:
     def moved(self) -> int:
         """Bytes read and written."""
         return self.read + self.written
+
+
+def parts_of(dtype: str) -> int:
+    """Return the real numbers in an element: 2 of complex dtypes."""
+    return 2 if dtype.startswith("complex") else 1
+
+
+def _is_complex_number(argument: Any) -> bool:
+    """Tell whether an argument is a complex number: JSON has it as text, "(1+2j)"."""
+    try:
+        return isinstance(argument, str) and complex(argument).imag != 0
+    except ValueError:
+        return False
 
 
 _OVERWRITES = frozenset(
@@ -195,6 +249,7 @@ def call_of(signature: Mapping[str, Any], spikes: Mapping[str, bool | None]) -> 
             spikes=spikes.get(key),
             nonzero=of(f"{key}_nonzero") if key in FLAGGED else None,
             layout=o["layout"] if o["shape"] is not None else "unknown",
+            parts=parts_of(o["dtype"]),
         )
         (ins if o["role"] == "in" else outs)[o["slot"]] = operand
     return Call(

@@ -20,7 +20,8 @@ def multiplications(x: Operand, w: Operand, out: Operand, transposed: bool) -> i
     meets all of its channel's.
     """
     over, channels = (x, w.dim(0)) if transposed else (out, w.dim(0))
-    return over.dim(0) * channels * prod(w.shape[1:]) * prod(over.shape[2:])
+    pairs = over.dim(0) * channels * prod(w.shape[1:]) * prod(over.shape[2:])
+    return pairs * x.parts * w.parts
 
 
 def _positions(x: Operand, out: Operand, transposed: bool) -> int:
@@ -47,7 +48,7 @@ def convolution(call: Call, *, pairwise: bool = False, biased: bool = True) -> F
     x, out = _with_batch(call.ins[0], w), _with_batch(call.out, w)
     transposed = bool(call.arg("transposed", "transpose" in call.base))
     terms = multiplications(x, w, out, transposed)
-    flops = 2 * terms + (out.numel if biased and call.named("bias") else 0)
+    flops = 2 * terms + (out.numbers if biased and call.named("bias") else 0)
     if pairwise:
         flops -= out.numel
     macs, acs = _driven(x, w, terms, _positions(x, out, transposed))
@@ -67,10 +68,10 @@ def activated(call: Call) -> Figures:
 def time_batch_channel(call: Call) -> Figures:
     """A convolution of (time, batch, channels) with weights (kernel, c_in, c_out), and its bias."""
     x, w = call.ins[0], call.ins[1]
-    terms = call.out.numel * w.dim(0) * w.dim(1)
+    terms = call.out.numel * w.dim(0) * w.dim(1) * x.parts * w.parts
     macs: Figure = terms if x.spikes is False and w.spikes is False else None
     acs: Figure = None if macs is None else 0
-    return Figures(2 * terms + call.out.numel, call.moved, acs, macs, acs)
+    return Figures(2 * terms + call.out.numbers, call.moved, acs, macs, acs)
 
 
 def _driven(x: Operand, w: Operand, terms: int, positions: int) -> tuple[Figure, Figure]:
@@ -115,7 +116,7 @@ def backward(call: Call) -> Figures:
         if asked
     ]
     macs, synops = added(*(dense for dense, _ in each)), added(*(driven for _, driven in each))
-    summed = grad.numel - grad.dim(1) if grad_bias else 0
+    summed = (grad.numel - grad.dim(1)) * grad.parts if grad_bias else 0
     flops = 2 * terms * (grad_input + grad_weight) + summed
     return Figures(flops, backward_bytes(call), synops, macs, added(synops, summed))
 

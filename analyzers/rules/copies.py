@@ -108,8 +108,9 @@ def scatter(call: Call) -> Figures:
         written = call.written
     elif how:
         read += places * _item(target)
-    flops = (places if how else 0) + (0 if call.is_number("alpha", 1, 1) else places)
-    return Figures(flops, read + written, acs=places if how == "sum" else 0)
+    additions = places * target.parts
+    flops = (additions if how else 0) + (0 if call.is_number("alpha", 1, 1) else additions)
+    return Figures(flops, read + written, acs=additions if how == "sum" else 0)
 
 
 def _combines(call: Call) -> str | None:
@@ -122,7 +123,8 @@ def _combines(call: Call) -> str | None:
 
 def folded(call: Call) -> Figures:
     """Return the counters of what sums an operand's elements to fewer: in - out additions."""
-    additions = max(call.ins[0].numel - call.out.numel, 0)
+    x = call.ins[0]
+    additions = max(x.numel - call.out.numel, 0) * x.parts
     return Figures(flops=additions, bytes=call.moved, acs=additions)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .call import Call, Operand
-from .functions import COSTS, Cost, cost_of
+from .functions import COSTS, Cost, cost_of, priced, product_cost, sum_cost
 from .rule import Figure, Figures, OpRule, aten
 
 _POWERS = {
@@ -18,27 +18,53 @@ _POWERS = {
 }  # fmt: skip
 """Exponents that PyTorch computes by multiplying, dividing and taking roots."""
 
+_COMPLEX_POWERS = {
+    2.0: "x * x", 3.0: "x * x * x", -1.0: "reciprocal(x)", -2.0: "reciprocal(x * x)",
+    0.5: "sqrt(x)", -0.5: "rsqrt(x)",
+}  # fmt: skip
+"""The same of complex numbers, as formulas."""
+
+_LETTERS = {
+    "self": "x", "other": "y", "exponent": "y", "end": "y", "tensor1": "y", "tensor2": "z",
+    "grad_output": "g", "grad": "g", "output": "s", "result": "s", "value": "value",
+    "weight": "weight", "tensors1": "y", "tensors2": "z",
+}  # fmt: skip
+"""Name of an argument -> what it is called in the formulas of `COSTS`."""
+
 
 def addition(call: Call) -> Figures:
     """Return the counters of add, sub and rsub, with scalars and in place too.
 
     FLOPs: one for each element of the result, and one for each of the operand that alpha scales
-    (the second; rsub's is the first).
-    ACs: one for each element; of two tensors of spikes, one for each of their spikes; null where
-    neither was measured. (What an optimizer adds is not measured, and no spikes: see `collapsed`.)
+    (the second; rsub's is the first); complex elements have two parts each.
+    ACs: one for each element, or part; of two tensors of spikes, one for each of their spikes; null
+    where neither was measured. (What an optimizer adds is not measured, and no spikes: see
+    `collapsed`.)
     """
     found = sum_of(call, call.ins.get(0), call.ins.get(1))
     if call.base == "rsub" and not call.is_number("alpha", 1, 1):
-        return found._replace(flops=call.out.numel + call.ins[0].numel)
+        scaled = product_cost(call.is_complex("self"), call.is_complex("alpha"))
+        return found._replace(flops=_sum_of_one(call).flops * call.out.numel
+                              + scaled.flops * call.ins[0].numel)  # fmt: skip
     return found
+
+
+def _sum_of_one(call: Call) -> Cost:
+    """Return the cost of adding one element of the operands, or of subtracting it."""
+    first, second = call.is_complex("self"), call.is_complex("other")
+    if call.base == "rsub":
+        first, second = second, first
+    return sum_cost(first, second, subtracts="sub" in call.base)
 
 
 def sum_of(call: Call, first: Operand | None, second: Operand | None) -> Figures:
     """Return the counters of an addition of two operands; a number is None."""
-    out = call.out.numel
-    scaled = call.ins[1].numel if call.has(1) else 1
-    flops = out + (0 if call.is_number("alpha", 1, 1) else scaled)
-    acs: Figure = out
+    each = _sum_of_one(call)
+    flops = each.flops * call.out.numel
+    if not call.is_number("alpha", 1, 1):
+        scaled = product_cost(call.is_complex("other"), call.is_complex("alpha")).flops
+        flops += scaled * (call.ins[1].numel if call.has(1) else 1)
+    acs: Figure = each.acs * call.out.numel
     if first is not None and second is not None and False not in (first.spikes, second.spikes):
         if first.spikes and second.spikes:
             assert first.nonzero is not None and second.nonzero is not None
@@ -73,12 +99,16 @@ def element_cost(call: Call, base: str) -> Cost:
         base: name of the op, in place or not.
     """
     name = base.rstrip("_")
+    of_complex = complex_names(call)
     if name in ("add", "sub", "rsub"):
-        return Cost(1 if call.is_number("alpha", 1, 1) else 2, acs=1)
+        summed = sum_cost("x" in of_complex, "y" in of_complex)
+        if call.is_number("alpha", 1, 1):
+            return summed
+        return summed + product_cost("y" in of_complex, call.is_complex("alpha"))
     if name in ("addcmul", "addcdiv") and _unscaled(call):
-        return Cost(2, macs=1) if name == "addcmul" else Cost(2, acs=1)
+        return priced("x + y * z" if name == "addcmul" else "x + y / z", of_complex)
     if name in ("pow", "float_power"):
-        return _power(call.arguments.get("exponent"), cost_of(name))
+        return _power(call.arguments.get("exponent"), name, of_complex)
     if name in ("gelu", "gelu_backward") and call.arg("approximate", "none") == "tanh":
         return cost_of(name.replace("gelu", "gelu_tanh"))
     if name == "div" and call.arg("rounding_mode") is not None:
@@ -86,7 +116,12 @@ def element_cost(call: Call, base: str) -> Cost:
     if name in ("clamp", "clip"):
         limits = (_given(call, "min"), _given(call, "max"))
         return Cost(sum(limits))
-    return cost_of(name)
+    return cost_of(name, of_complex)
+
+
+def complex_names(call: Call) -> frozenset[str]:
+    """Return which operands and numbers of a function are complex, as its formula calls them."""
+    return frozenset(letter for name, letter in _LETTERS.items() if call.is_complex(name))
 
 
 def _given(call: Call, name: str) -> bool:
@@ -98,10 +133,17 @@ def _unscaled(call: Call) -> bool:
     return call.is_number(name, 1, 1) and call.named("scalars") is None
 
 
-def _power(exponent: Any, general: Cost) -> Cost:
+def _power(exponent: Any, name: str, of_complex: frozenset[str]) -> Cost:
     """Return the cost of x to an exponent; of several, of the dearest."""
     exponents = exponent if isinstance(exponent, list) and exponent else [exponent]
-    costs = [_POWERS.get(float(e), general) if _number(e) else general for e in exponents]
+    general = cost_of(name, of_complex)
+    costs = []
+    for each in exponents:
+        found = _POWERS.get(float(each)) if _number(each) else None
+        if found is not None and "x" in of_complex:
+            formula = _COMPLEX_POWERS.get(float(each))
+            found = priced(formula, of_complex) if formula else Cost()
+        costs.append(general if found is None else found)
     return max(costs, key=lambda cost: cost.flops)
 
 
@@ -112,7 +154,7 @@ def _number(value: Any) -> bool:
 def dropout(call: Call) -> Figures:
     """Native dropout: x·mask·scale in training, a copy else; drawing the mask is no FLOP."""
     drops = call.arg("train", True) and not call.is_number("p", 0, 0.5)
-    return costing(call, cost_of("native_dropout") * call.out.numel if drops else Cost())
+    return costing(call, cost_of("native_dropout") * call.out.numbers if drops else Cost())
 
 
 def parametric_backward(call: Call) -> Figures:

@@ -63,6 +63,7 @@ COSTS: Mapping[str, str] = MappingProxyType(
         "addcmul": "x + value * (y * z)",
         "addcdiv": "x + value * (y / z)",
         "hypot": "hypot(x, y)",
+        "polar": "x * cos(y); x * sin(y)",
         "copysign": "copysign(x, y)",
         "heaviside": "sign(x)",
         # powers and roots
@@ -200,44 +201,170 @@ COSTS: Mapping[str, str] = MappingProxyType(
 """Function -> the formula whose operations are its cost for each element."""
 
 
+# a, b: the parts of x; c, d: those of y. What is not here, and is no operator, costs what its
+# formula of `COSTS` does, on complex numbers where its operands are.
+COMPLEX: Mapping[str, str] = MappingProxyType(
+    {
+        "add": "a + c; b + d",
+        "add, one real": "a + y",
+        "sub, x real": "x - c; -d",
+        "mul": "a * c - b * d; a * d + b * c",
+        "mul, one real": "a * y; b * y",
+        "div": "n = c * c + d * d; (a * c + b * d) / n; (b * c - a * d) / n",
+        "div, y real": "a / y; b / y",
+        "div, x real": "k = x / (c * c + d * d); k * c; -k * d",
+        "neg": "-a; -b",
+        "eq": "land(a == c, b == d)",
+        "ne": "lor(a != c, b != d)",
+        "abs": "sqrt(a * a + b * b)",
+        "sign": "r = sqrt(a * a + b * b); a / r; b / r",
+        "reciprocal": "n = a * a + b * b; a / n; -b / n",
+        "sqrt": "r = sqrt(a * a + b * b); sqrt((r + a) / 2); copysign(sqrt((r - a) / 2), b)",
+        "exp": "r = exp(a); r * cos(b); r * sin(b)",
+        "log": "log(sqrt(a * a + b * b)); atan2(b, a)",
+        "sin": "sin(a) * cosh(b); cos(a) * sinh(b)",
+        "cos": "cos(a) * cosh(b); -sin(a) * sinh(b)",
+        "tan": "u = 2 * a; v = 2 * b; n = cos(u) + cosh(v); sin(u) / n; sinh(v) / n",
+        "sinh": "sinh(a) * cos(b); cosh(a) * sin(b)",
+        "cosh": "cosh(a) * cos(b); sinh(a) * sin(b)",
+        "tanh": "u = 2 * a; v = 2 * b; n = cosh(u) + cos(v); sinh(u) / n; sin(v) / n",
+    }
+)
+"""Function of complex numbers -> its formula in real arithmetic."""
+
+# of complex x, and of ix, which is x but for a sign and the places of its parts
+COMPOSED: Mapping[str, str] = MappingProxyType(
+    {
+        "rsqrt": "reciprocal(sqrt(x))",
+        "exp2": "exp(k * x)",
+        "expm1": "exp(x) - 1",
+        "log2": "k * log(x)",
+        "log10": "k * log(x)",
+        "log1p": "log(x + 1)",
+        "asinh": "log(x + sqrt(x * x + 1))",
+        "acosh": "log(x + sqrt(x * x - 1))",
+        "atanh": "log((1 + x) / (1 - x)) / 2",
+        "asin": "log(ix + sqrt(1 - x * x))",
+        "acos": "log(x + sqrt(x * x - 1))",
+        "atan": "log((1 + ix) / (1 - ix)) / 2",
+    }
+)
+"""Function of complex numbers -> its formula in other functions of them."""
+
+_REAL: frozenset[str] = frozenset()
+_REAL_RESULTS = frozenset("abs eq ne".split())
+
+
 @cache
-def priced(formula: str) -> Cost:
+def priced(formula: str, of_complex: frozenset[str] = _REAL) -> Cost:
     """Return the cost of a formula.
 
     Each operator, comparison and call is one FLOP, but for `where`, which only selects, and for
     functions of `COSTS`, which cost their own formulas. An addition is a MAC where an addend is a
-    product (the multiplication being a FLOP all the same), else an AC.
+    product (the multiplication being a FLOP all the same), else an AC. On complex numbers
+    operators and functions cost their formulas of `COMPLEX`.
+
+    Args:
+        formula: statements of Python.
+        of_complex: names in it that are complex numbers; all others are real.
     """
-    return _priced(ast.parse(formula.replace("; ", "\n")))
+    known, total = set(of_complex), Cost()
+    for statement in ast.parse(formula.replace("; ", "\n")).body:
+        assert isinstance(statement, ast.Assign | ast.Expr)
+        cost, is_complex = _priced(statement.value, known)
+        total += cost
+        if is_complex and isinstance(statement, ast.Assign):
+            known.update(ast.unparse(target) for target in statement.targets)
+    return total
 
 
-def _priced(node: ast.AST) -> Cost:
-    found = Cost()
-    for child in ast.iter_child_nodes(node):
-        found += _priced(child)
-    return found + _own(node)
-
-
-def _own(node: ast.AST) -> Cost:
+def _priced(node: ast.expr, known: set[str]) -> tuple[Cost, bool]:
+    """Return the cost of an expression, and whether its result is complex."""
+    if isinstance(node, ast.Name):
+        return Cost(), node.id in known
+    if isinstance(node, ast.Call):
+        return _called(node, known)
+    parts = [each for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr)]
+    found = [_priced(part, known) for part in parts]
+    total = sum((cost for cost, _ in found), Cost())
+    flags = [is_complex for _, is_complex in found]
     if isinstance(node, ast.BinOp):
-        if not isinstance(node.op, _ADDITIONS):
-            return Cost(1)
-        product = any(
-            isinstance(side, ast.BinOp) and isinstance(side.op, ast.Mult)
-            for side in (node.left, node.right)
-        )
-        return Cost(1, macs=1) if product else Cost(1, acs=1)
-    if isinstance(node, ast.UnaryOp | ast.Compare):
+        return total + _operator(node, *flags), any(flags)
+    if isinstance(node, ast.UnaryOp):
+        return total + (cost_in_parts("neg") if any(flags) else Cost(1)), any(flags)
+    if isinstance(node, ast.Compare):
+        return total + (cost_in_parts("eq") if any(flags) else Cost(1)), False
+    return total, False
+
+
+def _operator(node: ast.BinOp, left: bool, right: bool) -> Cost:
+    """Return the cost of an operator whose operands are complex or not."""
+    if not isinstance(node.op, _ADDITIONS):
+        return (product_cost if isinstance(node.op, ast.Mult) else quotient_cost)(left, right)
+    product = any(
+        isinstance(side, ast.BinOp) and isinstance(side.op, ast.Mult)
+        for side in (node.left, node.right)
+    )
+    cost = sum_cost(left, right, subtracts=isinstance(node.op, ast.Sub))
+    return Cost(cost.flops, macs=cost.acs) if product else cost
+
+
+def _called(node: ast.Call, known: set[str]) -> tuple[Cost, bool]:
+    assert isinstance(node.func, ast.Name)
+    name = node.func.id
+    found = [_priced(argument, known) for argument in node.args]
+    total, flags = sum((cost for cost, _ in found), Cost()), [each for _, each in found]
+    if name in _SELECTIONS:
+        return total, any(flags[1:])
+    names = frozenset(x for x, is_complex in zip("xyz", flags, strict=False) if is_complex)
+    return total + cost_of(name, names), bool(names) and name not in _REAL_RESULTS
+
+
+def sum_cost(x: bool, y: bool, *, subtracts: bool = False) -> Cost:
+    """Return the cost of x + y, or x - y, each complex or not."""
+    if x and y:
+        return cost_in_parts("add")
+    if y and subtracts:
+        return cost_in_parts("sub, x real")
+    return cost_in_parts("add, one real") if x or y else Cost(1, acs=1)
+
+
+def product_cost(x: bool, y: bool) -> Cost:
+    """Return the cost of x * y, each complex or not."""
+    if x and y:
+        return cost_in_parts("mul")
+    return cost_in_parts("mul, one real") if x or y else Cost(1)
+
+
+def quotient_cost(x: bool, y: bool) -> Cost:
+    """Return the cost of x / y, each complex or not."""
+    if not x and not y:
         return Cost(1)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        name = node.func.id
-        if name in _SELECTIONS:
-            return Cost()
-        formula = COSTS.get(name, "")
-        return Cost(1) if not formula or formula.startswith(f"{name}(") else priced(formula)
-    return Cost()
+    return cost_in_parts("div" if x and y else "div, x real" if y else "div, y real")
 
 
-def cost_of(name: str) -> Cost:
-    """Return the cost of a function of `COSTS`."""
-    return priced(COSTS[name])
+def cost_in_parts(name: str) -> Cost:
+    """Return the cost of a function of `COMPLEX`."""
+    return priced(COMPLEX[name])
+
+
+def cost_of(name: str, of_complex: frozenset[str] = _REAL) -> Cost:
+    """Return the cost of a function.
+
+    Args:
+        name: of `COSTS`, or of the C math library.
+        of_complex: which of its operands x, y, z, g, s, and constants are complex.
+    """
+    if of_complex:
+        if name in COMPOSED:
+            return priced(COMPOSED[name], of_complex | {"ix"})
+        if name in COMPLEX and name not in _OPERATORS:
+            return cost_in_parts(name)
+    formula = COSTS.get(name, "")
+    if formula and not formula.startswith(f"{name}("):
+        return priced(formula, of_complex)
+    return Cost(2 if of_complex else 1)  # of complex numbers at least one for each part
+
+
+_OPERATORS = frozenset("add mul div".split())
+"""What costs less where one of the operands is real."""

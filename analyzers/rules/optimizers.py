@@ -22,16 +22,22 @@ def _elements(call: Call, name: str = "self") -> int:
 
 def each_of_list(call: Call) -> Figures:
     """Return the counters of an element-wise function of lists."""
-    return costing(call, element_cost(call, call.base.removeprefix("_foreach_")) * _elements(call))
+    base = call.base.removeprefix("_foreach_")
+    listed = call.listed("self") or list(call.outs.values())
+    of_complex = sum(o.numel for o in listed if o.is_complex)
+    found = element_cost(call.of_elements(), base) * (_elements(call) - of_complex)
+    if of_complex:
+        found += element_cost(call, base) * of_complex
+    return costing(call, found)
 
 
 def list_norm(call: Call) -> Figures:
     """Return the counters of the norm of each tensor of a list."""
-    macs = acs = flops = 0
+    order = call.arguments.get("ord", 2)
+    found = Cost()
     for operand in call.listed("self"):
-        more = norm_of(operand.numel, 1, call.arguments.get("ord", 2))
-        macs, acs, flops = macs + more[0], acs + more[1], flops + more[2]
-    return Figures(flops, call.moved, 0, macs, acs)
+        found += norm_of(operand.numel, 1, order, is_complex=operand.is_complex)
+    return costing(call, found)
 
 
 def list_maximum(call: Call) -> Figures:

@@ -2,7 +2,8 @@
 
 FLOPs: 2·b·m·n·k, a multiplication and an addition each; MACs b·m·n·k where neither factor is a
 spike tensor. Where one is, each spike meets one row or column of the other factor: that many
-accumulations and no multiplication.
+accumulations and no multiplication. Of complex numbers both are four times as many: what the same
+product takes in real arithmetic.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from math import prod
 
 from .amount import of
 from .call import Call, Operand
-from .functions import cost_of
+from .functions import Cost, cost_of, product_cost
 from .rule import Figure, Figures, OpRule, added, aten
 
 
 def multiplications(call: Call, x: Operand, w: Operand) -> int:
-    """Return b·m·n·k of a product x·w; vectors count as matrices of one row or column."""
+    """Return b·m·n·k of a product x·w; vectors count as matrices of one row or column.
+
+    Each part of a complex number meets each part of the other factor's.
+    """
     rows = x.shape if len(x.shape) > 1 else (1, *x.shape)
     columns = w.shape[-1] if len(w.shape) > 1 else 1
-    return prod(rows) * columns
+    return prod(rows) * columns * x.parts * w.parts
 
 
 def contraction(
@@ -58,13 +62,18 @@ def driven(call: Call, x: Operand, w: Operand) -> tuple[Figure, Figure]:
 
 def scaling(call: Call, bias: Operand | None) -> int:
     """Return the FLOPs that alpha and beta and the added operand add to a product."""
-    out = call.out.numel
-    extra = 0 if call.is_number("alpha", 1, 1) else out
+    out = call.out
+    extra = 0 if call.is_number("alpha", 1, 1) else _scaled(call, "alpha", out)
     if call.is_number("beta", 1, 1):
-        extra += out
+        extra += out.numbers
     elif not call.is_number("beta", 0, 1):
-        extra += (bias.numel if bias else 0) + out
+        extra += (_scaled(call, "beta", bias) if bias else 0) + out.numbers
     return extra
+
+
+def _scaled(call: Call, name: str, operand: Operand) -> int:
+    """Return the FLOPs of an operand times a number."""
+    return product_cost(operand.is_complex, call.is_complex(name)).flops * operand.numel
 
 
 def product(
@@ -118,17 +127,18 @@ def _activated(call: Call) -> Figures:
 def _outer(call: Call) -> Figures:
     """Addr: each element of one vector by each of the other, added to a matrix."""
     x, w = call.ins[1], call.ins[2]
-    terms = x.numel * w.numel
-    macs, acs = contraction(x, w, terms, w.numel, x.numel)
-    return Figures(terms + scaling(call, call.ins.get(0)), call.moved, acs, macs, acs)
+    macs, acs = contraction(x, w, x.numbers * w.numbers, w.numel, x.numel)
+    products = product_cost(x.is_complex, w.is_complex) * (x.numel * w.numel)
+    flops = products.flops + scaling(call, call.ins.get(0))
+    return Figures(flops, call.moved, acs, macs, acs)
 
 
 def _linear(call: Call) -> Figures:
     """Linear where it is a kernel of its own: x·wᵀ + bias; x may have any leading dimensions."""
     x, w = call.ins[0], call.ins[1]
-    terms, n = x.numel * w.dim(0), w.dim(0)
+    terms, n = x.numbers * w.dim(0) * w.parts, w.dim(0)
     macs, acs = contraction(x, w, terms, n, x.numel // max(x.dim(-1), 1))
-    biased = call.out.numel if call.named("bias") or call.named("b") else 0
+    biased = call.out.numbers if call.named("bias") or call.named("b") else 0
     return Figures(2 * terms + biased, call.moved, acs, macs, acs)
 
 
@@ -155,7 +165,10 @@ def _linear_backward(call: Call) -> Figures:
 
 
 def _trilinear(call: Call) -> Figures:
-    """The products of three tensors, element by element, added over some dimensions: 3 each."""
+    """The products of three tensors, element by element, added over some dimensions: 3 each.
+
+    The product of two, times the third and added.
+    """
     shapes = []
     for slot, name in enumerate(("expand1", "expand2", "expand3")):
         shape = list(call.ins[slot].shape)
@@ -163,7 +176,10 @@ def _trilinear(call: Call) -> Figures:
             shape.insert(place, 1)
         shapes.append(shape)
     terms = prod(max(sizes) for sizes in zip(*shapes, strict=True))
-    return Figures(3 * terms, call.moved, macs=terms)
+    first, second, third = (call.ins[slot] for slot in range(3))
+    inner: Cost = product_cost(first.is_complex, second.is_complex) * terms
+    macs = terms * max(first.parts, second.parts) * third.parts
+    return Figures(inner.flops + 2 * macs, call.moved, macs=macs)
 
 
 _VECTORS = "mv dot vdot"

@@ -1,7 +1,8 @@
 """Reductions, scans, soft maxima and orders: n elements read, out left, r = n / size rows.
 
 Each figure is the arithmetic of the definition, an addition, a comparison or a function 1 FLOP
-each. What sorts compares n·ceil(log2 size) times; what selects (topk, median) n times.
+each; of complex numbers, each part is a number. What sorts compares n·ceil(log2 size) times; what
+selects (topk, median) n times.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from functools import partial
 
 from .call import Call
+from .elementwise import costing
+from .functions import COSTS, Cost, cost_of, priced, product_cost
 from .rule import Figures, OpRule, aten
 
 
@@ -19,14 +22,16 @@ def _left(call: Call) -> tuple[int, int]:
 
 def total(call: Call) -> Figures:
     """Return the counters of a sum: n - out additions."""
-    additions = max(call.ins[0].numel - call.out.numel, 0)
+    x = call.ins[0]
+    additions = max(x.numel - call.out.numel, 0) * x.parts
     return Figures(flops=additions, bytes=call.moved, acs=additions)
 
 
 def mean(call: Call) -> Figures:
     """Return the counters of a mean: n - out additions and out divisions."""
-    n, out = call.ins[0].numel, call.out.numel
-    return Figures(flops=n, bytes=call.moved, acs=max(n - out, 0))
+    x = call.ins[0]
+    additions = max(x.numel - call.out.numel, 0) * x.parts
+    return Figures(flops=x.numbers, bytes=call.moved, acs=additions)
 
 
 def diagonal(call: Call) -> Figures:
@@ -34,26 +39,41 @@ def diagonal(call: Call) -> Figures:
     x = call.ins[0]
     size = min(x.dim(0), x.dim(1))
     read = size * (x.bytes // x.numel if x.numel else 0)
-    return Figures(max(size - 1, 0), read + call.written, acs=max(size - 1, 0))
+    additions = max(size - 1, 0) * x.parts
+    return Figures(additions, read + call.written, acs=additions)
 
 
 def compared(call: Call, *, times: int = 1) -> Figures:
-    """Return the counters of what compares, multiplies or joins n elements to out: n - out."""
+    """Return the counters of what compares n elements to out: n - out."""
     if call.op.endswith(".other"):  # max and min of two tensors
         return Figures(flops=call.out.numel, bytes=call.moved)
     n, out = _left(call)
     return Figures(flops=times * max(n - out, 0), bytes=call.moved)
 
 
+def multiplied(call: Call) -> Figures:
+    """Return the counters of a product of n elements to out: n - out multiplications."""
+    n, out = _left(call)
+    times = call.ins[0].is_complex
+    found = product_cost(times, times) * max(n - out, 0)
+    return Figures(found.flops, call.moved, macs=found.macs)
+
+
 def counted(call: Call) -> Figures:
     """Return the counters of a sum of what a comparison tells of each element: n + (n - out)."""
     n, out = _left(call)
-    return Figures(flops=n + max(n - out, 0), bytes=call.moved, acs=max(n - out, 0))
+    told = _compared(call).flops * n
+    return Figures(flops=told + max(n - out, 0), bytes=call.moved, acs=max(n - out, 0))
 
 
 def tested(call: Call) -> Figures:
     """Return the counters of a comparison of every element."""
-    return Figures(flops=call.ins[0].numel, bytes=call.moved)
+    return Figures(flops=_compared(call).flops * call.ins[0].numel, bytes=call.moved)
+
+
+def _compared(call: Call) -> Cost:
+    """Return the cost of comparing an element of the first operand."""
+    return cost_of("ne", frozenset("x") if call.ins[0].is_complex else frozenset())
 
 
 def looked_up(call: Call) -> Figures:
@@ -68,28 +88,40 @@ def variance(call: Call) -> Figures:
     The mean n, deviations n, their squares added n + (n - out), out divisions (and roots).
     """
     n, out = _left(call)
+    parts = call.ins[0].parts
     roots = out if call.base.startswith("std") else 0
-    return Figures(4 * n + roots, call.moved, macs=n, acs=max(n - out, 0) + n)
+    acs = (max(n - out, 0) + n) * parts
+    return Figures(4 * n * parts + roots, call.moved, macs=n * parts, acs=acs)
 
 
 def norm(call: Call) -> Figures:
     """Return the counters of a norm of n elements: |x| added, x·x added and its root, or more."""
     n, out = _left(call)
-    macs, acs, flops = norm_of(n, out, call.arguments.get("ord", call.arguments.get("p", 2)))
-    return Figures(flops, call.moved, 0, macs, acs)
+    order = call.arguments.get("ord", call.arguments.get("p", 2))
+    found = norm_of(n, out, order, is_complex=call.ins[0].is_complex)
+    return costing(call, found)
 
 
-def norm_of(n: int, out: int, order: object) -> tuple[int, int, int]:
-    """Return (MACs, ACs, FLOPs) of norms of n elements in all, out results, and an order."""
+def norm_of(n: int, out: int, order: object, *, is_complex: bool = False) -> Cost:
+    """Return the cost of norms of n elements in all, out results, and an order.
+
+    The norm of order 2 of complex numbers is that of their parts, any other that of their sizes.
+    """
     added = max(n - out, 0)
+    each = frozenset("x") if is_complex else frozenset()
     power = 2.0 if order is None else float(order) if isinstance(order, int | float | str) else 3.0
-    if power in (float("inf"), float("-inf")):
-        return 0, 0, n + added
-    if power in (0.0, 1.0):
-        return 0, added, n + added
+    if power == 0.0:
+        return cost_of("ne", each) * n + Cost(added, acs=added)
     if power == 2.0:
-        return n, 0, n + added + out
-    return 0, added, 4 * n + added + 3 * out  # |x| to a power is exp(p·log|x|)
+        numbers = n * (2 if is_complex else 1)
+        return Cost(numbers + max(numbers - out, 0) + out, macs=numbers)
+    sizes = cost_of("abs", each) * n
+    if power in (float("inf"), float("-inf")):
+        return sizes + Cost(added)
+    if power == 1.0:
+        return sizes + Cost(added, acs=added)
+    # |x| to a power is exp(p·log|x|)
+    return sizes + Cost(3 * n + added + 3 * out, acs=added)
 
 
 def soft_maximum(call: Call) -> Figures:
@@ -119,7 +151,10 @@ def log_soft_maximum_backward(call: Call) -> Figures:
 def log_sum(call: Call) -> Figures:
     """Logsumexp: maximum n - out, deviations n, exponentials n, sum n - out, log and add out."""
     n, out = _left(call)
-    return Figures(4 * n, call.moved, acs=n + (n - out) + out)
+    x = frozenset("x") if call.ins[0].is_complex else frozenset()
+    sums = priced("x + y", frozenset("xy") if x else x) * (n - out)
+    found = Cost(n - out) + priced("exp(x - m)", x) * n + sums + priced("m + log(x)", x) * out
+    return costing(call, found)
 
 
 def _rows(call: Call) -> tuple[int, int]:
@@ -129,10 +164,16 @@ def _rows(call: Call) -> tuple[int, int]:
     return x.numel, x.numel // size if size else 0
 
 
-def scan(call: Call, *, flops: int = 1, acs: int = 0) -> Figures:
-    """Return the counters of a running sum, product or maximum: n - r steps."""
+def scan(call: Call, *, each: str = "") -> Figures:
+    """Return the counters of a running sum, product or maximum: n - r steps.
+
+    Args:
+        call: the call.
+        each: the formula of a step, of x and y; "": a comparison.
+    """
     n, r = _rows(call)
-    return Figures(flops * (n - r), call.moved, acs=acs * (n - r))
+    names = frozenset("xy") if call.ins[0].is_complex else frozenset()
+    return costing(call, (priced(each, names) if each else Cost(1)) * (n - r))
 
 
 def order(call: Call) -> Figures:
@@ -174,9 +215,10 @@ RULES: tuple[OpRule, ...] = (
     OpRule("mean", aten("mean"), mean),
     OpRule(
         "reduction",
-        aten("amax amin max min argmax argmin all any prod _is_all_true _is_any_true"),
+        aten("amax amin max min argmax argmin all any _is_all_true _is_any_true"),
         compared,
     ),
+    OpRule("reduction", aten("prod"), multiplied),
     OpRule("reduction", aten("aminmax _aminmax"), partial(compared, times=2)),
     OpRule("reduction", aten("count_nonzero nansum"), counted),
     OpRule(
@@ -196,8 +238,10 @@ RULES: tuple[OpRule, ...] = (
     ),
     OpRule("softmax", aten("_log_softmax_backward_data"), log_soft_maximum_backward),
     OpRule("softmax", aten("logsumexp"), log_sum),
-    OpRule("scan", aten("cumsum cumsum_"), partial(scan, acs=1)),
-    OpRule("scan", aten("cumprod cumprod_ cummax cummin _cummax_helper _cummin_helper"), scan),
+    OpRule("scan", aten("cumsum cumsum_"), partial(scan, each="x + y")),
+    OpRule("scan", aten("logcumsumexp _logcumsumexp"), partial(scan, each=COSTS["logaddexp"])),
+    OpRule("scan", aten("cumprod cumprod_"), partial(scan, each="x * y")),
+    OpRule("scan", aten("cummax cummin _cummax_helper _cummin_helper"), scan),
     OpRule("order", aten("sort argsort mode _unique _unique2 unique_dim"), order),
     OpRule("order", aten("topk kthvalue median nanmedian"), selection),
     OpRule("order", aten("searchsorted bucketize"), search),

@@ -93,8 +93,11 @@ class RuleSet:
         extra: the user's own, asked first.
         with_classes: whether ops without a rule are counted by what PyTorch says of them.
         by_values_only: whether constants are spikes if their values are.
+        complex_as_one: whether a complex number counts as one number; else each of its parts is
+            one, and products of complex numbers count as in real arithmetic.
         products_only: whether FLOPs are those of products alone, two for each of their dense MACs,
-            as `torch.utils.flop_counter.FlopCounterMode` counts; no bias, nothing element-wise.
+            as `torch.utils.flop_counter.FlopCounterMode` counts: no bias, nothing element-wise, and
+            a complex number as one.
     """
 
     name: str
@@ -102,6 +105,7 @@ class RuleSet:
     extra: Mapping[str, OpRule] = field(default_factory=lambda: MappingProxyType({}))
     with_classes: bool = True
     by_values_only: bool = False
+    complex_as_one: bool = False
     products_only: bool = False
 
     def figures(self, call: Call) -> Counted:
@@ -112,12 +116,15 @@ class RuleSet:
             the counters, all None if nothing covers it; its dense products are known whichever
             rules count.
         """
-        rule = self.rule_of(call.op)
-        how, family, found = self._counted(call, rule)
-        found = found._replace(dense_macs=_dense_macs(call, self.extra, rule, found))
+        rule, elements = self.rule_of(call.op), call.of_elements()
+        asked = elements if self.complex_as_one else call.of_numbers()
+        how, family, found = self._counted(asked, rule)
+        same = elements is call or not self.complex_as_one
+        dense = _dense_macs(call, self.extra, rule, found if same else None)
+        found = found._replace(dense_macs=dense)
         if self.products_only and how != "uncovered" and _named(self.extra, call.op) is None:
-            dense = found.dense_macs
-            found = found._replace(flops=None if dense is None else 2 * dense)
+            terms = dense if elements is call else _dense_macs(elements, self.extra, rule, None)
+            found = found._replace(flops=None if terms is None else 2 * terms)
         return how, family, found
 
     def _counted(self, call: Call, rule: OpRule | None) -> Counted:
@@ -185,7 +192,7 @@ def _named(rules: Mapping[str, OpRule], op: str) -> OpRule | None:
 
 
 def _dense_macs(
-    call: Call, extra: Mapping[str, OpRule], used: OpRule | None, counted: Figures
+    call: Call, extra: Mapping[str, OpRule], used: OpRule | None, counted: Figures | None
 ) -> int | None:
     """Return the multiply-accumulates of a call's products if no operand were spikes.
 
@@ -196,6 +203,7 @@ def _dense_macs(
         extra: the user's own rules.
         used: the rule that counted the call; None: its class did, or nothing.
         counted: what that rule counted: most ops are no products, and are not counted again.
+            None: that of another call.
     """
     asked = [rule for rules in (extra, _FULL) if (rule := _named(rules, call.op)) is not None]
     for rule in asked:
@@ -210,7 +218,7 @@ def _dense_macs(
             dense = rule.figures(call.dense())
             macs = dense.macs if isinstance(dense.macs, int) else None
             return macs if dense.dense_macs is None else dense.dense_macs
-        found = counted if rule is used else rule.figures(call)
+        found = counted if rule is used and counted is not None else rule.figures(call)
         if found.dense_macs is not None:
             return found.dense_macs
     known = asked or class_of(call) is not None or multiplies_nothing(call.op)
@@ -243,7 +251,9 @@ def rule_set(name: str, extra: Iterable[OpRule] = ()) -> RuleSet:
         rules = _of_spikingjelly().get(name)
         if rules is None:
             raise ConfigError(f"unknown rules={name!r}: expected one of {', '.join(rule_sets())}")
-        found = RuleSet(name, by_op(rules), with_classes=False, by_values_only=True)
+        found = RuleSet(
+            name, by_op(rules), with_classes=False, by_values_only=True, complex_as_one=True
+        )
     return replace(found, extra=by_op(extra))
 
 

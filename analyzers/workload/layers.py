@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..rules import factors_of
+from ..rules.call import parts_of
 from ..rules.geometry import Convolution, Matmul, product_of
 from ..trace.signatures import SIGNATURE, of_each_signature
 from .ran import ran_of
@@ -57,6 +58,7 @@ _WEIGHT_PRODUCTS = {
     "second_numel": pl.Int64,
     "out_numel": pl.Int64,
     "adds": pl.Boolean,
+    "pair_macs": pl.Int64,
 }
 
 Sizes = tuple[int, int]
@@ -191,8 +193,9 @@ def weight_products(trace: Trace) -> pl.DataFrame:
 
     Returns:
         `rank`, `signature_id`, `slot` (input slot of the first factor, a layer's input),
-        `second_numel` (elements of the second factor), `out_numel` (of the result) and `adds` (it
-        adds a third operand, as a bias, to the product).
+        `second_numel` (elements of the second factor), `out_numel` (of the result), `adds` (it
+        adds a third operand, as a bias, to the product) and `pair_macs` (multiply-accumulates of
+        two elements that meet: 4 if both are complex).
     """
     if "weight products" not in trace.facts:
         trace.facts["weight products"] = of_each_signature(trace, _weight_product, _WEIGHT_PRODUCTS)
@@ -203,12 +206,16 @@ def weight_products(trace: Trace) -> pl.DataFrame:
 def _weight_product(row: Mapping[str, Any]) -> dict[str, Any] | None:
     factors = factors_of(row["op"])
     numel = {(o["role"], o["slot"]): o["numel"] for o in row["operands"] or ()}
+    parts = {o["slot"]: parts_of(o["dtype"]) for o in row["operands"] or () if o["role"] == "in"}
     second = numel.get(("in", factors[1])) if factors else None
     out = numel.get(("out", 0))
     if not factors or second is None or out is None:
         return None
     adds = sum(role == "in" for role, _ in numel) > 2
-    return {"slot": factors[0], "second_numel": second, "out_numel": out, "adds": adds}
+    return {
+        "slot": factors[0], "second_numel": second, "out_numel": out, "adds": adds,
+        "pair_macs": parts.get(factors[0], 1) * parts[factors[1]],
+    }  # fmt: skip
 
 
 def neurons_of(trace: Trace) -> pl.DataFrame:

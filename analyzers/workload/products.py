@@ -23,7 +23,7 @@ from .ran import ran_of
 if TYPE_CHECKING:
     from ..trace.trace import Trace
 
-_STATIC = {"op": pl.String, "family": pl.String, "each": pl.Int64}
+_STATIC = {"op": pl.String, "family": pl.String, "each": pl.Int64, "each_as_one": pl.Int64}
 
 
 def product_signatures(trace: Trace) -> pl.DataFrame:
@@ -31,17 +31,20 @@ def product_signatures(trace: Trace) -> pl.DataFrame:
 
     Returns:
         `rank`, `signature_id`, `op`, `family` (of `rules.PRODUCTS`, or another whose ops multiply
-        matrices; "": no rule covers the op, which may be a product) and `each`: the dense MACs of a
-        call (null: a size is not known).
+        matrices; "": no rule covers the op, which may be a product), `each`, the dense MACs of a
+        call (null: a size is not known), and `each_as_one`, those with a complex number as one.
     """
     if "product signatures" not in trace.facts:
         figures = figures_of(trace)
 
         def product(row: Mapping[str, Any]) -> dict[str, Any] | None:
-            macs = figures[row["content"]][2].dense_macs
+            as_one = macs = figures[row["content"]][2].dense_macs
             if macs == 0:
                 return None
-            return {"op": row["op"], "family": family_of(row["op"]), "each": macs}
+            if macs is not None and (call := call_of(row, {})).has_complex:
+                as_one = RULE_SETS["full"].figures(call.of_elements())[2].dense_macs
+            family = family_of(row["op"])
+            return {"op": row["op"], "family": family, "each": macs, "each_as_one": as_one}
 
         trace.facts["product signatures"] = of_each_signature(trace, product, _STATIC)
     found: pl.DataFrame = trace.facts["product signatures"]
@@ -75,7 +78,7 @@ def products_of(
     Returns:
         `rank`, `module_id` (innermost; null outside), `signature_id`, `stage`, `keys`, `op`,
         `family`, `calls`, `each` and `macs` (dense, of one and of all calls; null: a size is not
-        known) and `first` (seq of the first call), in that order.
+        known), `each_as_one` and `first` (seq of the first call).
     """
     asked = ("products", *keys, "of", *stages)
     if asked not in trace.own:
@@ -95,7 +98,7 @@ def _products_of(trace: Trace, keys: Sequence[str], stages: Sequence[str]) -> pl
         .agg(pl.col("calls").sum(), pl.col("first").min())
         .join(signatures.lazy(), on=SIGNATURE)
         .select(
-            *(*kept, "op", "family", "each", "calls", "first"),
+            *(*kept, "op", "family", "each", "each_as_one", "calls", "first"),
             macs=pl.col("each") * pl.col("calls"),
         )
         .sort("rank", "first")
@@ -111,24 +114,33 @@ def pads(trace: Trace) -> bool:
     return any(isinstance(one := product_of(row), Convolution) and any(one.padding) for row in rows)
 
 
-def uncharged(products: pl.DataFrame, charged: pl.DataFrame) -> pl.DataFrame:
+def uncharged(
+    products: pl.DataFrame, charged: pl.DataFrame, *, complex_as_one: bool = False
+) -> pl.DataFrame:
     """Return the product calls that are left once those that are charged are taken away.
 
     Args:
         products: what `products_of` returns.
         charged: some of the columns that name a product there, and `calls`, how many are charged.
+        complex_as_one: a complex number is charged as one: of its products the rest is left.
 
     Returns:
         The rows of `products` with fewer `calls` and `macs`, without those of which none is left.
     """
     keys = [name for name in charged.columns if name != "calls"]
     done = charged.lazy().group_by(keys).agg(done=pl.col("calls").sum())
-    left = pl.col("calls") - pl.col("done").fill_null(0)
+    done_calls = pl.col("done").fill_null(0)
+    left = pl.col("calls") - done_calls
+    rest = (pl.col("each") - pl.col("each_as_one")) * done_calls if complex_as_one else pl.lit(0)
     return (
         products.lazy()
         .join(done, on=keys, how="left", nulls_equal=True, maintain_order="left")
-        .with_columns(calls=left, macs=pl.col("each") * left)
+        .with_columns(rest=rest)
+        .with_columns(
+            calls=pl.when(pl.col("rest") > 0).then("calls").otherwise(left),
+            macs=pl.col("each") * left + pl.col("rest"),
+        )
         .filter(pl.col("calls") > 0)
-        .drop("done")
+        .drop("done", "rest")
         .pipe(at_once)
     )

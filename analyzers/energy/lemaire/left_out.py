@@ -70,7 +70,7 @@ def left_out(trace: Trace, counted: Counted, variant: Variant) -> tuple[pl.DataF
     covered = counted.covered.select("rank", owner="module_id", covered=pl.lit(True)).unique()
     owners = owners_of(trace).join(covered, on=["rank", "owner"], how="left", maintain_order="left")
     products = products_of(trace)
-    rest = uncharged(products, counted.products)
+    rest = uncharged(products, counted.products, complex_as_one=True)
     charged = int(products["macs"].sum()) - int(rest["macs"].sum())
     rest = rest.join(owners, on=MODULE, how="left", maintain_order="left")
     parts = [_modules(trace, owners, variant), _products(rest)]

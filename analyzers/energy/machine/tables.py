@@ -119,8 +119,8 @@ class Tables:
         return uses.with_columns(
             pl.col("weight_read_bytes").alias(f"weight_reads{BYTES}"),
             pl.col("bias_read_bytes").alias(f"bias_reads{BYTES}"),
-            pl.col("dense_macs").alias("weight_reads_dense"),
-            (pl.col("dense_macs") * each).alias(f"weight_reads_dense{BYTES}"),
+            pl.col("pairs").alias("weight_reads_dense"),
+            (pl.col("pairs") * each).alias(f"weight_reads_dense{BYTES}"),
             (_input("numel") * pl.col("calls")).alias("activation_reads"),
             (_input("bytes") * pl.col("calls")).alias(f"activation_reads{BYTES}"),
             pl.col("outputs").alias("activation_writes"),

@@ -97,7 +97,7 @@ def left_out_of(run: Run, fragments: Fragments, variant: Variant) -> LeftOut:
         .pipe(at_once)
     )
     products = ran.filter("product")
-    rest = uncharged(products, charged)
+    rest = uncharged(products, charged, complex_as_one=True)
     charged_macs = int(products["macs"].sum()) - int(rest["macs"].sum())
     others = ran.filter(~pl.col("product") & (pl.col("stage") != "optimizer"))
     fate, named = pl.col("fate"), pl.col("fate") == "left out"
@@ -132,7 +132,7 @@ def _ran(run: Run, variant: Variant) -> pl.DataFrame:
 
     Returns:
         `_KEYS`, `calls`, `what`, `fate`, `product`, `uncovered` (no rule covers the op, which may
-        be a product), `each` and `macs`.
+        be a product), `each`, `each_as_one` and `macs`.
     """
     trace, figures = run.trace, figures_of(run.trace)
 
@@ -145,7 +145,13 @@ def _ran(run: Run, variant: Variant) -> pl.DataFrame:
     dense = (
         product_signatures(trace)
         .lazy()
-        .select(*SIGNATURE, "each", product=pl.lit(True), uncovered=pl.col("family") == "")
+        .select(
+            *SIGNATURE,
+            "each",
+            "each_as_one",
+            product=pl.lit(True),
+            uncovered=pl.col("family") == "",
+        )
     )
     return (
         ran_of(trace)

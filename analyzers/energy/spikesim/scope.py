@@ -202,7 +202,7 @@ def left_out(trace: Trace, covered: pl.DataFrame, trained: pl.DataFrame) -> Acco
     """
     products = products_of(trace, ("training", "grad_enabled"))
     key = ["rank", "module_id", "signature_id", "training", "grad_enabled"]
-    rest = uncharged(products, covered.select(*key, "calls"))
+    rest = uncharged(products, covered.select(*key, "calls"), complex_as_one=True)
     charged = int(products["macs"].sum()) - int(rest["macs"].sum())
     paths = trace.modules.select("rank", "module_id", module="path")
     named = rest.join(paths, on=["rank", "module_id"], how="left", maintain_order="left")

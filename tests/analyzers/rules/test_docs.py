@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from opjoule.analyzers.rules.functions import COSTS, cost_of, priced
+from opjoule.analyzers.rules.functions import (
+    COMPLEX,
+    COMPOSED,
+    COSTS,
+    cost_in_parts,
+    cost_of,
+    priced,
+)
 from opjoule.analyzers.rules.losses import FORMULAS, GRADIENTS
 from opjoule.analyzers.rules.recurrent import CELLS, CELLS_BACKWARD
 
@@ -31,9 +38,14 @@ def _cells():
     return _table("cell", CELLS | backward)
 
 
+def _of_complex(name):
+    return cost_in_parts(name) if name in COMPLEX else cost_of(name, frozenset("x"))
+
+
 TABLES = {
     "cells": _cells(),
     "costs": _table("function", COSTS, cost_of),
+    "complex": _table("function of complex numbers", {**COMPLEX, **COMPOSED}, _of_complex),
     "losses": _table("loss", FORMULAS | GRADIENTS),
 }
 
