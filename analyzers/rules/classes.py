@@ -37,9 +37,10 @@ def class_of(call: Call) -> tuple[str, str, Figures] | None:
 
 
 _OF_PYTORCH = frozenset(
-    "aten prim prims profiler c10d _c10d_functional _c10d_functional_autograd".split()
+    "aten prim prims profiler c10d _c10d_functional _c10d_functional_autograd quantized "
+    "_quantized".split()
 )
-"""Namespaces of PyTorch's own ops; those of prepacked weights, as `quantized`, are not here."""
+"""Namespaces of PyTorch's own ops."""
 
 _PRODUCT = re.compile(
     r"(^|_)(\w*mm|\w*mv|matmul|v?dot|linear|linalg|conv\w*|attention|lstm|gru|rnn|einsum|\w*solve|"

@@ -73,6 +73,18 @@ def sampling_backward(call: Call) -> Figures:
     return Figures(flops, call.moved, macs=macs * grad.numel)
 
 
+def grid(call: Call) -> Figures:
+    """Return the counters of an affine grid, and of its gradient: places (x, y, 1) by a matrix.
+
+    Each coordinate of each place is a sum of as many products as a place has numbers.
+    """
+    theta, places = call.ins[0], call.out
+    if call.base.endswith("_backward"):
+        theta, places = places, theta
+    terms = places.numel * theta.dim(-1)
+    return Figures(2 * terms, call.moved, macs=terms)
+
+
 def _rules() -> tuple[OpRule, ...]:
     names = {
         "linear": "linear1d",
@@ -102,4 +114,5 @@ RULES: tuple[OpRule, ...] = (
         aten("grid_sampler_2d_backward grid_sampler_3d_backward"),
         sampling_backward,
     ),
+    OpRule("interpolation", aten("affine_grid_generator affine_grid_generator_backward"), grid),
 )

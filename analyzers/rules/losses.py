@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from .call import Call
+from .call import Call, Operand
 from .elementwise import costing
 from .functions import Cost, priced
 from .rule import Figures, OpRule, aten
@@ -83,6 +83,36 @@ def likelihood_backward(call: Call) -> Figures:
     return Figures(b * (1 + scaled + (weight is not None)), moved)
 
 
+_STATE = "m = max(max(x, y), z); m + log(exp(x - m) + exp(y - m) + exp(z - m)) + p"
+_MET = "x + y; max(x, y) + log1p(exp(-abs(x - y)))"
+_CLASS = "(exp(x) - exp(y + z - x)) * g"
+
+
+def alignment(call: Call) -> Figures:
+    """CTC: at each step each state is the log of a sum of three, with its label's probability."""
+    return costing(call, priced(_STATE) * _states(call, call.outs[1]))
+
+
+def alignment_backward(call: Call) -> Figures:
+    """Its gradient: the states backward, added where both meet, and a formula for each class."""
+    states, x = _states(call, call.named("log_alpha")), call.named("log_probs")
+    cost = (priced(_STATE) + priced(_MET)) * states
+    return costing(call, cost + priced(_CLASS) * (x.numel if x else 0))
+
+
+def _states(call: Call, table: Operand | None) -> int:
+    """Return the states of all steps: 2·labels + 1 at each; unknown lengths count as the longest.
+
+    Args:
+        call: the call.
+        table: of states, (batch, steps, states).
+    """
+    steps, labels = call.arg("input_lengths"), call.arg("target_lengths")
+    if isinstance(steps, list) and isinstance(labels, list) and None not in (*steps, *labels):
+        return sum(t * (2 * n + 1) for t, n in zip(steps, labels, strict=False))
+    return table.numel if table else 0
+
+
 def margin(call: Call, *, grad: bool = False) -> Figures:
     """Margin losses over classes: for each, margin - x[target] + x, a maximum, added.
 
@@ -100,6 +130,8 @@ RULES: tuple[OpRule, ...] = (
     OpRule("loss", aten(" ".join(GRADIENTS)), gradient),
     OpRule("loss", aten("nll_loss_forward nll_loss2d_forward"), likelihood),
     OpRule("loss", aten("nll_loss_backward nll_loss2d_backward"), likelihood_backward),
+    OpRule("loss", aten("_ctc_loss"), alignment),
+    OpRule("loss", aten("_ctc_loss_backward"), alignment_backward),
     OpRule("loss", aten("multi_margin_loss multilabel_margin_loss_forward"), margin),
     OpRule(
         "loss",

@@ -33,9 +33,13 @@ def measured(call: Call) -> Figures:
 
     Of n elements: 2·(n - 1) comparisons for the smallest and the largest, and one scale.
     """
-    n = call.ins[0].numel
+    return costing(call, measured_cost(call.ins[0].numel))
+
+
+def measured_cost(n: int) -> Cost:
+    """Return the cost of quantizing n elements at a scale that is found first."""
     found = Cost(2 * max(n - 1, 0)) + cost_of("choose_qparams")
-    return costing(call, found + cost_of("quantize") * n)
+    return found + cost_of("quantize") * n
 
 
 def observed(call: Call) -> Figures:

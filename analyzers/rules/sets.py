@@ -22,6 +22,7 @@ from . import (
     normalisation,
     optimizers,
     pooling,
+    primitives,
     products,
     quantization,
     recurrent,
@@ -34,7 +35,7 @@ from .call import Call
 from .classes import class_of, multiplies_nothing
 from .rule import PRODUCTS, Counted, Figures, OpRule
 
-FULL = (
+_ATEN = (
     *products.RULES,
     *small_products.RULES,
     *convolutions.RULES,
@@ -55,6 +56,8 @@ FULL = (
     *communication.RULES,
     *views.RULES,
 )
+
+FULL = (*_ATEN, *primitives.primitives_of(_ATEN))
 """Every rule that opjoule has."""
 
 

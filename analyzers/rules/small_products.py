@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from math import prod
 
 from .call import Call, Operand
+from .functions import Cost, cost_of
 from .products import contraction
-from .rule import Figures, OpRule, aten
+from .quantization import measured_cost
+from .rule import Figures, OpRule, added, aten
 
 
 def quantized(call: Call) -> Figures:
@@ -32,6 +34,35 @@ def quantized(call: Call) -> Figures:
     elif _scales(call.ins.values()):
         scaled = out.numel
     return Figures(2 * terms + biased + scaled, call.moved, acs, macs, acs)
+
+
+def packed(call: Call) -> Figures:
+    """Return the counters of a linear layer whose weights are packed and not in the trace.
+
+    x (..., k) by k x n: k and n are those of x and of the result. FLOPs: 2·m·n·k, one for each
+    element of the result for its scale, and for its activation; a packed bias is not told. What
+    quantizes its input itself (`dynamic`) counts that too. Bytes: a weight of one byte, or two.
+    """
+    x, out = call.ins[0], call.out
+    k, n = x.dim(-1), out.dim(-1)
+    terms, half = out.numel * k, "fp16" in call.base
+    known = False if x.dtype.startswith("q") else x.spikes
+    weight = next((o for o in call.ins.values() if o.name in _WEIGHTS), None)
+    macs, acs = contraction(
+        x._replace(spikes=known), _plain(None), terms, n, out.numel // max(n, 1)
+    )
+    biased = any(call.named(name) is not None for name in ("bias", "B"))
+    each = Cost(biased + (not half))
+    activation = next((name for name in _ACTIVATIONS if name in call.base), None)
+    rest = (each + cost_of(activation) if activation else each) * out.numel
+    if "dynamic" in call.base and not half:
+        rest += measured_cost(x.numel)
+    moved = call.moved + (0 if weight else n * k * (2 if half else 1))
+    return Figures(2 * terms + rest.flops, moved, acs, macs, added(acs, rest.acs), dense_macs=terms)
+
+
+_WEIGHTS = frozenset("W qw w W_prepack weight packed_weight packed MKL_W".split())
+_ACTIVATIONS = ("leaky_relu", "relu", "tanh")
 
 
 def _plain(weight: Operand | None) -> Operand:
@@ -67,6 +98,28 @@ def grouped(call: Call) -> Figures:
     return Figures(2 * terms + biased + scaled, call.moved, None, None, None)
 
 
+_PACKED = (
+    *(
+        f"quantized.{name}"
+        for name in (
+            "linear linear_relu linear_leaky_relu linear_tanh linear_dynamic linear_relu_dynamic "
+            "linear_dynamic_fp16 linear_relu_dynamic_fp16"
+        ).split()
+    ),
+    "_quantized.linear",
+    "_quantized.linear_dynamic",
+    "_quantized.wrapped_quantized_linear",
+    "_quantized._wrapped_quantized_linear_prepacked",
+    "_quantized.wrapped_fbgemm_linear_fp16_weight",
+    "onednn.qlinear_pointwise",
+    "onednn.linear_dynamic_fp16",
+    "onednn.linear_relu_dynamic_fp16",
+    *aten(
+        "fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation "
+        "fbgemm_linear_fp16_weight fbgemm_linear_fp16_weight_fp32_activation"
+    ),
+)
+
 RULES = (
     OpRule(
         "product",
@@ -84,4 +137,5 @@ RULES = (
         grouped,
         factors=(0, 1),
     ),
+    OpRule("product", _PACKED, packed),
 )

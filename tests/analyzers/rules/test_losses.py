@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from opjoule.analyzers import count
+
 X, T = ("self", (2, 5)), ("target", (2, 5))
 
 
@@ -58,3 +60,24 @@ def test_its_gradient_writes_all(of_five):
                 ("total_weight", ())]  # fmt: skip
     found = of_five("nll_loss_backward", operands, [(4, 100)], reduction=1)
     assert found[:2] == (8, 4 + 32 + 4 + 1600)
+
+
+def test_connectionist_temporal_classification(recorded):
+    """Three sequences of 5, 4 and 4 steps and 2, 2 and 1 labels: 2·labels + 1 states a step.
+
+    5·5 + 4·5 + 4·3 = 57 states of 13 FLOPs (2 maxima, 3 times - and exp, 2 additions, log, + m,
+    + p), 7 of them additions. Backward each takes 8 more where both directions meet, and each of
+    5·3·6 classes 6.
+    """
+    torch = pytest.importorskip("torch")
+    x = torch.randn(5, 3, 6).log_softmax(-1).requires_grad_()
+    labels = torch.randint(1, 6, (3, 2))
+
+    def run():
+        torch.nn.functional.ctc_loss(x, labels, (5, 4, 4), (2, 2, 1), reduction="sum").backward()
+
+    trace = recorded(run)
+    forward = count(trace, where="op=aten._ctc_loss.default").total
+    backward = count(trace, where="op=aten._ctc_loss_backward.default").total
+    assert (forward["flops"], forward["acs"], forward["macs"]) == (57 * 13, 57 * 7, 0)
+    assert backward["flops"] == 57 * (13 + 8) + 90 * 6

@@ -60,6 +60,15 @@ def test_adaptive_windows_are_those_of_the_layer(of_five, sizes):
     assert found[0] == 2 * 3 * 4 * (taken - m)
 
 
+def test_affine_grid(of_five):
+    # 2 grids of 5·5 places of 2 coordinates, each a sum of 3 products; backward each of theta's
+    operands = [("theta", (2, 2, 3))]
+    found = of_five("affine_grid_generator", operands, [(2, 5, 5, 2)])
+    assert found == (600, 48 + 400, 0, 300, 0)
+    found = of_five("affine_grid_generator_backward", [("grad", (2, 5, 5, 2))], [(2, 2, 3)])
+    assert (found[0], found[3]) == (600, 300)
+
+
 @pytest.mark.parametrize(
     ("mode", "flops"),
     [

@@ -5,6 +5,8 @@ x is 2 x 5 float32: 10 elements, 40 bytes; a mask of them 10 bytes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from opjoule.analyzers.rules.functions import Cost, cost_of
@@ -155,3 +157,47 @@ def test_quantization_aware_training(recorded):
     found = count(trace, by="op")
     assert "aten._fused_moving_avg_obs_fq_helper.default" in found.frame["op"].to_list()
     assert not found.coverage.uncovered and found.coverage.macs_share == 1
+
+
+PACKED = {
+    # x is quantized first: 2·23 comparisons, a scale of 10, 24·5; a scale for each result
+    "dynamic": (2 * 96 + 12 + 46 + 10 + 120, 24 * 4 + 12 * 4 + 32),
+    "static": (2 * 96 + 12, 24 + 12 + 32),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("way", PACKED)
+def test_packed_linear_layers_are_products_of_known_size(recorded, way):
+    """3 rows, 8 -> 4: 96 MACs; bytes: the input, the result, 32 weights of one byte each."""
+    quantization = pytest.importorskip("torch.ao.quantization")
+    if not torch.backends.quantized.supported_engines:
+        pytest.skip("PyTorch was built without quantized kernels")
+    model = nn.Sequential(
+        quantization.QuantStub(), nn.Linear(8, 4), quantization.DeQuantStub()
+    ).eval()
+    x = torch.randn(3, 8)
+    if way == "dynamic":
+        model = quantization.quantize_dynamic(model[1:2], {nn.Linear}, dtype=torch.qint8)
+    else:
+        model.qconfig = quantization.default_qconfig
+        model = quantization.prepare(model)
+        model(x)
+        model = quantization.convert(model)
+    with torch.no_grad():
+        trace = recorded(lambda: model(x), model=model)
+    found = count(trace, where="op=quantized*")
+    assert (found.total["flops"], found.total["bytes"]) == PACKED[way]
+    assert found.total["macs"] == found.total["dense_macs"] == 96
+    assert found.coverage.macs_share == 1
+    assert count(trace, rules="torch", where="op=quantized*").total["flops"] == 192
+
+
+def test_packed_linear_layers_and_their_activations(of_five, build):
+    from opjoule.analyzers.rules import rule_set
+
+    call = build("relu", [("X", (3, 8))], [(3, 4)])
+    for name, flops in (("linear_relu", 24), ("linear_leaky_relu", 36), ("linear", 12)):
+        renamed = replace(call, op=f"quantized.{name}.default", packet=f"quantized.{name}")
+        how, family, figures = rule_set("full").figures(renamed)
+        assert (how, family, figures.flops) == ("rule", "product", 192 + flops)

@@ -44,6 +44,8 @@ ROWS = {"dim": [1], "keepdim": False}
         ("_softmax", (4, 5), {"dim": 0}, (90, 0, 35)),
         ("logsumexp", (4,), ROWS, (80, 0, 40)),
         ("cumsum", (4, 5), {"dim": 1}, (16, 0, 16)),
+        # 4 rows of 4 steps: max, -, abs, -, exp, log1p, +
+        ("logcumsumexp", (4, 5), {"dim": 1}, (112, 0, 32)),
         ("cumprod", (4, 5), {"dim": 1}, (16, 0, 0)),
         # 20 elements, ceil(log2 5) = 3 comparisons each
         ("sort", (4, 5), {"dim": -1}, (60, 0, 0)),
