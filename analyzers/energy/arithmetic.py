@@ -11,7 +11,8 @@ import polars as pl
 from ..counting.coverage import by_op
 from ..counting.evaluate import tally
 from ..frames import at_once
-from ..rules import rule_set
+from ..rules import WITHOUT_MACS, rule_set
+from ..text import listed, percent
 from ..trace.trace import narrowed
 from ..workload.inference import forward_part, mode_warnings
 from ..workload.modules import with_paths
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 COUNTERS = {"mac": "macs", "ac": "acs"}
 """Component -> the counter that it is."""
+
+_CONSIDERABLE = 0.05
+"""Share of the FLOPs from which on work that is no MAC and no AC is named."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,18 @@ class Operations(NamedTuple):
         ops = by_op(self.counted).filter(how="uncovered")["op"]
         named = self.how.names_uncovered and len(ops) > 0
         return [f"no rule covers {', '.join(ops)}: left out"] if named else []
+
+    def without_macs(self) -> list[str]:
+        """Return one sentence on transforms that are a considerable share of the FLOPs."""
+        rows = self.counted.filter(pl.col("family").is_in(WITHOUT_MACS))
+        flops, total = int(rows["flops"].sum()), self.total("flops")
+        if not self.how.names_uncovered or flops <= _CONSIDERABLE * total:
+            return []
+        names = listed(rows["op"].unique(maintain_order=True).to_list(), 3)
+        return [
+            f"not charged: {percent(flops / total)} of the FLOPs are Fourier transforms ({names}), "
+            "which count no MACs and no ACs"
+        ]
 
 
 def operations_of(

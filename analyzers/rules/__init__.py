@@ -4,12 +4,13 @@ from .amount import Amount
 from .call import Call, Operand
 from .elements import cut_of, elements_of, views_all
 from .flop_counter import has_formula
-from .rule import PRODUCTS, Figures, OpRule
+from .rule import PRODUCTS, WITHOUT_MACS, Figures, OpRule
 from .sets import RULE_SETS, RuleSet, carries_spikes, factors_of, family_of, rule_set, rule_sets
 
 __all__ = [
     "PRODUCTS",
     "RULE_SETS",
+    "WITHOUT_MACS",
     "Amount",
     "Call",
     "Figures",

@@ -28,6 +28,10 @@ PRODUCTS = (
 """Families of products: matrices, convolutions, attention, recurrent and fused layers."""
 
 
+WITHOUT_MACS = ("transform",)
+"""Families whose work is sums of products, and whose rules count FLOPs and no MACs."""
+
+
 class Figures(NamedTuple):
     """The five counters of a call, and its dense products; None is unknown, never 0.
 

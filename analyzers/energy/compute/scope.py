@@ -34,4 +34,4 @@ def warnings_of(
     found += [*operations.uncovered(), *gaps]
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
-    return found
+    return [*found, *operations.without_macs()]

@@ -72,6 +72,7 @@ def warnings_of(
         found += [*_without_memory(operations), *free_weights(operations.part, operations.counted)]
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
+    found += operations.without_macs()
     return found if variant.tool_additions else [*found, _UNPUBLISHED]
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from opjoule import Recorder, open_trace, record
-from opjoule.analyzers.energy import estimate_compute
+from opjoule.analyzers.energy import estimate_compute, estimate_simple
 from opjoule.schemas import ConfigError, TraceError
 from opjoule.schemas.costs import ComputeConfig, load_config
 
@@ -268,3 +268,35 @@ def test_what_is_no_mac_and_no_ac_is_free_and_the_statement_says_so(tmp_path):
     said = report.statement()
     for free in ("multiplications, divisions and comparisons by themselves", "such as exp"):
         assert free in said.partition("not charged: ")[2]
+
+
+class Mixer(nn.Module):
+    """A Fourier transform of complex numbers, and a layer of their real parts."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.layer = nn.Linear(16, outputs, bias=False)
+
+    def forward(self, x):
+        return self.layer(torch.fft.fft(x).real.contiguous())
+
+
+@pytest.mark.parametrize("estimate", [estimate_compute, estimate_simple])
+def test_transforms_that_are_free_are_told_where_they_are_much(tmp_path, estimate):
+    """5·64·log2(16) = 1280 FLOPs of a transform beside 2·64·4 = 512 of a layer, 71.4 %.
+
+    Beside 2·64·400 they are 2.4 % and not worth a word. To charge no MAC for them is the rule:
+    nothing that strict refuses.
+    """
+    x = torch.randn(4, 16, dtype=torch.complex64)
+    told = {}
+    for outputs in (4, 400):
+        trace = open_trace(record(Mixer(outputs).eval(), x, tmp_path / f"mixer{outputs}"))
+        report = estimate(trace, strict=True)
+        assert report.counts["mac"] == 64 * outputs
+        told[outputs] = [each for each in report.warnings if "Fourier" in each]
+    assert told[400] == []
+    assert told[4] == [
+        "not charged: 71.4% of the FLOPs are Fourier transforms (aten._fft_c2c.default), "
+        "which count no MACs and no ACs"
+    ]
