@@ -63,6 +63,13 @@ OPERAND: dict[str, Kind] = {
     "requires_grad": "bool",
 }
 
+STORED: dict[str, Kind] = {
+    "role": "string",  # "in" or "out"
+    "slot": "int32",
+    "numel": "int64",  # elements that a sparse tensor stores
+    "bytes": "int64",  # of these elements and of their indices
+}
+
 SIGNATURES = _columns(
     [
         ("signature_id", "int32", "", "number of the signature, from 0"),
@@ -78,6 +85,7 @@ SIGNATURES = _columns(
         ("tags", ["string"], "", "PyTorch's tags of the op: pointwise, reduction, ..."),
         ("is_view", "bool", "", "the result aliases an operand and nothing is written"),
         ("mutates", ["string"], "", "names of the arguments that the op writes"),
+        ("stored", [STORED], "", "what sparse operands store; null where there are none"),
     ]
 )
 
@@ -321,6 +329,7 @@ PART_TABLES: dict[str, tuple[Column, ...]] = {
 TABLES: dict[str, tuple[Column, ...]] = {**STATIC_TABLES, **PART_TABLES}
 
 ADDED_COLUMNS: dict[str, tuple[str, ...]] = {
+    "signatures": ("stored",),
     "modules": ("same_as", "parameter_ids"),
     "module_calls": ("batch_from", "time_steps_from", "raised"),
     "calls": ("zero_pairs", "let_go"),

@@ -75,6 +75,7 @@ class Signatures:
             "tags": [op.tags for op in ops],
             "is_view": [op.is_view for op in ops],
             "mutates": [sorted(op.writes) for op in ops],
+            "stored": [_stored(*each[:3]) for each in seen],
         }
         found = {name: built(cells, schema.field(name).type) for name, cells in columns.items()}
         found["operands"] = _operands_column(seen)
@@ -155,6 +156,16 @@ def _operands(op: Op, operands: Any, results: Any) -> Iterator[tuple[Any, ...]]:
     for slot, key in enumerate(results):
         if key is not None:
             yield "out", slot, names[slot], None, *key
+
+
+def _stored(op: Op, operands: Any, results: Any) -> list[dict[str, Any]] | None:
+    """Return what the sparse operands and results of a signature store; None without any."""
+    found = []
+    for role, slot, _, _, layout, *_ in _operands(op, operands, results):
+        if getattr(layout, "stored", None) is not None:
+            numel, size = layout.stored
+            found.append({"role": role, "slot": slot, "numel": numel, "bytes": size})
+    return found or None
 
 
 def _operands_column(seen: list[tuple[Op, Any, Any, Any]]) -> pa.Array:

@@ -135,9 +135,14 @@ _SCALAR = Layout((), (), torch.float32)
 
 
 class OpaqueLayout:
-    """The layout, and in its place the value, of a tensor without strided elements: sparse, ..."""
+    """The layout, and in its place the value, of a tensor without strided elements: sparse, ...
 
-    __slots__ = ("device", "dtype_name", "layout_name", "nbytes", "numel", "shape")
+    Attributes:
+        stored: elements that a sparse tensor stores, and bytes of these and of their indices; None
+            of anything else.
+    """
+
+    __slots__ = ("device", "dtype_name", "layout_name", "nbytes", "numel", "shape", "stored")
     number = NULL
     measured = 2
     bits = -1
@@ -160,10 +165,38 @@ class OpaqueLayout:
         self.layout_name = "nested" if tensor.is_nested else layout
         self.nbytes = self.numel * tensor.dtype.itemsize
         self.device = str(tensor.device)
+        self.stored = _stored(tensor)
 
     def key(self) -> tuple[Any, ...]:
         """Return what two equal opaque layouts share."""
-        return (self.shape, self.numel, self.dtype_name, self.layout_name, self.device)
+        kind = (self.dtype_name, self.layout_name, self.device)
+        return (self.shape, self.numel, *kind, self.stored)
+
+
+_HELD: dict[Any, tuple[str, ...]] = {
+    torch.sparse_coo: ("_values", "_indices"),
+    torch.sparse_csr: ("values", "crow_indices", "col_indices"),
+    torch.sparse_bsr: ("values", "crow_indices", "col_indices"),
+    torch.sparse_csc: ("values", "ccol_indices", "row_indices"),
+    torch.sparse_bsc: ("values", "ccol_indices", "row_indices"),
+}
+"""Sparse layout -> methods that hand out the tensors which it consists of, the values first."""
+
+
+def _stored(tensor: torch.Tensor) -> tuple[int, int] | None:
+    """Return the elements that a sparse tensor stores, and bytes of these and of their indices.
+
+    Only shapes are asked, so a device need not have computed them. No recorder and no autograd
+    sees it.
+    """
+    try:
+        with torch._C._DisableTorchDispatch(), torch.no_grad():
+            parts = [getattr(tensor, name)() for name in _HELD.get(tensor.layout, ())]
+        if not parts:
+            return None
+        return parts[0].numel(), sum(part.numel() * part.element_size() for part in parts)
+    except Exception:  # no data behind it; nothing may stop a recording
+        return None
 
 
 class Values:

@@ -193,7 +193,7 @@ def facts_of(part: Trace, sampled: Samples) -> Facts:
 
 def _flop_counter(signature: Mapping[str, Any]) -> dict[str, int | None]:
     """Return the FLOPs of the products of a signature as FlopCounterMode counts them."""
-    elements = call_of(signature, {}).of_elements()
+    elements = call_of(signature, {}).of_elements().as_strided()
     dense = RULE_SETS["torch"].figures(elements)[2].dense_macs
     return {"twice": None if dense is None else 2 * dense}
 

@@ -30,6 +30,8 @@ class Operand(NamedTuple):
         nonzero: its nonzero elements as an amount; None past the fourth operand.
         layout: "strided", "sparse_coo", ...
         parts: real numbers in an element: 2 if it is complex.
+        stored: elements that a sparse tensor stores; None: it is none, or that was not recorded.
+        stored_bytes: bytes of these elements and of their indices.
     """
 
     slot: int
@@ -44,6 +46,8 @@ class Operand(NamedTuple):
     nonzero: Amount | None = None
     layout: str = "strided"
     parts: int = 1
+    stored: int | None = None
+    stored_bytes: int = 0
 
     @property
     def is_complex(self) -> bool:
@@ -156,6 +160,14 @@ class Call:
         others = {name: None if _is_complex_number(each) else each for name, each in found}
         return replace(self, ins=ins, outs=outs, arguments=others)
 
+    def as_strided(self) -> Call:
+        """Return the call with sparse operands taken for dense ones."""
+        ins = {
+            slot: o if o.stored is None else o._replace(layout="strided")
+            for slot, o in self.ins.items()
+        }
+        return replace(self, ins=ins)
+
     def dense(self) -> Call:
         """Return the call with no operand being spikes."""
         ins = {slot: operand._replace(spikes=False) for slot, operand in self.ins.items()}
@@ -233,8 +245,10 @@ def call_of(signature: Mapping[str, Any], spikes: Mapping[str, bool | None]) -> 
     """
     ins: dict[int, Operand] = {}
     outs: dict[int, Operand] = {}
+    stored = {(each["role"], each["slot"]): each for each in signature.get("stored") or ()}
     for o in signature["operands"]:
         key = f"{o['role']}{o['slot']}"
+        held = stored.get((o["role"], o["slot"]))
         shape = tuple(o["shape"] or ())
         numel = o["numel"] if o["numel"] is not None else prod(shape)
         operand = Operand(
@@ -250,6 +264,8 @@ def call_of(signature: Mapping[str, Any], spikes: Mapping[str, bool | None]) -> 
             nonzero=of(f"{key}_nonzero") if key in FLAGGED else None,
             layout=o["layout"] if o["shape"] is not None else "unknown",
             parts=parts_of(o["dtype"]),
+            stored=held["numel"] if held else None,
+            stored_bytes=held["bytes"] if held else 0,
         )
         (ins if o["role"] == "in" else outs)[o["slot"]] = operand
     return Call(

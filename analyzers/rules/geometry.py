@@ -162,9 +162,12 @@ Product = Matmul | Convolution | Norm
 
 
 def product_of(signature: Mapping[str, Any]) -> Product | None:
-    """Return what a signature multiplies or normalises; None if it is something else."""
+    """Return what a signature multiplies or normalises; None if it is something else.
+
+    A product with a sparse operand is something else: its shapes do not tell what it multiplies.
+    """
     packet, op = signature["packet"], signature["op"]
-    if packet not in _PRODUCTS:
+    if packet not in _PRODUCTS or signature.get("stored"):
         return None
     tensors = {
         (o["role"], o["slot"]): Operand(tuple(o["shape"]), bool(o["requires_grad"]))

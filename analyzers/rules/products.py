@@ -8,13 +8,14 @@ product takes in real arithmetic.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from math import prod
 
 from .amount import of
 from .call import Call, Operand
 from .functions import Cost, cost_of, product_cost
-from .rule import Figure, Figures, OpRule, added, aten
+from .rule import UNKNOWN, Figure, Figures, OpRule, added, aten
 
 
 def multiplications(call: Call, x: Operand, w: Operand) -> int:
@@ -110,6 +111,54 @@ def product(
     return Figures(flops=flops, bytes=moved, synops=acs, macs=macs, acs=acs)
 
 
+def sparse_product(call: Call, *, x: int, w: int, bias: int | None = None) -> Figures:
+    """Return the counters of a product of which one factor is sparse: its stored elements alone.
+
+    Each meets a row or a column of the other factor. They count as numbers: what a sparse tensor
+    holds is not measured, so where the other factor is spikes the pairs that meet are unknown. Two
+    sparse factors are of unknown size: which of their elements meet is in the data.
+    """
+    first, second = call.ins[x], call.ins[w]
+    others = [o for slot, o in (*call.ins.items(), *call.outs.items()) if o.layout != "strided"]
+    if len(others) != 1 or others[0].stored is None or others[0] not in (first, second):
+        return UNKNOWN
+    (held,) = others
+    assert held.stored is not None
+    fan = second.dim(-1) if len(second.shape) > 1 else 1
+    dense = second
+    if held is second:
+        fan, dense = first.dim(-2) if len(first.shape) > 1 else 1, first
+    terms = held.stored * fan * held.parts * dense.parts
+    flops, moved = 2 * terms, held.stored_bytes + dense.bytes + call.written
+    if bias is not None:
+        added = call.ins.get(bias)
+        flops += scaling(call, added)
+        if not call.is_number("beta", 0, 1) and added is not None:
+            moved += added.bytes
+    if dense.spikes is not False:
+        macs = None if dense.spikes is None else 0
+        return Figures(flops, moved, None, macs, None, dense_macs=terms)
+    return Figures(flops, moved, 0, terms, 0)
+
+
+def sampled(call: Call) -> Figures:
+    """Return the counters of a product of which only the elements that `self` stores are formed."""
+    kept, first, second = call.ins[0], call.ins[1], call.ins[2]
+    if kept.stored is None or first.layout != "strided" or second.layout != "strided":
+        return UNKNOWN
+    terms = kept.stored * first.dim(-1) * first.parts * second.parts
+    stored = kept._replace(numel=kept.stored)
+    flops = 2 * terms + scaling(replace(call, outs={0: stored}), stored)
+    moved = 2 * kept.stored_bytes + first.bytes + second.bytes
+    if first.spikes is False and second.spikes is False:
+        return Figures(flops, moved, 0, terms, 0)
+    return Figures(flops, moved, None, None, None, dense_macs=terms)
+
+
+def _sizeless(call: Call) -> Figures:
+    return UNKNOWN
+
+
 def _activated(call: Call) -> Figures:
     """A product with a bias, and ReLU or GELU of it."""
     found = product(call, x=1, w=2, bias=0)
@@ -186,8 +235,21 @@ _VECTORS = "mv dot vdot"
 _ADDED = "addmm addmm_ baddbmm baddbmm_ addmv addmv_ addbmm addbmm_"
 
 RULES = (
-    OpRule("product", aten(f"mm bmm {_VECTORS}"), partial(product, x=0, w=1), factors=(0, 1)),
-    OpRule("product", aten(_ADDED), partial(product, x=1, w=2, bias=0), factors=(1, 2)),
+    OpRule(
+        "product",
+        aten(f"mm bmm {_VECTORS}"),
+        partial(product, x=0, w=1),
+        factors=(0, 1),
+        sparse=partial(sparse_product, x=0, w=1),
+    ),
+    OpRule(
+        "product",
+        aten(f"{_ADDED} _sparse_addmm"),
+        partial(product, x=1, w=2, bias=0),
+        factors=(1, 2),
+        sparse=partial(sparse_product, x=1, w=2, bias=0),
+    ),
+    OpRule("product", aten("sparse_sampled_addmm"), _sizeless, sparse=sampled),
     OpRule("product", aten("_addmm_activation"), _activated, factors=(1, 2)),
     OpRule("product", aten("addr addr_"), _outer, factors=(1, 2)),
     OpRule(

@@ -54,6 +54,9 @@ class Figures(NamedTuple):
     dense_macs: int | None = None
 
 
+UNKNOWN = Figures(None, None, None, None, None)
+"""Figures of which nothing is known."""
+
 Counted = tuple[str, str, Figures]
 """How a call is counted (`rule`, `class`, `free` or `uncovered`), its family, and the counters."""
 
@@ -75,6 +78,8 @@ class OpRule:
         free: the ops compute and move nothing: views, metadata.
         factors: of a product of two operands, the slots of the first factor (a layer's
             input) and of the second (its weights).
+        sparse: returns the counters of a call with sparse operands, of which it is known how many
+            elements they store; None: such calls are of unknown size.
     """
 
     family: str
@@ -82,6 +87,13 @@ class OpRule:
     figures: Callable[[Call], Figures]
     free: bool = False
     factors: tuple[int, int] | None = None
+    sparse: Callable[[Call], Figures] | None = None
+
+    def counted(self, call: Call) -> Figures:
+        """Return the counters of a call, all unknown where it shows no sizes."""
+        if not call.opaque:
+            return self.figures(call)
+        return UNKNOWN if self.sparse is None else self.sparse(call)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ops", tuple(texts(self.ops)))

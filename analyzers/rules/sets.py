@@ -33,7 +33,7 @@ from . import (
 )
 from .call import Call
 from .classes import class_of, multiplies_nothing
-from .rule import PRODUCTS, Counted, Figures, OpRule
+from .rule import PRODUCTS, UNKNOWN, Counted, Figures, OpRule
 
 _ATEN = (
     *products.RULES,
@@ -134,19 +134,17 @@ class RuleSet:
         if rule is not None:
             if rule.free:
                 return "free", rule.family, rule.figures(call)
-            return "rule", rule.family, _UNKNOWN if call.opaque else rule.figures(call)
+            return "rule", rule.family, rule.counted(call)
         known = class_of(call) if self.with_classes else None
         if known is None:
-            return "uncovered", "", _UNKNOWN
+            return "uncovered", "", UNKNOWN
         how, family, found = known
-        return how, family, _UNKNOWN if call.opaque and how != "free" else found
+        return how, family, UNKNOWN if call.opaque and how != "free" else found
 
     def rule_of(self, op: str) -> OpRule | None:
         """Return the rule that names an op, `aten.mm.default` or `aten.mm`; None if none does."""
         return _named(self.extra, op) or _named(self.rules, op)
 
-
-_UNKNOWN = Figures(None, None, None, None, None)
 
 _FULL = by_op(FULL)
 
@@ -213,12 +211,10 @@ def _dense_macs(
         if rule.free:
             return 0
         product = rule.family in PRODUCTS
-        if call.opaque:
-            if product:
-                return None
+        if call.opaque and not product:
             continue
         if product:
-            dense = rule.figures(call.dense())
+            dense = rule.counted(call.dense())
             macs = dense.macs if isinstance(dense.macs, int) else None
             return macs if dense.dense_macs is None else dense.dense_macs
         found = counted if rule is used and counted is not None else rule.figures(call)

@@ -89,6 +89,10 @@ def _in_signatures() -> Iterator[Fault]:
     for name in ("tags", "mutates"):
         yield f"{name} is null", pl.col(name).is_null() | _has_null(name)
     yield "operands is null", pl.col("operands").is_null()
+    fields = [pl.element().struct.field(name) for name in ("slot", "numel", "bytes")]
+    sizes = pl.all_horizontal(each.is_between(0, _LARGEST).fill_null(False) for each in fields)
+    stored = pl.col("stored")
+    yield "stored holds what is no size", stored.is_not_null() & stored.list.eval(~sizes).list.any()
 
 
 def _in_modules() -> Iterator[Fault]:
