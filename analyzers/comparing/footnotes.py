@@ -82,7 +82,7 @@ def _of_network(network: Network, columns: Sequence[str], deviating: Set[str]) -
     sampled = network.sampled
     if network.trained:
         yield "its forward passes ran in training mode."
-    yield from (f"{what} are no inference and left out." for what in network.left_out)
+    yield from (f"{text}." for text in network.left_out)
     if "guessed" in (sampled.batch_from, sampled.time_steps_from):
         yield "batch or time steps are a guess."
     if network.name in deviating:

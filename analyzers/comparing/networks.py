@@ -14,7 +14,7 @@ from ..counting.firing import firing_of
 from ..counting.rates import rates
 from ..energy.estimators import ESTIMATORS, estimate
 from ..rules import rule_set
-from ..workload.inference import forward_alone, passes_left_out
+from ..workload.inference import forward_alone, passes_left_out, told_of
 from ..workload.kinds import kinds_of
 from ..workload.products import pads
 from .columns import (
@@ -61,7 +61,7 @@ class Network:
             part = forward_alone(trace, eval_only=True)
         except TraceError:
             part, self.trained = forward_alone(trace, eval_only=False), True
-        self.left_out: Sequence[str] = passes_left_out(trace, part)["what"].to_list()
+        self.left_out: Sequence[str] = told_of(passes_left_out(trace, part))
         per, options = asked.per, {"spikes": asked.spikes, **asked.options}
         several = asked.spread and per != "total"
         self.counts: Counts = count(part, per=per, spread=several, **options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ...schemas import TraceError
+from ...schemas import STAGES, TraceError
 from ..frames import at_once
 from ..text import agreeing, listed, number
 from ..trace.files import collected
@@ -95,50 +95,75 @@ def evaluated_samples(trace: Trace) -> pl.DataFrame:
 
 
 def passes_left_out(trace: Trace, part: Trace) -> pl.DataFrame:
-    """Return the products of the forward passes in training mode: they are no inference.
+    """Return the products that ran besides the inference, which no estimator of it charges.
+
+    These are the forward passes in training mode, and what ran in other stages: backward passes
+    (of a force that is a gradient too), what checkpoints recomputed, steps of optimizers.
 
     Args:
         trace: the trace.
-        part: the inference in it, see `forward_part`.
+        part: the inference in it, see `forward_part`; of other stages nothing is charged.
 
     Returns:
-        `what`, `calls` and `macs` (dense; null: the size of one is not known), one row or none.
+        `stage`, `what`, `calls` and `macs` (dense; null: the size of one is not known), one row or
+        none for each stage.
     """
-    if part is trace:
-        return pl.DataFrame(schema=_LEFT_OUT)
     known: dict[int, tuple[Trace, pl.DataFrame]] = trace.own.setdefault("passes left out", {})
     if id(part) not in known:
         known[id(part)] = part, _passes_left_out(trace, part)
     return known[id(part)][1]
 
 
-_LEFT_OUT = {"what": pl.String, "calls": pl.Int64, "macs": pl.Int64}
+_LEFT_OUT = {"stage": pl.String, "what": pl.String, "calls": pl.Int64, "macs": pl.Int64}
+
+_PASSES = {
+    "forward": "passes in training mode",
+    "backward": "backward passes",
+    "recompute": "recomputed passes",
+    "optimizer": "optimizer steps",
+}
+"""Stage -> what of it is left out."""
 
 
 def _passes_left_out(trace: Trace, part: Trace) -> pl.DataFrame:
     keys = [*MODULE, "signature_id"]
-    rest = uncharged(products_of(trace, ()), products_of(part, ()).select(*keys, "calls"))
+    ran = products_of(trace, (), stages=STAGES)
+    inference = products_of(part, ()).select(*keys, "stage", "calls")
+    rest = uncharged(ran, inference)
     paths = trace.modules.select(*MODULE, "path")
-    if rest.is_empty():
-        return pl.DataFrame(schema=_LEFT_OUT)
     named = rest.join(paths, on=list(MODULE), how="left", maintain_order="left")
-    modules = named["path"].fill_null("no module").unique(maintain_order=True).to_list()
     macs = pl.when(pl.col("macs").null_count() == 0).then(pl.col("macs").sum())
-    what = pl.lit(f"passes in training mode ({listed(modules)})")
-    return named.select(what.alias("what"), pl.col("calls").sum(), macs=macs)
+    rows = []
+    for stage, passes in _PASSES.items():
+        of_stage = named.filter(stage=stage)
+        if of_stage.height:
+            modules = of_stage["path"].fill_null("no module").unique(maintain_order=True).to_list()
+            sums = of_stage.select(pl.col("calls").sum(), macs=macs).row(0)
+            rows.append((stage, f"{passes} ({listed(modules)})", *sums))
+    return pl.DataFrame(rows, schema=_LEFT_OUT, orient="row")
 
 
 def passes_warnings(trace: Trace, rest: pl.DataFrame) -> list[str]:
-    """Return one sentence on passes in training mode, if any of their products are left out.
+    """Return a sentence on each kind of passes of which products are left out.
 
     Args:
         trace: the trace.
         rest: what `passes_left_out` returned.
     """
     told = "" if _unlike(trace).height else ", or leave them out with --where training=false"
+    ways = {"forward": f": call model.eval() before recording{told}"}
+    other = ": leave them out with --where stage=forward"
+    told_by_stage = zip(rest["stage"], told_of(rest), strict=True)
+    return [text + ways.get(stage, other) for stage, text in told_by_stage]
+
+
+def told_of(rest: pl.DataFrame) -> list[str]:
+    """Return what is said of what `passes_left_out` returned, without what to do."""
     return [
-        f"{what} are no inference and left out: call model.eval() before recording{told}"
-        for what in rest["what"]
+        f"{what} are no inference and left out"
+        if stage == "forward"
+        else f"{what} are left out, since forward passes alone are charged"
+        for stage, what in rest.select("stage", "what").iter_rows()
     ]
 
 

@@ -83,7 +83,7 @@ def estimate_lemaire(
     counted = count(by_step=trace.manifest.steps <= MOST_STEPS)
     rest, charged = left_out(part, counted, variant)
     trained = passes_left_out(asked, part)
-    named = rest.select(*trained.columns, "uncovered")
+    named = rest.select("what", "calls", "macs", "uncovered")
     account = account_of(charged, pl.concat([named, trained], how="diagonal"))
     passes = passes_warnings(asked, trained)
     warnings = (*variant.warnings(rest, trace), *passes, *counted.warnings)

@@ -80,8 +80,14 @@ def account(actions: Actions, machine: Machine, counts: Mapping[str, Counted]) -
     done = int(told.filter(charged)["dense_macs"].sum())
     notes = tuple(_unknown(machine.term[name], found) for name, found in counts.items()
                   if found.unknown and not found.known)  # fmt: skip
-    trained = passes_left_out(actions.whole, actions.part)
-    return account_of(done, pl.concat([rest, trained], how="diagonal"), notes)
+    passes = _passes(actions, machine)
+    return account_of(done, pl.concat([rest, passes], how="diagonal"), notes)
+
+
+def _passes(actions: Actions, machine: Machine) -> pl.DataFrame:
+    """Return the passes whose products are left out: none in scope training."""
+    found = passes_left_out(actions.whole, actions.part)
+    return found.clear() if machine.machine.scope == "training" else found
 
 
 def refuse_nothing(trace: Trace, machine: Machine, found: Account) -> None:
@@ -128,7 +134,7 @@ def warnings_of(
     ]
     if counts and all(found.unknown and not found.known for found in counts.values()):
         raise TraceError(f"{actions.part.path}: {unknown[0]}")
-    passes = passes_warnings(actions.whole, passes_left_out(actions.whole, actions.part))
+    passes = passes_warnings(actions.whole, _passes(actions, machine))
     found = [*unknown, *passes, *_uncovered(actions, machine), *_free(actions, machine)]
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")

@@ -8,9 +8,10 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from opjoule import count, open_trace, record  # noqa: E402
+from opjoule import Recorder, count, energy, open_trace, record  # noqa: E402
 from opjoule.analyzers.energy import ESTIMATORS, estimate, estimate_simple  # noqa: E402
 from opjoule.schemas import TraceError  # noqa: E402
+from opjoule.schemas.costs import SpikeSimConfig  # noqa: E402
 
 
 class Vector(nn.Module):
@@ -164,3 +165,70 @@ def test_what_may_be_a_product_alone_refuses_nothing(tmp_path, blend):
     trace = open_trace(record(model, torch.rand(2, 4), tmp_path / "t"))
     found = estimate(trace, "neuromc")
     assert found.total_pj > 0 and found.account.share is None
+
+
+class Force(nn.Module):
+    """A force that is the gradient of an energy: 2 * 16 * 9 MACs of a convolution, 32 of a layer.
+
+    Its backward pass has as many: the gradients of the inputs of both, and none of weights.
+    """
+
+    def __init__(self, way):
+        super().__init__()
+        self.conv, self.layer, self.way = nn.Conv2d(1, 1, 3), nn.Linear(16, 1), way
+
+    def energy(self, x):
+        return self.layer(self.conv(x).tanh().flatten(1)).sum()
+
+    def forward(self, x):
+        if self.way == "autograd":
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                return torch.autograd.grad(self.energy(x), x)[0]
+        return torch.func.grad(self.energy)(x)
+
+
+INFERENCES = ("compute", "simple", "lemaire", "spikesim", "machine.paper")
+
+
+@pytest.mark.parametrize("estimator", INFERENCES)
+@pytest.mark.parametrize("way", ["autograd", "func"])
+def test_a_gradient_in_the_forward_pass_is_left_out_by_name(way, estimator, tmp_path):
+    """Forward 2 * (16 * 9 + 16) = 320 dense MACs, backward 320: spikesim charges 288 of 640."""
+    trace = open_trace(record(Force(way).eval(), torch.rand(2, 1, 6, 6), tmp_path / "t"))
+    account = of_inference(trace, estimator).account
+    assert account.charged_macs == (288 if estimator == "spikesim" else 320)
+    assert account.charged_macs + account.left_out_macs == 640
+    assert count(trace).total["dense_macs"] == 640
+    backward = account.left_out.filter(what="backward passes (Force.layer, Force.conv)")
+    assert backward.select("calls", "macs").rows() == [(2, 320)]
+
+
+@pytest.mark.parametrize("estimator", INFERENCES)
+def test_backward_products_warn_and_strict_refuses_them(estimator, tmp_path):
+    """Eval mode, then a training step: charged + left out are the products of all stages."""
+    model = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten(), nn.Linear(16, 2))
+    with Recorder(tmp_path / "t", model=model):
+        model.eval()(torch.rand(2, 1, 6, 6)).sum().backward()
+        model.train()(torch.rand(2, 1, 6, 6)).sum().backward()
+    trace = open_trace(tmp_path / "t")
+    found = of_inference(trace, estimator)
+    whole = count(trace).total["dense_macs"]
+    assert found.account.charged_macs + found.account.left_out_macs == whole
+    assert any(
+        "backward passes (Sequential.2, Sequential.0) are left out, since forward passes alone are "
+        "charged" in text
+        for text in found.warnings
+    )
+    evaluated = trace.where("training=false")
+    with pytest.raises(TraceError, match=r"backward passes .*\(strict\)"):
+        of_inference(evaluated, estimator, strict=True, where="module=Sequential.0")
+    alone = ["training=false", "stage=forward", "module=Sequential.0"]
+    assert of_inference(trace, estimator, strict=True, where=alone).account.share == 1
+
+
+def of_inference(trace, estimator, **options):
+    if estimator.startswith("machine."):
+        return energy(trace, machine=estimator.removeprefix("machine."), **options)
+    config = SpikeSimConfig(with_gradients=True) if estimator == "spikesim" else None
+    return estimate(trace, estimator, config, **options)

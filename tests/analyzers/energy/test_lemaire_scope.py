@@ -139,8 +139,9 @@ def test_an_inference_beside_a_training_step(tmp_path):
     assert set(report.rows["label"]) == {"inference"}  # the last filter
     mixed = estimate_lemaire(trace)
     assert mixed.total_pj == pytest.approx(wanted.total_pj, rel=1e-12)
-    assert mixed.left_out.rows() == [
-        ("passes in training mode (Sequential.0, Sequential.2)", 2, 132, 0.5)
+    assert mixed.left_out.rows() == [  # backward: one input is no gradient's, so 3 products
+        ("backward passes (Sequential.2, Sequential.0)", 3, 168, pytest.approx(168 / 432)),
+        ("passes in training mode (Sequential.0, Sequential.2)", 2, 132, pytest.approx(132 / 432)),
     ]
 
 
