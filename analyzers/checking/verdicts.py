@@ -134,9 +134,10 @@ class Figures:
         if figure.startswith(ENERGY):
             report = self.reports[figure.removeprefix(ENERGY)]
             if scope == "total":
-                return [Row(None, None, report.total_pj, False)]
+                return [Row(None, None, report.total_pj, report.at_least)]
             frame = report.by(*_KEYS[scope], exclusive=scope == "own")
-            frame = frame.rename({"energy_pj": figure}).with_columns(at_least=pl.lit(None))
+            least = pl.lit(figure if report.at_least else None)  # of which rows is not known
+            frame = frame.rename({"energy_pj": figure}).with_columns(at_least=least)
         else:
             frame = self.counts(scope).frame
         return [
@@ -247,6 +248,11 @@ def _unknown(figures: Figures, limit: Limit, rows: Sequence[Row], hidden: int) -
         charged = limit.figure.startswith(ENERGY)
         return f"nothing {'is charged' if charged else 'ran'} in a module that fits"
     if any(row.amount is None or row.floor for row in rows):
+        least = max((row.amount for row in rows if row.amount is not None), default=None)
+        bound = "" if least is None else f"at least {figure_text(limit.figure)(least)}; "
+        if limit.figure.startswith(ENERGY):
+            unknown = figures.reports[limit.figure.removeprefix(ENERGY)].account.unknown
+            return f"{bound}unknown for {listed([*unknown])}"
         scope = "op" if limit.modules is None else "module and op"
         modules = {row.module for row in rows}
         ops = [
@@ -254,8 +260,6 @@ def _unknown(figures: Figures, limit: Limit, rows: Sequence[Row], hidden: int) -
             for row in figures.rows(limit.figure, scope)
             if row.op and (row.amount is None or row.floor) and row.module in modules
         ]
-        least = max((row.amount for row in rows if row.amount is not None), default=None)
-        bound = "" if least is None else f"at least {figure_text(limit.figure)(least)}; "
         return f"{bound}unknown for calls of {listed(list(dict.fromkeys(ops)))}"
     if figures.trace.left_out:
         return figures.trace.left_out

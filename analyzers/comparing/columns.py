@@ -134,7 +134,7 @@ def cells_of(
         column: its name.
         values: a value for each network.
         deviations: of the values; None: not known.
-        bounds: the counters of each network that are lower bounds: they have a sign.
+        bounds: the columns of each network that are lower bounds: they have a sign.
     """
     title, texts = _cells(column, values, deviations)
     if not bounds:

@@ -53,6 +53,8 @@ def total_of(figure: str, base: Side, head: Side, joined: pl.DataFrame) -> Total
     if figure in COUNTERS:
         uneven = joined[f"{figure}_unknown_base"] != joined[f"{figure}_unknown_head"]
         known = known and not uneven.any()
+    elif figure.startswith(ENERGY):
+        known = known and base.left_out(figure) == head.left_out(figure)
     return total_between(figure, UNITS.get(figure, "pJ"), one, two, known=known)
 
 

@@ -113,6 +113,11 @@ class Network:
             return None, None
         return report.each_pj(self.per), self._deviation(report)
 
+    def at_least(self, column: str) -> bool:
+        """Return whether the value of a column is a lower bound."""
+        report = self.reports.get(column.removeprefix(ENERGY))
+        return report.at_least if report is not None else column in self.counts.at_least
+
     def _deviation(self, report: EnergyReport) -> float | None:
         if not self.spread or report.sampled.completed.height < 2:
             return None

@@ -134,8 +134,19 @@ class Side:
             return 0
         return int(self.kinds.filter(self._lost(figure))["calls"].sum())
 
+    def left_out(self, figure: str) -> dict[str, float | None]:
+        """Return what an energy leaves out as not known, and in how many calls."""
+        report = self.reports[figure.removeprefix(ENERGY)]
+        calls = dict(report.left_out.select("what", "calls").iter_rows())
+        return {
+            what: calls[what] / self.units(figure) if what in calls else None
+            for what in report.account.unknown
+        }
+
     def sign(self, figure: str) -> str:
         """Return what stands before a total of the side: of a lower bound a sign."""
+        if figure.startswith(ENERGY):
+            return self.reports[figure.removeprefix(ENERGY)].sign
         return AT_LEAST if self.unknown(figure) else ""
 
     def _lost(self, figure: str) -> pl.Expr:
@@ -165,6 +176,7 @@ def side_data(side: Side) -> dict[str, Any]:
                 "config": report.config,
                 "statement": report.statement(),
                 "coverage": report.coverage,
+                "at_least": report.at_least,
                 "warnings": list(report.warnings),
             }
             for name, report in side.reports.items()

@@ -43,7 +43,7 @@ class Table(Result):
     Attributes:
         frame: a row for each network: `network`, and each column, numbers in their units (pJ for
             energies); with a spread also `<column>_std`. Null: not known, or it does not apply.
-            If counters are lower bounds, since some calls are unknown, also `at_least`: the names
+            If figures are lower bounds, since some calls are unknown, also `at_least`: the names
             of those columns (null: none in this row).
         columns: the columns in order.
         footnotes: what figures speak of, the model behind each energy, coverage and warnings.
@@ -304,7 +304,7 @@ def _row(
             row[column] = given[column].get(network.name)
             continue
         row[column], row[f"{column}_std"] = network.figure(column)
-        if column in network.counts.at_least:
+        if network.at_least(column):
             bounds.append(column)
     return row | {LEAST: " ".join(bounds) or None}
 

@@ -87,7 +87,8 @@ class Operations(NamedTuple):
 
     def gaps(self) -> Gaps:
         """Return what is not in the counts; raise TraceError if no product is."""
-        return gaps_of(self.part, self.counted, self.whole)
+        named = self.how.names_uncovered
+        return gaps_of(self.part, self.counted, self.whole, open_ops=named)
 
     def modes(self, samples: Samples) -> list[str]:
         """Return one sentence on what is charged in training mode, if anything is.

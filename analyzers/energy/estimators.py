@@ -28,6 +28,7 @@ from ...schemas.several import texts
 from ...schemas.spelling import refuse_unknown
 from ..answers.page import Page
 from ..answers.result import Result
+from ..text import listed
 from ..trace.trace import narrowed
 from ..workload.divisors import check_per, known_number, stepped_by_sample
 from ..workload.module_facts import in_words
@@ -72,8 +73,8 @@ def estimate(
 
     Raises:
         ConfigError: unknown estimator, or a configuration of another one; or what it raises.
-        TraceError: what the estimator raises; or `per` is "sample" or "step", and it is not known
-            how many there are.
+        TraceError: what the estimator raises; nothing can be charged; or `per` is "sample" or
+            "step", and it is not known how many there are.
     """
     check_per(per)
     if _package(name) == ON_MACHINE and isinstance(config, config_class(ON_MACHINE)):
@@ -88,6 +89,7 @@ def estimate(
         return again
 
     report: EnergyReport = made(trace, config, **options)
+    _refuse_unknown_alone(trace, report)
     known_number(trace, report.sampled, per)
     return replace(
         report.of(trace),
@@ -95,6 +97,21 @@ def estimate(
         per=per,
         modules=partial(in_words, trace.whole),
     )
+
+
+def _refuse_unknown_alone(trace: Trace, report: EnergyReport) -> None:
+    """Refuse an energy of 0 of a trace in which ops ran whose energy is not known.
+
+    Raises:
+        TraceError: it is one.
+    """
+    open_ones = report.left_out.filter(pl.col("macs").is_null())["what"].to_list()
+    if open_ones and not report.total_pj and not report.account.charged_macs:
+        raise TraceError(
+            f"{trace.path}: nothing can be charged: how much {listed(open_ones)} "
+            "multiplies is not known. Record the network without it (a quantized one before its "
+            "conversion)"
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,9 +139,20 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
 
     @property
     def frame(self) -> pl.DataFrame:
-        """`estimator`, `revision`, `total_pj`, `per_sample_pj` and `macs_share` of each."""
+        """The estimate of each.
+
+        `estimator`, `revision`, `total_pj`, `per_sample_pj`, `macs_share` and `at_least` (the
+        energies are lower bounds).
+        """
         rows = [
-            (name, report.revision, report.total_pj, report.per_sample_pj, report.account.share)
+            (
+                name,
+                report.revision,
+                report.total_pj,
+                report.per_sample_pj,
+                report.account.share,
+                report.at_least,
+            )
             for name, report in self.reports.items()
         ]
         schema = {
@@ -133,6 +161,7 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
             "total_pj": pl.Float64,
             "per_sample_pj": pl.Float64,
             "macs_share": pl.Float64,
+            "at_least": pl.Boolean,
         }
         return pl.DataFrame(rows, schema=schema, orient="row")
 

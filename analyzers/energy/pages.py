@@ -26,8 +26,8 @@ _LEFT_OUT = (
 _EVERY = (
     Column("estimator", "estimator", left=True, style="bold"),
     Column("revision", "revision", left=True, optional=2),
-    Column("total_pj", "energy", energy_text),
-    Column("per_sample_pj", "energy a sample", energy_text),
+    Column("total_pj", "energy"),
+    Column("per_sample_pj", "energy a sample"),
     Column("macs_share", "MACs charged", share_text, optional=1),
 )
 _APART = "different estimators speak of different machines: do not compare their energies"
@@ -59,14 +59,24 @@ def left_out_sheets(account: Account) -> list[Sheet]:
 
 def title_of(report: EnergyReport) -> str:
     """Return an estimate in one line."""
-    each = f", {energy_text(report.per_sample_pj)} a sample" if report.samples else ""
-    whole = energy_text(report.total_pj)
+    each = f", {_shown(report, report.per_sample_pj)} a sample" if report.samples else ""
+    whole = _shown(report, report.total_pj)
     return f"{report.estimator}, revision {report.revision}: {whole}{each}"
+
+
+def _shown(report: EnergyReport, value_pj: float | None) -> str:
+    """Return an energy of a report, a lower bound with its sign."""
+    return ("" if value_pj is None else report.sign) + energy_text(value_pj)
 
 
 def energies_page(found: Energies, keys: Sequence[str], **options: Any) -> Page:
     """Return all estimates in one table, and a block for each; they are not to be compared."""
-    sheets = [Sheet(found.frame, _EVERY)]
+    reports = found.values()
+    frame = found.frame.with_columns(
+        total_pj=pl.Series([_shown(each, each.total_pj) for each in reports]),
+        per_sample_pj=pl.Series([_shown(each, each.per_sample_pj) for each in reports]),
+    )
+    sheets = [Sheet(frame, _EVERY)]
     for report in found.values():
         page = report.page(keys, **options)
         first, *others = page.sheets
@@ -85,10 +95,10 @@ def energies_page(found: Energies, keys: Sequence[str], **options: Any) -> Page:
 
 def _notes(report: EnergyReport) -> Iterator[str]:
     """Yield the lines under an estimate: total, what it speaks of, and its coverage."""
-    each = f", {energy_text(report.per_sample_pj)} a sample" if report.per_sample_pj else ""
+    each = f", {_shown(report, report.per_sample_pj)} a sample" if report.per_sample_pj else ""
     scope = report.scope
     total = "total (assumed)" if is_assumed(report.assumed) else "total"
-    yield f"{total} {energy_text(report.total_pj)} ({report.total_pj:.10g} pJ){each}"
+    yield f"{total} {_shown(report, report.total_pj)} ({report.total_pj:.10g} pJ){each}"
     yield f"{report.estimator}, revision {report.revision}: {scope.title}; {scope.technology}"
     yield f"stages {', '.join(scope.stages)}; covers {scope.covers}; leaves out {scope.leaves_out}"
     if report.input_types:
@@ -115,8 +125,8 @@ def _column(per: str) -> str:
 
 
 def _headed(report: EnergyReport, per: str) -> str:
-    """Return the heading of energies, marked where they rest on an assumption."""
-    title = "energy" if per == "total" else f"energy a {per}"
+    """Return the heading of energies, marked where they are bounds or rest on an assumption."""
+    title = report.sign + ("energy" if per == "total" else f"energy a {per}")
     return f"{title} (assumed)" if is_assumed(report.assumed) else title
 
 

@@ -14,6 +14,7 @@ from ..answers.page import Page
 from ..answers.result import Result
 from ..answers.rows import Words, asked, no_words
 from ..frames import added_up
+from ..units import AT_LEAST
 from ..workload.account import Account
 from ..workload.divisors import check_per, deviations, divided, divisors, number_of
 from ..workload.modules import no_scopes, rolled_up
@@ -122,6 +123,16 @@ class EnergyReport(Result):
     def per_sample_pj(self) -> float | None:
         """Energy of one sample in pJ; None if the trace does not tell how many there were."""
         return self.total_pj / self.samples if self.samples else None
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the energy is a lower bound: of some calls the size or the data is not known."""
+        return self.account.at_least
+
+    @property
+    def sign(self) -> str:
+        """What stands before the energy: the sign of a lower bound, or nothing."""
+        return AT_LEAST if self.at_least else ""
 
     @property
     def batch(self) -> int | None:

@@ -62,10 +62,10 @@ def _parts(report: EnergyReport) -> Iterator[str]:
 
 
 def _energies(report: EnergyReport) -> str:
-    each = report.per_sample_pj
+    each, least = report.per_sample_pj, "at least " if report.at_least else ""
     if each is None:
-        return f"{report.total_pj:.10g} pJ for the whole recording"
-    return f"{each:.10g} pJ a sample ({report.total_pj:.10g} pJ in all)"
+        return f"{least}{report.total_pj:.10g} pJ for the whole recording"
+    return f"{least}{each:.10g} pJ a sample ({report.total_pj:.10g} pJ in all)"
 
 
 def _averaged(report: EnergyReport) -> str:

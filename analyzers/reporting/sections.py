@@ -122,7 +122,7 @@ def cards(report: Report) -> Iterator[Card]:
     for name, found in report.energies.items():
         value = found.total_pj if counts.per == "total" else found.per_sample_pj
         yield _card(f"energy.{name}", f"energy {unit}, {name}", value, energy_text, compared,
-                    _scope(found))  # fmt: skip
+                    _scope(found), found.sign)  # fmt: skip
 
 
 def _scope(found: EnergyReport) -> str:
@@ -182,8 +182,9 @@ def estimates(report: Report) -> Iterator[Estimate]:
             title=f"{found.scope.title}, revision {found.revision}, {found.scope.technology}",
             cards=(
                 Card(f"energy.{name}.per_sample_pj", "a sample",
-                     figure(found.per_sample_pj, energy_text)),
-                Card(f"energy.{name}.total_pj", "in all", figure(found.total_pj, energy_text)),
+                     figure(found.per_sample_pj, energy_text, found.sign)),
+                Card(f"energy.{name}.total_pj", "in all",
+                     figure(found.total_pj, energy_text, found.sign)),
             ),
             parts=_parts(name, found),
             statement=plain(found.statement()),

@@ -69,7 +69,7 @@ def _columns(found: Sweep) -> list[Column]:
     for name in found.frame.columns:
         if name in ("total_pj", "per_sample_pj", "per_step_pj"):
             if per == "total" or name == f"per_{per}_pj":
-                title = name.removesuffix("_pj").replace("_", " ")
+                title = found.reports[0].sign + name.removesuffix("_pj").replace("_", " ")
                 columns.append(Column(name, title, energy_text))
         elif name.startswith("energy_"):
             part = name[len("energy_") :].removesuffix(ending)

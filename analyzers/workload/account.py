@@ -6,6 +6,7 @@ the warnings and the refusals of every estimator come from it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +33,20 @@ class Account:
         notes: what else a reader of the coverage has to know.
         charges_nothing: whether there are products and none of them is charged; of an op that no
             rule covers it is not known if it is one.
+        unknown: what is left out since its size, or what it holds, is not known. If there is any,
+            the energy of what is charged is a lower bound.
     """
 
     charged_macs: int = 0
     left_out: pl.DataFrame = field(default_factory=_nothing)
     notes: tuple[str, ...] = ()
     charges_nothing: bool = False
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def at_least(self) -> bool:
+        """Whether an energy of what is charged is a lower bound."""
+        return bool(self.unknown)
 
     @property
     def left_out_macs(self) -> int | None:
@@ -53,11 +62,17 @@ class Account:
         return self.charged_macs / whole if whole else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data: `left_out`, `charged_macs` and `charged_share`."""
+        """Return it as plain data.
+
+        Returns:
+            `left_out`, `charged_macs`, `charged_share` and `at_least` (an energy of what is charged
+            is a lower bound).
+        """
         return {
             "left_out": self.left_out.to_dicts(),
             "charged_macs": self.charged_macs,
             "charged_share": self.share,
+            "at_least": self.at_least,
         }
 
     def line(self) -> str:
@@ -75,15 +90,31 @@ class Account:
         return "; ".join([text, *self.notes])
 
 
-def account_of(charged_macs: int, rest: pl.DataFrame, notes: tuple[str, ...] = ()) -> Account:
+def account_of(
+    charged_macs: int,
+    rest: pl.DataFrame,
+    notes: tuple[str, ...] = (),
+    *,
+    beside: pl.DataFrame | None = None,
+    unknown: Sequence[str] = (),
+) -> Account:
     """Return the account of an estimator.
 
     Args:
         charged_macs: dense MACs of the products that it charges.
         rest: `what`, `calls` and `macs` of what it does not charge; rows of one `what` are added.
-            With `uncovered` (null: false), which of them no rule covers.
+            With `uncovered` (null: false), which of them no rule covers, and `unmeasured`, of which
+            it is not known what they hold or do.
         notes: see `Account`.
+        beside: more such rows, of what the energy does not speak of: it is no lower bound for them.
+        unknown: what else is left out as not known.
     """
+    lost = pl.col("macs").is_null()
+    if "unmeasured" in rest:
+        lost |= pl.col("unmeasured")
+    told = (*rest.filter(lost)["what"].unique(maintain_order=True), *unknown)
+    if beside is not None:
+        rest = pl.concat([rest, beside], how="diagonal")
     calls, macs = pl.col("calls").cast(pl.Int64), pl.col("macs").cast(pl.Int64)
     known_macs = pl.when(macs.null_count() == 0).then(macs.sum())
     whole = charged_macs + int(rest["macs"].sum() or 0)
@@ -100,4 +131,5 @@ def account_of(charged_macs: int, rest: pl.DataFrame, notes: tuple[str, ...] = (
     )
     sure = rest.filter(~pl.col("uncovered").fill_null(False)) if "uncovered" in rest else rest
     products = sure.filter(macs.is_null() | (macs > 0))
-    return Account(charged_macs, at_once(found), notes, not charged_macs and products.height > 0)
+    nothing = not charged_macs and products.height > 0
+    return Account(charged_macs, at_once(found), notes, nothing, told)

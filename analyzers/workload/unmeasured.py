@@ -43,13 +43,15 @@ class Gaps(NamedTuple):
         ]
 
 
-def gaps_of(trace: Trace, counted: pl.DataFrame, whole: Trace) -> Gaps:
+def gaps_of(trace: Trace, counted: pl.DataFrame, whole: Trace, *, open_ops: bool = True) -> Gaps:
     """Return what is missing of counts.
 
     Args:
         trace: the part that was counted.
         counted: what `tally` returned.
         whole: the trace that it is the inference, or all forward passes, of.
+        open_ops: whether it is not known what ops do that no rule covers. In the sets of
+            SpikingJelly they count nothing, by definition.
 
     Raises:
         TraceError: there are products, and of none of them MACs and ACs are known.
@@ -66,12 +68,16 @@ def gaps_of(trace: Trace, counted: pl.DataFrame, whole: Trace) -> Gaps:
         .otherwise(pl.format("{} (not measured)", "op"))
     )
     rest = counted.filter(~known).select(
-        what=missing, calls="calls", macs="dense_macs", uncovered=uncovered
+        what=missing,
+        calls="calls",
+        macs="dense_macs",
+        uncovered=uncovered,
+        unmeasured=pl.lit(True) if open_ops else ~uncovered,
     )
     trained = passes_left_out(whole, trace)
     passes = passes_warnings(whole, trained)
     charged = int(counted.filter(known)["dense_macs"].sum())
-    account = account_of(charged, pl.concat([rest, trained], how="diagonal"))
+    account = account_of(charged, rest, beside=trained)
     products = counted.filter(pl.col("dense_macs").is_null() | (pl.col("dense_macs") > 0))
     if products.height and account.charges_nothing:
         raise TraceError(f"{trace.path}: {_nothing_known(trace, products, unsized)}")

@@ -84,7 +84,7 @@ def estimate_lemaire(
     rest, charged = left_out(part, counted, variant)
     trained = passes_left_out(asked, part)
     named = rest.select("what", "calls", "macs", "uncovered")
-    account = account_of(charged, pl.concat([named, trained], how="diagonal"))
+    account = account_of(charged, named, beside=trained)
     passes = passes_warnings(asked, trained)
     warnings = (*variant.warnings(rest, trace), *passes, *counted.warnings)
     nothing = account.charges_nothing and not (warnings and variant.allows_nothing)

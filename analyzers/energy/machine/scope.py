@@ -75,13 +75,15 @@ def account(actions: Actions, machine: Machine, counts: Mapping[str, Counted]) -
         .otherwise(pl.format("{}, spike input (no term)", "op"))
     )  # fmt: skip
     rest = told.filter(~charged).select(
-        what=lost, calls="calls", macs="dense_macs", uncovered=pl.col("how") == "uncovered"
-    )
+        what=lost, calls="calls", macs="dense_macs", uncovered=pl.col("how") == "uncovered",
+        unmeasured=~pl.col("measured") & (pl.col("how") != "uncovered"),
+    )  # fmt: skip
     done = int(told.filter(charged)["dense_macs"].sum())
     notes = tuple(_unknown(machine.term[name], found) for name, found in counts.items()
                   if found.unknown and not found.known)  # fmt: skip
+    unknown = [machine.term[name].name for name, found in counts.items() if found.unknown]
     passes = _passes(actions, machine)
-    return account_of(done, pl.concat([rest, passes], how="diagonal"), notes)
+    return account_of(done, rest, notes, beside=passes, unknown=unknown)
 
 
 def _passes(actions: Actions, machine: Machine) -> pl.DataFrame:

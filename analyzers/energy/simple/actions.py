@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -11,6 +12,9 @@ from ..arithmetic import Operations
 from ..memory_accesses import parameter_uses, state_accesses
 from ..row_keys import KEYS, KINDS, NEURON_OP, key_columns
 from .variant import Variant
+
+if TYPE_CHECKING:
+    from ...workload.account import Account
 
 LAYERS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 """Layers whose weights and biases are charged."""
@@ -47,6 +51,11 @@ class Actions(NamedTuple):
     def tool_acs(self) -> int:
         """Accumulations that SpikingJelly's tool adds; among `rows`."""
         return int(self.rows.filter(op=TOOL_OP)["count"].sum())
+
+    def account(self, found: Account) -> Account:
+        """Return an account of products that knows of weights whose reads are not known too."""
+        lost = ("weights of layers (input not measured)",) if self.unread else ()
+        return replace(found, unknown=(*found.unknown, *lost))
 
     def sums(self) -> dict[str, int]:
         """Return operations and bytes by the names of `COMPONENTS`."""

@@ -91,7 +91,7 @@ def estimate_simple(
         config=config.model_dump(),
         scope=scope_of(variant),
         warnings=(*warnings, *operations.modes(many), *outside, *hints, *many.warnings),
-        account=gaps.account,
+        account=actions.account(gaps.account),
         sampled=many,
         input_types=input_types(operations.counted, spikes),
         details={"tool_acs": actions.tool_acs, "spikes": spikes},

@@ -211,4 +211,4 @@ def left_out(trace: Trace, covered: pl.DataFrame, trained: pl.DataFrame) -> Acco
         what=pl.format("{} ({})", place, "op"), calls="calls", macs="macs",
         uncovered=pl.col("family") == "",
     )  # fmt: skip
-    return account_of(charged, pl.concat([named, trained], how="diagonal"))
+    return account_of(charged, named, beside=trained)

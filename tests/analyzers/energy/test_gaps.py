@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,15 @@ torch = pytest.importorskip("torch")
 import polars as pl  # noqa: E402
 from torch import nn  # noqa: E402
 
-from opjoule import Recorder, open_trace, record  # noqa: E402
+from opjoule import (  # noqa: E402
+    Recorder,
+    check,
+    compare,
+    energy,
+    open_trace,
+    record,
+    table,
+)
 from opjoule.analyzers.energy import estimate_compute, estimate_simple  # noqa: E402
 from opjoule.schemas import ConfigError, TraceError  # noqa: E402
 
@@ -136,3 +145,94 @@ def test_work_outside_modules_is_told(estimate, tmp_path):
     inside = estimate(trace, where="module=*", strict=True)
     assert inside.total_pj == pytest.approx(report.total_pj - 8 * 0.9)
     assert not [text for text in inside.warnings if "outside" in text]
+
+
+@pytest.fixture
+def half(tmp_path, blend):
+    """Return a trace of 64 MACs, and of an op of another library that may multiply too."""
+
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 4, bias=False)
+
+        def forward(self, x):
+            out = self.layer(x)
+            return blend(out, out)
+
+    return open_trace(record(Half().eval(), X, tmp_path / "half"))
+
+
+def test_an_energy_with_an_unknown_part_is_a_lower_bound_wherever_it_stands(half, tmp_path):
+    """64 MACs at 4.6 pJ are 294.4 pJ, of 2 samples; the op of one's own costs more than 0."""
+    whole = open_trace(record(nn.Linear(8, 4, bias=False).eval(), X, tmp_path / "whole"))
+    report = energy(half, "compute")
+    assert report.at_least and report.account.unknown == ("mine.blend.default",)
+    assert report.to_dict()["at_least"] and not energy(whole, "compute").at_least
+    text = report.to_markdown()
+    assert "total ≥ 294 pJ (294.4 pJ), ≥ 147 pJ a sample" in text and "≥ energy" in text
+    assert "Energy: at least 147.2 pJ a sample (294.4 pJ in all)." in report.statement()
+    every = energy(half, ["compute", "neuromc"])
+    assert every.frame["at_least"].to_list() == [True, True]
+    assert "≥ 294 pJ" in every.to_markdown().split("\n\n")[0]
+
+    columns = ["energy.compute", "ratio.energy.compute"]
+    found = table({"whole": whole, "half": half}, columns)
+    assert found.frame["at_least"].to_list() == [None, "energy.compute"]
+    rows = [line for line in found.to_markdown().splitlines() if "147" in line]
+    assert [line.count("≥") for line in rows] == [0, 2]
+
+    compared = compare(whole, half, energies=["compute"])
+    total = compared.total["energy.compute"]
+    assert (total.base, total.head, total.difference) == (294.4, 294.4, None)
+    same = compare(half, half, energies=["compute"]).total["energy.compute"]
+    assert (same.difference, same.mark) == (0, "equal")
+
+
+def test_a_limit_takes_no_lower_bound_for_within(half):
+    (verdict,) = check(half, ["energy.compute=1nJ"]).verdicts
+    assert verdict.verdict == "unknown"
+    assert verdict.why == "at least 294 pJ; unknown for mine.blend.default"
+    (allowed,) = check(half, ["energy.compute=1nJ"], allow_unknown=True).verdicts
+    assert (allowed.verdict, allowed.text) == ("within", "≥ 294 pJ")
+    (over,) = check(half, ["energy.compute=200pJ"]).verdicts
+    assert (over.verdict, over.text) == ("over", "≥ 294 pJ")
+
+
+@BOTH
+def test_nothing_but_what_may_be_a_product_is_refused(estimate, tmp_path):
+    """A quantized layer: its energy is not 0, it is not known."""
+    engine = pytest.importorskip("torch.ao.quantization")
+    if not {"fbgemm", "x86", "qnnpack", "onednn"} & {*torch.backends.quantized.supported_engines}:
+        pytest.skip("this build has no quantized layers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch moves them elsewhere
+        model = engine.quantize_dynamic(nn.Sequential(nn.Linear(8, 4)), {nn.Linear})
+    trace = open_trace(record(model.eval(), X, tmp_path / "t"))
+    with pytest.raises(TraceError) as caught:
+        energy(trace, estimate.__name__.removeprefix("estimate_"))
+    assert "nothing can be charged: how much quantized.linear_dynamic.default multiplies" in str(
+        caught.value
+    )
+
+
+def test_passes_that_are_no_inference_make_no_lower_bound(half, tmp_path, blend):
+    """What ran in training mode is not spoken of, so its unknown parts are none of the energy."""
+    layer = nn.Linear(8, 4, bias=False)
+
+    class Trained(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            out = self.layer(x)
+            return blend(out, out) if self.training else out
+
+    model = Trained()
+    with Recorder(tmp_path / "t", model=model) as recorder, torch.no_grad():
+        model.train()(X)
+        model.eval()(X)
+    report = energy(open_trace(recorder.path), "compute")
+    assert report.total_pj == pytest.approx(64 * 4.6)
+    assert not report.at_least and report.account.left_out_macs is None
