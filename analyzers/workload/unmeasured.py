@@ -126,12 +126,12 @@ def input_types(counted: pl.DataFrame, spikes: str = "binary") -> str:
     calls, known = int(products["calls"].sum()), int(measured["calls"].sum())
     if not known:
         return ""
-    driven = measured.filter((pl.col("macs") == 0) & (pl.col("flops") > 0))
+    driven = measured.filter((pl.col("macs") == 0) & (pl.col("dense_macs") > 0))
     if spikes == "none":
         return f"all {known} products and convolutions as dense"
     kind = "spikes" if spikes == "binary" else f"{spikes} spikes"
     text = f"{kind} into {int(driven['calls'].sum())} of {known} products and convolutions"
-    dense = int(driven["flops"].sum()) // 2
+    dense = int(driven["dense_macs"].sum())
     if dense:
         share = int(driven["acs"].sum()) / dense
         text += f", where {share:.1%} of the dense multiply-accumulates are left as accumulations"

@@ -236,3 +236,11 @@ def test_passes_that_are_no_inference_make_no_lower_bound(half, tmp_path, blend)
     report = energy(open_trace(recorder.path), "compute")
     assert report.total_pj == pytest.approx(64 * 4.6)
     assert not report.at_least and report.account.left_out_macs is None
+
+
+def test_the_share_of_accumulations_is_of_products_without_their_bias(tmp_path):
+    """[[1, 1], [1, 0]] by 2 x 4: 3 ones meet 4 outputs, 12 of 2 * 2 * 4 = 16; 8 more are biases."""
+    spikes = torch.tensor([[1.0, 1], [1, 0]])
+    trace = open_trace(record(nn.Linear(2, 4).eval(), spikes, tmp_path / "t"))
+    text = energy(trace, "compute").statement()
+    assert "where 75.0% of the dense multiply-accumulates are left as accumulations" in text
