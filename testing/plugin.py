@@ -124,12 +124,12 @@ def _budget(mark: pytest.Mark) -> _Budget:
     Raises:
         ConfigError: it names none, or something that there is not.
     """
-    from ..analyzers.checking.figures import COUNTED, ENERGY
+    from ..analyzers.checking.figures import COUNTED, ENERGY, TWIN_RATIO
     from ..analyzers.checking.limits import limits_of
     from ..schemas import ConfigError
     from ..schemas.spelling import meant
 
-    known = (*(LIMIT + name for name in COUNTED), f"{LIMIT}energy", *OPTIONS)
+    known = (*(LIMIT + name for name in (*COUNTED, "energy", TWIN_RATIO)), *OPTIONS)
     limits: list[str] = []
     options: dict[str, Any] = {}
     if mark.args:
@@ -141,20 +141,21 @@ def _budget(mark: pytest.Mark) -> _Budget:
         if name in OPTIONS:
             options[name] = value
         elif name == f"{LIMIT}energy":
-            limits += _energies(value, ENERGY)
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{name}={value!r}: write {{'compute': '1 uJ'}}, by estimator")
+            limits += _by_name(ENERGY, value)
+        elif isinstance(value, Mapping) and name == LIMIT + TWIN_RATIO:
+            limits += _by_name(f"{TWIN_RATIO}.", value)
         else:
             limits += [f"{name.removeprefix(LIMIT)}={each}" for each in _several(value)]
     limits_of(limits)
     return _Budget(limits, options)
 
 
-def _energies(value: Any, prefix: str) -> Iterator[str]:
-    from ..schemas import ConfigError
-
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{LIMIT}energy={value!r}: write {{'compute': '1 uJ'}}, by estimator")
-    for estimator, limit in value.items():
-        yield from (f"{prefix}{estimator}={each}" for each in _several(limit))
+def _by_name(prefix: str, value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the limits of a figure by estimator or machine."""
+    for name, limit in value.items():
+        yield from (f"{prefix}{name}={each}" for each in _several(limit))
 
 
 def _several(value: Any) -> Sequence[Any]:

@@ -208,3 +208,17 @@ def test_nowhere(record):
     )
     assert re.search(r"^mark opjoule: .*nowhere\.\*", shown, re.MULTILINE)
     assert "Traceback" not in shown and "plugin.py" not in shown and "analyzers" not in shown
+
+
+def test_the_ratio_to_the_twin_has_limits_too(project):
+    """Spikes of 0 and 1 into 8 x 16: by machine or on the usual one, of a layer or of all."""
+    spiking = """
+@pytest.mark.opjoule(max_twin_ratio={MOST}, time_steps=2)
+def test_spiking(record):
+    record(NET.first, torch.tensor([[1.0, 0.0] * 4] * 5))
+"""
+    project(spiking.replace("{MOST}", "1000"), passed=1)
+    out = project(spiking.replace("{MOST}", '{"paper-int8": ["0.001@*", 1000]}'), failed=1)
+    assert "over budget: twin_ratio.paper-int8=0.001@*: over it is Linear" in out
+    refused = project(spiking.replace("{MOST}", '"1/sample"'), errors=1)
+    assert "twin_ratio is of one sample already" in refused
