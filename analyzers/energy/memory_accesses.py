@@ -13,6 +13,7 @@ from ..text import percent
 from ..trace.files import collected
 from ..workload.layer_calls import MOST_DIMS
 from ..workload.layers import BYTES, MODULE, layers_of, weight_products
+from ..workload.weight_values import weighted
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -145,41 +146,45 @@ def _numel(tensor: pl.Expr) -> pl.Expr:
 
 
 def free_weights(part: Trace, counted: pl.DataFrame) -> list[str]:
-    """Return one sentence on weights that `parameter_uses` does not know: those of other modules.
+    """Return one sentence on weights whose reads nobody charges: those of no layer's own products.
 
     Args:
         part: the trace.
         counted: what `tally` returned of it, with facts and `module`.
     """
-    held = (
-        part.modules.lazy()
-        .join(layers_of(part).lazy(), on=MODULE, how="anti")
-        .explode("parameters")
-        .filter(pl.col("parameters").struct.field("shape").list.len() > 1)
-        .group_by(MODULE)
-        .agg(pl.col("class").first(), held=pl.col("parameters").struct.field("numel"))
-    )
-    second = pl.col("second_numel")  # null: a recurrent or fused layer, whose weights are its own
-    ran = (
+    key = [*MODULE, "signature_id"]
+    others = (
         counted.lazy()
         .filter(pl.col("dense_macs") > 0)
-        .join(
-            weight_products(part).lazy(),
-            on=["rank", "signature_id"],
-            how="left",
-            maintain_order="left",
-        )
-        .join(held, on=MODULE, maintain_order="left")
-        .filter(second.is_null() | second.is_in("held"))
+        .join(_of_layers(part), on=key, how="anti", nulls_equal=True, maintain_order="left")
         .pipe(at_once)
     )
+    firsts = others.group_by(key, maintain_order=True).agg(seq=pl.col("first_seq").min())
+    if firsts.is_empty():
+        return []
+    reading = firsts.join(weighted(part, firsts.drop("module_id")), on=["rank", "seq"], how="semi")
+    ran = others.join(reading, on=key, how="semi", nulls_equal=True, maintain_order="left")
     if ran.is_empty():
         return []
-    kinds = ran["class"].str.split(".").list.last().unique().sort()
+    classes = part.modules.select(*MODULE, "class")
+    named = ran.join(classes, on=list(MODULE), how="left", maintain_order="left")["class"]
+    kinds = named.str.split(".").list.last().fill_null("functions").unique().sort()
     share = percent(int(ran["dense_macs"].sum()) / int(counted["dense_macs"].sum()))
-    paths = ran["module"].unique(maintain_order=True).to_list()
+    paths = ran["module"].fill_null("no module").unique(maintain_order=True).to_list()
     more = f" and {len(paths) - _MOST} more" if len(paths) > _MOST else ""
     return [
         f"the model has no memory of {', '.join(kinds)}: weights of {', '.join(paths[:_MOST])}"
         f"{more} left out, where {share} of the MACs run"
     ]
+
+
+def _of_layers(part: Trace) -> pl.LazyFrame:
+    """Return `MODULE` and `signature_id` of the products that multiply a layer's own weights."""
+    layers = layers_of(part).lazy().select(*MODULE, "weight_numel")
+    return (
+        weight_products(part)
+        .lazy()
+        .join(layers, on="rank")
+        .filter(pl.col("weight_numel") == pl.col("second_numel"))
+        .select(*MODULE, "signature_id")
+    )

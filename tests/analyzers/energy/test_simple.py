@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,75 @@ def test_weights_of_modules_that_are_no_layers_are_left_out_by_name(tmp_path):
         with pytest.raises(TraceError, match=said):
             oj.energy(trace, strict=True, **options)
     assert not any("Rows" in text for text in estimate_compute(trace).warnings)
+
+
+class Held(nn.Module):
+    """A product with a parameter of 4 x 8 x 16, or a part of it, and a layer of 6 * 8 * 2 MACs."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.weight, self.way = nn.Parameter(torch.rand(4, 8, 16)), way
+        self.layer = nn.Linear(8, 2, bias=False)
+        self.members = nn.ModuleList(nn.Linear(8, 2, bias=False) for _ in range(4))
+
+    def product(self, x, index):
+        if self.way == "view":
+            return x @ self.weight[0]
+        if self.way == "cast":
+            return x.double() @ self.weight[0].double()
+        if self.way == "mean":
+            return x @ self.weight.mean(0)
+        if self.way == "index":  # a mixture of experts
+            return torch.bmm(x[:, None], self.weight[index])
+        if self.way == "stacked":  # an ensemble
+            stacked, _ = torch.func.stack_module_state(list(self.members))
+            called = partial(torch.func.functional_call, self.members[0])
+            return torch.vmap(called, (0, None))(stacked, x)
+        if self.way == "activation":
+            return self.layer(x) @ self.layer(x).T
+        return (x + self.weight[0, 0, :8]) @ x.T
+
+    def forward(self, x, index):
+        return self.product(x, index).sum() + self.layer(x).sum()
+
+
+@pytest.mark.parametrize(
+    ("way", "module", "macs"),
+    [
+        ("view", "Held", 6 * 8 * 16),
+        ("cast", "Held", 6 * 8 * 16),
+        ("mean", "Held", 6 * 8 * 16),
+        ("index", "Held", 6 * 8 * 16),
+        ("stacked", "Held.members.0", 4 * 6 * 8 * 2),
+        ("activation", None, 0),
+        ("sum with an input", None, 0),
+    ],
+)
+def test_weights_are_followed_to_their_parameter(way, module, macs, tmp_path):
+    """What was viewed, cast, reduced, chosen or stacked of parameters alone is weights."""
+    inputs = torch.rand(6, 8), torch.tensor([0, 1, 2, 3, 0, 1])
+    trace = open_trace(record(Held(way).eval(), inputs, tmp_path / "t"))
+    told = [text for text in estimate_simple(trace).warnings if "no memory of" in text]
+    if module is None:
+        assert told == []
+        return
+    share = f"{macs / (macs + 6 * 8 * 2):.1%}"
+    (text,) = told
+    assert f"weights of {module} left out, where {share} of the MACs run" in text
+    with pytest.raises(TraceError, match="no memory of"):
+        estimate_simple(trace, strict=True)
+
+
+def test_weights_of_a_fused_encoder_are_left_out_by_name(tmp_path):
+    """In eval mode PyTorch runs the layer as one op, whose weights no layer reads."""
+    model = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval()
+    trace = open_trace(record(model, torch.rand(2, 10, 32), tmp_path / "t"))
+    report = estimate_simple(trace)
+    assert report.breakdown_pj["parameter_memory_pj"] == 0
+    assert (
+        "the model has no memory of TransformerEncoderLayer: weights of TransformerEncoderLayer "
+        "left out, where 100.0% of the MACs run" in report.warnings
+    )
 
 
 @pytest.mark.parametrize(
