@@ -80,6 +80,42 @@ def layer_calls(
     )
 
 
+def as_run(trace: Trace, calls: pl.DataFrame) -> pl.DataFrame:
+    """Return layer calls with the sizes of what ran.
+
+    Under `torch.vmap` a module is given one of many inputs, and its product runs on all of them:
+    what is mapped over is then the first dimension of the call's input and output.
+
+    Args:
+        trace: the trace.
+        calls: rows of `layer_calls`.
+    """
+    ran = weight_products(trace).select(
+        "rank", "signature_id", ran_in="first_numel", ran_out="out_numel"
+    )
+    times = pl.col("ran_out") // pl.col("out_numel")
+    whole = [pl.col(f"ran_{side}") == times * pl.col(f"{side}_numel") for side in ("in", "out")]
+    mapped = ((times > 1) & whole[0] & whole[1]).fill_null(False)
+    sizes = [f"{side}_{what}" for side in ("in", "out") for what in ("numel", "bytes")]
+    sides = {
+        f"{side}_{what}": pl.when("mapped").then(value)
+        for side in ("in", "out")
+        for what, value in (("first", times), ("second", pl.col(f"{side}_first")))
+    }
+    return (
+        calls.lazy()
+        .join(ran.lazy(), on=["rank", "signature_id"], how="left", maintain_order="left")
+        .with_columns(mapped=mapped)
+        .with_columns(
+            *(pl.when("mapped").then(pl.col(n) * times).otherwise(n).alias(n) for n in sizes),
+            *(value.otherwise(name).alias(name) for name, value in sides.items()),
+            *(pl.col(f"{side}_dims") + pl.col("mapped") for side in ("in", "out")),
+        )
+        .drop("ran_in", "ran_out", "mapped")
+        .pipe(at_once)
+    )
+
+
 def products_run(calls: pl.DataFrame) -> pl.DataFrame:
     """Return the products of layer calls, as columns of `products_of`, and `calls`."""
     ran = calls.filter(pl.col("signature_id").is_not_null())

@@ -55,6 +55,7 @@ _LAYERS = {
 
 _WEIGHT_PRODUCTS = {
     "slot": pl.Int64,
+    "first_numel": pl.Int64,
     "second_numel": pl.Int64,
     "out_numel": pl.Int64,
     "adds": pl.Boolean,
@@ -193,9 +194,9 @@ def weight_products(trace: Trace) -> pl.DataFrame:
 
     Returns:
         `rank`, `signature_id`, `slot` (input slot of the first factor, a layer's input),
-        `second_numel` (elements of the second factor), `out_numel` (of the result), `adds` (it
-        adds a third operand, as a bias, to the product) and `pair_macs` (multiply-accumulates of
-        two elements that meet: 4 if both are complex).
+        `first_numel` and `second_numel` (elements of the factors), `out_numel` (of the result),
+        `adds` (it adds a third operand, as a bias, to the product) and `pair_macs`
+        (multiply-accumulates of two elements that meet: 4 if both are complex).
     """
     if "weight products" not in trace.facts:
         trace.facts["weight products"] = of_each_signature(trace, _weight_product, _WEIGHT_PRODUCTS)
@@ -212,10 +213,11 @@ def _weight_product(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if not factors or second is None or out is None:
         return None
     adds = sum(role == "in" for role, _ in numel) > 2
-    return {
-        "slot": factors[0], "second_numel": second, "out_numel": out, "adds": adds,
-        "pair_macs": parts.get(factors[0], 1) * parts[factors[1]],
+    sizes = {
+        "first_numel": numel.get(("in", factors[0])), "second_numel": second, "out_numel": out,
     }  # fmt: skip
+    pair = parts.get(factors[0], 1) * parts[factors[1]]
+    return {"slot": factors[0], **sizes, "adds": adds, "pair_macs": pair}
 
 
 def neurons_of(trace: Trace) -> pl.DataFrame:

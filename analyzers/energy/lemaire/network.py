@@ -11,7 +11,15 @@ from ....schemas import SpikeClass, TraceError
 from ....schemas.costs import LemaireConfig
 from ...frames import at_once
 from ...workload.dataflow import neurons_behind
-from ...workload.layer_calls import ID, called, grouped, layer_calls, neuron_calls, products_run
+from ...workload.layer_calls import (
+    ID,
+    as_run,
+    called,
+    grouped,
+    layer_calls,
+    neuron_calls,
+    products_run,
+)
 from ...workload.layers import MODULE, layers_of, neurons_of
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
 from ...workload.samples import SAMPLE, Samples
@@ -67,6 +75,7 @@ def count_network(
     ).filter(
         pl.col("signature_id").is_not_null() & (pl.col("in_numel") > 0) & (pl.col("out_numel") > 0)
     )
+    calls = as_run(trace, calls)
     firing = neuron_calls(trace, kinds, known=known)
     behind = neurons_behind(trace, calls, firing)
     if not config.neurons_behind_others:

@@ -11,7 +11,7 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
-from opjoule import Recorder
+from opjoule import Recorder, record
 from opjoule.analyzers import open_trace
 from opjoule.analyzers.energy import estimate_lemaire
 from opjoule.schemas.costs import LemaireConfig, NeuronOperations
@@ -465,3 +465,35 @@ class TestSumsOfSpikes:
 
         report = estimate_lemaire(run(filled(Shifted()), torch.full((1, 4), 0.5)))
         assert terms(report, "Shifted.last")["mac"] == 6 * 3
+
+
+class Mapped(nn.Module):
+    """A network that is given one input after the other by torch.vmap."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return torch.vmap(self.inner)(x)
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution", "spikes"])
+def test_a_mapped_network_costs_what_its_batch_costs(kind, tmp_path):
+    """Its modules are told of one input, its products run on all four: the batch is the same."""
+    torch.manual_seed(0)
+    layers = {
+        "linear": nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)),
+        "convolution": nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 2, stride=2)),
+        "spikes": nn.Sequential(nn.Linear(8, 16, bias=False)),
+    }[kind].eval()
+    x = torch.rand(4, 3, 8, 8) if kind == "convolution" else torch.rand(4, 8)
+    x = (x < 0.5).float() if kind == "spikes" else x
+    plain, mapped = (
+        estimate_lemaire(open_trace(record(net, x, tmp_path / name)), batch=4)
+        for name, net in (("plain", layers), ("mapped", Mapped(layers).eval()))
+    )
+    assert mapped.breakdown_pj == pytest.approx(plain.breakdown_pj, rel=1e-12)
+    assert mapped.account.charged_macs == plain.account.charged_macs
+    assert mapped.counts["mac"] == plain.counts["mac"]
+    assert mapped.details["buffer_sizes_bytes"] == plain.details["buffer_sizes_bytes"]
