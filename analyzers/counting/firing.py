@@ -182,7 +182,7 @@ def deviating(firing: Firing, keys: Sequence[str] = (), *, spiking: bool = False
         .agg(known_sum("out_nonzero"), known_sum("out_numel"), pl.col("units").first())
         .filter((pl.col("out_numel") > 0).fill_null(True))
     )
-    share = pl.col("out_nonzero") / pl.col("out_numel") * pl.col("units")
     names = {"rate": "rate_std", "out_nonzero": "nonzero_std"}
-    rated = at_once(sums.with_columns(rate=share))
-    return deviations(rated, firing.sampled, "sample", keys, names, shares=["rate"])
+    rated = at_once(sums.with_columns(rate=pl.col("out_nonzero").cast(pl.Float64)))
+    shares = {"rate": "out_numel"}
+    return deviations(rated, firing.sampled, "sample", keys, names, shares=shares)

@@ -170,13 +170,14 @@ def deviations(
     names: Mapping[str, str],
     *,
     of: str | None = None,
-    shares: Sequence[str] = (),
+    shares: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """Return the standard deviation of figures over samples or steps.
 
     Samples of one batch ran together: what is known of each is the mean of its batch. The
     deviation is that of these means, each weighted by its batch, with n - 1 of n in its divisor;
-    a row that did not run in a sample has 0 there, and of `shares` nothing at all.
+    a row that did not run in a sample has 0 there, and of `shares` nothing at all. A share is of
+    something (a rate: of outputs), and has the weight of that, as in the share of everything.
 
     Args:
         rows: `keys`, the sample or step (null: in none) and the figures.
@@ -185,7 +186,8 @@ def deviations(
         keys: what is kept apart.
         names: figure -> name of the column of its deviation.
         of: the column that tells samples or steps apart; by default the one named `per`.
-        shares: figures that only samples have in which the row ran, such as a rate.
+        shares: figures of which the share deviates that they are of another column, such as spikes
+            of outputs: figure -> that column. Only samples have one in which the row ran.
 
     Returns:
         `keys` and the deviations; null where there are fewer than two samples or steps, or where a
@@ -208,10 +210,9 @@ def deviations(
     ).sort(*keys, of, nulls_last=True)
     if not keys and rows[of].null_count() == rows.height:
         return _nothing(names)
-    columns = [_deviation(figure, figure in shares).alias(name) for figure, name in names.items()]
-    means = [
-        _mean(figure, figure in shares).alias(f"{name}:mean") for figure, name in names.items()
-    ]
+    parts = {figure: (shares or {}).get(figure) for figure in names}
+    columns = [_deviation(figure, parts[figure]).alias(name) for figure, name in names.items()]
+    means = [_mean(figure, parts[figure]).alias(f"{name}:mean") for figure, name in names.items()]
     spread = (
         found.group_by(list(keys), maintain_order=True).agg(*columns, *means)
         if keys
@@ -225,22 +226,22 @@ def _without_noise(name: str) -> pl.Expr:
     return pl.when(noise).then(0.0).otherwise(name).alias(name)
 
 
-def _units(share: bool) -> pl.Expr:
-    """Return how many samples a figure is of: all, or those in which its row ran."""
-    return added_up(pl.col("units")) if share else pl.col("all_units").first()
+def _units(share_of: str | None) -> pl.Expr:
+    """Return what a figure is divided by: all samples, or the column that it is a share of."""
+    return pl.col("all_units").first() if share_of is None else added_up(pl.col(share_of))
 
 
-def _mean(figure: str, share: bool) -> pl.Expr:
-    return added_up(pl.col(figure)) / _units(share)
+def _mean(figure: str, share_of: str | None) -> pl.Expr:
+    return added_up(pl.col(figure)) / _units(share_of)
 
 
 @cache
-def _deviation(figure: str, share: bool) -> pl.Expr:
-    units, whole, mean = pl.col("units"), _units(share), _mean(figure, share)
-    many = (pl.len() if share else pl.col("many").first()).cast(pl.Float64)
-    present = added_up(units * (pl.col(figure) / units - mean).pow(2))
-    absent = (whole - added_up(pl.col("units"))).clip(lower_bound=0) * mean.pow(2)
-    known = (pl.col(figure).null_count() == 0) & (units.null_count() == 0)
+def _deviation(figure: str, share_of: str | None) -> pl.Expr:
+    weight, whole, mean = pl.col(share_of or "units"), _units(share_of), _mean(figure, share_of)
+    many = (pl.col("many").first() if share_of is None else pl.len()).cast(pl.Float64)
+    present = added_up(weight * (pl.col(figure) / weight - mean).pow(2))
+    absent = (whole - added_up(weight)).clip(lower_bound=0) * mean.pow(2)
+    known = (pl.col(figure).null_count() == 0) & (pl.col("units").null_count() == 0)
     found = ((present + absent) / whole * many / (many - 1)).sqrt()
     return pl.when(known & (many > 1)).then(found)
 

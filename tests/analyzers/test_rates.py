@@ -398,3 +398,23 @@ def test_training_and_evaluation_together_are_told(stored):
     for label in ("inference", "training"):
         alone = opjoule.rates(stored, where=f"label={label}")
         assert not [line for line in alone.warnings if "ran in eval mode" in line]
+
+
+def test_samples_of_more_steps_weigh_more_in_the_deviation_as_in_the_mean(tmp_path):
+    """Of 4 neurons: 8 of 8 outputs in two steps, 0 of 4 in one: 2/3 in all, and 1 and 0 about it.
+
+    (8 * (1/3)^2 + 4 * (2/3)^2) / 12 * 2 / 1 = 4/9, so 2/3; about the mean of both rates, 1/2, it
+    would be another.
+    """
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    functional = pytest.importorskip("spikingjelly.activation_based.functional")
+    net = nn.Sequential(neuron.IFNode()).eval()
+    with opjoule.Recorder(tmp_path / "t", model=net) as recorder, torch.no_grad():
+        for steps, drive in ((2, 2.0), (1, 0.25)):
+            for _ in range(steps):
+                net(torch.full((1, 4), drive))
+            functional.reset_net(net)
+    found = opjoule.rates(recorder.path)
+    assert found.totals["rate"] == pytest.approx(2 / 3)
+    assert found.deviations["rate"] == pytest.approx(2 / 3)
+    assert found.layers["rate_std"].to_list() == [pytest.approx(2 / 3)]
