@@ -134,13 +134,15 @@ def by_layer(trace: Trace, active: pl.DataFrame, calls: pl.DataFrame) -> pl.Data
         calls.lazy()
         .join(active.lazy(), on=list(MODULE))
         .sort("rank", "module_call_id")
-        .group_by("module", "kind", "spiking", maintain_order=True)
+        .group_by("module", "kind", "spiking", "population", maintain_order=True)
         .agg(
             neurons=pl.when(one).then(size.first()).round().cast(pl.Int64),
             calls=pl.len().cast(pl.Int64),
             elements=known_sum("out_numel"),
             nonzero=known_sum("out_nonzero"),
         )
+        .group_by("module", "kind", "spiking", maintain_order=True)
+        .agg(*(known_sum(name) for name in ("neurons", "calls", "elements", "nonzero")))
         .join(places, on="module", how="left", maintain_order="left")
         .sort("place", maintain_order=True)
         .pipe(at_once)
@@ -148,11 +150,14 @@ def by_layer(trace: Trace, active: pl.DataFrame, calls: pl.DataFrame) -> pl.Data
 
 
 def over_time(active: pl.DataFrame, calls: pl.DataFrame) -> pl.DataFrame:
-    """Return the rate of neurons at each time step, of those that one call is one step of."""
+    """Return the rate of neurons at each time step, of those that one call is one step of.
+
+    The rate of a module that is the neurons of several layers is that of all of them together.
+    """
     stepped = active.filter("spiking").join(
         calls.filter(pl.col("time_steps") == 1), on=list(MODULE)
     )
-    within = pl.int_range(pl.len(), dtype=pl.Int64).over(*SAMPLE, "module_id")
+    within = pl.int_range(pl.len(), dtype=pl.Int64).over(*SAMPLE, "module_id", "population")
     return (
         stepped.sort("rank", "module_call_id")
         .with_columns(time_step=within)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ..frames import at_once
-from ..trace.files import collected
-from .layer_calls import ID
+from .ancestors import makers, spans, walk
 from .layers import MODULE
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
 
-_DEEPEST = 64
-"""Calls between a layer and its neuron beyond which the search stops."""
-
 _PAIRS = {
     "rank": pl.Int32,
     "neuron": pl.Int32,
+    "population": pl.Int64,
     "layer": pl.Int32,
     "direct": pl.Boolean,
     "last": pl.Boolean,
@@ -30,10 +26,11 @@ _PAIRS = {
 def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) -> pl.DataFrame:
     """Return which neurons take in what which layers made.
 
-    Goes back from the input of each neuron's first call, call by call, until it meets a weight
-    layer or another neuron. What a sum of several layers feeds belongs to the layer that ran last
-    (`last` is true), so that every neuron is charged once. Only what ran in the samples of those
-    first calls, up to them, is read.
+    Goes back from the input of the first call of each neuron, of each of its populations, call by
+    call, until it meets a weight layer or another neuron. A layer inside a neuron (the recurrent
+    weights of snnTorch's RLeaky) feeds it too. What a sum of several layers feeds belongs to the
+    layer that ran last (`last` is true), so that every neuron is charged once. Only what ran in
+    the samples of those first calls, up to them, is read.
 
     Args:
         trace: the trace.
@@ -41,60 +38,68 @@ def neurons_behind(trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame) ->
         neurons: rows of `neuron_calls`.
 
     Returns:
-        `rank`, `neuron` and `layer` (module ids), `direct` (the neuron took in what the layer
-        made, with nothing between) and `last`.
+        `rank`, `neuron` (module id) and `population`, `layer` (module id), `direct` (the neuron
+        took in what the layer made, with nothing between) and `last`.
     """
-    firsts = neurons.drop_nulls("in_value").unique(MODULE, keep="first", maintain_order=True)
-    makers = _makers(trace, layers, neurons, _spans(trace, firsts))
-    asked = firsts.select("rank", "module_id", "in_value", "first_seq")
-    first_of = _alike(makers, asked)
+    one = [*MODULE, "population"]
+    firsts = neurons.drop_nulls("in_value").unique(one, keep="first", maintain_order=True)
+    made = makers(trace, layers, neurons, spans(trace, firsts))
+    asked = firsts.select("rank", "module_call_id", "in_value", "first_seq")
+    first_of = _alike(made, asked)
     walked = pl.col("rank").is_in(list(set(first_of.values())))
-    found = _walk(makers.filter(walked), asked.filter(walked))
-    return _pairs(
-        {
-            (rank, neuron, layer): told
-            for rank, first in first_of.items()
-            for (neuron, layer), told in found[first].items()
-        }
-    )
+    found = walk(made.filter(walked), asked.filter(walked))
+    neuron_of = {
+        (rank, call): (module, population)
+        for rank, call, *(module, population) in firsts.select(
+            "rank", "module_call_id", "module_id", "population"
+        ).iter_rows()
+    }
+    pairs = {
+        (rank, *neuron_of[rank, call], layer): told
+        for rank, first in first_of.items()
+        for (call, layer), told in found[first].items()
+    }
+    for rank, layer, seq, neuron in _inside(trace, layers):
+        for population in range(1 + max(_populations(neuron_of, rank, neuron), default=-1)):
+            pairs[rank, neuron, population, layer] = seq, False
+    return _pairs(pairs)
 
 
-_Feeding = dict[tuple[int, int], tuple[int, bool]]
-"""By neuron and layer the last call in which one fed the other, and whether directly."""
+def _populations(
+    neuron_of: Mapping[tuple[int, int], tuple[int, int]], rank: int, neuron: int
+) -> Iterator[int]:
+    """Yield the populations of a neuron."""
+    for (of_rank, _), (module, population) in neuron_of.items():
+        if (of_rank, module) == (rank, neuron):
+            yield population
 
 
-def _walk(makers: pl.DataFrame, asked: pl.DataFrame) -> Mapping[int, _Feeding]:
-    """Return by rank which layers feed which neurons."""
-    made: dict[tuple[int, int], list[tuple[Any, ...]]] = {}
-    for rank, seq, value, *maker in makers.rows():
-        made.setdefault((rank, value), []).append((seq, *maker))
-    front = set(asked.rows())
-    found: dict[int, _Feeding] = {rank: {} for rank in asked["rank"].unique()}
-    for depth in range(_DEEPEST):
-        further = set()
-        for rank, neuron, value, before in front:
-            for seq, source, layer, in_neuron in made.get((rank, value), ()):
-                if seq >= before:
-                    continue
-                if layer is not None:
-                    key = neuron, layer
-                    latest, direct = found[rank].get(key, (seq, False))
-                    found[rank][key] = max(latest, seq), direct or depth == 0
-                elif not in_neuron and source is not None:
-                    further.add((rank, neuron, source, seq))
-        if not further:
-            break
-        front = further
-    return found
+def _inside(trace: Trace, layers: pl.DataFrame) -> Iterator[tuple[int, int, int, int]]:
+    """Yield rank, number and first seq of layers inside of neurons, and the neuron's number."""
+    tree = {
+        (rank, module): (parent, neuron)
+        for rank, module, parent, neuron in trace.modules.select(
+            *MODULE, "parent_id", "neuron"
+        ).iter_rows()
+    }
+    firsts = layers.group_by(MODULE, maintain_order=True).agg(pl.col("first_seq").min())
+    for rank, layer, seq in firsts.iter_rows():
+        above, _ = tree[rank, layer]
+        while above is not None:
+            parent, neuron = tree[rank, above]
+            if neuron is not None:
+                yield rank, layer, seq, above
+                break
+            above = parent
 
 
-def _alike(makers: pl.DataFrame, asked: pl.DataFrame) -> Mapping[int, int]:
+def _alike(made: pl.DataFrame, asked: pl.DataFrame) -> Mapping[int, int]:
     """Return for each rank the first of those that ran the same calls: it is walked for all."""
     ranks = asked["rank"].unique().sort()
     if len(ranks) == 1:
         return {ranks[0]: ranks[0]}
     told = ranks.to_frame()
-    for rows in (asked, makers):
+    for rows in (asked, made):
         columns = [name for name in rows.columns if name != "rank"]
         of_rank = rows.sort("rank", *columns).group_by("rank").agg(columns)
         told = told.join(of_rank, on="rank", how="left", maintain_order="left", suffix="_made")
@@ -102,102 +107,16 @@ def _alike(makers: pl.DataFrame, asked: pl.DataFrame) -> Mapping[int, int]:
     return {rank: alike[0] for alike in same["rank"].to_list() for rank in alike}
 
 
-def _pairs(found: Mapping[tuple[int, int, int], tuple[int, bool]]) -> pl.DataFrame:
-    """Return the rows of `neurons_behind` from (rank, neuron, layer) -> (last seq, direct)."""
-    last: dict[tuple[int, int], int] = {}
-    for (rank, neuron, _), (seq, _) in found.items():
-        last[rank, neuron] = max(last.get((rank, neuron), seq), seq)
+def _pairs(found: Mapping[tuple[int, int, int, int], tuple[int, bool]]) -> pl.DataFrame:
+    """Return the rows of `neurons_behind` from (rank, neuron, population, layer)."""
+    last: dict[tuple[int, ...], int] = {}
+    for (*neuron, _), (seq, _) in found.items():
+        key = tuple(neuron)
+        last[key] = max(last.get(key, seq), seq)
     rows = [
-        (rank, neuron, layer, direct, seq == last[rank, neuron])
-        for (rank, neuron, layer), (seq, direct) in sorted(
-            found.items(), key=lambda item: (*item[0][:2], item[1][0])
+        (*neuron, layer, direct, seq == last[tuple(neuron)])
+        for (*neuron, layer), (seq, direct) in sorted(
+            found.items(), key=lambda item: (*item[0][:3], item[1][0])
         )
     ]
     return pl.DataFrame(rows, schema=_PAIRS, orient="row")
-
-
-def _spans(trace: Trace, firsts: pl.DataFrame) -> pl.DataFrame:
-    """Return `rank`, `begin` and `end` (seqs) of the samples of first calls, up to those calls.
-
-    The samples of first calls are few: all neurons of a network run in its first sample. Spans of
-    a rank do not overlap.
-    """
-    last = firsts.group_by("rank", "sample").agg(pl.col("first_seq").max().alias("end"))
-    begun = (
-        trace.module_calls.join(last.lazy().select("rank", "sample"), on=["rank", "sample"])
-        .group_by("rank", "sample")
-        .agg(pl.col("first_seq").min().alias("begin"))
-        .pipe(collected, trace)
-    )
-    reached = pl.col("end").cum_max().shift(1, fill_value=-1).over("rank")
-    return (
-        last.lazy()
-        .join(begun.lazy(), on=["rank", "sample"])
-        .sort("rank", "begin")
-        .select("rank", pl.max_horizontal("begin", reached + 1).alias("begin"), "end")
-        .filter(pl.col("begin") <= pl.col("end"))
-        .pipe(at_once)
-    )
-
-
-def _within(rows: pl.LazyFrame, spans: pl.DataFrame) -> pl.LazyFrame:
-    """Return the rows whose `seq` is in a span of their rank."""
-    begin, end = spans["begin"].min(), spans["end"].max()
-    rows = rows.filter(pl.col("seq").is_between(begin, end))  # what the reader itself can leave out
-    if spans.height == 1:
-        return rows.filter(pl.col("rank") == spans["rank"][0])
-    inside = pl.col("seq").is_between("begin", "end")
-    return rows.join(spans.lazy(), on="rank").filter(inside).drop("begin", "end")
-
-
-def _makers(
-    trace: Trace, layers: pl.DataFrame, neurons: pl.DataFrame, spans: pl.DataFrame
-) -> pl.DataFrame:
-    """Return the forward calls within spans, a row for each value made and value taken.
-
-    Returns:
-        `rank`, `seq`, `value` (made), `source` (taken), `layer` (the module id, in a weight
-        layer) and `in_neuron`.
-    """
-    key = ("rank", "seq")
-    slots = [f"in{slot}_value" for slot in range(3)]
-    calls = (
-        _within(trace.calls.filter(pl.col("stage") == "forward"), spans)
-        .select(*key, "module_call_id", *slots, "out0_value")
-        .pipe(collected, trace)
-        .lazy()
-    )
-    more = (
-        _within(trace.call_operands, spans)
-        .select(*key, "value_id", role=pl.col("role").cast(pl.String))
-        .pipe(collected, trace)
-        .lazy()
-        .join(calls.select(key), on=key, how="semi")
-    )
-    taken = [
-        *(calls.select(*key, source=slot) for slot in slots),
-        more.filter(pl.col("role") == "in").select(*key, source="value_id"),
-    ]
-    made = [
-        calls.select(*key, value="out0_value"),
-        more.filter(pl.col("role") == "out").select(*key, value="value_id"),
-    ]
-    return (
-        pl.concat(made)
-        .drop_nulls("value")
-        .join(pl.concat(taken).drop_nulls("source"), on=key, how="left")
-        .join(calls.select(*key, "module_call_id"), on=key)
-        .join(_inside(layers, neurons), on=ID, how="left")
-        .select(*key, "value", "source", "layer", pl.col("in_neuron").fill_null(False))
-        .pipe(at_once)
-    )
-
-
-def _inside(layers: pl.DataFrame, neurons: pl.DataFrame) -> pl.LazyFrame:
-    """Return the module calls of layers and neurons, with what they are."""
-    return pl.concat(
-        [
-            layers.lazy().select(*ID, layer="module_id", in_neuron=pl.lit(False)),
-            neurons.lazy().select(*ID, layer=pl.lit(None, pl.Int32), in_neuron=pl.lit(True)),
-        ]
-    )

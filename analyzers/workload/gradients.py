@@ -22,8 +22,7 @@ from ..trace.signatures import (
     of_each_signature,
     signature_rows,
 )
-from .layer_calls import ID
-from .layers import MODULE
+from .layers import ID, MODULE
 from .products import product_signatures
 from .spikes import SLOTS, with_spikes
 

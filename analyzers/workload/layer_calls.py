@@ -11,14 +11,12 @@ import polars as pl
 from ..frames import at_once
 from ..trace.files import collected
 from ..trace.filters import of_signatures
-from .layers import BYTES, MODULE, weight_products
+from .layers import BYTES, ID, MODULE, weight_products
+from .populations import with_populations
 from .spikes import spike_expr, with_spikes
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
-
-ID = ("rank", "module_call_id")
-"""What names a module call."""
 
 MOST_DIMS = 8
 """Dimensions of a tensor that its elements are counted over; no layer takes more."""
@@ -134,11 +132,13 @@ def neuron_calls(
         known: what `called` returned of these modules and others; by default it is asked.
 
     Returns:
-        The columns of `called`, and `out_class` and `out_nonzero` (its spikes).
+        The columns of `called`, `population` (see `populations`), and `out_class` and
+        `out_nonzero` (its spikes).
     """
     calls = called(trace, neurons) if known is None else _of(known, neurons)
     calls = calls.with_columns(out_class=pl.lit(None, pl.Int16), out_nonzero=pl.lit(None, pl.Int64))
-    return at_once(_with_values(trace, calls, [("out", calls["out_class"].is_null())]))
+    known_values = _with_values(trace, calls, [("out", calls["out_class"].is_null())])
+    return at_once(with_populations(trace, known_values))
 
 
 def grouped(calls: pl.DataFrame, keys: Sequence[str], sums: Sequence[str]) -> pl.DataFrame:

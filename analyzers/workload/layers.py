@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 MODULE = ("rank", "module_id")
 """What names a module."""
 
+ID = ("rank", "module_call_id")
+"""What names a module call."""
+
 BYTES = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
     **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"), 1),
@@ -228,3 +231,18 @@ def neurons_of(trace: Trace) -> pl.DataFrame:
         )
     found: pl.DataFrame = trace.facts["neurons"]
     return found
+
+
+def neuron_roots(trace: Trace) -> pl.DataFrame:
+    """Return `rank` and `module_id` of neurons, and `root`: the id of the outermost module."""
+    tree = trace.modules.select(*MODULE, "parent_id")
+    parents = {(rank, module): parent for rank, module, parent in tree.iter_rows()}
+    rows = []
+    for rank, module in neurons_of(trace).select(MODULE).iter_rows():
+        root = module
+        while (parent := parents.get((rank, root))) is not None:
+            root = parent
+        rows.append((rank, module, root))
+    schema = {**tree.schema, "root": tree.schema["parent_id"]}
+    del schema["parent_id"]
+    return pl.DataFrame(rows, schema=schema, orient="row")

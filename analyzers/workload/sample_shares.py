@@ -150,7 +150,11 @@ def _refuse_open(calls: pl.DataFrame) -> None:
         )
 
 
-def steps_in_sample() -> pl.Expr:
-    """Return, for grouped calls, the time steps that their module runs in their sample."""
+def steps_in_sample(*apart: str) -> pl.Expr:
+    """Return, for grouped calls, the time steps that their module runs in their sample.
+
+    Args:
+        apart: columns that tell calls of a module apart, beside the sample.
+    """
     steps = pl.col("time_steps") * pl.col("calls")
-    return steps.sum().over("rank", "module_id", "sample")
+    return steps.sum().over("rank", "module_id", "sample", *apart)

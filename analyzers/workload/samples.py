@@ -17,7 +17,8 @@ from ..trace.files import collected
 from ..trace.filters import Filter, parse_filters
 from ..trace.roots import IS_ROOT
 from .inference import evaluated_calls, evaluated_samples
-from .layers import MODULE, layers_of, neurons_of
+from .layers import MODULE, layers_of, neuron_roots, neurons_of
+from .populations import with_populations
 from .sample_shares import seen_by_layers
 
 if TYPE_CHECKING:
@@ -422,7 +423,9 @@ def _latest(
 
 
 def _told(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
-    of_neurons = calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
+    of_neurons = with_populations(
+        trace, calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
+    )
     told = pl.col("batch_from") == "told"
     every = calls.group_by(SAMPLE).agg(
         largest=pl.col("batch").max(),
@@ -431,15 +434,19 @@ def _told(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
         told_root=pl.col("batch").filter(told & IS_ROOT).max(),
         steps_from=_best("time_steps_from"),
     )
-    neurons = _by_module(of_neurons).agg(batch=pl.col("batch").min(), steps=pl.col("steps").max())
+    neurons = _by_module(of_neurons, "population").agg(
+        batch=pl.col("batch").min(), steps=pl.col("steps").max()
+    )
     roots = _by_module(calls.filter(IS_ROOT)).agg(pl.col("batch", "steps").max())
+    said = _by_module(_said_steps(trace, calls)).agg(steps=pl.col("steps").max())
     numbers = (
         every.join(neurons, on=SAMPLE, how="left")
         .join(roots, on=SAMPLE, how="left", suffix="_of_roots")
+        .join(said, on=SAMPLE, how="left", suffix="_said")
         .select(
             *SAMPLE,
             batch=pl.coalesce("batch", "told_root", "told", "batch_of_roots", "largest"),
-            time_steps=pl.coalesce("steps", "steps_of_roots", "longest"),
+            time_steps=pl.coalesce("steps_said", "steps", "steps_of_roots", "longest"),
             time_steps_from="steps_from",
         )
     )
@@ -453,17 +460,33 @@ def _told(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def _said_steps(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
+    """Return root calls of networks with neurons, of whose inputs the user said the time steps.
+
+    What a module with a step mode tells is of its input alone: it may loop over time inside.
+    """
+    networks = neuron_roots(trace).filter(pl.col("root") != pl.col("module_id"))
+    networks = networks.select("rank", module_id="root").unique()
+    said = IS_ROOT & (pl.col("time_steps_from") == "told") & pl.col("step_mode").is_null()
+    return calls.filter(said).join(networks.lazy(), on=MODULE, how="semi")
+
+
 def _best(name: str) -> pl.Expr:
     """Return the best of the origins in a column of a group."""
     order = pl.Enum(ORIGINS)
     return pl.col(name).cast(order).min().cast(pl.String)
 
 
-def _by_module(calls: pl.LazyFrame) -> LazyGroupBy:
-    """Return `batch` (the smallest) and `steps` of each module in a sample, grouped by sample."""
+def _by_module(calls: pl.LazyFrame, *apart: str) -> LazyGroupBy:
+    """Return `batch` (the smallest) and `steps` of each module in a sample, grouped by sample.
+
+    Args:
+        calls: the calls.
+        apart: columns that tell calls of a module apart.
+    """
     steps = pl.col("time_steps")
     return (
-        calls.group_by(*SAMPLE, "module_id")
+        calls.group_by(*SAMPLE, "module_id", *apart)
         .agg(pl.col("batch").min(), steps=pl.when(steps.null_count() == 0).then(steps.sum()))
         .group_by(SAMPLE)
     )

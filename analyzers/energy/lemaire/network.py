@@ -12,7 +12,6 @@ from ....schemas.costs import LemaireConfig
 from ...frames import at_once
 from ...workload.dataflow import neurons_behind
 from ...workload.layer_calls import (
-    ID,
     as_run,
     called,
     grouped,
@@ -20,7 +19,7 @@ from ...workload.layer_calls import (
     neuron_calls,
     products_run,
 )
-from ...workload.layers import MODULE, layers_of, neurons_of
+from ...workload.layers import ID, MODULE, layers_of, neurons_of
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
 from ...workload.samples import SAMPLE, Samples
 from ...workload.spike_sums import spike_sums, sum_signatures
@@ -203,13 +202,14 @@ def _neurons_behind_layers(
         .group_by("rank", layer_id="module_id")
         .agg(pl.col("module").first().alias("layer"), pl.col("how").first(), pl.col("outs").max())
     )
-    behind = last.lazy().select("rank", module_id="neuron", layer_id="layer")
+    behind = last.lazy().select("rank", "population", module_id="neuron", layer_id="layer")
     fed = behind.join(fed_by, on=["rank", "layer_id"])
     kinds = at_once(neurons_of(trace).lazy().join(fed, on=MODULE, maintain_order="left"))
+    one = [*MODULE, "population"]
     firing = measured(trace, stepless(firing, by_step), kinds, "out").with_columns(
         pl.col("time_steps").fill_null(1)
     )
-    keys = (*CALLED, "sample", "time_steps", "in_numel")
+    keys = (*CALLED, "population", "sample", "time_steps", "in_numel")
     return (
         grouped(firing, keys, ["out_nonzero"])
         .lazy()
@@ -217,8 +217,8 @@ def _neurons_behind_layers(
             op=pl.lit(NEURON_OP),
             elements=pl.col("in_numel") * pl.col("calls"),
             spikes_out="out_nonzero",
-            steps=steps_in_sample(),
+            steps=steps_in_sample("population"),
         )
-        .join(kinds.lazy().drop("class", "neuron"), on=MODULE, maintain_order="left")
+        .join(kinds.lazy().drop("class", "neuron"), on=one, maintain_order="left")
         .pipe(at_once)
     )

@@ -12,7 +12,7 @@ import polars as pl
 
 from ...rules.geometry import Norm
 from ...workload.gradients import neuron_backwards, shaped_calls
-from ...workload.layer_calls import ID
+from ...workload.layers import ID
 from .fragments import CORES, Fragment, Fragments, Loops
 from .run import Run
 

@@ -10,8 +10,7 @@ import polars as pl
 from ....schemas.costs import NeuroMCConfig
 from ...rules.geometry import Convolution, Matmul
 from ...workload.gradients import shaped_calls
-from ...workload.layer_calls import ID
-from ...workload.layers import MODULE, layers_of
+from ...workload.layers import ID, MODULE, layers_of
 from ...workload.sample_shares import with_shares
 from .addons import add_neurons, add_norms, add_optimizers
 from .fragments import CORES, Fragment, Fragments, Loops, bits_of

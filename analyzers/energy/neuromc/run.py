@@ -12,8 +12,7 @@ import polars as pl
 from ....schemas.costs import NeuroMCConfig
 from ...frames import at_once
 from ...workload.gradients import Geometries, geometries_of, product_calls, shaped_calls
-from ...workload.layer_calls import ID
-from ...workload.layers import MODULE, layers_of, neurons_of
+from ...workload.layers import ID, MODULE, layers_of, neurons_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace

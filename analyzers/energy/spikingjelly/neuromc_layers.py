@@ -15,8 +15,7 @@ import polars as pl
 from ...rules.geometry import Convolution
 from ...text import listed
 from ...workload.gradients import WHERE
-from ...workload.layer_calls import ID
-from ...workload.layers import MODULE
+from ...workload.layers import ID, MODULE
 from ...workload.modules import with_paths
 from ..neuromc.fragments import CORES, Fragment, Fragments, Loops, bits_of
 from ..neuromc.run import Run

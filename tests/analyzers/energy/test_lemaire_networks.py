@@ -497,3 +497,73 @@ def test_a_mapped_network_costs_what_its_batch_costs(kind, tmp_path):
     assert mapped.account.charged_macs == plain.account.charged_macs
     assert mapped.counts["mac"] == plain.counts["mac"]
     assert mapped.details["buffer_sizes_bytes"] == plain.details["buffer_sizes_bytes"]
+
+
+class Recurrent(nn.Module):
+    """An IF neuron with recurrent weights inside, as snnTorch's RLeaky has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent = filled(nn.Linear(4, 4), 0.25)
+
+    def forward(self, x, spikes, v):
+        v = v + x + self.recurrent(spikes)
+        spikes = (v >= 1).float()
+        return spikes, v - spikes
+
+
+class Inside(nn.Module):
+    """3 -> 4, and the recurrent neuron, over the steps of an input."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.neuron = filled(nn.Linear(3, 4)), Recurrent()
+
+    def forward(self, x):
+        spikes = v = torch.zeros(x.shape[1], 4)
+        for frame in x:
+            spikes, v = self.neuron(self.layer(frame), spikes, v)
+        return spikes
+
+
+class Plain(nn.Module):
+    def forward(self, x, v):
+        v = v + x
+        spikes = (v >= 1).float()
+        return spikes, v - spikes
+
+
+class WrittenOut(nn.Module):
+    """The same network, its recurrent layer beside the neuron."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.recurrent = filled(nn.Linear(3, 4)), filled(nn.Linear(4, 4), 0.25)
+        self.neuron = Plain()
+
+    def forward(self, x):
+        spikes = v = torch.zeros(x.shape[1], 4)
+        for frame in x:
+            spikes, v = self.neuron(self.layer(frame) + self.recurrent(spikes), v)
+        return spikes
+
+
+def test_recurrent_weights_inside_a_neuron_cost_what_they_do_beside_it(run):
+    """The potentials of 4 neurons in 2 steps of a sample are read once: 8, and 4 for each spike.
+
+    Two spikes go into the layer; all 4 neurons fire at the first step (v = 1.25 + 1), and their 4
+    spikes go through the recurrent layer at the second.
+    """
+    x = events(2, 1, 3, ones=[(0, 0, 0), (1, 0, 2)])
+    rules = [NeuronRule(Recurrent, kind="IF"), NeuronRule(Plain, kind="IF")]
+    told = {"neurons": rules, "batch_dim": 1, "time_dim": 0}
+    inside, beside = (estimate_lemaire(run(each, x, **told)) for each in (Inside(), WrittenOut()))
+    assert inside.total_pj == beside.total_pj
+    ours, theirs = (
+        sum(terms(report, path)["read_potential"] for path in paths)
+        for report, paths in (
+            (inside, ("Inside.layer", "Inside.neuron.recurrent")),
+            (beside, ("WrittenOut.layer", "WrittenOut.recurrent")),
+        )
+    )
+    assert ours == theirs == 2 * 4 + 4 * 4 + 2 * 4
