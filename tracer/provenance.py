@@ -13,6 +13,7 @@ from .operands import Op
 from .values import Value
 
 _BINARY = int(SpikeClass.BINARY)
+_NUMBERS = (int, float, bool, complex)
 
 
 def carried(op: Op, ins: list[Any], args: Any, kwargs: Any, result: Value) -> bool:
@@ -72,6 +73,8 @@ def _filled(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
 
 
 def _with_zeros(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    if _is_zero(result):  # no neuron fired: a state that is still zero may be part of it
+        return bool(values) and all(v.events for v in values)
     return any(v.events for v in values) and all(v.events or _is_zero(v) for v in values)
 
 
@@ -90,6 +93,9 @@ def _complement(values: list[Value], args: Any, kwargs: Any, result: Value) -> b
 
 
 def _product(values: list[Value], args: Any, kwargs: Any, result: Value) -> bool:
+    # Spikes times 0.37 are none, and that no neuron fired this time proves nothing.
+    if any(type(each) in _NUMBERS and each not in (0, 1) for each in args[:2]):
+        return False
     # Zeros that are no spikes, as of a membrane at rest, prove nothing of their product.
     fits = all(v.events or (_is_binary(v) and not _is_zero(v)) for v in values)
     return fits and any(v.events for v in values)

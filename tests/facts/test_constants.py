@@ -54,6 +54,50 @@ def test_zeros_among_dense_inputs_are_dense(tmp_path):
     assert of(trace, "Linear") == (128, 0)
 
 
+class Scaled(nn.Module):
+    """Spikes times 0.37 into a layer, by a number or by a tensor."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(8, 4, bias=False), scale
+
+    def forward(self, x):
+        return self.layer((x > 0.5).float() * self.scale)
+
+
+@pytest.mark.parametrize("scale", [0.37, torch.tensor(0.37)], ids=["number", "tensor"])
+def test_empty_frames_times_a_number_are_what_the_others_are(scale, tmp_path):
+    """0.37 times spikes is none, so the empty first frame is dense too: 3·2·8·4 MACs.
+
+    Under `scaled` all frames are spikes, and the empty one triggers nothing.
+    """
+    inputs = frames(0.0, 0.4, 0.3)
+    trace = recorded(tmp_path / "t", Scaled(scale).eval(), inputs)
+    assert of(trace, "Scaled.layer") == (192, 0)
+    spikes = int(sum(x.sum() for x in inputs))
+    assert of(trace, "Scaled.layer", spikes="scaled") == (0, 4 * spikes)
+
+
+class Beside(nn.Module):
+    """Spikes beside a state that is zero at first and then is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(16, 8)
+
+    def forward(self, xs):
+        state = torch.zeros(2, 8)
+        for x in xs:
+            state = self.layer(torch.cat([(x > 0.5).float(), state], 1))
+        return state
+
+
+def test_silent_spikes_beside_a_state_that_is_still_zero_are_what_the_next_step_is(tmp_path):
+    """All zeros at the first step, half of them no spikes; dense values later: 3·2·16·8 MACs."""
+    trace = recorded(tmp_path / "t", Beside().eval(), [torch.stack(frames(0.0, 0.4, 0.3))])
+    assert of(trace, "Beside.layer")[0] == 768
+
+
 def test_a_filter_changes_no_fact(tmp_path):
     """The empty frame alone, asked for by its step: what the other calls say still holds."""
     net = nn.Linear(8, 4, bias=False).eval()

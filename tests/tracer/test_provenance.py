@@ -45,6 +45,8 @@ CARRIED = {
     "spikes times a mask": lambda s: s * BOOL.float()[0],
     "spikes times zeros and ones": lambda s: s * torch.ones(2),
     "complement": lambda s: 1 - s,
+    "spikes times one": lambda s: s * 1.0,
+    "spikes times zero, in place": lambda s: s.mul_(0),
     "logical and of spikes": lambda s: s.bool() & s.bool(),
     "where, with zeros": lambda s: torch.where(X > 0.7, s, torch.zeros_like(s)),
     "where, with a number": lambda s: torch.where(X > 0.7, s, 0.0),
@@ -90,6 +92,9 @@ NOT = {
     "cat of zeros": lambda s: torch.cat([torch.zeros(2), torch.zeros(2)]),
     "filled with others": lambda s: s.masked_fill(X > 0.7, 2.0),
     "two minus spikes": lambda s: 2 - s,
+    "times a number, where nothing fired": lambda s: (s * 0) * 0.37,
+    "a number times it": lambda s: 0.37 * (s * 0),
+    "times a number in place": lambda s: (s * 0).mul_(2),
     "where a pool's largest were": lambda s: F.max_pool2d(s, 2, return_indices=True)[1],
 }
 
