@@ -63,7 +63,8 @@ class Counted(NamedTuple):
             (of all) and `calls`; where sums of spikes are known, `summed`.
         sums: additions in containers that are no functional work: `rank`, `signature_id`, and if
             only some of these are, `module_id` and `calls`. None: functional work is not named.
-        warnings: what a reader of the counts has to know.
+        warnings: what a reader of the counts has to know; strict refuses them.
+        notes: what else a reader has to know.
     """
 
     actions: pl.DataFrame
@@ -72,6 +73,7 @@ class Counted(NamedTuple):
     inputs: pl.DataFrame
     sums: pl.DataFrame | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def action(

@@ -20,6 +20,7 @@ from ...workload.layer_calls import (
     products_run,
 )
 from ...workload.layers import ID, MODULE, layers_of, neurons_of
+from ...workload.repeats import unlike_steps
 from ...workload.sample_shares import SEEN, steps_in_sample, with_shares
 from ...workload.samples import SAMPLE, Samples
 from ...workload.spike_sums import spike_sums, sum_signatures
@@ -29,7 +30,7 @@ from .actions import Counted
 from .formulas import KINDS, layer_actions, layers_by_role, neuron_operations
 from .left_out import owners_of
 from .residual_sums import sum_actions, sums_of
-from .scope import lost_sums
+from .scope import lost_sums, unlike_inputs
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -110,7 +111,23 @@ def count_network(
         inputs=layers.with_columns(spikes=pl.col("how") == "spiking"),
         sums=sums,
         warnings=lost_sums(layers) if spiking else (),
+        notes=unlike_inputs(_not_repeated(trace, calls, layers, samples)),
     )
+
+
+def _not_repeated(
+    trace: Trace, calls: pl.DataFrame, layers: pl.DataFrame, samples: Samples
+) -> pl.DataFrame:
+    """Return `module` of hybrid layers whose inputs are not seen to be the same at each step."""
+    hybrid = layers.filter((pl.col("how") == "hybrid") & (pl.col("steps") > 1))
+    asked = calls.join(hybrid.select(MODULE).unique(), on=MODULE, how="semi")
+    if asked.is_empty():
+        return hybrid.select("module")
+    steps = hybrid.group_by(*MODULE, "sample").agg(pl.col("time_steps").max())
+    asked = asked.drop("time_steps").join(steps, on=[*MODULE, "sample"])
+    unlike = unlike_steps(trace, asked)
+    named = hybrid.join(unlike, on=MODULE, how="semi", maintain_order="left")
+    return named.select("module").unique(maintain_order=True)
 
 
 def layer_groups(

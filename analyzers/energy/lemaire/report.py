@@ -108,7 +108,7 @@ def estimate_lemaire(
         scopes=scopes_of(part),
         config=config.model_dump(),
         scope=SCOPE,
-        warnings=(*warnings, *modes, *unmatched(trace, config), *many.warnings),
+        warnings=(*warnings, *counted.notes, *modes, *unmatched(trace, config), *many.warnings),
         account=account,
         sampled=many,
         input_types=input_types(counted.inputs),

@@ -146,5 +146,22 @@ def lost_sums(layers: pl.DataFrame) -> tuple[str, ...]:
     )
 
 
+def unlike_inputs(layers: pl.DataFrame) -> tuple[str, ...]:
+    """Say which hybrid layers are charged one time step although their steps may differ.
+
+    Args:
+        layers: `module` of the layers.
+    """
+    if layers.is_empty():
+        return ()
+    many = layers.height
+    return (
+        f"{_named(layers)} {agreeing(many, 'takes', 'take')} values that are no spikes and are not "
+        "seen to be the same at each time step: operations, input and weights are charged for one "
+        "step, as the model has it for direct encoding, where they are. To charge a dense pass at "
+        "every step, set hybrid_first_layer = false",
+    )
+
+
 def _named(rows: pl.DataFrame) -> str:
     return listed(rows["module"].unique(maintain_order=True).to_list())

@@ -567,3 +567,59 @@ def test_recurrent_weights_inside_a_neuron_cost_what_they_do_beside_it(run):
         )
     )
     assert ours == theirs == 2 * 4 + 4 * 4 + 2 * 4
+
+
+class Steps(nn.Module):
+    """2 -> 4 and an IF neuron in four steps; what goes in is told by name."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.layer, self.neuron, self.way = filled(nn.Linear(2, 4)), neuron.IFNode(), way
+
+    def forward(self, x):
+        frames = WAYS[self.way](x)
+        for frame in frames:
+            spikes = self.neuron(self.layer(frame))
+        return spikes
+
+
+class Whole(nn.Module):
+    """The same, all four steps at once."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.layer, self.neuron, self.way = filled(nn.Linear(2, 4)), neuron.IFNode(), way
+        self.neuron.step_mode = "m"
+
+    def forward(self, x):
+        return self.neuron(self.layer(WAYS[self.way](x)))
+
+
+WAYS = {
+    "the same": lambda x: [x[0]] * 4,
+    "the same, scaled anew each time": lambda x: (x[0] * 2 for _ in range(4)),
+    "steps of a repeated tensor": lambda x: x[:1].repeat(4, 1, 1),
+    "steps of an expanded tensor": lambda x: x[:1].clone().expand(4, -1, -1),
+    "a stack of one tensor": lambda x: torch.stack([x[0]] * 4),
+    "other frames": lambda x: x,
+    "other noise each time": lambda x: torch.stack([x[0] + torch.rand(1, 2) for _ in range(4)]),
+}
+REPEATED = list(WAYS)[:5]
+
+
+@pytest.mark.parametrize("kind", [Steps, Whole])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_layer_is_named_that_may_get_other_values_at_each_step(run, way, kind):
+    """One pass of 2·4 MACs is charged whatever goes in; where steps differ, the report says so."""
+    if kind is Whole and way.startswith("the same"):
+        pytest.skip("a list of single steps")
+    x = torch.linspace(0.1, 0.8, 8).reshape(4, 1, 2)
+    path = f"{kind.__name__}.layer"
+    trace = run(kind(way), x, batch_dim=1, time_dim=0)
+    report = estimate_lemaire(trace)
+    assert terms(report, path)["mac"] == 2 * 4
+    named = [text for text in report.warnings if text.startswith(f"{path} takes values")]
+    assert len(named) == (way not in REPEATED)
+    every = estimate_lemaire(trace, LemaireConfig(hybrid_first_layer=False))
+    assert terms(every, path)["mac"] == 4 * 2 * 4
+    assert not any("same at each time step" in text for text in every.warnings)
