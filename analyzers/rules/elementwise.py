@@ -121,6 +121,8 @@ def element_cost(call: Call, base: str) -> Cost:
 
 def complex_names(call: Call) -> frozenset[str]:
     """Return which operands and numbers of a function are complex, as its formula calls them."""
+    if not call.has_complex:
+        return frozenset()
     return frozenset(letter for name, letter in _LETTERS.items() if call.is_complex(name))
 
 
