@@ -20,7 +20,7 @@ from ..workload.hints import spike_hints
 from ..workload.layer_calls import called
 from ..workload.layers import MODULE, layers_of, neurons_of
 from ..workload.modules import scopes_of, with_paths
-from .rows import NOT_MEASURED
+from .rows import NOT_MEASURED, NOT_SIZED, OF_SIZES
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -47,7 +47,8 @@ class Figures:
     def gap(self, kind: str) -> str:
         """Return what a reader has to know of a counter; "" if it is exact."""
         if self.total[kind] is None:
-            return NOT_MEASURED
+            sized = kind not in OF_SIZES and self.total["dense_macs"] is not None
+            return NOT_MEASURED if sized else NOT_SIZED
         return "a lower bound: some calls are unknown" if kind in self.at_least else ""
 
 

@@ -20,8 +20,9 @@ from .rows import NOT_MEASURED, OUTSIDE, Row, Term, terms_of
 
 _BORDERS = "borders: each spike meets as many outputs as the mean input"
 _ANALOG = "layers that take no spikes"
+_KINDS = "what counts as spikes"
 
-_SUMS = ("nonzero", "inputs", "dense", "macs", "synops")
+_SUMS = ("nonzero", "inputs", "dense", "fanout", "macs", "synops")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class _Layer:
     nonzero: int
     inputs: int
     dense: int
+    fanout: int
     macs: int
     synops: int
 
@@ -40,6 +42,16 @@ class _Layer:
     def sops(self) -> Fraction:
         """The share of nonzero inputs times the dense MACs of all time steps; exact."""
         return Fraction(self.nonzero * self.dense, self.inputs or 1)
+
+    @property
+    def parts(self) -> list[tuple[str, Fraction]]:
+        """The difference of the SOPs to opjoule's SynOps: pairs that a nonzero input meets between.
+
+        The mean input of a Linear meets as many outputs as each, so it has no borders.
+        """
+        if not self.driven:
+            return [(_ANALOG, self.sops - self.synops)]
+        return [(_BORDERS, self.sops - self.fanout), (_KINDS, Fraction(self.fanout - self.synops))]
 
 
 def paper_rows(facts: Facts, mac_pj: float, synop_pj: float) -> list[Row]:
@@ -87,10 +99,11 @@ def paper_rows(facts: Facts, mac_pj: float, synop_pj: float) -> list[Row]:
 
 def _layers(facts: Facts) -> list[_Layer] | None:
     """Return the layers in the order in which they ran; None: some inputs were not measured."""
-    known = facts.layers.select("driven", *_SUMS)
+    layers = facts.layers.with_columns(fanout=pl.col("mac_fanout") + pl.col("ac_fanout"))
+    known = layers.select("driven", *_SUMS)
     if any(column.null_count() for column in known):
         return None
-    sums = facts.layers.group_by("module", maintain_order=True).agg(
+    sums = layers.group_by("module", maintain_order=True).agg(
         pl.col("driven").any(), *(pl.col(name).sum() for name in _SUMS)
     )
     return [_Layer(*row) for row in sums.rows()]
@@ -103,13 +116,15 @@ def _sops(layers: list[_Layer]) -> Fraction:
 def _sop_terms(facts: Facts, first: _Layer | None, rest: list[_Layer]) -> tuple[Term, ...]:
     if facts.own_figure("synops") is None:
         return ()
-    parts = {
-        what: sum((each.sops - each.synops for each in rest if each.driven == driven), Fraction(0))
-        for what, driven in ((_BORDERS, True), (_ANALOG, False))
-    }
-    parts["in the first layer"] = Fraction(-first.synops if first else 0)
-    parts[OUTSIDE] = Fraction(-int(facts.elsewhere["synops"].sum()))
-    return terms_of([(what, float(amount)) for what, amount in parts.items()])
+    parts = [
+        *(part for each in rest for part in each.parts),
+        ("in the first layer", Fraction(-first.synops if first else 0)),
+        (OUTSIDE, Fraction(-int(facts.elsewhere["synops"].sum()))),
+    ]
+    sums = {what: Fraction(0) for what, _ in parts}
+    for what, amount in parts:
+        sums[what] += amount
+    return terms_of([(what, float(amount)) for what, amount in sums.items()])
 
 
 def _energy_terms(
@@ -120,7 +135,6 @@ def _energy_terms(
         own = mac_pj * first.macs + synop_pj * first.synops
         parts.append(("the first layer once, not in each time step", once - own))
     for layer in rest:
-        borders = synop_pj * float(layer.sops - layer.synops)
-        parts += [(_BORDERS if layer.driven else _ANALOG, borders)]
-        parts += [("what counts as spikes" if layer.driven else _ANALOG, -mac_pj * layer.macs)]
+        parts += [(what, synop_pj * float(amount)) for what, amount in layer.parts]
+        parts += [(_KINDS if layer.driven else _ANALOG, -mac_pj * layer.macs)]
     return terms_of(parts)

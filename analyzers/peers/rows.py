@@ -31,6 +31,9 @@ _OPEN = "opjoule's own figure is not exact"
 NOT_MEASURED = "not recorded: record with statistics"
 """Why a figure that hangs on the data is not known."""
 
+NOT_SIZED = "a size is not recorded (nested, sparse or packed tensors)"
+"""Why a figure is not known where statistics do not help."""
+
 OUTSIDE = "products outside layers"
 """A part of a difference: attention, recurrent layers, and products in no layer."""
 

@@ -315,3 +315,31 @@ def test_a_new_sample_is_no_other_time_step(record):
 
     text = why(opjoule.conventions(record(run, model=net)), "paper formula", "energy")
     assert "the first layer once" in text and "other inputs" not in text
+
+
+def test_a_linear_has_no_borders_and_its_signs_are_a_matter_of_what_is_a_spike(record):
+    """[-1, 0, 1, 1] and [0, 1, 0, 0] by 4 x 5: SOPs 4 * 5 = 20, binary SynOps 5; 20 MACs by -1."""
+    layer = nn.Linear(4, 5, bias=False).eval()
+    signed, plain = torch.tensor([[-1.0, 0, 1, 1]]), torch.tensor([[0.0, 1, 0, 0]])
+
+    def run():
+        with torch.no_grad():
+            layer(signed), layer(plain)
+
+    found = opjoule.conventions(record(run), per="total")
+    assert (found.total["paper formula SOPs"], found.total["opjoule SynOps"]) == (20, 5)
+    assert why(found, "paper formula", "SOPs") == "+15 what counts as spikes"
+    assert "borders" not in why(found, "paper formula", "energy")
+    energies = found.total["paper formula energy"], found.total["opjoule energy"]
+    assert energies == (pytest.approx(0.9 * 20), pytest.approx(0.9 * 5 + 4.6 * 20))
+    (term,) = found.differences.filter(named("paper formula", "energy")).to_dicts()
+    assert term["amount"] == pytest.approx(energies[0] - energies[1])
+
+
+def test_a_size_that_is_not_known_is_no_matter_of_statistics(record):
+    """A sparse matrix by what a layer made: how many of its elements there are, no shape tells."""
+    layer, matrix = nn.Linear(4, 5).eval(), torch.eye(3).to_sparse()
+    found = opjoule.conventions(record(lambda: matrix @ layer(torch.rand(3, 4))))
+    assert found.total["opjoule dense MACs"] is None
+    assert why(found, "opjoule", "dense MACs").startswith("a size is not recorded (nested, sparse")
+    assert not any("record with statistics" in text for text in found.frame["why"])

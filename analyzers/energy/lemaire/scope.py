@@ -73,8 +73,8 @@ def nothing_charged(trace: Trace, rest: pl.DataFrame) -> str:
         return f"{trace.path}: no Linear or convolution module ran a product: widen --where"
     unknown = " (sizes not recorded)" if products["macs"].null_count() else ""
     text = (
-        f"{trace.path}: no Linear or convolution module ran a product; those that ran are of "
-        f"{listed(products['what'].to_list(), 3)}{unknown}"
+        f"{trace.path}: no Linear or convolution module ran a product with weights of its own "
+        f"size; those that ran are of {listed(products['what'].to_list(), 3)}{unknown}"
     )
     if "fused layer" in products_of(trace)["family"]:
         text += (

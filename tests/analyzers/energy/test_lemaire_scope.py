@@ -103,6 +103,31 @@ def test_refuses_a_trace_without_layers(tmp_path):
         estimate_lemaire(trace)
 
 
+class Ensemble(nn.Module):
+    """Three networks of one shape, whose weights are stacked."""
+
+    def __init__(self):
+        super().__init__()
+        self.members = nn.ModuleList(nn.Linear(8, 2) for _ in range(3))
+
+    def forward(self, x):
+        stacked, _ = torch.func.stack_module_state(list(self.members))
+        member = self.members[0]
+        return torch.vmap(
+            lambda weights, given: torch.func.functional_call(member, weights, (given,)), (0, None)
+        )(stacked, x)
+
+
+def test_stacked_weights_are_refused_as_of_another_size(tmp_path):
+    trace = open_trace(record(Ensemble().eval(), torch.rand(4, 8), tmp_path / "trace"))
+    with pytest.raises(TraceError) as caught:
+        estimate_lemaire(trace)
+    assert (
+        "no Linear or convolution module ran a product with weights of its own size; those that "
+        "ran are of Linear" in str(caught.value)
+    )
+
+
 def test_a_layer_in_training_mode_inside_an_inference_is_charged_and_named(tmp_path):
     """It does what it does in eval mode: all figures are those of the network in eval mode."""
     model, x = small().eval(), torch.rand(2, 8)
