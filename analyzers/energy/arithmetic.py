@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from ...schemas.costs.compute import ComputeConfig
 from ..counting.coverage import by_op
 from ..counting.evaluate import tally
 from ..frames import at_once
 from ..rules import WITHOUT_MACS, rule_set
 from ..text import listed, percent
+from ..trace.signatures import SIGNATURE
 from ..trace.trace import narrowed
 from ..workload.inference import forward_part, mode_warnings
 from ..workload.modules import with_paths
+from ..workload.precisions import precisions_of
 from ..workload.spikes import SPIKE_MODES, check_spikes
 from ..workload.unmeasured import Gaps, gaps_of
 from .row_keys import KEYS, key_columns, keys_of
@@ -23,6 +26,9 @@ from .row_keys import KEYS, key_columns, keys_of
 if TYPE_CHECKING:
     from ..trace.trace import Trace
     from ..workload.samples import Samples
+
+DEFAULT_TYPE = "fp32"
+"""What the default constants of operations are of, see `ComputeConfig`."""
 
 COUNTERS = {"mac": "macs", "ac": "acs"}
 """Component -> the counter that it is."""
@@ -97,6 +103,32 @@ class Operations(NamedTuple):
             samples: those that were charged.
         """
         return mode_warnings(self.part) if self.how.eval_only else samples.energy_modes
+
+    def types(self, config: ComputeConfig) -> list[str]:
+        """Return one sentence on products of another type than the default constants, if any ran.
+
+        Args:
+            config: the constants; those of one's own are of the type that one chose.
+        """
+        default = ComputeConfig()
+        if not self.how.names_uncovered or config.e_mac_pj != default.e_mac_pj:
+            return []
+        products = self.counted.filter(pl.col("dense_macs") > 0)
+        macs = (
+            products.join(precisions_of(self.part), on=list(SIGNATURE), how="left")
+            .group_by("precision")
+            .agg(pl.col("dense_macs").sum())
+            .sort("dense_macs", "precision", descending=[True, False])
+        )
+        others = macs.filter(pl.col("precision") != DEFAULT_TYPE)
+        if others.is_empty():
+            return []
+        share = int(others["dense_macs"].sum()) / int(macs["dense_macs"].sum())
+        return [
+            f"the constants are of {DEFAULT_TYPE}, but {percent(share)} of the MACs ran in "
+            f"{listed(others['precision'].to_list())}: choose constants of that type (--preset, "
+            "--set e_mac_pj=... --set e_ac_pj=...)"
+        ]
 
     def uncovered(self) -> list[str]:
         """Return one sentence on the ops that no rule covers, where the revision names them."""

@@ -29,9 +29,9 @@ from ..units import count_text
 from ..workload.divisors import whole_text
 from ..workload.module_facts import in_words, with_classes
 from ..workload.modules import rolled_up, scopes_of, with_paths
+from ..workload.precisions import precisions_of
 from ..workload.samples import Samples, samples_of, unknown_samples
 from .page import roofline_page
-from .precisions import precisions_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

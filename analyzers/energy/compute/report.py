@@ -68,6 +68,7 @@ def estimate_compute(
     warnings = warnings_of(operations, gaps.warnings(), variant, strict)
     rows = priced(operations.rows(), config)
     outside = outside_modules(rows) if variant.names_uncovered else []
+    outside += operations.types(config)
     hints = spike_hints(part, spikes) if variant.names_uncovered else ()
     many = samples_of(part, batch, time_steps, samples=samples, eval_only=variant.eval_only)
     counts = {n: float(operations.total(f"{n}s")) for n in ("mac", "ac", "synop", "flop")}

@@ -76,6 +76,7 @@ def estimate_simple(
     parts = breakdown_pj(sums, config)
     rows = priced(actions.rows, config)
     outside = outside_modules(rows) if variant.names_uncovered else []
+    outside += operations.types(config)
     hints = spike_hints(part, spikes) if variant.names_uncovered else ()
     many = samples_of(part, batch, time_steps, samples=samples, eval_only=variant.eval_only)
     moved = sum(n for what, n in sums.items() if what.endswith("_bytes"))

@@ -23,6 +23,7 @@ from opjoule import (  # noqa: E402
 )
 from opjoule.analyzers.energy import estimate_compute, estimate_simple  # noqa: E402
 from opjoule.schemas import ConfigError, TraceError  # noqa: E402
+from opjoule.schemas.costs import load_config  # noqa: E402
 
 BOTH = pytest.mark.parametrize("estimate", [estimate_compute, estimate_simple])
 REVISIONS = pytest.mark.parametrize("revision", ["source", "spikingjelly-2.0"])
@@ -244,3 +245,24 @@ def test_the_share_of_accumulations_is_of_products_without_their_bias(tmp_path):
     trace = open_trace(record(nn.Linear(2, 4).eval(), spikes, tmp_path / "t"))
     text = energy(trace, "compute").statement()
     assert "where 75.0% of the dense multiply-accumulates are left as accumulations" in text
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.float32])
+def test_types_that_the_constants_are_not_of_are_named(estimate, dtype, tmp_path):
+    """64 MACs in the type, and 30 in 32 bits: constants of one's own are of the type they are."""
+    model = Net().eval()
+    model.dense.to(dtype)
+    trace = open_trace(record(model, (X.to(dtype), SPIKES), tmp_path / "t"))
+    told = [text for text in estimate(trace).warnings if "the constants are of" in text]
+    if dtype == torch.float32:
+        assert told == []
+        return
+    name = {torch.bfloat16: "bf16", torch.float64: "fp64"}[dtype]
+    assert len(told) == 1
+    assert told[0].startswith(
+        f"the constants are of fp32, but {64 / 94:.1%} of the MACs ran in {name}: "
+    )
+    kind = estimate.__name__.removeprefix("estimate_")
+    own = estimate(trace, load_config(kind, preset="fp16"))
+    assert not any("the constants are of" in text for text in own.warnings)
