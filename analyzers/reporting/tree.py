@@ -112,9 +112,12 @@ def _columns(report: Report) -> Sequence[_Column]:
     if report.rates is not None:
         found.append(_rate(report))
     energy = "energy_pj" if counts.per == "total" else "per_sample_pj"
+    charged = pl.col("at_least").list.contains("macs") | pl.col("at_least").list.contains("acs")
+    open_ones = frozenset((GLOBAL, *bounds.filter(charged)["module"]))
     for name, each in report.energies.items():
-        head = Head(name, f"energy.{name}.{energy}")
-        found.append(_Column(head, energy_text, _by_module(each.by("module"), energy)))
+        head, values = Head(name, f"energy.{name}.{energy}"), _by_module(each.by("module"), energy)
+        floors = open_ones if each.at_least else frozenset[str]()
+        found.append(_Column(head, energy_text, values, floors))
     if report.roofline is not None:
         times = _by_module(report.roofline.frame, "time_s")
         found.append(_Column(Head("at the roof", "roofline.time_s"), time_text, times))

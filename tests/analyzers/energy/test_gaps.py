@@ -22,6 +22,8 @@ from opjoule import (  # noqa: E402
     table,
 )
 from opjoule.analyzers.energy import estimate_compute, estimate_simple  # noqa: E402
+from opjoule.analyzers.reporting.report import report as page_of  # noqa: E402
+from opjoule.analyzers.reporting.tree import tree_of  # noqa: E402
 from opjoule.schemas import ConfigError, TraceError  # noqa: E402
 from opjoule.schemas.costs import load_config  # noqa: E402
 
@@ -188,6 +190,11 @@ def test_an_energy_with_an_unknown_part_is_a_lower_bound_wherever_it_stands(half
     assert (total.base, total.head, total.difference) == (294.4, 294.4, None)
     same = compare(half, half, energies=["compute"]).total["energy.compute"]
     assert (same.difference, same.mark) == (0, "equal")
+
+    tree = tree_of(page_of(half))
+    place = [head.title for head in tree.heads].index("compute")
+    texts = {row.path: row.cells[place].text for row in (tree.top, *tree.rows)}
+    assert texts == {"": "≥ 147 pJ", "Half": "≥ 147 pJ", "Half.layer": "147 pJ"}
 
 
 def test_a_limit_takes_no_lower_bound_for_within(half):
