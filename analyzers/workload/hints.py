@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..trace.trace import Trace
 
 _WORDS = {
-    "graded": "whole numbers that came out of adding spikes",
+    "graded": "whole numbers that came out of adding spikes, or are counts as of events",
     "scaled": "zeros and one other number",
     "ternary": "-1, 0 and 1",
 }
@@ -35,6 +35,10 @@ _BITS = {
 }
 
 _SLOTS = ("in0", "in1", "in2")
+
+_MOST_EVENTS = 16
+"""The largest count of events in a frame, or of spikes in a burst, that is taken for one: pixels
+and token numbers are larger."""
 
 _KIND = ("rank", "module_id", "stage", "signature_id")
 """Whose operands are all what the first one is."""
@@ -50,7 +54,8 @@ def spike_hints(trace: Trace, mode: str = "binary") -> tuple[str, ...]:
         mode: the setting that the question was asked with; only "binary" has hints.
 
     Returns:
-        How many products have an operand of sums of spikes (`graded`), of zeros and one other
+        How many products have an operand of sums of spikes or of counts (`graded`: small whole
+        numbers, at least half of them zero, as event frames and bursts are), of zeros and one other
         number (`scaled`), or of -1, 0 and 1 (`ternary`), and count as dense; and how many more the
         setting would change. Together they are all that it changes.
     """
@@ -156,7 +161,8 @@ def _meant(trace: Trace, changed: pl.DataFrame, setting: str) -> pl.DataFrame:
     value = pl.coalesce(pl.when(pl.col("slot") == s).then(f"{s}_value") for s in _SLOTS)
     values = asked.join(taken, on=["rank", "seq"]).select(*_KIND, value_id=value)
     if setting == "graded":
-        found = from_spikes(trace, values.select("rank", "value_id").unique())
+        asked_for = values.select("rank", "value_id").unique()
+        found = pl.concat([from_spikes(trace, asked_for), _counts(trace, asked_for)]).unique()
         return values.join(found, on=["rank", "value_id"], how="semi").select(_KIND).unique()
     weights = trace.values.filter(
         pl.col("value_id").is_in(values["value_id"].unique().implode())
@@ -165,3 +171,14 @@ def _meant(trace: Trace, changed: pl.DataFrame, setting: str) -> pl.DataFrame:
     return values.join(
         collected(weights, trace), on=["rank", "value_id"], how="anti"
     ).select(_KIND).unique()  # fmt: skip
+
+
+def _counts(trace: Trace, values: pl.DataFrame) -> pl.DataFrame:
+    """Return those of whole numbers that look like counts of events: small, and mostly zero."""
+    sparse = pl.col("nonzero") * 2 <= pl.col("numel")
+    small = (pl.col("min") >= 0) & (pl.col("max") <= _MOST_EVENTS)
+    rows = trace.values.filter(
+        pl.col("value_id").is_in(values["value_id"].implode()) & sparse & small
+    ).filter(pl.col("kind") != "parameter")
+    found = collected(rows.select("rank", "value_id"), trace)
+    return values.join(found, on=["rank", "value_id"], how="semi")

@@ -74,6 +74,34 @@ def test_whole_numbers_from_outside_are_no_sums_of_spikes(tmp_path):
     assert "dense although" not in count(trace).coverage.line()
 
 
+COUNTS = {
+    "frames of events": (lambda x: x, 1),
+    "bursts": (lambda x: torch.floor(x * 1.5).clamp(0, 4), 1),
+    "half of them at most are zero": (lambda x: x + 1, 0),
+    "as large as pixels": (lambda x: x * 100, 0),
+    "negative too": (lambda x: -x, 0),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_small_whole_numbers_that_are_mostly_zero_are_taken_for_counts(name, tmp_path):
+    """Of 24 elements 8 are not zero: 1, 2 and 3 events."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(8, 4, bias=False)
+
+        def forward(self, x):
+            return self.layer(COUNTS[name][0](x))
+
+    frame = torch.zeros(24)
+    frame[::3] = torch.tensor([1.0, 2.0, 3.0, 1.0, 1.0, 2.0, 1.0, 3.0])
+    trace = recorded(tmp_path / "t", Net().eval(), frame.reshape(3, 8))
+    assert said(trace, "graded") == ((1, 0) if COUNTS[name][1] else None)
+    assert changed_by(trace, "graded") == 1
+
+
 def spikes(x):
     return (x > 0.5).float()
 
