@@ -7,6 +7,8 @@ import polars as pl
 from ....schemas import TraceError
 from ...text import agreeing, listed, number
 from ...trace.files import collected
+from ...trace.neurons import FIRES
+from ...workload.layers import MODULE
 from ...workload.samples import Samples
 from ..report import Scope
 from .addons import decays_uncounted
@@ -112,7 +114,7 @@ def warnings_of(
     if variant.whose is None:
         warnings += [*_unproven(found), *_decays(run)]
         warnings += [*_element_wise(missing), *_weights(run, found)]
-        warnings += _unplaced(run)
+        warnings += [*_unplaced(run), *_other_neurons(run)]
     warnings += _unmeasured(run)
     if missing.recomputed and variant.only_fragments:
         ran = number(missing.recomputed, "call")
@@ -144,6 +146,26 @@ def _decays(run: Run) -> list[str]:
 def _without_evidence(ops: set[str]) -> list[str]:
     found = {op.partition(".")[0] for op in ops}
     return [name for op, name in _UNPROVEN.items() if op in found]
+
+
+def _other_neurons(run: Run) -> list[str]:
+    """Name the neurons that are charged as LIF neurons although they are of another kind."""
+    others = run.neurons.filter(pl.col("neuron") != "LIF")
+    if others.is_empty():
+        return []
+    ran = collected(run.trace.module_calls.select(MODULE).unique(), run.trace)
+    others = others.join(ran, on=list(MODULE), how="semi")
+    if others.is_empty():
+        return []
+    classes = sorted({name.rsplit(".", 1)[-1] for name in others["class"]})
+    text = (
+        f"NeuroMC's neuron module is LIF: {number(others.height, 'neuron')} of another kind "
+        f"{agreeing(others.height, 'is', 'are')} charged as one: {listed(classes)}"
+    )
+    silent = others.filter(~FIRES)
+    if silent.height:
+        text += " (comparisons and spikes of those that give their membrane potential too)"
+    return [text]
 
 
 def _element_wise(missing: LeftOut) -> list[str]:

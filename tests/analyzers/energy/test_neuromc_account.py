@@ -366,3 +366,19 @@ def test_every_product_as_dense(tmp_path):
         estimate_neuromc(trace, spikes="ternary")
     with pytest.raises(ConfigError, match="spikes='none' is not available"):
         estimate_neuromc(trace, spikes="none", revision="spikingjelly-2.0")
+
+
+def test_neurons_of_another_kind_than_lif_are_named(tmp_path):
+    """All are charged mux, add, mul and three comparisons an output, which are LIF's."""
+    net = nn.Sequential(
+        nn.Linear(8, 8), neuron.LIFNode(), nn.Linear(8, 8), neuron.IFNode(),
+        nn.Linear(8, 8), neuron.NonSpikingIFNode(),
+    ).eval()  # fmt: skip
+    with Recorder(tmp_path / "t", model=net), torch.no_grad():
+        net(torch.rand(2, 8))
+    trace = open_trace(tmp_path / "t")
+    (text,) = [each for each in estimate_neuromc(trace).warnings if "of another kind" in each]
+    assert "2 neurons of another kind are charged as one: IFNode, NonSpikingIFNode" in text
+    assert "comparisons and spikes of those that give their membrane potential too" in text
+    alone = estimate_neuromc(trace, where="module=Sequential.1")
+    assert not any("of another kind" in each for each in alone.warnings)
