@@ -29,11 +29,14 @@ class Library:
             the state of a module.
         steps: from (module, names without packages, shape of its first input) to batch and time
             steps; None where they are not known.
+        reads_out: from (module, names without packages) to whether a module of a class of neurons
+            is set to hand out its potential, or what is computed from it, and no spikes.
     """
 
     kind: Callable[[list[str]], str | None]
     states: tuple[str, ...] | Callable[[Any], Iterable[Any]]
     steps: Callable[[Any, list[str], Shape], Steps | None] | None = None
+    reads_out: Callable[[Any, list[str]], bool] | None = None
 
 
 def library_of(cls: type) -> Library | None:
@@ -65,9 +68,16 @@ def _time_first(shape: Shape) -> Steps | None:
     return (size(shape, 1), size(shape, 0)) if len(shape) > 1 else None
 
 
+_PARALLEL = ("PSN", "MaskedPSN", "SlidingPSN", "FlexSN")
+"""SpikingJelly's neurons whose names do not end as those of the others do."""
+
+
 def _spikingjelly(names: list[str]) -> str | None:
     own = bare(names)
-    if "BaseNode" not in own and not any(".neuron" in n and n.endswith("Node") for n in names):
+    if "BaseNode" not in own and not any(
+        ".neuron" in name and name.rsplit(".", 1)[1].endswith(("Node", *_PARALLEL))
+        for name in names
+    ):
         return None
     if any("NonSpiking" in name for name in own):
         return NON_SPIKING
@@ -91,6 +101,15 @@ def by_step_mode(module: Any, shape: Shape) -> Steps | None:
     return _one_step(shape) if mode == "s" else None
 
 
+def _steps_of_spikingjelly(module: Any, names: list[str], shape: Shape) -> Steps | None:
+    return _time_first(shape) if "PSN" in names else by_step_mode(module, shape)
+
+
+def _is_liaf(module: Any, names: list[str]) -> bool:
+    """Tell of a LIAFNode: in single steps it hands out an activation of its potential."""
+    return "LIAFNode" in names and attribute(module, "step_mode") == "s"
+
+
 _SNNTORCH_SEQUENCES = {"StateLeaky", "AssociativeLeaky", "LeakyParallel"}
 
 
@@ -99,6 +118,11 @@ def _snntorch(names: list[str]) -> str | None:
     if not {"SpikingNeuron", "LIF", *_SNNTORCH_SEQUENCES}.intersection(own):
         return None
     return "LIF" if own[0] in ("Leaky", "RLeaky", "Lapicque") else "other"
+
+
+def _is_filter(module: Any, names: list[str]) -> bool:
+    """Tell of a StateLeaky: with output=False it hands out its potential alone."""
+    return "StateLeaky" in names and attribute(module, "output") is False
 
 
 def _steps_of_snntorch(module: Any, names: list[str], shape: Shape) -> Steps | None:
@@ -110,6 +134,8 @@ def _steps_of_snntorch(module: Any, names: list[str], shape: Shape) -> Steps | N
 _NORSE_SEQUENCES = {"SNN", "SNNRecurrent", "LConv2d"}
 _NORSE_BASES = {"SNN", "SNNRecurrent", "SNNCell", "SNNRecurrentCell", "LIFCorrelation"}
 """Bases of its neurons; a few cells have none."""
+_NORSE_EXPONENTIAL = ("LIFEx", "LIFAdEx")
+"""Its neurons whose membrane has an exponential term (EIF, AdEx): of another kind than LIF."""
 _NORSE_READOUTS = {"LI", "LICell", "LIBoxCell", "LIFeedForwardCell", "LILinearCell"}
 
 
@@ -120,7 +146,9 @@ def _norse(names: list[str]) -> str | None:
         return None
     if _NORSE_READOUTS.intersection(own):
         return NON_SPIKING
-    return "LIF" if own[0].startswith("LIF") else "IF" if own[0].startswith("IAF") else "other"
+    if own[0].startswith("LIF"):
+        return "other" if any(name in own[0] for name in _NORSE_EXPONENTIAL) else "LIF"
+    return "IF" if own[0].startswith("IAF") else "other"
 
 
 def _steps_of_norse(module: Any, names: list[str], shape: Shape) -> Steps | None:
@@ -153,8 +181,10 @@ def _steps_of_sinabs(module: Any, names: list[str], shape: Shape) -> Steps | Non
 
 
 LIBRARIES = {
-    "spikingjelly": Library(_spikingjelly, _memories),
-    "snntorch": Library(_snntorch, ("mem", "syn", "syn_exc", "syn_inh"), _steps_of_snntorch),
+    "spikingjelly": Library(_spikingjelly, _memories, _steps_of_spikingjelly, _is_liaf),
+    "snntorch": Library(
+        _snntorch, ("mem", "syn", "syn_exc", "syn_inh"), _steps_of_snntorch, _is_filter
+    ),
     "norse": Library(_norse, (), _steps_of_norse),  # their states are arguments
     "sinabs": Library(_sinabs, ("v_mem", "i_syn", "b"), _steps_of_sinabs),
 }

@@ -120,7 +120,12 @@ class Neurons:
 
     def kind(self, module: torch.nn.Module) -> str | None:
         """Return "IF", "LIF", "other", "non-spiking", or None for a module that is no neuron."""
-        return self._of(module).kind
+        known = self._of(module)
+        if known.kind is not None and known.rule is None and known.library is not None:
+            reads_out = known.library.reads_out
+            if reads_out is not None and reads_out(module, known.names):
+                return NON_SPIKING
+        return known.kind
 
     def states(self, module: torch.nn.Module) -> list[torch.Tensor]:
         """Return the live tensor states of a neuron, in a fixed order."""

@@ -36,6 +36,7 @@ class UnknownNeurons:
         self._modules = modules
         self._neurons = neurons
         self._left: dict[int, int] = {}
+        self._recurrent: dict[str, str] = {}
         self._open: list[tuple[int, type, tuple[str, ...], list[Any]]] = []
 
     def left(self, call: ModuleCall, module: nn.Module, given: Any, output: Any) -> None:
@@ -46,6 +47,8 @@ class UnknownNeurons:
             return
         if left is None:
             left = _CALLS if self._is_open(call, module) else 1
+            if any(base.__name__ == "SpikingRNNCellBase" for base in type(module).__mro__):
+                self._recurrent[call.info.path] = type(module).__qualname__
         self._left[number] = left - 1
         made = next(tensors_in(output), None)
         if left == 1 or made is None or not made.is_floating_point():
@@ -75,13 +78,18 @@ class UnknownNeurons:
             if number in found and not self._is_inside(number, kinds):
                 paths.setdefault(kind, {})[self._modules.infos[number].path] = None
                 states.setdefault(kind, held)
+        if self._recurrent:
+            kinds_of_cells = ", ".join(sorted({*self._recurrent.values()}))
+            yield (
+                f"{_listed([*self._recurrent])} ({kinds_of_cells}): spikes come out, but "
+                "recurrent layers are not known as neurons: they have no firing rate, and tell no "
+                "time steps (batch_dim and time_dim do)"
+            )
         for kind, named in paths.items():
-            first = ", ".join(list(named)[:_NAMED])
-            more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
             rule = f"NeuronRule({kind.__name__}, kind='LIF', states={states[kind]!r})"
             yield (
-                f"{first}{more} ({kind.__module__}.{kind.__qualname__}): spikes come out, but this "
-                f"is not known as a neuron. If it is one, record with neurons=[{rule}]"
+                f"{_listed([*named])} ({kind.__module__}.{kind.__qualname__}): spikes come out, "
+                f"but this is not known as a neuron. If it is one, record with neurons=[{rule}]"
             )
 
     def _is_inside(self, number: int, kinds: set[type]) -> bool:
@@ -93,6 +101,11 @@ class UnknownNeurons:
                 return True
             parent = info.parent
         return False
+
+
+def _listed(paths: list[str]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(paths[:_NAMED]) + more
 
 
 def states_of_unknown(module: nn.Module, neurons: Neurons) -> Iterator[torch.Tensor]:

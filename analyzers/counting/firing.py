@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from ...schemas import SpikeClass
 from ..frames import at_once
 from ..trace.neurons import FIRES
 from ..workload.divisors import deviations, divisors
@@ -60,6 +61,15 @@ class Firing(NamedTuple):
             "rate": neurons["rate_std"],
             "activation_sparsity": every["rate_std"],
         }
+
+    def analog(self) -> tuple[str, ...]:
+        """Return the neurons (paths) of which some output was neither spikes nor counts of them."""
+        spikes = SpikeClass.BINARY | SpikeClass.TERNARY | SpikeClass.SCALED | SpikeClass.WHOLE
+        other = self.calls.filter((pl.col("out_class") & int(spikes)) == 0).select(MODULE).unique()
+        named = self.active.filter("spiking").join(
+            other, on=list(MODULE), how="semi", maintain_order="left"
+        )
+        return tuple(named["module"].unique(maintain_order=True))
 
     def of_samples(self) -> pl.LazyFrame:
         """Return the calls with `spiking`, the `sample` that each is part of, and its `units`."""

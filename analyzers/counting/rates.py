@@ -21,7 +21,7 @@ from ..answers.result import Result
 from ..rules import RULE_SETS
 from ..rules.call import FLAGGED
 from ..rules.geometry import valid_pairs
-from ..text import number
+from ..text import agreeing, listed, number
 from ..trace.signatures import SIGNATURE, of_each_signature
 from ..trace.trace import narrowed
 from ..units import count_text, share_text
@@ -64,6 +64,7 @@ class Rates(Result):
         left_out: other products that ran, by op: attention, recurrent layers and the like.
         assumed: what is assumed of data that was not measured.
         on_devices: products ran on a device that does not count zeros of weights.
+        analog: neurons that gave other numbers than whole ones and than zeros and one other.
     """
 
     layers: pl.DataFrame
@@ -75,6 +76,7 @@ class Rates(Result):
     left_out: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     on_devices: bool = False
+    analog: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -92,6 +94,11 @@ class Rates(Result):
             found.append(
                 f"outputs of {number(len(silent), 'layer')} were not measured ({silent[0]}, ...): "
                 "record with statistics='full'"
+            )
+        if self.analog:
+            found.append(
+                f"{listed(list(self.analog), 3)} {agreeing(len(self.analog), 'gives', 'give')} "
+                "values that are no spikes: the rate is the share of those that are not 0"
             )
         if self.on_devices:
             found.append("zeros of weights are counted on CPUs alone: pruned weights count in full")
@@ -210,6 +217,7 @@ def rates(
         left_out=left_out,
         assumed=part.assumed,
         on_devices=_on_devices(part),
+        analog=firing.analog(),
     )  # fmt: skip
 
 

@@ -418,3 +418,20 @@ def test_samples_of_more_steps_weigh_more_in_the_deviation_as_in_the_mean(tmp_pa
     assert found.totals["rate"] == pytest.approx(2 / 3)
     assert found.deviations["rate"] == pytest.approx(2 / 3)
     assert found.layers["rate_std"].to_list() == [pytest.approx(2 / 3)]
+
+
+class Analog(nn.Module):
+    def forward(self, x):
+        return torch.relu(x)
+
+
+def test_neurons_that_give_other_values_than_spikes_are_named(tmp_path):
+    """Half of the outputs are not zero; that is no firing rate."""
+    net = nn.Sequential(Analog(), nn.ReLU()).eval()
+    rules = [opjoule.NeuronRule(Analog)]
+    with opjoule.Recorder(tmp_path / "t", model=net, neurons=rules), torch.no_grad():
+        net(torch.tensor([[0.5, -1.0, 0.25, -2.0]]))
+    found = opjoule.rates(tmp_path / "t")
+    assert found.totals["rate"] == 0.5
+    (text,) = [each for each in found.warnings if "no spikes" in each]
+    assert text.startswith("Sequential.0 gives values that are no spikes")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from opjoule.schemas import SpikeClass
 from opjoule.tracer import Recorder, RecordingWarning
 from opjoule.tracer.neurons import Neurons
 
@@ -27,15 +28,15 @@ def neuron_call(trace_of, net, *given):
 
 
 NORSE = {
-    "LIF": ["LIF", "LIFCell", "LIFBoxCell", "LIFEx", "LIFExCell", "LIFAdEx", "LIFAdExCell",
-            "LIFRecurrent", "LIFRecurrentCell", "LIFExRecurrent", "LIFExRecurrentCell",
-            "LIFAdExRecurrent", "LIFAdExRecurrentCell", "LIFRefracCell", "LIFRefracRecurrent",
-            "LIFRefracRecurrentCell", "LIFAdExRefracCell", "LIFAdExRefracRecurrent",
-            "LIFAdExRefracRecurrentCell", "LIFMCRecurrentCell", "LIFMCRefracRecurrentCell",
-            "LIFCorrelation"],
+    "LIF": ["LIF", "LIFCell", "LIFBoxCell", "LIFRecurrent", "LIFRecurrentCell", "LIFRefracCell",
+            "LIFRefracRecurrent", "LIFRefracRecurrentCell", "LIFMCRecurrentCell",
+            "LIFMCRefracRecurrentCell", "LIFCorrelation"],
     "IF": ["IAF", "IAFCell"],
     "non-spiking": ["LI", "LICell", "LIBoxCell", "LILinearCell"],
-    "other": ["LSNN", "LSNNCell", "LSNNRecurrent",
+    "other": ["LIFEx", "LIFExCell", "LIFExRecurrent", "LIFExRecurrentCell", "LIFAdEx",
+              "LIFAdExCell", "LIFAdExRecurrent", "LIFAdExRecurrentCell", "LIFAdExRefracCell",
+              "LIFAdExRefracRecurrent", "LIFAdExRefracRecurrentCell",
+              "LSNN", "LSNNCell", "LSNNRecurrent",
               "LSNNRecurrentCell", "CobaLIFCell", "Izhikevich", "IzhikevichCell",
               "IzhikevichRecurrent", "IzhikevichRecurrentCell"],
     None: ["Lift", "SequentialState", "RegularizationCell", "PoissonEncoder", "LConv2d"],
@@ -163,3 +164,50 @@ def test_a_network_of_sinabs_is_one_sample_for_each_call(tmp_path, read):
                 net[1].reset_states()
     calls = read(tmp_path / "trace").calls_of("Sequential.1")
     assert [call["sample"] for call in calls] == [0, 1, 2]
+
+
+SPIKINGJELLY = {
+    "IF": {"IFNode": {}, "SimpleIFNode": {}},
+    "LIF": {"LIFNode": {}},
+    "other": {"ParametricLIFNode": {}, "EIFNode": {}, "QIFNode": {}, "IzhikevichNode": {},
+              "PSN": {"T": TIME}, "MaskedPSN": {"k": 2, "T": TIME}, "SlidingPSN": {"k": 2}},
+    "non-spiking": {"NonSpikingIFNode": {}, "LIAFNode": {"act": torch.relu,
+                                                         "threshold_related": False}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "given"),
+    [(kind, name, given) for kind, of in SPIKINGJELLY.items() for name, given in of.items()],
+)
+def test_kinds_of_spikingjelly(kind, name, given):
+    jelly = imported("spikingjelly.activation_based.neuron")
+    cls = getattr(jelly, name, None)
+    if cls is None:
+        pytest.skip(f"{name} is not in this version")
+    assert Neurons().kind(cls(**given)) == kind
+
+
+@pytest.mark.parametrize("name", ["PSN", "MaskedPSN", "SlidingPSN"])
+def test_parallel_neurons_of_spikingjelly_give_spikes_and_take_time_first(name, trace_of):
+    jelly = imported("spikingjelly.activation_based.neuron")
+    net = getattr(jelly, name)(**SPIKINGJELLY["other"][name])
+    if name != "PSN":
+        net.step_mode = "m"
+    row, call, trace = neuron_call(trace_of, net, torch.randn(TIME, BATCH, WIDTH))
+    assert (row["neuron"], call["time_steps"], call["batch"]) == ("other", TIME, BATCH)
+    assert trace.values[call["outputs"][0]["value_id"]]["class"] & SpikeClass.EVENTS
+
+
+def test_a_filter_of_snntorch_gives_its_potential_and_no_spikes():
+    snntorch = imported("snntorch")
+    assert Neurons().kind(snntorch.StateLeaky(0.9, 4, output=False)) == "non-spiking"
+    assert Neurons().kind(snntorch.StateLeaky(0.9, 4, output=True)) == "other"
+
+
+def test_recurrent_layers_of_spikingjelly_are_told_to_be_no_neurons(tmp_path):
+    rnn = imported("spikingjelly.activation_based.rnn")
+    net = rnn.SpikingLSTM(WIDTH, WIDTH, 1).eval()
+    with pytest.warns(RecordingWarning, match=r"SpikingLSTMCell\): spikes come out"):
+        with Recorder(tmp_path / "trace", model=net), torch.no_grad():
+            net(torch.rand(TIME, BATCH, WIDTH))
