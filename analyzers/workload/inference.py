@@ -34,7 +34,7 @@ def forward_part(trace: Trace, *, eval_only: bool) -> Trace:
         trace: the trace.
         eval_only: leave out passes in training mode, see `evaluated_calls`. What ran outside every
             module has no mode of its own and goes with the module call of its rank before it, or
-            with the first one.
+            with the first one, whichever of these calls are left in the trace.
 
     Raises:
         TraceError: nothing is left; says what is missing.
@@ -215,10 +215,8 @@ def _forward_part(trace: Trace, eval_only: bool) -> Trace:
             mode = pl.when(asked & mode.is_not_null()).then(None).otherwise(mode)
         told = forward & mode
         open_ones = calls.filter(mode.is_null())
-        untold = of_numbers(
-            open_ones.filter(pl.col("training").is_null()),
-            _outside_in_eval_mode(trace, calls, unlike),
-        )
+        outside = open_ones.filter(pl.col("training").is_null())
+        untold = of_numbers(outside, _outside_in_eval_mode(trace))
         if unlike.height:
             known = unlike.lazy().select(*_CALL, "evaluated")
             inside = open_ones.filter(pl.col("training").is_not_null())
@@ -304,12 +302,24 @@ _UNLIKE = {
 }
 
 
-def _outside_in_eval_mode(trace: Trace, calls: pl.LazyFrame, unlike: pl.DataFrame) -> pl.DataFrame:
-    """Return `rank` and `seq` of calls outside every module, next to a pass in eval mode."""
+def _outside_in_eval_mode(trace: Trace) -> pl.DataFrame:
+    """Return `rank` and `seq` of forward calls outside every module, next to a pass in eval mode.
+
+    It is decided on the whole trace: a filter that leaves the module call before them out does not
+    change their mode.
+    """
+    if "outside in eval mode" not in trace.facts:
+        trace.facts["outside in eval mode"] = _found_outside(trace.whole)
+    found: pl.DataFrame = trace.facts["outside in eval mode"]
+    return found
+
+
+def _found_outside(trace: Trace) -> pl.DataFrame:
     mode, rank = pl.col("training"), pl.col("rank")
+    calls = trace.calls.filter(_stage() == "forward")
     near = mode.is_null() | mode.shift(1).is_null() | mode.shift(-1).is_null()
     modes = collected(calls.select("rank", "seq", "module_call_id", "training").filter(near), trace)
-    known = unlike.lazy().select(*_CALL, "evaluated")
+    known = _unlike(trace).lazy().select(*_CALL, "evaluated")
     ordered = (
         modes.lazy()
         .sort("rank", "seq")

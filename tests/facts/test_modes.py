@@ -275,4 +275,27 @@ def test_an_evaluation_pays_for_no_optimizer(trained):
     assert found.frame["energy.neuromc"][0] == pytest.approx(inference.per_sample_pj, rel=1e-12)
 
 
+@pytest.mark.parametrize("where", ["op=aten.mse_loss.default", "op=aten.mse_loss*"])
+def test_a_filter_does_not_make_training_an_inference(where, trained):
+    """The loss goes with the call of the model before it, also where a filter leaves that out."""
+    trace, _ = trained
+    with pytest.raises(TraceError, match="ran in training mode under op="):
+        estimate(trace, "compute", where=where)
+    found = table(trace, ["macs", "acs"], where=where, per="total")
+    assert any("its forward passes ran in training mode" in line for line in found.footnotes)
+
+
+def test_energies_by_ops_add_up_to_the_whole(trained):
+    """The linear layer of the evaluation is all of it: 4 * 64 MACs; the loss is training."""
+    trace, _ = trained
+    charged = {}
+    for op in trace.signatures["op"].unique().sort():
+        try:
+            charged[op] = estimate(trace, "compute", where=f"op={op}").total_pj
+        except TraceError as error:
+            assert "training mode" in str(error) or "no forward pass" in str(error)
+    assert charged["aten.mm.default"] == pytest.approx(4 * 64 * MAC_PJ)
+    assert sum(charged.values()) == pytest.approx(estimate(trace, "compute").total_pj)
+
+
 TRUTH = ("true", "false")
