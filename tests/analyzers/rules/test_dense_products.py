@@ -129,14 +129,15 @@ def test_no_size_no_figure(build):
     ("op", "dense"),
     [
         # PyTorch's own: its products have rules, or names that say so
-        ("aten.igamma.default", 0), ("aten._sparse_addmm.default", None),
+        ("aten.igamma.default", 0), ("aten._sparse_mm_reduce_impl.default", None),
         ("aten._cslt_sparse_mm.default", None), ("aten._spsolve.default", None),
         ("aten.linalg_inv_ex.default", None), ("aten._mps_convolution.default", None),
         ("aten._triton_multi_head_attention.default", None), ("aten.lgamma_jvp.default", 0),
         ("aten._lstm_mps.default", None), ("aten.histogramdd.default", 0),
         ("profiler._record_function_enter_new.default", 0),
-        # prepacked weights, and other libraries
-        ("quantized.linear.default", None), ("mine.blend.default", None),
+        ("quantized.add.default", 0),
+        # packed weights of unknown size, and other libraries
+        ("quantized.conv2d.new", None), ("mine.blend.default", None),
         ("atenlike.igamma.default", None),
     ],
 )  # fmt: skip
