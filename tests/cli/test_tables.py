@@ -173,7 +173,7 @@ def test_every_format_carries_coverage_and_warnings(words, kind, stored, tmp_pat
     said = said.replace("\\%", "%").replace("\\_", "_")
     expected = {
         "count": "of 276 calls 74.3 % by rule",
-        "energy": "50.0% of the MACs of the products are charged",
+        "energy": "32.0% of the MACs of the products are charged",
         "rates": "effective MAC 3,872",
     }
     assert expected[words[0]] in said
