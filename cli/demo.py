@@ -105,20 +105,20 @@ def _record(path: Path, trained: Trained, data: Digits, overwrite: bool) -> None
     from ..tracer import Recorder
 
     net, size = trained.network, demo_network.BATCH
-    unseen, seen = (trained.sequence(i[:size]) for i in (data.test_images, data.images))
+    unseen, seen = (images[:size] for images in (data.test_images, data.images))
     recorder = Recorder(
         path, model=net, batch_dim=1, time_dim=0, overwrite=overwrite, seed=demo_network.SEED
     )
     with recorder:
         net.eval()
         with recorder.label("inference"), torch.no_grad():
-            net(unseen)
+            net(trained.sequence(unseen))
         functional.reset_net(net)
         recorder.step()
         net.train()
         trained.optimizer.zero_grad(set_to_none=True)
         with recorder.label("training"):
-            loss = cross_entropy(net(seen).mean(0), data.labels[:size])
+            loss = cross_entropy(net(trained.sequence(seen)).mean(0), data.labels[:size])
             loss.backward()
             trained.optimizer.step()
         functional.reset_net(net)

@@ -177,10 +177,12 @@ class Energies(Result, Mapping[str, "EnergyReport"]):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the figures has to know, with the estimator that it is of."""
-        return tuple(
-            f"{name}: {text}" for name, each in self.reports.items() for text in each.warnings
-        )
+        """What a reader of the figures has to know, with the estimators that it is of."""
+        of: dict[str, list[str]] = {}
+        for name, each in self.reports.items():
+            for text in each.warnings:
+                of.setdefault(text, []).append(name)
+        return tuple(f"{', '.join(names)}: {text}" for text, names in of.items())
 
     def by(self, *keys: str, **options: Any) -> pl.DataFrame:
         """Return the rows of all estimates, with `estimator`, see `EnergyReport.by`."""
