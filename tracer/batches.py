@@ -2,7 +2,7 @@
 
 In this order: what the user said of the model's inputs; what modules tell (neurons, layers with a
 step mode or `batch_first`, layers that were given a single sample); what the data shows; else a
-guess, dimension 0 of the model's input, that what modules inside tell confirms or corrects. A call
+guess, dimension 0 of the model's input, that what modules inside take confirms or corrects. A call
 inside is compared with the call around it: an input of (T, B, ...) holds both, one of (B, ...) a
 single step, one of (T B, ...) all steps in a row. Whatever fits none of these stays unknown.
 """
@@ -13,14 +13,16 @@ from collections.abc import Callable
 from math import prod
 from typing import Literal
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from .columns import NULL
 from .frames import GUESSED, OBSERVED, TOLD, UNKNOWN, Frame
-from .input_dims import Dims, Shape
-from .module_rows import ModuleRows
+from .input_dims import Dims, Shape, in_front
+from .layers_seen import LayersSeen
+from .module_rows import Described, ModuleRows
 from .modules import ModuleCall
 from .neuron_libraries import size
 from .neurons import Neurons
@@ -36,14 +38,17 @@ class Batches:
         neurons: what is known of neurons.
         rows: the calls that have ended.
         dims: dimensions of batch and time in the inputs of the model, as the user said.
+        is_fixed: tells whether a tensor was computed from parameters and buffers alone.
         note: tells the user something.
     """
 
     def __init__(self, neurons: Neurons, rows: ModuleRows, dims: tuple[BatchDim, int | None],
+                 is_fixed: Callable[[torch.Tensor], bool],
                  note: Callable[[str], None]) -> None:  # fmt: skip
         self._neurons = neurons
         self._rows = rows
         self._batch_dim, self._time_dim = dims
+        self._is_fixed = is_fixed
         self._note = note
         self._said = isinstance(dims[0], int) or dims[1] is not None
         self._orders = [(1, 0)]
@@ -52,8 +57,14 @@ class Batches:
         self._last: Frame | None = None
         self._single: set[int] = set()
 
-    def read(self, call: ModuleCall, module: nn.Module) -> None:
-        """Set batch and time steps of a call that begins, and the frame of the calls inside."""
+    def read(self, call: ModuleCall, module: nn.Module, given: list[torch.Tensor]) -> None:
+        """Set batch and time steps of a call that begins, and the frame of the calls inside.
+
+        Args:
+            call: its inputs are known.
+            module: what is called.
+            given: the tensors that it was given.
+        """
         shape = _first_shape(call)
         parent = call.parent
         inner = call.in_task or call.continues
@@ -61,12 +72,17 @@ class Batches:
         outermost = parent is None and not inner
         if outermost:
             self._single.clear()
-        found = self._told(call, module, shape, around)
+        found = self._told(call, module, shape, around, given)
         if outermost:
             found = self._outermost(call, found)
+            call.seen = LayersSeen() if call.guessed and not self._said else None
         elif found is not None:
             found = self._as_said(call.root, found)
-            if call.info.neuron is not None or call.info.dims is not None:
+            if (
+                call.info.neuron is not None
+                or call.info.dims is not None
+                or _has_time_in_front(found, shape)
+            ):
                 self._compare(call, found, shape)
         elif parent is not None and parent.step_mode is None and parent.info.flattens:
             found = Frame(parent.batch, parent.time_steps, parent.batch_from, parent.steps_from)
@@ -82,7 +98,12 @@ class Batches:
         self._single.update(number for number, _, _ in outputs if number >= 0)
 
     def _told(
-        self, call: ModuleCall, module: nn.Module, shape: Shape, around: Frame | None
+        self,
+        call: ModuleCall,
+        module: nn.Module,
+        shape: Shape,
+        around: Frame | None,
+        given: list[torch.Tensor],
     ) -> Frame | None:
         """Return what a module itself tells of its input, None if it does not."""
         if not shape:
@@ -90,9 +111,17 @@ class Batches:
         info = call.info
         known = self._neurons.steps(module, shape) if info.tells else None
         dims = None
-        if info.dims is not None and call.step_mode != "m":
+        if call.packed is not None:
+            dims = Dims(call.packed)
+        elif info.dims is not None and call.step_mode != "m":
             dims = info.dims(module, shape, call.inputs)
         single = dims is not None and dims.single
+        seen = call.root.seen
+        if info.dims is not None and call.parent is not None and (single or seen is not None):
+            if not self._is_fixed(_first(given)):
+                self._see(call, in_front(module, shape, dims))
+            elif single:
+                return UNKNOWN
         if single or (around is not None and around.single) or call.inputs[0][0] in self._single:
             return _of_one(None if known is None else known[1], around)
         if known is not None:
@@ -102,6 +131,19 @@ class Batches:
         if info.flattens and len(shape) > 1:
             return _told(shape[1], shape[0])
         return None
+
+    def _see(self, call: ModuleCall, front: Shape) -> None:
+        """Note what a layer was given, as long as the batch of the model is a guess.
+
+        Args:
+            call: the layer's.
+            front: sizes in front of the dimensions of a sample.
+        """
+        root = call.root
+        if not root.guessed or front == (root.batch,):  # known, or nothing stands against it
+            root.seen = None
+        elif root.seen is not None:
+            root.seen.add(call.info.number, front)
 
     def _outermost(self, call: ModuleCall, told: Frame | None) -> Frame:
         """Return what the input of the model holds."""
@@ -176,6 +218,64 @@ class Batches:
             return around
         return UNKNOWN
 
+    def ended(self, root: ModuleCall, outputs: list[Described]) -> None:
+        """Correct what is still a guess as a root call ends, by what the layers inside show.
+
+        Args:
+            root: the call.
+            outputs: what it hands back.
+        """
+        seen, root.seen = root.seen, None
+        if seen is None or not root.guessed:
+            return
+        right = self._shown(root, seen, [layout.shape for _, layout, _ in outputs if layout.shape])
+        if right is not None:
+            self._rows.settle(root.number, root.thread, right if right.single else UNKNOWN)
+            _set(root, right)
+            root.frame = self._last = right
+
+    def _shown(self, root: ModuleCall, seen: LayersSeen, made: list[Shape]) -> Frame | None:
+        """Return what the model's input holds by what its layers took; None: the guess stays.
+
+        Args:
+            root: the call of the model.
+            seen: what its layers took.
+            made: shapes of what it hands back.
+        """
+        batch, listed, given = root.batch, root.listed, _shapes(root)
+        if not given:
+            return None
+        if listed in seen.sizes:
+            return Frame(listed, None, OBSERVED)
+        if seen.all_single and batch is None:
+            return Frame(1, None, OBSERVED, single=True)
+        if seen.all_single and listed is not None:
+            return Frame(listed, None, GUESSED)
+        main = _main(given)
+        if not batch or batch == 1 or batch != main[0]:
+            return None
+        said = f"{root.info.path}: dimension 0 of the model's input {list(main)} is {batch}, but"
+        ask = "if that is wrong, tell batch_dim and time_dim"
+        ends, second = made[0][:2] if made else (), main[1] if len(main) > 1 else None
+        if seen.all_single:
+            if not ends or batch in (ends[0], len(made)):
+                return None
+            self._note(f"{said} its layers take one sample alone, which is believed; {ask}")
+            return Frame(1, None, GUESSED, single=True)
+        if second in seen.sizes:
+            kept = ends[:1] == (batch,) and ends[1:] != (second,)
+            loops = seen.loops(batch, second) or seen.contradicts(batch)
+            if ends[:1] == (second,) or (loops and not kept):
+                self._note(
+                    f"{said} its layers take a batch of {second}, dimension 1, which is "
+                    f"believed; {ask}"
+                )
+                return Frame(second, None, GUESSED)
+        if seen.contradicts(batch):
+            sizes = ", ".join(map(str, sorted(seen.sizes)[:4]))
+            self._note(f"{said} none of its layers takes such a batch ({sizes}): a guess; {ask}")
+        return None
+
     def _compare(self, call: ModuleCall, told: Frame, shape: Shape) -> None:
         """Let what a module tells confirm or correct what is guessed of the model's input."""
         root, given = call.root, _shapes(call.root)
@@ -184,7 +284,7 @@ class Batches:
         if call.info.neuron is not None:
             right = self._by_neuron(root, told, given)
         else:
-            right = _by_layer(root, told, given, shape)
+            right = _by_layer(call, told, given, shape)
             if right is None:
                 return
         root.guessed = False
@@ -243,6 +343,21 @@ class Batches:
                 above.frame = frame
             above = above.parent
         self._last = root.frame
+
+
+def _first(given: list[torch.Tensor]) -> torch.Tensor:
+    """Return the first tensor that has dimensions, else the first."""
+    return next((tensor for tensor in given if tensor.dim()), given[0])
+
+
+def _main(shapes: list[Shape]) -> Shape:
+    """Return the largest of shapes: most dimensions, then most elements; the first of equals."""
+    return max(shapes, key=lambda shape: (len(shape), prod(shape)))
+
+
+def _has_time_in_front(told: Frame, shape: Shape) -> bool:
+    """Tell whether a module says that its input is (time, batch, ...)."""
+    return told.steps_from == TOLD and shape[:2] == (told.steps, told.batch)
 
 
 def _first_shape(call: ModuleCall) -> Shape:
@@ -325,25 +440,32 @@ def _among(dims: Dims, around: Frame | None) -> Frame:
     return around._replace(steps=steps, batch_from=TOLD, length=None)
 
 
-def _by_layer(root: ModuleCall, told: Frame, given: list[Shape], shape: Shape) -> Frame | None:
+def _by_layer(call: ModuleCall, told: Frame, given: list[Shape], shape: Shape) -> Frame | None:
     """Return what the model's input holds by what a layer takes; None: the layer does not show it.
 
     Args:
-        root: the call of the model.
-        told: what the layer takes.
+        call: the layer's.
+        told: what it takes.
         given: shapes of the model's inputs.
         shape: of the layer's input.
     """
-    first = given[0]
+    root, first = call.root, _main(given)
     steps, source = root.time_steps, _source(root.time_steps, OBSERVED)
     if told.single:
         # The whole input went in; of a loop over samples or time each call takes a part.
+        number = call.inputs[0][0]
+        others = (n for n, layout, _ in root.inputs if len(layout.shape or ()) < len(first))
+        if (root.listed or 1) > 1 or (number >= 0 and number in others):
+            return None
         whole = prod(shape) == prod(first)
         whole = whole or (len(first) <= len(shape) and first[0] == shape[0])
         return Frame(1, steps, OBSERVED, source, single=True) if whole else None
     if told.batch == root.batch:
         return told
-    if told.length is not None and first[:2] == (told.length, told.batch):
+    fronts = [each[:2] for each in given]
+    if _has_time_in_front(told, shape) and shape[:2] in fronts:
+        return Frame(told.batch, told.steps, OBSERVED, OBSERVED)
+    if told.length is not None and (told.length, told.batch) in fronts:
         return Frame(told.batch, steps, OBSERVED, source, length=told.length)
     if root.batch is None and told.length is None and any(s[0] == told.batch for s in given):
         return Frame(told.batch, steps, OBSERVED, source)

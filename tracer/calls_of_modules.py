@@ -21,7 +21,7 @@ from .descent import KEPT, TIED
 from .eager import traces_for_an_operator
 from .module_rows import Described, ModuleRows
 from .modules import ModuleCall, ModuleInfo, Modules
-from .nested import handed_back, tensors_in
+from .nested import handed_back, listed, packed_batch, tensors_in
 from .neurons import Neurons
 from .running import caller_in, runs
 from .samples import Samples, within_a_sample
@@ -77,7 +77,7 @@ class ModuleCalls:
         self.samples = Samples(session)
         self.unknown = UnknownNeurons(session, modules, neurons)
         self.hidden: dict[tuple[str, str], int] = {}
-        self._batches = Batches(neurons, self.rows, dims, note)
+        self._batches = Batches(neurons, self.rows, dims, session.is_fixed, note)
         self._find_thread = find_thread
         self._root_entered = root_entered
         self._note = note
@@ -186,9 +186,13 @@ class ModuleCalls:
         if parent is None:
             call.root, call.continues, call.guessed, call.ran = call, continues, False, {}
             call.keywords, call.keeps = keywords is not None, False
+            call.seen, call.listed = None, listed((*args, *(keywords or {}).values()))
         else:
             call.root, call.continues, call.keywords = parent.root, False, False
-        self._open(thread, module, call, (*tensors_in(args), *tensors_in(keywords)))
+        call.packed = None
+        if parent is None or isinstance(module, nn.RNNBase):
+            call.packed = packed_batch((*args, *(keywords or {}).values()))
+        self._open(thread, module, call, [*tensors_in(args), *tensors_in(keywords)])
         stack = thread.stack
         self._opened += 1  # no interrupt comes between this and the next line
         stack.append(call)
@@ -300,7 +304,9 @@ class ModuleCalls:
         if not thread.stack:
             thread.passed.append((module, frame))
 
-    def _open(self, thread: Thread, module: nn.Module, call: ModuleCall, given: Any) -> None:
+    def _open(
+        self, thread: Thread, module: nn.Module, call: ModuleCall, given: list[torch.Tensor]
+    ) -> None:
         session, info = self.session, call.info
         call.training = 1 if attribute(module, "training") else 0
         call.context = (info.number, call.number, call.training)
@@ -320,7 +326,7 @@ class ModuleCalls:
         read = info.neuron is not None or _is_root(call)
         kind = _INPUT if _is_root(call) else _ACTIVATION
         call.inputs = [self._described(t, kind, read) for t in given]
-        self._batches.read(call, module)
+        self._batches.read(call, module, given)
         call.state_before = None
         states: list[torch.Tensor] = []
         if info.neuron is not None:
@@ -413,6 +419,8 @@ class ModuleCalls:
                 self.samples.unseen(call, [*made, *state])
             if root:
                 self._root_left(call, thread, made)
+                if not raised:
+                    self._batches.ended(call, outputs)
             if call.frame is not None and call.frame.single:
                 self._batches.left(outputs)
         after = self._after(call, module) if neuron else None
@@ -496,9 +504,12 @@ class ModuleCalls:
         first = not call.inputs
         read = call.info.neuron is not None or _is_root(call)
         kind = _INPUT if _is_root(call) else _ACTIVATION
-        call.inputs += [self._described(t, kind, read) for t in tensors_in(kwargs)]
+        given = [*tensors_in(kwargs)]
+        call.inputs += [self._described(t, kind, read) for t in given]
         if first and module is not None:
-            self._batches.read(call, module)
+            if isinstance(module, nn.RNNBase):
+                call.packed = packed_batch(kwargs.values())
+            self._batches.read(call, module, given)
 
     def _after(self, call: ModuleCall, module: nn.Module | None) -> list[Described]:
         """Return the states of a neuron at the end of its call."""

@@ -51,6 +51,21 @@ def _of_class(cls: type) -> Reader | None:
     return next((reader for kind, reader in _READERS.items() if issubclass(cls, kind)), None)
 
 
+def in_front(module: nn.Module, shape: Shape, dims: Dims | None) -> Shape:
+    """Return the sizes in front of the dimensions of a sample, in what a layer was given.
+
+    Args:
+        module: the layer, one that `reader_of` knows.
+        shape: of its input.
+        dims: what was read off it.
+    """
+    if dims is not None:
+        return () if dims.single or dims.batch is None else (dims.batch,)
+    kernel: Any = attribute(module, "kernel_size")
+    own = len(kernel) + 1 if isinstance(kernel, tuple) else 1
+    return shape[:-own]
+
+
 def _linear(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:
     return _ONE if len(shape) == 1 else None
 
@@ -65,9 +80,6 @@ def _cell(module: nn.Module, shape: Shape, inputs: Inputs) -> Dims | None:
 
 
 def _recurrent(module: nn.RNNBase, shape: Shape, inputs: Inputs) -> Dims | None:
-    shapes = [layout.shape for _, layout, _ in inputs[:3]]
-    if len(shapes) > 1 and len(shapes[1] or ()) == 1:  # a packed sequence: its data and batch sizes
-        return Dims(shapes[2][0] if len(shapes) > 2 and len(shapes[2] or ()) == 1 else None)
     return _sequence(shape, bool(attribute(module, "batch_first")))
 
 

@@ -16,6 +16,7 @@ from .attributes import attribute, attributes
 from .frames import Frame
 from .holders import attribute_of, child_of, path_below
 from .input_dims import Reader, reader_of
+from .layers_seen import LayersSeen
 from .module_rows import Described
 from .neurons import Neurons
 from .text import json_of
@@ -159,6 +160,7 @@ class ModuleCall:
         steps_from: where the time steps are known from.
         runs_in: the Python function call that runs it; None once it has ended, or unknown.
         spiking: it is a neuron's, and counted among those that run.
+        packed: sequences in the packed one that it was given; None: it was given none.
         written: its row is there.
 
     Of root calls alone:
@@ -166,6 +168,8 @@ class ModuleCall:
         guessed: its batch is a guess or unknown: what modules inside tell decides it.
         keywords: keyword arguments were seen as it began.
         keeps: a neuron or a recurrent layer ran in it, which have state.
+        listed: tensors in the list that the first one it was given is in; None: it is in none.
+        seen: what the layers inside show of its batch; None: it is no guess.
         ran: by neuron, whether it carried state of an earlier root call of the sample as it first
             began, and the time steps that it ran.
     """
@@ -173,8 +177,9 @@ class ModuleCall:
     __slots__ = (
         "batch", "batch_from", "context", "continues", "first_node", "first_seq",
         "frame", "grad", "guessed", "in_task", "info", "inputs", "keeps", "keywords", "label",
-        "number", "parent", "ran", "root", "runs_in", "sample", "spiking", "stage", "state_before",
-        "step", "step_mode", "steps_from", "thread", "time_steps", "training", "written",
+        "listed", "number", "packed", "parent", "ran", "root", "runs_in", "sample", "seen",
+        "spiking", "stage", "state_before", "step", "step_mode", "steps_from", "thread",
+        "time_steps", "training", "written",
     )  # fmt: skip
 
     batch: int | None
@@ -191,10 +196,13 @@ class ModuleCall:
     keeps: bool
     keywords: bool
     label: int
+    listed: int | None
+    packed: int | None
     ran: dict[int, tuple[bool, int]]
     root: ModuleCall
     runs_in: FrameType | None
     sample: int
+    seen: LayersSeen | None
     stage: int
     state_before: list[Described] | None
     step: int

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from .attributes import attribute
 
@@ -63,3 +64,24 @@ def handed_back(output: Any) -> list[torch.Tensor]:
         for item in list(held.values()):
             found.extend(tensors_in(item))
     return found
+
+
+def packed_batch(given: Iterable[Any]) -> int | None:
+    """Return how many sequences the first packed one among arguments holds; None without."""
+    for each in given:
+        if issubclass(type(each), PackedSequence):
+            try:
+                return int(each.batch_sizes[0])  # it always lies on the CPU
+            except Exception:  # none is in it, or it has no values
+                return None
+    return None
+
+
+def listed(given: Iterable[Any]) -> int | None:
+    """Return how many tensors there are in the list that the first of arguments is in, if any."""
+    for each in given:
+        if issubclass(type(each), torch.Tensor):
+            return None
+        if type(each) in (list, tuple) and each:
+            return len(each) if issubclass(type(each[0]), torch.Tensor) else None
+    return None

@@ -102,7 +102,10 @@ def by_step_mode(module: Any, shape: Shape) -> Steps | None:
 
 
 def _steps_of_spikingjelly(module: Any, names: list[str], shape: Shape) -> Steps | None:
-    return _time_first(shape) if "PSN" in names else by_step_mode(module, shape)
+    # Sequence layers of these are (time, batch, ...); recurrent ones have no neurons.
+    if {"PSN", "SpikingRNNBase"}.intersection(names):
+        return _time_first(shape)
+    return by_step_mode(module, shape)
 
 
 def _is_liaf(module: Any, names: list[str]) -> bool:

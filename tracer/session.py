@@ -12,6 +12,7 @@ from ..schemas import SpikeClass
 from .claims import Claims
 from .columns import Rows
 from .composites import Composites
+from .descent import FIXED
 from .handler import CALL_WIDTH, run
 from .higher_order import HigherOrder, is_higher_order
 from .measurers import choose_measurer
@@ -190,6 +191,13 @@ class Session:
             opaque = self.opaque.setdefault(opaque.key(), opaque)
             self.values.layout = opaque
             return opaque
+
+    def is_fixed(self, tensor: torch.Tensor) -> bool:
+        """Tell whether a tensor holds what was computed from parameters and buffers alone."""
+        try:
+            return self.values.storage_of(tensor).data == FIXED
+        except Exception:  # a tensor without a storage
+            return False
 
     def measure(self, value: Value, tensor: torch.Tensor) -> None:
         """Measure a value while a tensor that holds it is at hand."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
 
 from .columns import NULL
 from .layouts import Layout
+from .mapped import mapped_sizes
 from .statistics import Statistics
 
 PARAMETER, BUFFER, ACTIVATION = 0, 1, 5
@@ -137,6 +139,8 @@ _SCALAR = Layout((), (), torch.float32)
 class OpaqueLayout:
     """The layout, and in its place the value, of a tensor without strided elements: sparse, ...
 
+    The dimensions that `torch.vmap` hides come first in its shape.
+
     Attributes:
         stored: elements that a sparse tensor stores, and bytes of these and of their indices; None
             of anything else.
@@ -152,12 +156,13 @@ class OpaqueLayout:
     """Stands for whatever it holds: what came from outside."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
+        mapped = mapped_sizes(tensor)
         try:
-            self.shape: tuple[int, ...] | None = tuple(int(n) for n in tensor.shape)
+            self.shape: tuple[int, ...] | None = (*mapped, *(int(n) for n in tensor.shape))
         except Exception:  # nested tensors have no shape; nothing may stop a recording
             self.shape = None
         try:
-            self.numel = int(tensor.numel())
+            self.numel = prod(mapped) * int(tensor.numel())
         except Exception:
             self.numel = 0
         self.dtype_name = str(tensor.dtype).removeprefix("torch.")

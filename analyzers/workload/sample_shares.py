@@ -58,7 +58,8 @@ def with_shares(layers: pl.DataFrame, samples: pl.DataFrame, *, spiking: bool) -
     With B samples and T steps in the sample, and t = T over the calls of the layer in it, an input
     of [t, B, ...], t·B first or [B, t, ...] holds t steps; of [T, B, ...] or T·B all of them; of
     B, or a multiple of it (windows, tokens), one step. An input without a batch dimension is one
-    sample, and so is what no batch is in: it does not depend on it.
+    sample, and so is what no batch is in: it does not depend on it. Where a layer is given all of
+    B samples once and fewer at other times, these are what is left of the batch, for one step.
 
     Args:
         layers: rows with `rank`, `module_id`, `module`, `kind`, `stage`, `calls` and the columns of
@@ -88,15 +89,24 @@ def with_shares(layers: pl.DataFrame, samples: pl.DataFrame, *, spiking: bool) -
             more=pl.col("in_dims") - _alone(),
             of_batch=pl.coalesce("of_batch", "in_first", pl.lit(1)),
         )
+        .with_columns(left=_left())
+        .with_columns(of_batch=pl.when("left").then("in_first").otherwise("of_batch"))
         .with_columns(time_steps=_steps())
         .pipe(at_once)
         .pipe(_fitting)
         .lazy()
         .with_columns(batch=pl.when(pl.col("time_steps") == 0).then(1).otherwise("of_batch"))
         .with_columns(pl.max_horizontal("time_steps", 1).alias("time_steps"))
-        .drop("each", "more", "of_batch", "of_steps", "given")
+        .drop("each", "more", "left", "of_batch", "of_steps", "given")
         .pipe(at_once)
     )
+
+
+def _left() -> pl.Expr:
+    """Tell which inputs are what is left of a batch that the layer once took as a whole."""
+    alone, first, batch = pl.col("more") == 1, pl.col("in_first"), pl.col("of_batch")
+    whole = (alone & (first == batch)).any().over("rank", "module_id", "sample", "stage")
+    return whole & alone & (first < batch)
 
 
 def _steps() -> pl.Expr:

@@ -22,8 +22,6 @@ from .populations import with_populations
 from .sample_shares import seen_by_layers
 
 if TYPE_CHECKING:
-    from polars.lazyframe.group_by import LazyGroupBy
-
     from ..trace.trace import Trace
 
 SAMPLE = ("rank", "sample")
@@ -218,12 +216,14 @@ def samples_of(
     whose root calls are of a module with some call left, whether or not it ran in each of them.
 
     A sample is a chain of root calls tied by data, as the recorder saw it. What the user says comes
-    first. Else a sample's batch is that of its neurons, the smallest if they differ (some fold
-    windows or tokens into it), else what another module was told, else that of its root calls. Its
-    time steps are the most that one of its neurons ran, over all its calls: a loop over single
-    steps and one call of many steps agree. A sample without neurons has those of its root calls,
-    else the largest that a call of it knows. A batch that stays open is looked for in what went
-    into the first weight layer.
+    first. A sample's batch is the one that a root call and one of its neurons agree on, else what
+    a root call was told, else the smallest of its neurons' (some fold windows or tokens into it),
+    else that of the root calls, else what another module was told: one sample that a layer took
+    alone is no evidence. A module that runs several times in a sample speaks by its first call, as
+    samples may leave the batch. Its time steps are the most that one of its neurons ran, over all
+    its calls: a loop over single steps and one call of many steps agree. A sample without neurons
+    has those of its root calls, else the largest that a call of it knows. A batch that stays open
+    is looked for in what went into the first weight layer.
 
     Args:
         trace: the trace.
@@ -423,41 +423,64 @@ def _latest(
 
 
 def _told(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
-    of_neurons = with_populations(
-        trace, calls.join(neurons_of(trace).lazy().select(MODULE), on=MODULE, how="semi")
+    is_neuron = neurons_of(trace).lazy().select(MODULE).with_columns(neuron=pl.lit(True))
+    calls = calls.join(is_neuron, on=MODULE, how="left").with_columns(
+        pl.col("neuron").fill_null(False)
     )
-    told = pl.col("batch_from") == "told"
-    every = calls.group_by(SAMPLE).agg(
-        largest=pl.col("batch").max(),
-        longest=pl.col("time_steps").max(),
-        told=pl.col("batch").filter(told).max(),
-        told_root=pl.col("batch").filter(told & IS_ROOT).max(),
-        steps_from=_best("time_steps_from"),
+    batch, told = pl.col("batch"), pl.col("batch_from") == "told"
+    # One sample that a layer took is no evidence: its caller may take many, or give it parameters.
+    speaking = calls.filter(IS_ROOT | pl.col("neuron") | ~told | (batch > 1))
+    roots = _first_batches(speaking.filter(IS_ROOT))
+    neurons = _first_batches(speaking.filter("neuron"))
+    surely = roots.filter((pl.col("batch_from") != "guessed") & ~pl.col("neuron"))
+    confirmed = neurons.join(surely, on=[*SAMPLE, "batch"], how="semi")
+    numbers = calls.group_by(SAMPLE).agg(
+        longest=pl.col("time_steps").max(), time_steps_from=_best("time_steps_from")
     )
-    neurons = _by_module(of_neurons, "population").agg(
-        batch=pl.col("batch").min(), steps=pl.col("steps").max()
+    for found in (
+        surely.filter(told).group_by(SAMPLE).agg(said=batch.max()),
+        roots.group_by(SAMPLE).agg(of_roots=batch.max()),
+        confirmed.group_by(SAMPLE).agg(confirmed=batch.max()),
+        neurons.group_by(SAMPLE).agg(of_neurons=batch.min()),
+        speaking.group_by(SAMPLE).agg(told=batch.filter(told).max(), largest=batch.max()),
+        _steps_of(_said_steps(trace, calls), "steps_said"),
+        _steps_of(with_populations(trace, calls.filter("neuron")), "steps", "population"),
+        _steps_of(calls.filter(IS_ROOT), "steps_of_roots"),
+    ):
+        numbers = numbers.join(found, on=SAMPLE, how="left")
+    said = pl.when((pl.col("said") > 1) | (pl.col("of_roots") == 1)).then("said")
+    deciding = pl.concat([roots, neurons], how="diagonal")
+    from_roots, from_layers = (
+        each.group_by(*SAMPLE, "batch").agg(_best("batch_from").alias(name))
+        for each, name in ((deciding, "from_roots"), (speaking, "from_layers"))
     )
-    roots = _by_module(calls.filter(IS_ROOT)).agg(pl.col("batch", "steps").max())
-    said = _by_module(_said_steps(trace, calls)).agg(steps=pl.col("steps").max())
-    numbers = (
-        every.join(neurons, on=SAMPLE, how="left")
-        .join(roots, on=SAMPLE, how="left", suffix="_of_roots")
-        .join(said, on=SAMPLE, how="left", suffix="_said")
+    return (
+        numbers.select(
+            *SAMPLE,
+            batch=pl.coalesce("confirmed", said, "of_neurons", "of_roots", "told", "largest"),
+            time_steps=pl.coalesce("steps_said", "steps", "steps_of_roots", "longest"),
+            time_steps_from="time_steps_from",
+        )
+        .join(from_roots, on=[*SAMPLE, "batch"], how="left")
+        .join(from_layers, on=[*SAMPLE, "batch"], how="left")
         .select(
             *SAMPLE,
-            batch=pl.coalesce("batch", "told_root", "told", "batch_of_roots", "largest"),
-            time_steps=pl.coalesce("steps_said", "steps", "steps_of_roots", "longest"),
-            time_steps_from="steps_from",
+            "batch",
+            "time_steps",
+            batch_from=pl.coalesce("from_roots", "from_layers"),
+            time_steps_from=pl.when(pl.col("time_steps").is_not_null()).then("time_steps_from"),
         )
     )
-    origins = calls.group_by(*SAMPLE, "batch").agg(batch_from=_best("batch_from"))
-    return numbers.join(origins, on=[*SAMPLE, "batch"], how="left").select(
-        *SAMPLE,
-        "batch",
-        "time_steps",
-        "batch_from",
-        time_steps_from=pl.when(pl.col("time_steps").is_not_null()).then("time_steps_from"),
-    )
+
+
+def _first_batches(calls: pl.LazyFrame) -> pl.LazyFrame:
+    """Return `batch`, `batch_from` and `neuron` of each module's first call in a sample.
+
+    Later calls may have fewer samples, where those that are done leave the batch.
+    """
+    first = pl.col("batch", "batch_from", "neuron").sort_by("module_call_id").first()
+    known = calls.filter(pl.col("batch").is_not_null())
+    return known.group_by(*SAMPLE, "module_id").agg(first)
 
 
 def _said_steps(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
@@ -477,19 +500,19 @@ def _best(name: str) -> pl.Expr:
     return pl.col(name).cast(order).min().cast(pl.String)
 
 
-def _by_module(calls: pl.LazyFrame, *apart: str) -> LazyGroupBy:
-    """Return `batch` (the smallest) and `steps` of each module in a sample, grouped by sample.
+def _steps_of(calls: pl.LazyFrame, name: str, *apart: str) -> pl.LazyFrame:
+    """Return the most time steps that one of the modules ran in each sample, over its calls.
 
     Args:
         calls: the calls.
+        name: of the column of steps.
         apart: columns that tell calls of a module apart.
     """
     steps = pl.col("time_steps")
-    return (
-        calls.group_by(*SAMPLE, "module_id", *apart)
-        .agg(pl.col("batch").min(), steps=pl.when(steps.null_count() == 0).then(steps.sum()))
-        .group_by(SAMPLE)
+    of_modules = calls.group_by(*SAMPLE, "module_id", *apart).agg(
+        pl.when(steps.null_count() == 0).then(steps.sum()).alias(name)
     )
+    return of_modules.group_by(SAMPLE).agg(pl.col(name).max())
 
 
 def _overridden(name: str, given: int | None, frame: pl.DataFrame) -> str | None:

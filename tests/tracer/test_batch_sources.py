@@ -44,8 +44,8 @@ LAYERS = {
     "GRU, batch first, one": (nn.GRU(8, 2, batch_first=True), (x(T, 8),), (1, *TOLD)),
     "LSTMCell": (nn.LSTMCell(8, 2), (x(B, 8),), (B, *TOLD)),
     "LSTMCell, one": (nn.LSTMCell(8, 2), (x(8),), (1, *TOLD)),
-    # Packed: 5 + 3 steps in one dimension; only the order of unsorted ones shows how many.
-    "LSTM, packed": (nn.LSTM(8, 2), (pack_sequence([x(5, 8), x(3, 8)]),), UNKNOWN),
+    # Packed: 5 + 3 steps in one dimension, of two sequences.
+    "LSTM, packed": (nn.LSTM(8, 2), (pack_sequence([x(5, 8), x(3, 8)]),), (2, *TOLD)),
     "LSTM, packed, unsorted": (
         nn.LSTM(8, 2),
         (pack_sequence([x(3, 8), x(5, 8)], enforce_sorted=False),),
