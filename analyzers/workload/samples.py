@@ -427,60 +427,63 @@ def _told(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
     calls = calls.join(is_neuron, on=MODULE, how="left").with_columns(
         pl.col("neuron").fill_null(False)
     )
-    batch, told = pl.col("batch"), pl.col("batch_from") == "told"
+    batch, neuron, root = pl.col("batch"), pl.col("neuron"), pl.col("root")
+    told, surely = pl.col("batch_from") == "told", root & (pl.col("batch_from") != "guessed")
     # One sample that a layer took is no evidence: its caller may take many, or give it parameters.
-    speaking = calls.filter(IS_ROOT | pl.col("neuron") | ~told | (batch > 1))
-    roots = _first_batches(speaking.filter(IS_ROOT))
-    neurons = _first_batches(speaking.filter("neuron"))
-    surely = roots.filter((pl.col("batch_from") != "guessed") & ~pl.col("neuron"))
-    confirmed = neurons.join(surely, on=[*SAMPLE, "batch"], how="semi")
-    numbers = calls.group_by(SAMPLE).agg(
-        longest=pl.col("time_steps").max(), time_steps_from=_best("time_steps_from")
+    speaks = IS_ROOT | neuron | ~told | (batch > 1)
+    every = calls.group_by(SAMPLE).agg(
+        told=batch.filter(told & speaks).max(),
+        largest=batch.filter(speaks).max(),
+        longest=pl.col("time_steps").max(),
+        time_steps_from=_best("time_steps_from"),
     )
+    modules = _of_modules(calls.filter(IS_ROOT | neuron))
+    numbers = modules.group_by(SAMPLE).agg(
+        said=batch.filter(root & told).max(),
+        of_roots=batch.filter(root).max(),
+        of_neurons=batch.filter(neuron).min(),
+        sure=batch.filter(surely),
+        neurons=batch.filter(neuron),
+        steps_of_roots=pl.col("steps").filter(root).max(),
+    )
+    both = pl.col("sure").list.set_intersection("neurons").list.max()
+    said = pl.when((pl.col("said") > 1) | (pl.col("of_roots") == 1)).then("said")
     for found in (
-        surely.filter(told).group_by(SAMPLE).agg(said=batch.max()),
-        roots.group_by(SAMPLE).agg(of_roots=batch.max()),
-        confirmed.group_by(SAMPLE).agg(confirmed=batch.max()),
-        neurons.group_by(SAMPLE).agg(of_neurons=batch.min()),
-        speaking.group_by(SAMPLE).agg(told=batch.filter(told).max(), largest=batch.max()),
         _steps_of(_said_steps(trace, calls), "steps_said"),
-        _steps_of(with_populations(trace, calls.filter("neuron")), "steps", "population"),
-        _steps_of(calls.filter(IS_ROOT), "steps_of_roots"),
+        _steps_of(with_populations(trace, calls.filter(neuron)), "steps", "population"),
     ):
         numbers = numbers.join(found, on=SAMPLE, how="left")
-    said = pl.when((pl.col("said") > 1) | (pl.col("of_roots") == 1)).then("said")
-    deciding = pl.concat([roots, neurons], how="diagonal")
-    from_roots, from_layers = (
-        each.group_by(*SAMPLE, "batch").agg(_best("batch_from").alias(name))
-        for each, name in ((deciding, "from_roots"), (speaking, "from_layers"))
+    chosen = every.join(numbers, on=SAMPLE, how="left").select(
+        *SAMPLE,
+        batch=pl.coalesce(both, said, "of_neurons", "of_roots", "told", "largest"),
+        time_steps=pl.coalesce("steps_said", "steps", "steps_of_roots", "longest"),
+        time_steps_from="time_steps_from",
     )
-    return (
-        numbers.select(
-            *SAMPLE,
-            batch=pl.coalesce("confirmed", said, "of_neurons", "of_roots", "told", "largest"),
-            time_steps=pl.coalesce("steps_said", "steps", "steps_of_roots", "longest"),
-            time_steps_from="time_steps_from",
-        )
-        .join(from_roots, on=[*SAMPLE, "batch"], how="left")
-        .join(from_layers, on=[*SAMPLE, "batch"], how="left")
-        .select(
-            *SAMPLE,
-            "batch",
-            "time_steps",
-            batch_from=pl.coalesce("from_roots", "from_layers"),
-            time_steps_from=pl.when(pl.col("time_steps").is_not_null()).then("time_steps_from"),
-        )
+    for found, name in ((modules, "from_modules"), (calls.filter(speaks), "from_layers")):
+        origins = found.group_by(*SAMPLE, "batch").agg(_best("batch_from").alias(name))
+        chosen = chosen.join(origins, on=[*SAMPLE, "batch"], how="left")
+    return chosen.select(
+        *SAMPLE,
+        "batch",
+        "time_steps",
+        batch_from=pl.coalesce("from_modules", "from_layers"),
+        time_steps_from=pl.when(pl.col("time_steps").is_not_null()).then("time_steps_from"),
     )
 
 
-def _first_batches(calls: pl.LazyFrame) -> pl.LazyFrame:
-    """Return `batch`, `batch_from` and `neuron` of each module's first call in a sample.
+def _of_modules(calls: pl.LazyFrame) -> pl.LazyFrame:
+    """Return what root calls and neurons know, a row for each module in a sample.
 
-    Later calls may have fewer samples, where those that are done leave the batch.
+    Returns:
+        `SAMPLE`, `neuron`, `root` (calls of the model, not of a neuron), `batch` and `batch_from`
+        of the first call that knows it, as samples may leave the batch later, and `steps` of all.
     """
-    first = pl.col("batch", "batch_from", "neuron").sort_by("module_call_id").first()
-    known = calls.filter(pl.col("batch").is_not_null())
-    return known.group_by(*SAMPLE, "module_id").agg(first)
+    steps, known = pl.col("time_steps"), pl.col("batch").is_not_null()
+    first = pl.col("batch", "batch_from").filter(known)
+    return calls.group_by(*SAMPLE, "module_id", "neuron", root=IS_ROOT & ~pl.col("neuron")).agg(
+        first.sort_by(pl.col("module_call_id").filter(known)).first(),
+        steps=pl.when(steps.null_count() == 0).then(steps.sum()),
+    )
 
 
 def _said_steps(trace: Trace, calls: pl.LazyFrame) -> pl.LazyFrame:
