@@ -20,6 +20,8 @@ class Quantity:
         formula: how it is counted.
         needs: what the recording must hold.
         training: it is only there in a machine of scope "training".
+        forward: of forward passes alone: in a machine of scope "training" backward passes, which
+            have work of that kind too, add nothing to it.
         spikes: a network with twice the spikes has twice of it, where spikes drive the work.
     """
 
@@ -29,6 +31,7 @@ class Quantity:
     formula: str
     needs: str = "shapes alone"
     training: bool = False
+    forward: bool = False
     spikes: bool = False
 
     @property
@@ -41,6 +44,7 @@ _SPIKES = "statistics `synaptic` or `full`"
 _FULL = "statistics `full`"
 _NEURONS = "modules that are spiking neurons"
 _LAYER = "products of Linear and convolutions"
+_FORWARD = f"{_LAYER} in forward passes"
 
 _ALL = (
     Quantity("macs", "op", "calls", "multiply-accumulates: of products with dense inputs, and of "
@@ -53,35 +57,40 @@ _ALL = (
              "the rules count of other ops"),
     Quantity("dense_macs", "op", "calls", "multiply-accumulates of all products if no operand were "
              "spikes"),
-    Quantity("effective_macs", "op", "effective", f"{_LAYER} with other inputs than spikes: pairs "
-             "of a nonzero input and a nonzero weight (NeuroBench)", _SPIKES),
-    Quantity("effective_acs", "op", "effective", f"{_LAYER} with inputs of -1, 0 and 1: pairs of a "
-             "nonzero input and a nonzero weight (NeuroBench)", _SPIKES, spikes=True),
+    Quantity("effective_macs", "op", "effective", f"{_FORWARD} with other inputs than spikes: "
+             "pairs of a nonzero input and a nonzero weight (NeuroBench)", _SPIKES, forward=True),
+    Quantity("effective_acs", "op", "effective", f"{_FORWARD} with inputs of -1, 0 and 1: pairs "
+             "of a nonzero input and a nonzero weight (NeuroBench)", _SPIKES, forward=True,
+             spikes=True),
     Quantity("weight_reads", "element", "layers", f"{_LAYER}: a spike reads the weights of the "
-             "outputs that it meets, a dense input one weight a multiply-accumulate", _SPIKES,
+             "outputs that it meets, a dense input one weight a multiply-accumulate; so does the "
+             "output's gradient for the input's; a gradient of weights reads none", _SPIKES,
              spikes=True),
     Quantity("weight_reads_dense", "element", "layers", f"{_LAYER}: one weight for each "
-             "multiply-accumulate, whatever the input is"),
+             "multiply-accumulate, whatever the input is; none for a gradient of weights"),
     Quantity("bias_reads", "element", "layers", f"{_LAYER}: one for each output element of a layer "
-             "that has a bias"),
+             "that has a bias; none for gradients"),
     Quantity("activation_reads", "element", "layers", f"{_LAYER}: elements of the input, each "
-             "once a call"),
-    Quantity("activation_writes", "element", "layers", f"{_LAYER}: elements of the output"),
-    Quantity("spikes_in", "event", "layers", f"{_LAYER} with spike inputs: nonzero elements of the "
-             "input", _SPIKES, spikes=True),
+             "once a call; of the output's gradient for the input's gradient, and of input and "
+             "output's gradient for that of weights"),
+    Quantity("activation_writes", "element", "layers", f"{_LAYER}: elements of the output; or of "
+             "the input's gradient"),
+    Quantity("spikes_in", "event", "layers", f"{_FORWARD} with spike inputs: nonzero elements of "
+             "the input", _SPIKES, forward=True, spikes=True),
     Quantity("input_events", "event", "layers", "spikes_in, once for each core that holds outputs "
              "of the layer: ceil(outputs of one sample and step / neurons_per_core) cores; one "
-             "core where the machine does not tell neurons_per_core", _SPIKES, spikes=True),
-    Quantity("neuron_updates", "op", "neurons", "elements of the outputs of spiking neurons: "
-             "neurons x samples x time steps", _NEURONS),
+             "core where the machine does not tell neurons_per_core", _SPIKES, forward=True,
+             spikes=True),
+    Quantity("neuron_updates", "op", "neurons", "elements of the outputs of spiking neurons in "
+             "forward passes: neurons x samples x time steps", _NEURONS, forward=True),
     Quantity("neuron_spikes", "event", "neurons", "nonzero elements of the outputs of spiking "
              "neurons", f"{_NEURONS}, {_FULL}", spikes=True),
     Quantity("spikes_out", "event", "neurons", "the same as neuron_spikes", f"{_NEURONS}, {_FULL}",
              spikes=True),
-    Quantity("state_reads", "element", "states", "elements of a neuron's states, once a time step",
-             f"{_NEURONS}, and their time steps"),
-    Quantity("state_writes", "element", "states", "elements of a neuron's states, once a time "
-             "step", f"{_NEURONS}, and their time steps"),
+    Quantity("state_reads", "element", "states", "elements of a neuron's states, once a time step "
+             "of forward passes", f"{_NEURONS}, and their time steps", forward=True),
+    Quantity("state_writes", "element", "states", "elements of a neuron's states, once a time step "
+             "of forward passes", f"{_NEURONS}, and their time steps", forward=True),
     Quantity("optimizer_updates", "element", "optimizer", "elements of the parameters that an "
              "optimizer's step has a gradient for", "optimizer steps", training=True),
     Quantity("weight_writes", "element", "optimizer", "the same as optimizer_updates: each update "

@@ -29,6 +29,8 @@ FACTS = (
     *(f"{slot}_nonzero_unknown" for slot in FLAGGED),
     "x_fanout",
     "x_fanout_unknown",
+    "grad_fanout",
+    "grad_fanout_unknown",
 )
 """What the data of counted calls was: which operands are spikes, sums of their nonzero elements
 and of the fan-out of convolutions, and in how many calls those are not known."""

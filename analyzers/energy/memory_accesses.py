@@ -12,6 +12,7 @@ from ..frames import at_once
 from ..text import percent
 from ..trace.files import collected
 from ..workload.layer_calls import MOST_DIMS
+from ..workload.layer_products import GRADIENT, of_layer, told
 from ..workload.layers import BYTES, MODULE, layers_of, weight_products
 from ..workload.weight_values import weighted
 
@@ -29,39 +30,73 @@ def parameter_uses(
 
     A spike reads the weights of all outputs that it meets, a dense input one weight for each pair
     that meets (a multiply-accumulate, of complex numbers four); each output reads a bias, of a
-    layer that adds it in one of its products only there.
+    layer that adds it in one of its products only there. A gradient of the input reads weights as
+    the forward pass does, with the output's gradient in the place of the input; a gradient of the
+    weights reads none, and no gradient reads a bias.
 
     Args:
         part: the trace.
-        counted: what `tally` returned of it, with facts.
+        counted: what `tally` returned of it, with facts; of calls `with_gradients`, if backward
+            passes are among them.
         kinds: of layers, see `layers_of`; None: all.
 
     Returns:
-        The rows of `counted` that multiply a layer's weights, with the layer's columns, `pairs` (of
-        an input element and a weight that meet if no input were spikes), `outputs` (elements),
-        `spikes` (the layer's input; null: not measured), `weight_reads` and `bias_reads` (elements)
-        and `weight_read_bytes`, `bias_read_bytes`. Reads of weights are null where the input was
-        not measured.
+        The rows of `counted` that are a layer's product or its gradients, with the layer's columns,
+        `GRADIENT`, `slot` (of the input; of a gradient that of the output's), `pairs` (of an
+        element there and a weight that meet if none were spikes), `outputs` (elements of results),
+        `spikes` (what is in the slot; null: not measured), `weight_reads` and `bias_reads`
+        (elements) and `weight_read_bytes`, `bias_read_bytes`. Reads of weights are null where what
+        is in the slot was not measured, or it is not known which gradient it is.
     """
     layers = layers_of(part).lazy().drop("module")
     if kinds is not None:
         layers = layers.filter(pl.col("kind").is_in(kinds))
     linear = pl.col("kind") == "Linear"
-    fanout = pl.when(pl.col("x_fanout_unknown") == 0).then("x_fanout")
-    spread = first_factor("nonzero") * pl.col("out_channels")
+    gradient, forward = pl.col(GRADIENT), pl.col(GRADIENT).is_null()
+    far = pl.when(forward).then("out_channels").otherwise("in_channels")
+    fanout = pl.when(forward).then(_fanout("x")).otherwise(_fanout("grad"))
+    spread = first_factor("nonzero") * far
+    slot = (
+        pl.when(forward)
+        .then("slot")
+        .when(~linear | (pl.col("second_numel") == pl.col("weight_numel")))
+        .then(0)
+        .otherwise(1)
+    )
+    # a convolution computes both of its gradients in one call
+    pairs = pl.col("dense_macs") // pl.col("pair_macs").fill_null(1)
+    pairs = (
+        pl.when(gradient == "weights").then(0)
+        .when(gradient == "both").then(pairs // 2)
+        .when(forward | (gradient == "input")).then(pairs)
+    )  # fmt: skip
     driven = pl.when(linear).then(spread).otherwise(fanout)
     biased = pl.col("adds") | ~pl.col("adds").any().over(MODULE)
     has_bias = pl.col("bias_numel") > 0
     return (
-        counted.lazy()
-        .join(weight_products(part).lazy(), on=["rank", "signature_id"], maintain_order="left")
+        told(counted)
+        .lazy()
+        .join(
+            weight_products(part).lazy(),
+            on=["rank", "signature_id"],
+            how="left",
+            maintain_order="left",
+        )
         .join(layers, on=MODULE, maintain_order="left")
-        .filter(pl.col("weight_numel") == pl.col("second_numel"))
+        .filter(of_layer())
+        .with_columns(slot=slot)
         .with_columns(spikes=first_factor("spikes"), outputs=pl.col("out_numel") * pl.col("calls"))
-        .with_columns(pairs=pl.col("dense_macs") // pl.col("pair_macs"))
+        .with_columns(pairs=pairs)
         .with_columns(
-            weight_reads=pl.when("spikes").then(driven).when(~pl.col("spikes")).then("pairs"),
-            bias_reads=pl.when(biased & has_bias).then("outputs").otherwise(0),
+            weight_reads=pl.when(gradient == "weights")
+            .then(0)
+            .when(gradient == "unknown")
+            .then(None)
+            .when("spikes")
+            .then(driven)
+            .when(~pl.col("spikes"))
+            .then("pairs"),
+            bias_reads=pl.when(forward & biased & has_bias).then("outputs").otherwise(0),
         )
         .with_columns(
             weight_read_bytes=pl.col("weight_reads") * _each("weight"),
@@ -79,6 +114,10 @@ def first_factor(what: str) -> pl.Expr:
         for slot in (0, 1)
     ]
     return pl.when(slots[0]).then(f"in0_{what}").when(slots[1]).then(f"in1_{what}")
+
+
+def _fanout(of: str) -> pl.Expr:
+    return pl.when(pl.col(f"{of}_fanout_unknown") == 0).then(f"{of}_fanout")
 
 
 def _each(name: str) -> pl.Expr:
@@ -154,8 +193,9 @@ def free_weights(part: Trace, counted: pl.DataFrame) -> list[str]:
     """
     key = [*MODULE, "signature_id"]
     others = (
-        counted.lazy()
-        .filter(pl.col("dense_macs") > 0)
+        told(counted)
+        .lazy()
+        .filter((pl.col("dense_macs") > 0) & pl.col(GRADIENT).fill_null("other").eq("other"))
         .join(_of_layers(part), on=key, how="anti", nulls_equal=True, maintain_order="left")
         .pipe(at_once)
     )

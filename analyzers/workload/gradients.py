@@ -166,6 +166,7 @@ def _with_forward(
         calls = calls.join(
             found, on=["rank", "seq"], how="left", maintain_order="left"
         ).with_columns(role=pl.coalesce("role", "found"))
+        calls = calls.with_columns(role=pl.coalesce("role", pl.when(backward).then(_other())))
     spikes = (
         pl.when(~backward)
         .then("first_spikes")
@@ -191,6 +192,18 @@ def _role(
     return (
         pl.when(of_input).then(pl.lit("grad_input")).when(reads_first).then(pl.lit("grad_weight"))
     )
+
+
+def _other() -> pl.Expr:
+    """Return which gradient a matmul is, if it is known that all others of its product are one.
+
+    Where a checkpoint ran the forward again, the gradient of the weights reads an input that is
+    another value than the forward's.
+    """
+    known = pl.col("role").unique().drop_nulls().implode().over("rank", "forward_seq")
+    names = {"grad_input": "grad_weight", "grad_weight": "grad_input"}
+    one = pl.when(known.list.len() == 1).then(known.list.first())
+    return one.replace_strict(names, default=None, return_dtype=pl.String)
 
 
 def _by_storage_or_size(calls: pl.DataFrame, trace: Trace, geometries: Geometries) -> pl.DataFrame:

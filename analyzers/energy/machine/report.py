@@ -158,7 +158,10 @@ def counted_of(
     many = samples_of(part, batch, time_steps, samples=samples, eval_only=eval_only)
     fields = fields_of(machines)
     kept = told_apart(keys_of(part), fields)
-    tables = Tables(part, variant, kept, fields, spikes=spikes, time_steps=time_steps, samples=many)
+    tables = Tables(
+        part, variant, kept, fields, spikes=spikes, time_steps=time_steps, samples=many,
+        backward=not forward,
+    )  # fmt: skip
     return Actions(part, tables, whole if forward else part)
 
 

@@ -15,9 +15,10 @@ from ...text import listed, number
 from ...trace.filters import parse_filters
 from ...workload.account import Account, account_of
 from ...workload.inference import passes_left_out, passes_warnings
+from ...workload.layer_products import GRADIENT
 from ..memory_accesses import free_weights
 from ..report import Scope
-from .actions import Actions, Counted, asked_of
+from .actions import Actions, Asked, Counted, asked_of
 
 if TYPE_CHECKING:
     from ...trace.trace import Trace
@@ -58,6 +59,8 @@ def account(actions: Actions, machine: Machine, counts: Mapping[str, Counted]) -
     for term in (machine.term[name] for name in counts):
         for name in set(term.quantity) & set(PRODUCTS):
             fits = actions.fitting(products, "macs", asked_of(term, machine))
+            if QUANTITIES[name].source == "effective":
+                fits = fits.filter(pl.col("of") == "layers", pl.col(GRADIENT).is_null())
             hit[name] = pl.concat([hit[name], fits["row"]])
     told = products.with_columns(
         dense=_any(hit, _DENSE), driven=_any(hit, _DRIVEN), sized=_any(hit, _SIZES),
@@ -140,7 +143,28 @@ def warnings_of(
     found = [*unknown, *passes, *_uncovered(actions, machine), *_free(actions, machine)]
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
-    return [*found, *_unmatched(actions.part, machine, counts)]
+    unmatched = _unmatched(actions.part, machine, counts)
+    return [*found, *_forward_alone(actions, machine), *unmatched]
+
+
+def _forward_alone(actions: Actions, machine: Machine) -> list[str]:
+    """Return one sentence on quantities to which the backward passes that ran add nothing."""
+    forward = {each.name for each in QUANTITIES.values() if each.forward}
+    terms = [term for term in machine.term.values() if forward & set(term.quantity)]
+    if machine.machine.scope != "training" or not terms:
+        return []
+    ran = actions.tables.of("calls").filter(pl.col(GRADIENT).is_not_null())
+    names = [
+        name
+        for term in terms
+        if actions.fitting(ran, "macs", Asked(("macs",), where=term.where)).height
+        for name in term.quantity
+        if name in forward
+    ]
+    told = listed(list(dict.fromkeys(names)))
+    return (
+        [f"{told}: of forward passes alone, without the backward passes that ran"] if told else []
+    )
 
 
 def _uncovered(actions: Actions, machine: Machine) -> list[str]:

@@ -13,6 +13,7 @@ from ...rules import rule_set
 from ...trace.neurons import FIRES
 from ...trace.signatures import SIGNATURE, of_each_signature
 from ...workload.layer_calls import neuron_calls
+from ...workload.layer_products import GRADIENT, of_layer, told, with_gradients
 from ...workload.layers import MODULE, layers_of, weight_products
 from ...workload.modules import scopes_of, with_paths
 from ...workload.samples import SAMPLE
@@ -56,6 +57,7 @@ class Tables:
         spikes: str,
         time_steps: int | None,
         samples: Samples,
+        backward: bool,
     ) -> None:
         """Make them as they are asked for.
 
@@ -67,9 +69,11 @@ class Tables:
             spikes: what a spike tensor may hold.
             time_steps: time steps of a sample, as the user says.
             samples: the samples of the part.
+            backward: backward passes are among the part.
         """
         self.part, self.variant, self.keys, self.fields = part, variant, tuple(keys), fields
         self.spikes, self.time_steps, self.samples = spikes, time_steps, samples
+        self.backward, self.graded = backward, part
         self.made: dict[str, pl.DataFrame] = {}
 
     def of(self, source: str) -> pl.DataFrame:
@@ -81,9 +85,17 @@ class Tables:
 
     def _calls(self) -> pl.DataFrame:
         rules = rule_set(self.variant.rules)
-        kept = ["module_id", *self.keys]
-        counted = tally(self.part, rules, kept, spikes=self.spikes, facts=True)
+        part, kept = self._told()
+        counted = tally(part, rules, kept, spikes=self.spikes, facts=True)
         return self._placed(with_paths(self.part, counted))
+
+    def _told(self) -> tuple[Trace, list[str]]:
+        """Return the part and the keys to keep apart, by gradients if there are backward passes."""
+        if not self.backward:
+            return self.part, ["module_id", *self.keys]
+        if self.graded is self.part:
+            self.graded = with_gradients(self.part)
+        return self.graded, ["module_id", *self.keys, GRADIENT]
 
     def _placed(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows of calls with `of`."""
@@ -91,13 +103,13 @@ class Tables:
         layers = self._layer_sizes()
         paths = set(self.variant.neurons(self.part)["module"])
         below = scopes_of(self.part).filter(pl.col("scope").is_in(paths))["module"]
-        own = pl.col("weight_numel") == pl.col("second_numel")
         neuron = pl.col("module").is_in(below.unique().implode())
         return (
-            rows.join(weights, on=list(SIGNATURE), how="left", maintain_order="left")
+            told(rows)
+            .join(weights, on=list(SIGNATURE), how="left", maintain_order="left")
             .join(layers, on=list(MODULE), how="left", maintain_order="left")
             .with_columns(
-                of=pl.when(own).then(pl.lit("layers")).when(neuron).then(pl.lit("neurons"))
+                of=pl.when(of_layer()).then(pl.lit("layers")).when(neuron).then(pl.lit("neurons"))
                 .otherwise(pl.lit("others"))
             )
             .with_columns(driven=_driven(rows.columns))
@@ -115,23 +127,30 @@ class Tables:
         sizes = of_each_signature(self.part, _sizes, _SIZES)
         uses = uses.join(sizes, on=list(SIGNATURE), how="left", maintain_order="left")
         each = pl.col("weight_bytes") // pl.max_horizontal("weight_numel", 1)
-        driven = pl.when("spikes").then(first_factor("nonzero")).when(~pl.col("spikes")).then(0)
+        forward = pl.col(GRADIENT).is_null()
+        driven = (
+            pl.when(~forward).then(0)
+            .when("spikes").then(first_factor("nonzero")).when(~pl.col("spikes")).then(0)
+        )  # fmt: skip
         return uses.with_columns(
             pl.col("weight_read_bytes").alias(f"weight_reads{BYTES}"),
             pl.col("bias_read_bytes").alias(f"bias_reads{BYTES}"),
             pl.col("pairs").alias("weight_reads_dense"),
             (pl.col("pairs") * each).alias(f"weight_reads_dense{BYTES}"),
-            (_input("numel") * pl.col("calls")).alias("activation_reads"),
-            (_input("bytes") * pl.col("calls")).alias(f"activation_reads{BYTES}"),
-            pl.col("outputs").alias("activation_writes"),
-            (pl.col("out_bytes") * pl.col("calls")).alias(f"activation_writes{BYTES}"),
+            (_read("numel") * pl.col("calls")).alias("activation_reads"),
+            (_read("bytes") * pl.col("calls")).alias(f"activation_reads{BYTES}"),
+            (_written("numel") * pl.col("calls")).alias("activation_writes"),
+            (_written("bytes") * pl.col("calls")).alias(f"activation_writes{BYTES}"),
             spikes_in=driven,
-            outputs_each=pl.col("out_channels") * pl.col("positions"),
+            outputs_each=pl.when(forward)
+            .then(pl.col("out_channels") * pl.col("positions"))
+            .otherwise(0),
             of=pl.lit("layers"),
         )
 
     def _effective(self) -> pl.DataFrame:
-        rows = effective_operations(self.part, ["module_id", *self.keys])
+        part, kept = self._told()
+        rows = told(effective_operations(part, kept)).filter(pl.col(GRADIENT).is_null())
         return rows.with_columns(of=pl.lit("layers"))
 
     def _neurons(self) -> pl.DataFrame:
@@ -176,7 +195,8 @@ class Tables:
         )
 
     def _traffic(self) -> pl.DataFrame:
-        rows = bytes_by_kind(self.part, ["module_id", *self.keys])
+        part, kept = self._told()
+        rows = bytes_by_kind(part, kept)
         return self._placed(with_paths(self.part, rows))
 
     def _samples(self) -> pl.DataFrame:
@@ -220,23 +240,45 @@ def _whole(name: str) -> pl.Expr:
     return pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum())
 
 
-def _input(what: str) -> pl.Expr:
-    slots = [pl.col("slot") == slot for slot in (0, 1)]
-    return pl.when(slots[0]).then(f"in0_{what}").when(slots[1]).then(f"in1_{what}")
+def _read(what: str) -> pl.Expr:
+    """Return the size of what a layer's call reads besides parameters.
+
+    The gradient of the input reads the output's gradient, that of the weights also the input.
+    """
+    gradient, at_zero = pl.col(GRADIENT), pl.col("slot") == 0
+    first = pl.when(at_zero).then(f"in0_{what}").when(pl.col("slot") == 1).then(f"in1_{what}")
+    both = pl.col(f"in0_{what}") + pl.col(f"in1_{what}")
+    return (
+        pl.when(gradient.is_null() | (gradient == "input")).then(first)
+        .when(gradient == "weights").then(both)
+        .when(gradient == "both").then(first + both)
+    )  # fmt: skip
 
 
-def _sizes(row: Mapping[str, Any]) -> dict[str, Any] | None:
+def _written(what: str) -> pl.Expr:
+    """Return the size of what a layer's call writes: its output, or the gradient of its input.
+
+    The backward of a convolution has the input in slot 1.
+    """
+    gradient, linear = pl.col(GRADIENT), pl.col("kind") == "Linear"
+    of_input = pl.when(linear).then(f"out_{what}").otherwise(f"in1_{what}")
+    return (
+        pl.when(gradient.is_null()).then(f"out_{what}")
+        .when(gradient == "weights").then(0)
+        .when(gradient != "unknown").then(of_input)
+    )  # fmt: skip
+
+
+def _sizes(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return sizes of the first operands and the result; positions: of one sample, of a channel."""
     found = {(o["role"], o["slot"]): o for o in row["operands"] or ()}
-    out = found.get(("out", 0))
-    if out is None:
-        return None
+    out = found.get(("out", 0)) or {}
     weight = found.get(("in", 1))
-    shape, positions = out["shape"] or [], 1
+    shape, positions = out.get("shape") or [], 1
     if weight is not None and len(weight["shape"] or ()) > 2:  # a convolution: channel, then space
         for size in shape[len(shape) - (len(weight["shape"]) - 2) :]:
             positions *= size
-    sizes: dict[str, Any] = {"out_bytes": out["bytes"], "positions": positions}
+    sizes: dict[str, Any] = {"out_bytes": out.get("bytes"), "positions": positions}
     for slot in (0, 1):
         each = found.get(("in", slot)) or {}
         sizes |= {f"in{slot}_{what}": each.get(what) for what in ("numel", "bytes")}

@@ -15,6 +15,7 @@ from ....schemas import ConfigError
 from ....schemas.costs import changed
 from ....schemas.costs.machine import Machine
 from ....schemas.quantities import QUANTITIES
+from ...workload.layer_products import GRADIENT
 from ...workload.layers import MODULE
 from .tables import BYTES, Tables
 
@@ -104,7 +105,8 @@ class TwinTables(Tables):
     def _runs(self) -> pl.DataFrame:
         """Return how often each layer ran for a sample: T times, or once on what is repeated."""
         samples = self.samples.samples or 1
-        rows = self.recorded.of("layers").group_by(*MODULE).agg(
+        ran = self.recorded.of("layers").filter(pl.col(GRADIENT).is_null())
+        rows = ran.group_by(*MODULE).agg(
             pl.col("activation_writes").sum(), each=pl.col("outputs_each").first()
         )  # fmt: skip
         outputs = pl.col("activation_writes") // (samples * pl.col("each"))

@@ -226,6 +226,116 @@ def test_updates_by_optimizers_and_the_scope_of_training(recorded):
         energy(trace, machine=machine("macs"))
 
 
+OF_LAYERS = ("macs", "dense_macs", "weight_reads", "weight_reads_dense", "activation_reads",
+             "activation_writes", "bias_reads", "bytes_written")  # fmt: skip
+
+
+def trained(recorded, net, x, recompute=False):
+    """Return the counts of `OF_LAYERS`, of layers and of all, of one step that trains `net`."""
+
+    def run():
+        y = torch.utils.checkpoint.checkpoint(net, x, use_reentrant=False) if recompute else net(x)
+        (y * y).sum().backward()
+
+    trace = recorded(run, model=net, statistics="full")
+    terms = [{"quantity": name, "of": of, "name": f"{name} {of}"} for name in OF_LAYERS
+             for of in ("layers", "all")]  # fmt: skip
+    report = energy(trace, machine=machine(*terms, scope="training"))
+    assert report.account.share == 1
+    return {name: int(count) for name, count in report.counts.items()}
+
+
+@pytest.mark.parametrize("wanted", [True, False], ids=["input's gradient", "weights' alone"])
+@pytest.mark.parametrize("size", [4, 8], ids=["", "square"])
+def test_a_linear_and_its_two_gradients(size, wanted, recorded):
+    """x (5, 8) or (8, 8): each of the three products takes rows x 8 x size multiplications.
+
+    The gradient of the input reads the output's gradient and one weight each time, and writes as
+    many elements as the input has; that of the weights reads input and output's gradient. Where all
+    sides are 8, both gradients have one signature.
+    """
+    rows = 8 if size == 8 else 5
+    x = torch.rand(rows, 8, requires_grad=wanted)
+    counts = trained(recorded, nn.Sequential(nn.Linear(8, size, bias=False)), x)
+    each, inputs, outputs = rows * 8 * size, rows * 8, rows * size
+    assert counts["macs layers"] == counts["macs all"] == (2 + wanted) * each
+    assert counts["dense_macs layers"] == (2 + wanted) * each
+    assert counts["weight_reads layers"] == counts["weight_reads_dense all"] == (1 + wanted) * each
+    assert counts["activation_reads all"] == inputs + (inputs + outputs) + wanted * outputs
+    assert counts["activation_writes all"] == outputs + wanted * inputs
+    assert counts["bytes_written layers"] == 4 * (outputs + 8 * size + wanted * inputs)
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", ""])
+@pytest.mark.parametrize("wanted", [True, False], ids=["input's gradient", ""])
+@pytest.mark.parametrize(
+    ("made", "each", "outputs"),
+    [
+        # 5 x 4 x 4 positions, 4 x 2 channels, 3 x 3 taps
+        (lambda: nn.Conv2d(2, 4, 3, padding=1), 5760, 5 * 4 * 16),
+        # 5 x 4 x 4 inputs of 2 channels, each into 2 of 4 channels, 3 x 3 taps; 9 x 9 outputs
+        (lambda: nn.ConvTranspose2d(2, 4, 3, stride=2, groups=2), 2880, 5 * 4 * 81),
+    ],
+    ids=["convolution", "transposed"],
+)
+def test_a_convolution_and_its_two_gradients(made, each, outputs, wanted, frozen, recorded):
+    """One call of the backward pass computes one gradient or both: each as a call of its own."""
+    if frozen and not wanted:
+        pytest.skip("it has no backward pass")
+    x, layer = torch.rand(5, 2, 4, 4, requires_grad=wanted), made().requires_grad_(not frozen)
+    counts, inputs = trained(recorded, nn.Sequential(layer), x), 5 * 2 * 16
+    assert counts["macs layers"] == counts["macs all"] == (1 + wanted + (not frozen)) * each
+    assert counts["weight_reads layers"] == counts["weight_reads_dense all"] == (1 + wanted) * each
+    of_weights = 0 if frozen else inputs + outputs
+    assert counts["activation_reads all"] == inputs + of_weights + wanted * outputs
+    assert counts["activation_writes all"] == outputs + wanted * inputs
+    assert counts["bias_reads all"] == outputs
+
+
+def test_layers_that_are_run_again_for_their_gradients(recorded):
+    """Two layers of 8 x 8 x 8: forward, again, and of each two gradients (the input needs one)."""
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    counts = trained(recorded, net, torch.rand(8, 8, requires_grad=True), recompute=True)
+    # what was run again for the last layer's gradient is the input of that layer alone
+    again = counts["macs layers"] // 512 - 6
+    assert again in (1, 2)
+    assert counts["macs layers"] == counts["macs all"] == (6 + again) * 512
+    assert counts["weight_reads layers"] == (4 + again) * 512
+    assert counts["activation_reads layers"] == (2 + again + 2 * 3) * 64
+
+
+def test_another_product_in_a_layer_is_none_of_its_own(recorded):
+    """A second matrix in a layer's forward: 3 products of 5 x 8 x 4 are its own, 3 are not."""
+
+    class Adapted(nn.Linear):
+        def __init__(self):
+            super().__init__(8, 4, bias=False)
+            self.low, self.high = (nn.Parameter(torch.rand(s)) for s in ((8, 5), (5, 4)))
+
+        def forward(self, x):
+            return super().forward(x) + x @ self.low @ self.high
+
+    counts = trained(recorded, nn.Sequential(Adapted()), torch.rand(5, 8, requires_grad=True))
+    assert counts["macs layers"] == counts["weight_reads layers"] * 3 // 2 == 3 * 160
+    assert counts["macs all"] == 3 * (160 + 200 + 100)
+
+
+def test_quantities_of_forward_passes_alone_say_so(recorded):
+    """Nonzero pairs of gradients were not recorded: those products are left out, and it is told."""
+    net = nn.Linear(8, 4, bias=False)
+    x = torch.rand(5, 8) + 1
+    trace = recorded(lambda: (net(x) ** 2).sum().backward(), model=net, statistics="full")
+    report = energy(trace, machine=machine("effective_macs", "spikes_in", scope="training"))
+    assert report.counts == {"effective_macs": 160, "spikes_in": 0}
+    assert report.account.share == 0.5  # the gradient of the weights is not charged
+    (told,) = report.warnings
+    assert told == (
+        "effective_macs, spikes_in: of forward passes alone, without the backward passes that ran"
+    )
+    forward = {"quantity": "effective_macs", "where": "stage=forward"}
+    assert energy(trace, machine=machine(forward, scope="training")).warnings == ()
+
+
 def test_what_was_not_recorded_is_told_and_not_zero(recorded):
     """Without statistics no spikes are known: the term is out of the total, in the coverage."""
     net = nn.Linear(4, 3).eval()
