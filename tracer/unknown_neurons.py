@@ -82,8 +82,7 @@ class UnknownNeurons:
             kinds_of_cells = ", ".join(sorted({*self._recurrent.values()}))
             yield (
                 f"{_listed([*self._recurrent])} ({kinds_of_cells}): spikes come out, but "
-                "recurrent layers are not known as neurons: they have no firing rate, and tell no "
-                "time steps (batch_dim and time_dim do)"
+                "recurrent layers are not known as neurons: they have no firing rate"
             )
         for kind, named in paths.items():
             rule = f"NeuronRule({kind.__name__}, kind='LIF', states={states[kind]!r})"

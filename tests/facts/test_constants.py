@@ -94,7 +94,8 @@ class Beside(nn.Module):
 
 def test_silent_spikes_beside_a_state_that_is_still_zero_are_what_the_next_step_is(tmp_path):
     """All zeros at the first step, half of them no spikes; dense values later: 3·2·16·8 MACs."""
-    trace = recorded(tmp_path / "t", Beside().eval(), [torch.stack(frames(0.0, 0.4, 0.3))])
+    steps = torch.stack(frames(0.0, 0.4, 0.3))
+    trace = recorded(tmp_path / "t", Beside().eval(), [steps], batch_dim=1, time_dim=0)
     assert of(trace, "Beside.layer")[0] == 768
 
 
