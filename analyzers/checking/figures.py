@@ -23,8 +23,8 @@ TWIN_RATIO = "twin_ratio"
 TWIN_MACHINE = "yan-dram"
 """The machine of a comparison with the twin that names none."""
 
-NAME = r"[\w.-]*\w"
-"""A figure, as a regular expression."""
+NAME = r"(?:(?:energy\.machine|twin_ratio)\..+?\.toml|[\w.-]*\w)"
+"""A figure, as a regular expression; the file of a machine may be any path."""
 
 NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?"
 """A number without a sign, as a regular expression; to be read without regard to case."""

@@ -67,6 +67,10 @@ class Filter(NamedTuple):
         """Tell whether a filter on modules leaves a module, by its path."""
         return any(below(path, value) for value in self.values)
 
+    def knows(self, trace: Trace) -> bool:
+        """Tell whether a trace has a module that a filter on modules names; others: True."""
+        return self.field != "module" or any(map(self.has_module, trace.modules["path"]))
+
     def _names(self, op: str, packet: str) -> Iterable[bool]:
         return (fnmatchcase(op, v) or fnmatchcase(packet, v) for v in self.values)
 

@@ -150,7 +150,9 @@ class Actions:
             conditions.append((pl.col("kind") == asked.kind).fill_null(False))
         source = QUANTITIES[name].source
         for each in parse_filters(asked.where):
-            if source in _TAKES_CALLS:
+            if not each.knows(self.part):  # a machine is for many traces: it is warned of
+                conditions.append(pl.lit(False))
+            elif source in _TAKES_CALLS:
                 conditions.append(each.of_calls(self.part))
             elif source in ("neurons", "states"):
                 conditions.append(each.of_module_calls(self.part))

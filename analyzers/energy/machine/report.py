@@ -60,7 +60,7 @@ def estimate_machine(
         is in the warnings and the coverage, and not in the total.
 
     Raises:
-        ConfigError: what the filters of a term name and the trace does not know.
+        ConfigError: a filter means nothing, or names a module that the trace does not have.
         TraceError: there is no pass of the machine's scope, or nothing of any term is known, or it
             prices products and charges none of those that ran.
     """

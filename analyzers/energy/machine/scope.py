@@ -202,11 +202,12 @@ def _holders(term: Term) -> str:
 
 
 def _near(trace: Trace, term: Term) -> str:
-    """Return the op that a filter may have meant."""
+    """Return the op or the module that a filter may have meant."""
     ops = sorted({*trace.signatures["op"], *trace.signatures["packet"]})
     for each in parse_filters(term.where):
-        if each.field == "op":
-            near = "".join(meant(value.strip("*"), ops) for value in each.values)
+        known = {"op": ops, "module": trace.modules["path"].to_list()}.get(each.field)
+        if known is not None:
+            near = "".join(meant(value.strip("*"), known) for value in each.values)
             if near:
                 return f": {near.strip()}"
     return ""

@@ -7,7 +7,8 @@ from itertools import product
 
 import pytest
 
-from opjoule import ConfigError, TraceError, energy, sensitivity, sweep
+from opjoule import ConfigError, TraceError, check, compare, energy, sensitivity, sweep
+from opjoule.analyzers.comparing.budgets import budget
 from opjoule.analyzers.energy import estimate
 from opjoule.analyzers.energy.row_keys import MOST_STEPS
 from opjoule.analyzers.sweeping.machines import sweep_machines
@@ -377,8 +378,13 @@ def test_terms_that_match_nothing(layer):
     (warning,) = energy(layer, machine=made).warnings
     assert "term 'macs' matches nothing of this trace under op=aten.adm*" in warning
     assert "did you mean" in warning
-    with pytest.raises(ConfigError, match="no module"):
-        energy(layer, machine=machine({"quantity": "macs", "where": "module=nowhere"}))
+    (warning,) = energy(
+        layer, machine=machine({"quantity": "macs", "where": "module=Sequential.9"}, "synops")
+    ).warnings
+    assert "term 'macs' matches nothing of this trace under module=Sequential.9" in warning
+    assert "did you mean Sequential." in warning
+    with pytest.raises(ConfigError, match="no module"):  # what a user asks of a trace at hand
+        energy(layer, machine=machine("macs"), where="module=nowhere")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -525,6 +531,23 @@ def test_a_machine_in_the_place_of_an_estimator(layer):
         estimate(layer, "machine")
     with pytest.raises(ConfigError, match="stands in the place"):
         energy(layer, "compute", machine="loihi")
+
+
+@pytest.mark.parametrize("folder", ["chips", "my chips, a=1"])
+def test_a_machine_in_a_folder_in_limits_and_conditions(folder, layer, tmp_path):
+    """9 synaptic operations at 2 pJ: 18 pJ; compared with itself it does not grow."""
+    file = tmp_path / folder / "own.toml"
+    file.parent.mkdir()
+    file.write_text(
+        '[machine]\nname = "own"\nsource = "here"\n[[term]]\nquantity = "synops"\nprice = "2 pJ"\n'
+    )
+    verdicts = check(layer, [f"energy.machine.{file}=18 pJ", f"energy.machine.{file} = 17 pJ"])
+    assert list(verdicts.frame["verdict"]) == ["within", "over"]
+    own = load_machine(str(file))
+    compared = compare(layer, layer, energies={f"machine.{file}": own})
+    (failure,) = compared.failures([f"energy.machine.{file}>=+0%", f"energy.machine.{file}>+0%"])
+    assert failure.total.head == 18
+    assert budget(f"twin_ratio.{file}>+5%").figure == f"twin_ratio.{file}"
 
 
 def test_every_quantity_is_tested():
