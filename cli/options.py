@@ -40,8 +40,9 @@ PER = ("total", "sample", "step")
 
 WHERE_HELP = (
     "Only calls that fit: stage=forward, step=3:10, module=GLOB, label=NAME, op=GLOB, "
-    "training=true|false (what an optimizer does is training), rank=0. Several narrow further; "
-    "what no call fits is refused."
+    "training=true|false (what an optimizer does is training), rank=0. A comma is an or "
+    "(label=train,test), \\, a comma of a name. Several narrow further; what no call fits is "
+    "refused."
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
@@ -99,14 +100,15 @@ class Filter(NamedTuple):
 
 
 def parse_filters(filters: Iterable[str]) -> list[Filter]:
-    """Return filters from text.
+    r"""Return filters from text.
 
     Each is FIELD=VALUE, with commas between alternatives: `stage=forward,backward`; `step=3`,
     `step=3:10` (10 left out), `step=3:`, `step=:10`; `module=GLOB` (the path, with or without
     the root's class; what it matches counts with all below it); `label=NAME` (`label=`: calls
     without one); `op=GLOB` (aten.add*, with or without overload); `training=true` or `false` (the
     mode of the module; what an optimizer does is training, and other work outside every module has
-    no mode, so that neither keeps it); `rank=0`.
+    no mode, so that neither keeps it); `rank=0`. Spaces around a value are left out; behind a
+    backslash a comma or a space is part of the value (`label=a\,b`).
 
     Raises:
         ConfigError: a filter is malformed.
@@ -115,18 +117,36 @@ def parse_filters(filters: Iterable[str]) -> list[Filter]:
 
 
 def _parsed(text: str) -> Filter:
-    field, equals, value = (word.strip() for word in text.partition("="))
+    field, equals, value = text.partition("=")
+    field = field.strip()
     if not equals or field not in _CHECKS:
         near = "" if field in _CHECKS else meant(field, _CHECKS)
         raise ConfigError(
             f"invalid filter {text!r}: {near}expected FIELD=VALUE; fields are {', '.join(_CHECKS)}."
         )
-    values = tuple(word.strip() for word in value.split(","))
+    values = tuple(_plain(word) for word in re.split(r"(?<!\\),", value))
     for each in values:
         problem = _CHECKS[field](each)
         if problem:
             raise ConfigError(f"{text!r}: {each!r} is not a valid {field}; {problem}.")
     return Filter(text, field, values)
+
+
+def _plain(word: str) -> str:
+    """Return a value as it is meant: without spaces around it, nor backslashes that keep some."""
+    kept = re.fullmatch(r"\s*(.*?(?:\\\s)?)\s*", word, re.DOTALL)
+    assert kept is not None  # the pattern fits everything
+    return re.sub(r"\\([,\s])", r"\1", kept[1])
+
+
+def written(value: str) -> str:
+    """Return a value as a filter names it, see `parse_filters`."""
+    inside = value.strip()
+    start, end = value[: len(value) - len(value.lstrip())], value[len(value.rstrip()) :]
+    if not inside:
+        start, end = value, ""
+    around = [re.sub(r"(\s)", r"\\\1", part) for part in (start, end)]
+    return around[0] + inside.replace(",", "\\,") + around[1]
 
 
 def _check_stage(value: str) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 
 from ...schemas import ConfigError, TraceError
 from .files import collected
-from .filters import Filter, parse_filters
+from .filters import Filter, parse_filters, written
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -69,7 +69,7 @@ def _choices(trace: Trace, each: Filter) -> str:
         return f"all calls of modules are in {modes[0]}" if modes else "no module was called"
     if each.values == ("",):
         return "every call has a label"
-    return _named(each.field, sorted(values.cast(pl.String)))
+    return _named(each.field, [written(value) for value in sorted(values.cast(pl.String))])
 
 
 def _named(what: str, names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from opjoule.analyzers import count, open_trace
-from opjoule.analyzers.trace.filters import parse_filters
+from opjoule.analyzers.trace.filters import parse_filters, written
 from opjoule.schemas import ConfigError
 
 
@@ -79,6 +79,27 @@ CASES = {
 @pytest.mark.parametrize("text", CASES, ids=repr)
 def test_a_filter_keeps_what_fits(trace, calls, text):
     assert kept(trace, text) == [call["seq"] for call in calls if CASES[text](call)]
+
+
+@pytest.mark.parametrize("label", ["a,b", "a, b ", " a", ",", "a=b", "a\\b", " ", "x\ty\t"])
+def test_labels_with_commas_and_spaces(label, record):
+    """What the refusal of a wrong filter names is what the right one says."""
+    torch = pytest.importorskip("torch")
+
+    def run(recorder):
+        for name, times in ((label, 1), ("a", 2), ("b", 3)):
+            with recorder.label(name):
+                [torch.rand(2).sum() for _ in range(times)]
+
+    trace = record(run)
+    with pytest.raises(ConfigError) as caught:
+        count(trace, where="label=nobody")
+    names = str(caught.value).partition("labels ")[2].removesuffix(".")
+    alone = written(label)
+    assert label.endswith("\t") or alone in names  # errors show a tab by its name
+    asked = (alone, "a,b", f"{alone},b")
+    once, both, last = (count(trace, where=f"label={each}").total["bytes"] for each in asked)
+    assert (both, last) == (5 * once, 4 * once)
 
 
 def test_most_filters_keep_some_and_drop_some(trace, calls):
