@@ -12,6 +12,7 @@ from ....schemas.costs.machine import Machine, Term
 from ....schemas.quantities import PRODUCTS, QUANTITIES
 from ....schemas.spelling import meant
 from ...text import listed, number
+from ...trace.files import collected
 from ...trace.filters import parse_filters
 from ...workload.account import Account, account_of
 from ...workload.inference import passes_left_out, passes_warnings
@@ -144,7 +145,8 @@ def warnings_of(
     if strict and found:
         raise TraceError(f"{found[0]} (strict)")
     unmatched = _unmatched(actions.part, machine, counts)
-    return [*found, *_forward_alone(actions, machine), *unmatched]
+    beside = (*_forward_alone(actions, machine), *_states_inside(actions, machine))
+    return [*found, *beside, *unmatched]
 
 
 def _forward_alone(actions: Actions, machine: Machine) -> list[str]:
@@ -165,6 +167,22 @@ def _forward_alone(actions: Actions, machine: Machine) -> list[str]:
     return (
         [f"{told}: of forward passes alone, without the backward passes that ran"] if told else []
     )
+
+
+def _states_inside(actions: Actions, machine: Machine) -> list[str]:
+    """Return one sentence on states inside calls of neurons, if a term counts bytes of states."""
+    terms = [term.name for term in machine.term.values() if term.kind == "neuron_state"]
+    if not terms:
+        return []
+    steps = pl.col("step_mode").cast(pl.String) == "m"
+    states = pl.col("state_after").list.len() > 0
+    calls = actions.part.module_calls.filter(steps & states).select("rank").head(1)
+    if collected(calls, actions.part).is_empty():
+        return []
+    return [
+        f"{listed(terms)}: of a neuron that steps through time inside one call, the states between "
+        "its first and its last step are activations: state_reads and state_writes count all steps"
+    ]
 
 
 def _uncovered(actions: Actions, machine: Machine) -> list[str]:

@@ -110,6 +110,25 @@ def test_bytes_by_kind_of_value(layer):
     assert inputs == 8 * 4
 
 
+@pytest.mark.parametrize("mode", ["s", "m"])
+def test_states_between_the_steps_of_one_call_are_told_of(mode, recorded):
+    """2 neurons, 3 steps: 6 states are read in either mode; their bytes are warned of in one."""
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    net = nn.Sequential(neuron.IFNode(step_mode=mode)).eval()
+
+    def run():
+        for x in torch.rand(3, 1, 2) if mode == "s" else torch.rand(1, 3, 1, 2):
+            net(x)
+
+    trace = recorded(run, model=net)
+    state = {"quantity": "bytes_read", "kind": "neuron_state", "name": "state"}
+    report = energy(trace, machine=machine(state, "state_reads"))
+    assert report.counts["state_reads"] == 6
+    told = [text for text in report.warnings if text.startswith("state: of a neuron that steps")]
+    assert len(told) == (mode == "m")
+    assert not any("steps" in text for text in energy(trace, machine=machine("macs")).warnings)
+
+
 def test_prices_by_the_bit_and_byte(layer):
     """9 weights: of 8 bits at 2 pJ a bit 144 pJ; as recorded, 4 bytes at 2 pJ a byte 72 pJ."""
     bits = {"quantity": "weight_reads", "price": "2 pJ/bit", "bits": 8}
