@@ -179,7 +179,13 @@ def _parse(override: str, config: type[CostConfig]) -> dict[str, Any]:
     names = [name.strip().strip('"') for name in key.split(".")]
     if not equals or not all(names):
         raise ConfigError(f"--set {override!r}: write key=value, e.g. {_example(override, config)}")
-    return _nested(names, toml_value(text.strip()))
+    text = text.strip()
+    value = toml_value(text)
+    if names[0] in ("term", "memory") and names[-1] == "price" and not isinstance(value, str):
+        raise ConfigError(
+            f'--set {override!r}: price = {text} has no unit: write it as "{text} pJ"'
+        )
+    return _nested(names, value)
 
 
 def _example(text: str, config: type[CostConfig]) -> str:
@@ -187,7 +193,7 @@ def _example(text: str, config: type[CostConfig]) -> str:
     fields = config.model_fields.items()
     numbers = {name: field.default for name, field in fields if isinstance(field.default, float)}
     if not numbers:
-        return "term.NAME.price=20"
+        return "term.NAME.price=20 pJ"
     name = text.strip("= ") if text.strip("= ") in numbers else next(iter(numbers))
     return f"{name}={numbers[name]:g}"
 

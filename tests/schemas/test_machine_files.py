@@ -160,3 +160,13 @@ def test_the_schema_is_of_the_file_as_it_is_written():
     assert schema["properties"]["term"]["type"] == "array"
     term = schema["$defs"]["Term"]["properties"]
     assert term["price"]["type"] == "string" and "pJ/bit" in term["price"]["description"]
+
+
+@pytest.mark.parametrize("price", ["3", "0.5", "-1", "true"])
+def test_a_price_that_is_set_has_a_unit_as_in_a_file(price):
+    name = "term.neuron update.price"
+    with pytest.raises(ConfigError, match=f"price = {price} has no unit: write it as"):
+        load_config("machine.loihi", overrides=[f"{name}={price}"])
+    assert (
+        load_config("machine.loihi", overrides=[f"{name}=3 nJ"]).term["neuron update"].price == 3e3
+    )
