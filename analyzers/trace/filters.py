@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _NONE = pl.lit(False)
 _ALL = pl.lit(True)
 
+CHOOSING = ("module", "op")
+"""Fields of filters that choose among what ran together; others choose runs of the model."""
+
 _OPTIMIZER = "optimizer"
 """The stage of what optimizers do."""
 
@@ -52,12 +55,14 @@ class Filter(NamedTuple):
             return self._in_modules(trace)
         return _ALL if self.field == "op" else self._of_columns()
 
+    def of_neurons(self, trace: Trace) -> pl.Expr:
+        """Return the condition on updates of neurons: they are of modules, and of no op."""
+        return _NONE if self.field == "op" else self.of_module_calls(trace)
+
     def of_optimizer_steps(self) -> pl.Expr:
-        """Return the condition on rows of `optimizer_steps`: they belong to no module."""
-        if self.field == "module":
+        """Return the condition on rows of `optimizer_steps`: they are of no module and no op."""
+        if self.field in CHOOSING:
             return _NONE
-        if self.field == "op":
-            return _ALL
         if self.field == "training":
             return pl.lit("true" in self.values)
         if self.field == "stage":

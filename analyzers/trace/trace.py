@@ -29,7 +29,7 @@ from .files import (
     readable_files,
     scan,
 )
-from .filters import Filter, parse_filters
+from .filters import CHOOSING, Filter, parse_filters
 from .held import held, held_tables
 from .manifests import check_ranks, ending, find_ranks, read_manifest
 from .suggestions import refuse_nothing
@@ -63,6 +63,8 @@ class Trace:
         alike: by static table, ranks -> the first rank of which the table is the same.
         left_out: if it was opened with `partial`, what was read and what not, in words; else None.
         opened: the trace that this one was narrowed from, or None.
+        wide: the trace without its filters on modules and ops; None: it has none, or what they
+            leave was changed since.
         facts: what was derived from the whole trace once, by name: see `workload`.
         own: what was derived from this trace as it is narrowed once, by name.
     """
@@ -87,6 +89,7 @@ class Trace:
     conditions: tuple[pl.Expr, ...] | None = field(default=(), repr=False, compare=False)
     untold: pl.LazyFrame | None = field(default=None, repr=False, compare=False)
     opened: Trace | None = field(default=None, repr=False, compare=False)
+    wide: Trace | None = field(default=None, repr=False, compare=False)
     facts: dict[Any, Any] = field(init=False, repr=False, compare=False)
     own: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
@@ -122,11 +125,26 @@ class Trace:
         """The trace as it was opened, before it was narrowed."""
         return self.opened or self
 
+    @property
+    def unchosen(self) -> Trace:
+        """The trace without its filters on modules and ops, which choose among what is charged."""
+        return self.wide or self
+
+    @property
+    def of_every_op(self) -> bool:
+        """Whether no filter on ops narrows it.
+
+        What is of no op, the updates of neurons and the steps of optimizers that estimators charge
+        as a whole, is no part of some ops.
+        """
+        return all(each.field != "op" for each in parse_filters(self.filters))
+
     def with_tables(self, **tables: Any) -> Trace:
         """Return the trace with other tables; `whole` and `facts` stay those of the opened one."""
         if "calls" in tables:
             tables.setdefault("conditions", None)
             tables.setdefault("untold", None)
+        tables.setdefault("wide", None)
         return replace(self, opened=self.whole, **tables)
 
     def with_calls(self, condition: pl.Expr, **tables: Any) -> Trace:
@@ -184,11 +202,15 @@ class Trace:
                 each.of_calls(self),
                 module_calls=trace.module_calls.filter(each.of_module_calls(self)),
                 sample_calls=trace.sample_calls
-                if each.field in ("module", "op", "stage")
+                if each.field in (*CHOOSING, "stage")
                 else trace.sample_calls.filter(each.of_module_calls(self)),
                 optimizer_steps=trace.optimizer_steps.filter(each.of_optimizer_steps()),
             )
-        return trace.with_tables(filters=(*self.filters, *filters))
+        rest = [each.text for each in parsed if each.field not in CHOOSING]
+        wide = self.wide if len(rest) == len(parsed) else self.unchosen
+        if wide is not None and rest:
+            wide = wide.where(*rest)
+        return trace.with_tables(filters=(*self.filters, *filters), wide=wide)
 
     def assuming(self, *assumptions: str) -> Trace:
         """Return the trace as if what was not measured were what is assumed.

@@ -298,6 +298,7 @@ def _stepped_by_sample(trace: Trace) -> Trace:
         module_calls=by_sample(trace.module_calls),
         sample_calls=by_sample(trace.sample_calls),
         optimizer_steps=_told_apart(trace),
+        wide=trace.wide and stepped_by_sample(trace.wide),
     )
 
 

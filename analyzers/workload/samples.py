@@ -197,7 +197,9 @@ def regrouped(trace: Trace, samples: int | str | None) -> Trace:
         return joined.select(calls.collect_schema().names())
 
     return trace.with_tables(
-        module_calls=by_call(trace.module_calls), sample_calls=by_call(trace.sample_calls)
+        module_calls=by_call(trace.module_calls),
+        sample_calls=by_call(trace.sample_calls),
+        wide=trace.wide and regrouped(trace.wide, samples),
     )
 
 

@@ -10,9 +10,8 @@ import polars as pl
 
 from ....schemas import TraceError
 from ....schemas.costs import LemaireConfig
-from ....schemas.several import texts
 from ...frames import added_up
-from ...trace.filters import Filter, parse_filters
+from ...trace.filters import CHOOSING, Filter, parse_filters
 from ...trace.trace import narrowed
 from ...workload.account import account_of
 from ...workload.inference import forward_part, mode_warnings, passes_left_out, passes_warnings
@@ -56,9 +55,8 @@ def estimate_lemaire(
         time_steps: time steps of a sample, as you say; by default what was recorded.
         samples: how many samples there are in all, as you say; "per-call": every call of the model
             is one; by default what was recorded.
-        where: filters, see `where.parse_filters`. Those on modules and ops choose among the rows;
-            what a neuron is charged stands at the neuron.
-
+        where: filters, see `where.parse_filters`. Those on modules and ops, of the trace too,
+            choose among the rows: what a neuron is charged stands at the neuron, and is of no op.
         spikes: what a spike tensor may hold: the model knows "binary" alone.
 
     Returns:
@@ -77,24 +75,33 @@ def estimate_lemaire(
     config = config or LemaireConfig()
     variant: Variant = variant_of("lemaire", revision)
     check_spikes(spikes, ("binary",))
-    asked, whole, part, chosen = _parts(regrouped(narrowed(trace), samples), variant, where)
+    trace = narrowed(regrouped(narrowed(trace), samples), where)
+    part, whole = trace, trace.unchosen
+    if variant.eval_only:
+        whole = forward_part(whole, eval_only=True)
+        part = whole if trace.wide is None else forward_part(trace, eval_only=True)
     many = samples_of(part, batch, time_steps, samples=samples, eval_only=variant.eval_only)
     count = partial(variant.count, whole, config, samples=many)
     counted = count(by_step=trace.manifest.steps <= MOST_STEPS)
     rest, charged = left_out(part, counted, variant)
-    trained = passes_left_out(asked, part)
+    trained = passes_left_out(trace, part)
     named = rest.select("what", "calls", "macs", "uncovered")
     account = account_of(charged, named, beside=trained)
-    passes = passes_warnings(asked, trained)
+    passes = passes_warnings(trace, trained)
     warnings = (*variant.warnings(rest, trace), *passes, *counted.warnings)
+    chosen = [each for each in parse_filters(trace.filters) if each.field in CHOOSING]
+    counts = _chosen(counted.actions, whole, chosen)
     nothing = account.charges_nothing and not (warnings and variant.allows_nothing)
-    if nothing or (counted.inputs.is_empty() and not variant.allows_nothing):
+    empty = counted.inputs.is_empty() or counts.is_empty()
+    if nothing or (empty and not variant.allows_nothing):
         forward_part(part, eval_only=False)
         raise TraceError(nothing_charged(part, rest))
     if strict and warnings:
         raise TraceError(f"{warnings[0]} (strict)")
     modes = mode_warnings(part) if variant.eval_only else many.energy_modes
-    counts = _chosen(counted.actions, whole, chosen)
+    inputs = counted.inputs
+    if chosen:
+        inputs = inputs.filter(pl.col("module").is_in(counts["module"].unique().implode()))
     energies = priced(counts, config, variant)
     breakdown = breakdown_pj(energies)
     word = word_bytes(config, variant)
@@ -111,7 +118,7 @@ def estimate_lemaire(
         warnings=(*warnings, *counted.notes, *modes, *unmatched(trace, config), *many.warnings),
         account=account,
         sampled=many,
-        input_types=input_types(counted.inputs),
+        input_types=input_types(inputs),
         details={
             "buffer_sizes_bytes": {
                 f"{part}_buffer_bytes": words * word for part, words in largest(counts).items()
@@ -126,24 +133,6 @@ def estimate_lemaire(
             priced(_chosen(count(by_step="step" in keys).actions, whole, chosen), config, variant)
         ),
     )
-
-
-def _parts(
-    trace: Trace, variant: Variant, where: str | Sequence[str] | None
-) -> tuple[Trace, Trace, Trace, list[Filter]]:
-    """Return what is asked for, what is counted, the part of it asked for, and filters between.
-
-    Filters on modules and ops choose among what was counted: a layer whose neuron they leave out
-    still has that neuron behind it.
-    """
-    narrowed(trace, where)  # refuses what no call fits
-    filters = parse_filters(texts(where))
-    chosen = [each for each in filters if each.field in ("module", "op")]
-    if len(chosen) < len(filters):
-        trace = trace.where(*(each.text for each in filters if each not in chosen))
-    whole = forward_part(trace, eval_only=True) if variant.eval_only else trace
-    asked, part = (narrowed(each, [f.text for f in chosen]) for each in (trace, whole))
-    return asked, whole, part, chosen
 
 
 def _chosen(counts: pl.DataFrame, trace: Trace, filters: Sequence[Filter]) -> pl.DataFrame:

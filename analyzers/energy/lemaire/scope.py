@@ -8,8 +8,7 @@ import polars as pl
 
 from ....schemas.costs import LemaireConfig
 from ...text import agreeing, listed
-from ...trace.files import collected
-from ...workload.layers import MODULE, neurons_of
+from ...workload.layers import MODULE
 from ...workload.products import products_of
 from ..report import Scope
 
@@ -42,23 +41,7 @@ def warnings_of(rest: pl.DataFrame, trace: Trace) -> tuple[str, ...]:
         *rest.filter(kind == "module")["what"],
         *rest.filter(kind.is_in(["product", "op"]))["what"],
     ]
-    found = [f"Lemaire does not cover {listed(work)}; left out"] if work else []
-    hiding = [text for text in trace.filters if text.strip().startswith(("module", "op"))]
-    if hiding and (hiding[0].strip().startswith("op") or _lacks_neurons(trace)):
-        found.append(
-            f"the trace was narrowed by {hiding[0]!r}: neurons that this left out are not charged, "
-            "and layers that feed them count as layers without"
-        )
-    return tuple(found)
-
-
-def _lacks_neurons(trace: Trace) -> bool:
-    """Return whether neurons that ran were left out as the trace was narrowed."""
-    ran, left = (
-        collected(each.module_calls.select(MODULE).unique(), each) for each in (trace.whole, trace)
-    )
-    known = neurons_of(trace).join(ran, on=MODULE, how="semi")
-    return known.join(left, on=MODULE, how="anti").height > 0
+    return (f"Lemaire does not cover {listed(work)}; left out",) if work else ()
 
 
 def nothing_charged(trace: Trace, rest: pl.DataFrame) -> str:

@@ -155,7 +155,7 @@ class Actions:
             elif source in _TAKES_CALLS:
                 conditions.append(each.of_calls(self.part))
             elif source in ("neurons", "states"):
-                conditions.append(each.of_module_calls(self.part))
+                conditions.append(each.of_neurons(self.part))
             elif source == "optimizer":
                 conditions.append(each.of_optimizer_steps())
             elif each.field in ("step", "label", "rank"):

@@ -153,8 +153,13 @@ class Tables:
         rows = told(effective_operations(part, kept)).filter(pl.col(GRADIENT).is_null())
         return rows.with_columns(of=pl.lit("layers"))
 
-    def _neurons(self) -> pl.DataFrame:
+    def _updated(self) -> pl.DataFrame:
+        """Return the neurons whose updates are part of the part."""
         neurons = self.variant.neurons(self.part)
+        return neurons if self.part.of_every_op else neurons.clear()
+
+    def _neurons(self) -> pl.DataFrame:
+        neurons = self._updated()
         keys = [*MODULE, *self.keys]
         fired = pl.when(FIRES).then("out_nonzero").otherwise(0)  # readouts give their potential
         calls = neuron_calls(self.part, neurons).join(
@@ -173,7 +178,7 @@ class Tables:
 
     def _states(self) -> pl.DataFrame:
         found = state_accesses(
-            self.part, self.keys, self.variant.neurons(self.part), self.time_steps,
+            self.part, self.keys, self._updated(), self.time_steps,
             steps_by_shape=self.variant.steps_by_shape,
         )  # fmt: skip
         return found.select(

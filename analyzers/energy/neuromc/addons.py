@@ -64,7 +64,7 @@ def add_neurons(found: Fragments, run: Run, counted: Counted = always) -> None:
             )
         ]
 
-    if run.neurons.is_empty():
+    if run.neurons.is_empty() or not run.trace.of_every_op:
         return
     known = run.neuron_calls
     forward = shaped_calls(run.trace, run.neurons) if run.trace.opened else known

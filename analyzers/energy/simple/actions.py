@@ -78,6 +78,8 @@ def actions_of(operations: Operations, variant: Variant, time_steps: int | None)
     uses = parameter_uses(part, operations.counted, LAYERS)
     kept = [key for key in ("stage", "label", "step") if key in operations.counted.columns]
     neurons = variant.neurons(part)
+    if not part.of_every_op:
+        neurons = neurons.clear()
     states = state_accesses(
         part, kept, neurons, time_steps, steps_by_shape=variant.steps_by_shape
     ).select("module", *kept, op=pl.lit(NEURON_OP), count="bytes")

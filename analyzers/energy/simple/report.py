@@ -51,7 +51,7 @@ def estimate_simple(
         time_steps: time steps of a sample, as you say; by default what was recorded.
         samples: how many samples there are in all, as you say; "per-call": every call of the model
             is one; by default what was recorded.
-        where: filters, see `where.parse_filters`. Those on ops leave neuron states alone.
+        where: filters, see `where.parse_filters`. Those on ops leave neuron states out.
         spikes: what a spike tensor may hold, see `estimate_compute`.
 
     Returns:

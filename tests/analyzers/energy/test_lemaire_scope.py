@@ -14,10 +14,10 @@ from torch import nn
 
 from opjoule import Recorder
 from opjoule.analyzers import open_trace
-from opjoule.analyzers.energy import estimate_lemaire
+from opjoule.analyzers.energy import estimate, estimate_lemaire
 from opjoule.analyzers.energy.lemaire.energies import STRUCTURAL, prices_of
 from opjoule.schemas import ConfigError, TraceError
-from opjoule.schemas.costs import LemaireConfig
+from opjoule.schemas.costs import LemaireConfig, Machine
 from opjoule.tracer import record
 
 REVISIONS = ("source", "spikingjelly-2.0", "spikingjelly-2026-08")
@@ -181,6 +181,55 @@ def test_module_filters_choose_rows(spiking, revision):
     assert sum(parts) == pytest.approx(whole.total_pj, rel=1e-12)
     by_module = dict(whole.by("module").select("module", "energy_pj").rows())
     assert parts == pytest.approx([by_module[f"Sequential.{n}"] for n in range(3)])
+    of_last = estimate_lemaire(spiking, revision=revision, where="module=2").input_types
+    assert "Sequential.2" in of_last and "Sequential.0" not in of_last
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+@pytest.mark.parametrize("where", ["module=0", "module=1", "op=aten.addmm*"])
+def test_a_narrowed_trace_is_charged_as_the_filter(spiking, revision, where):
+    """The command line narrows the trace, Python hands on the filter; by sample too."""
+    told = estimate_lemaire(spiking, revision=revision, where=where)
+    narrowed = estimate_lemaire(spiking.where(where), revision=revision)
+    assert narrowed.total_pj == told.total_pj > 0
+    assert narrowed.warnings == told.warnings
+    assert narrowed.input_types == told.input_types
+    by_sample = estimate(spiking.where(where), "lemaire", revision=revision).by("sample")
+    assert by_sample["energy_pj"].sum() == pytest.approx(told.total_pj, rel=1e-12)
+
+
+@pytest.mark.parametrize("where", ["op=aten.ge.Scalar", "op=aten.t.default"])
+def test_ops_of_which_nothing_is_charged_are_refused(spiking, where):
+    for ask in ({"where": where}, {}):
+        trace = spiking if ask else spiking.where(where)
+        with pytest.raises(TraceError, match="no Linear or convolution module ran a product"):
+            estimate_lemaire(trace, **ask)
+
+
+OF_NO_OP = ("neuron", "soma.forward")
+ON_MACHINE = Machine.model_validate({
+    "machine": {"name": "m", "technology": "t", "source": "s"},
+    "term": [{"quantity": each, "price": "1 pJ"} for each in ("macs", "neuron_updates")],
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("estimator", ["simple", "lemaire", "neuromc", "machine"])
+def test_energies_of_ops_and_what_is_of_no_op_add_up(spiking, estimator):
+    """What is charged for a whole neuron stands in a row of its own, and is of no op."""
+    config = ON_MACHINE if estimator == "machine" else None
+    whole = estimate(spiking, estimator, config)
+    rows = dict(whole.by("op").select("op", "energy_pj").iter_rows())
+    parts = [energy for op, energy in rows.items() if op in OF_NO_OP]
+    assert len(parts) == 1
+    for op in spiking.signatures["op"].unique().sort():
+        try:
+            part = estimate(spiking, estimator, config, where=f"op={op}")
+        except TraceError:
+            continue
+        assert not set(OF_NO_OP) & set(part.by("op")["op"])
+        parts.append(part.total_pj)
+    assert sum(parts) == pytest.approx(whole.total_pj, rel=1e-12)
+    assert max(parts) < whole.total_pj
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
