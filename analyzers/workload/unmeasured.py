@@ -139,6 +139,23 @@ def input_types(counted: pl.DataFrame, spikes: str = "binary") -> str:
     return text + (f"; {rest} more {agreeing(rest, 'was', 'were')} not measured" if rest else "")
 
 
+def took_spikes(what: str, spiking: int, measured: int, calls: int, *, more: str = "") -> str:
+    """Return how many calls took spikes, and of how many it was not measured.
+
+    Args:
+        what: the calls, in the plural.
+        spiking: those that took spikes.
+        measured: those of which it is known.
+        calls: all of them.
+        more: what is said of those that took spikes.
+    """
+    if not measured:
+        return f"not measured whether the {what} ({calls}) take spikes"
+    rest = calls - measured
+    text = f"{spiking} of {measured} {what} take spikes{more}"
+    return text + (f"; {rest} more {agreeing(rest, 'was', 'were')} not measured" if rest else "")
+
+
 def outside_modules(rows: pl.DataFrame) -> list[str]:
     """Return one sentence on work outside every module, if any is charged.
 

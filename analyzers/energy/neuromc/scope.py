@@ -10,6 +10,7 @@ from ...trace.files import collected
 from ...trace.neurons import FIRES
 from ...workload.layers import MODULE
 from ...workload.samples import Samples
+from ...workload.unmeasured import took_spikes
 from ..report import Scope
 from .addons import decays_uncounted
 from .fragments import Fragments
@@ -219,8 +220,10 @@ def _unmeasured(run: Run) -> list[str]:
 
 
 def input_types(run: Run) -> str:
-    """Return how many forward products take spikes."""
+    """Return how many forward products take spikes, and of how many it was not measured."""
     forward = _forward(run)
     if forward.is_empty():
         return ""
-    return f"{int(forward.sum())} of {len(forward)} forward products take spikes (1 bit)"
+    spiking, calls = int(forward.sum()), len(forward)
+    measured = calls - forward.null_count()
+    return took_spikes("forward products", spiking, measured, calls, more=" (1 bit)")

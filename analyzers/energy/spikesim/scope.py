@@ -11,6 +11,7 @@ from ....schemas.costs.spikesim import SpikeSimConfig
 from ...text import listed
 from ...workload.account import Account, account_of
 from ...workload.products import products_of, uncharged
+from ...workload.unmeasured import took_spikes
 from ..report import Scope
 from .variant import Variant
 
@@ -183,9 +184,16 @@ def warnings_of(
 
 def input_types(counts: pl.DataFrame) -> str:
     """Return how many calls take spikes, and how sparse the inputs are."""
-    calls, spiking = counts["calls"].sum(), counts.filter("in0_spikes")["calls"].sum()
+    calls, spiking, measured = (
+        int(rows["calls"].sum())
+        for rows in (
+            counts,
+            counts.filter("in0_spikes"),
+            counts.filter(pl.col("in0_spikes").is_not_null()),
+        )
+    )
     elements = int((counts["in_numel"] * counts["calls"]).sum())
-    text = f"{spiking} of {calls} convolution calls take spikes"
+    text = took_spikes("convolution calls", spiking, measured, calls)
     if not elements or counts["nonzero"].null_count():
         return text
     zeros = 1 - int(counts["nonzero"].sum()) / elements

@@ -12,7 +12,7 @@ pytest.importorskip("spikingjelly")
 from torch import nn  # noqa: E402
 
 from opjoule.analyzers import open_trace  # noqa: E402
-from opjoule.analyzers.energy import estimate_spikesim  # noqa: E402
+from opjoule.analyzers.energy import estimate, estimate_spikesim  # noqa: E402
 from opjoule.schemas import ConfigError, TraceError  # noqa: E402
 from opjoule.schemas.costs import SpikeSimConfig  # noqa: E402
 from opjoule.tracer import Recorder, record  # noqa: E402
@@ -121,3 +121,22 @@ def test_without_spikes_every_input_is_fully_active(tmp_path):
     for refused in ("graded", "none"):
         with pytest.raises(ConfigError, match="not available in this model and revision"):
             estimate_spikesim(trace, event, spikes=refused, revision="spikingjelly-2.0")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "what"),
+    [("neuromc", "forward products"), ("spikesim", "convolution calls")],
+)
+def test_inputs_that_were_not_measured_are_not_called_dense(tmp_path, estimator, what):
+    """Two convolutions of spikes: known with statistics, not known without."""
+    net = _network("IFNode").append(nn.Conv2d(3, 2, 1)).eval()
+    x = (torch.rand(2, 2, 4, 4) < 0.5).float()
+    told = {}
+    for level in ("full", "none"):
+        path = record(net, (x,), tmp_path / level, statistics=level)
+        net[1].reset()
+        told[level] = estimate(open_trace(path), estimator)
+    assert told["full"].input_types.startswith(f"2 of 2 {what} take spikes")
+    unknown = f"not measured whether the {what} (2) take spikes"
+    assert told["none"].input_types == unknown
+    assert f"Inputs: {unknown}." in told["none"].statement()
