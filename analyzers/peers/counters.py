@@ -10,7 +10,7 @@ from ..counting.evaluate import tally
 from ..rules import RULE_SETS, has_formula, rule_set, rule_sets
 from ..text import listed
 from .facts import Facts, figures_of
-from .rows import NOT_MEASURED, Row, Term, by_place, largest, terms_of
+from .rows import Row, Term, by_place, largest, terms_of
 
 _OWN = {
     "flops": ("FLOPs", "every addition and multiplication is one, element-wise work too"),
@@ -51,7 +51,7 @@ def own_rows(facts: Facts, mac_pj: float, synop_pj: float) -> list[Row]:
         found.append(row)
     energy = own_energy(facts, mac_pj, synop_pj)
     definition = _ENERGY.format(mac=mac_pj, synop=synop_pj)
-    note = NOT_MEASURED if energy is None else ""
+    note = facts.unknown if energy is None else ""
     return [*found, Row("opjoule", "energy", "energy_pj", definition, energy, note=note)]
 
 

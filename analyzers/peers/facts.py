@@ -104,6 +104,11 @@ class Facts:
         """The rows of `own` that are no layer's product."""
         return self.own.filter(pl.col("layer").is_null())
 
+    @property
+    def unknown(self) -> str:
+        """Why a figure of layers is not known."""
+        return NOT_SIZED if self.layers["dense"].null_count() else NOT_MEASURED
+
     def own_figure(self, kind: str) -> int | None:
         """Return opjoule's own figure; None if it is not known, or a lower bound."""
         return None if kind in self.figures.at_least else self.figures.total[kind]

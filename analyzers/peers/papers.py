@@ -16,7 +16,7 @@ import polars as pl
 
 from ..text import listed
 from .facts import Facts
-from .rows import NOT_MEASURED, OUTSIDE, Row, Term, terms_of
+from .rows import OUTSIDE, Row, Term, terms_of
 
 _BORDERS = "borders: each spike meets as many outputs as the mean input"
 _ANALOG = "layers that take no spikes"
@@ -74,7 +74,7 @@ def paper_rows(facts: Facts, mac_pj: float, synop_pj: float) -> list[Row]:
     )  # fmt: skip
     layers = _layers(facts)
     if layers is None:
-        return [replace(each, note=NOT_MEASURED) for each in (sops, energy)]
+        return [replace(each, note=facts.unknown) for each in (sops, energy)]
     if not any(layer.driven for layer in layers):
         note = "it is of spiking networks: no layer takes spikes"
         return [replace(each, note=note) for each in (sops, energy)]

@@ -9,7 +9,7 @@ import polars as pl
 
 from ..text import listed
 from .facts import Facts
-from .rows import NOT_MEASURED, OUTSIDE, Row, Term, by_place, terms_of
+from .rows import OUTSIDE, Row, Term, by_place, terms_of
 
 _KINDS = "what counts as spikes"
 
@@ -36,7 +36,7 @@ def neurobench_rows(facts: Facts) -> list[Row]:
         kind, definition = _NEUROBENCH[figure]
         value = None if loops else _total(layers, column)
         note = f"it counts {listed(loops)} by states that a trace does not keep, or stops there"
-        note = note if loops else "" if value is not None else NOT_MEASURED
+        note = note if loops else "" if value is not None else facts.unknown
         terms: tuple[Term, ...] = ()
         if value is not None and facts.own_figure(kind) is not None:
             left_out = "dense" if kind == "dense_macs" else kind
@@ -83,7 +83,7 @@ def norse_rows(facts: Facts) -> list[Row]:
     )
     row = ("Norse", "SynOpsCounter", "synops", definition)
     if layers["spikes"].null_count():
-        return [Row(*row, None, note=NOT_MEASURED)]
+        return [Row(*row, None, note=facts.unknown)]
     met = int((layers["spikes"] * layers["fan"]).sum())
     fanout = int(layers["spikes_fanout"].sum())
     parts = [
@@ -104,7 +104,7 @@ def sinabs_rows(facts: Facts) -> list[Row]:
     told = "the same, of layers that spikes enter"
     driven = Row("sinabs", "synops of spikes", "synops", told, None)
     if layers["plain"].null_count() or layers["spikes_fanout"].null_count():
-        return [replace(row, note=NOT_MEASURED) for row in (whole, driven)]
+        return [replace(row, note=facts.unknown) for row in (whole, driven)]
     fanout = int(layers["spikes_fanout"].sum())
     parts = [(_KINDS, fanout - int(layers["synops"].sum()))]
     driven = replace(driven, value=fanout, terms=_synop_terms(facts, parts, others))
