@@ -11,6 +11,7 @@ from ..trace.files import collected
 from ..trace.filters import of_numbers
 from ..trace.signatures import SIGNATURE
 from .layers import MODULE
+from .operands import operands_of
 from .whole_numbers import VALUE, elements
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _DEEPEST = 8
 """Ops between a repeated value and the layer that takes it, beyond which the search stops."""
 
-_SLOTS = ("in0", "in1", "in2")
 _CONSTANT = ("parameter", "buffer")
 
 _Made = Mapping[tuple[int, int], Mapping[str, Any]]
@@ -138,25 +138,10 @@ def _of_calls(trace: Trace, written: pl.DataFrame) -> pl.DataFrame:
     calls = collected(
         of_numbers(
             trace.calls.filter(pl.col("stage") == "forward"), written.select("rank", "seq").unique()
-        ).select("rank", "seq", "signature_id", *(f"{slot}_value" for slot in _SLOTS)),
+        ).select("rank", "seq", "signature_id"),
         trace,
     ).join(drawn.select(SIGNATURE), on=list(SIGNATURE), how="anti")
-    more = collected(
-        of_numbers(
-            trace.call_operands.filter(pl.col("role").cast(pl.String) == "in"),
-            calls.select("rank", "seq"),
-        ).select("rank", "seq", "slot", operand="value_id"),
-        trace,
-    )
-    taken = pl.concat(
-        [
-            *(
-                calls.select("rank", "seq", slot=pl.lit(n, pl.Int32), operand=f"{slot}_value")
-                for n, slot in enumerate(_SLOTS)
-            ),
-            more,
-        ]
-    ).drop_nulls("operand")
+    taken = operands_of(trace, calls.select("rank", "seq")).rename({"value_id": "operand"})
     kinds = _sizes(trace, taken.select("rank", value_id="operand"), "kind")
     shares = elements(trace).explode("slots", "shares").drop_nulls("slots")
     return (

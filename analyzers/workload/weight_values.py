@@ -15,6 +15,7 @@ from ..rules import factors_of, family_of
 from ..trace.files import collected
 from ..trace.filters import of_numbers
 from ..trace.signatures import SIGNATURE, of_each_signature
+from .operands import operands_of
 from .products import product_signatures
 from .whole_numbers import VALUE
 
@@ -25,7 +26,6 @@ _DEEPEST = 64
 """Ops between a parameter and a product beyond which the search stops."""
 
 _SLOTS = {"slot": pl.List(pl.Int32)}
-_OPERAND = {"rank": pl.Int32, "seq": pl.Int64, "slot": pl.Int32, "value_id": pl.Int64}
 _FRACTIONS = ("float", "bfloat", "complex")
 _LOOKUPS = "embedding"
 """Family of ops that look activations up in a table: no weights come out of them."""
@@ -42,7 +42,7 @@ def weighted(trace: Trace, calls: pl.DataFrame) -> pl.DataFrame:
         `rank` and `seq`, each once.
     """
     slots = of_each_signature(trace, _factors, _SLOTS).drop_nulls("slot").explode("slot")
-    operands = _operands(trace, calls.select("rank", "seq"))
+    operands = operands_of(trace, calls.select("rank", "seq"))
     asked = operands.join(calls, on=["rank", "seq"]).join(slots, on=[*SIGNATURE, "slot"])
     weights = _of_parameters(trace, asked.select(VALUE).unique())
     found = asked.join(weights, on=list(VALUE), how="semi")
@@ -122,19 +122,5 @@ def _sources(
         of_numbers(trace.calls.select("rank", "seq", "signature_id"), calls), trace
     ).join(made, on=list(SIGNATURE))
     others = writers.join(named, on=["rank", "seq"], how="anti")
-    read = named.explode("slot").join(_operands(trace, calls), on=["rank", "seq", "slot"])
+    read = named.explode("slot").join(operands_of(trace, calls), on=["rank", "seq", "slot"])
     return writers.join(read, on=["rank", "seq"]), others
-
-
-def _operands(trace: Trace, calls: pl.DataFrame) -> pl.DataFrame:
-    """Return `rank`, `seq`, `slot` and `value_id` of what calls read."""
-    key, columns = ("rank", "seq"), [f"in{slot}_value" for slot in range(3)]
-    calls = calls.unique()
-    first = collected(of_numbers(trace.whole.calls.select(*key, *columns), calls), trace)
-    slots = [
-        first.select(*key, slot=pl.lit(slot, pl.Int32), value_id=column)
-        for slot, column in enumerate(columns)
-    ]
-    more = trace.whole.call_operands.filter(pl.col("role").cast(pl.String) == "in")
-    others = collected(of_numbers(more.select(list(_OPERAND)), calls), trace)
-    return pl.concat([*slots, others.select(list(_OPERAND))]).drop_nulls("value_id")
