@@ -110,7 +110,12 @@ class Comparison(Result):
             f"{name} has {number(units or 1, unit)}"
             for (name, _), units in zip(sides, known, strict=True)
         ]
-        return f"per {unit}: {', '.join(numbers)}" + (f" ({doubt})" if doubt else "")
+        apart = [
+            f"; the energy of {name} is of {of[0]} and {of[1]}"
+            for name in self.base.reports
+            if (of := [side.units(f"{ENERGY}{name}") for _, side in sides]) != known
+        ]
+        return f"per {unit}: {', '.join(numbers)}{f' ({doubt})' if doubt else ''}{''.join(apart)}"
 
     @property
     def frame(self) -> pl.DataFrame:

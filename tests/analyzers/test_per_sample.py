@@ -124,6 +124,25 @@ def test_energies_by_sample_add_up(stored, name):
     assert report.by("sample")["energy_pj"].sum() == pytest.approx(report.total_pj)
 
 
+def test_a_comparison_says_of_how_many_samples_an_energy_is(recorded):
+    """4 samples in training mode and 2 in eval mode: counters are of 6, the energy is of 2."""
+    model = net()
+
+    def run():
+        model.train()(torch.rand(4, 8))
+        with torch.no_grad():
+            model.eval()(torch.rand(2, 8))
+
+    trace = recorded(run)
+    found = opjoule.compare(trace, trace, energies=["compute"], per="sample")
+    assert found.unit_line().startswith("per sample: BASE has 6 samples, HEAD has 6 samples")
+    assert found.unit_line().endswith("; the energy of compute is of 2 and 2")
+    alone = opjoule.energy(trace, "compute")
+    assert found.total["energy.compute"].base == pytest.approx(alone.total_pj / 2)
+    same = opjoule.compare(trace, trace, where="training=false", energies=["compute"], per="sample")
+    assert "the energy of" not in same.unit_line()
+
+
 def test_two_traces_are_compared_by_sample(recorded):
     model, inputs = net(), torch.ones(2, 8)
 
